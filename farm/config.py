@@ -1,0 +1,155 @@
+"""RunConfig and its parts: frozen, checked when made. Flags end here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from farm.errors import UsageError
+
+FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+ALPHAS = ("model", "lanczos")
+RESIZES = ("lanczos", "official")
+PAGES = ("refuse", "first")
+NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"--{name.replace('_', '-')}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if value < least:
+        raise UsageError(f"--{name.replace('_', '-')}: {value} is below {least}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Which network restores, and how exactly."""
+
+    model: str = "x4plus"
+    """a name of `farm models`, an official name, or the path of a .pth or .safetensors file"""
+    denoise: float = 1.0
+    """0..1; below 1 general-x4v3 is mixed with its denoise partner"""
+    outscale: float | None = None
+    """final scale, any number in 0.25..16; None means the network's own"""
+    resize: str = "lanczos"
+    alpha: str = "model"
+    precision: str = "auto"
+    tile_px: int = 256
+    """largest kept size of a window, 16..4096 source pixels"""
+    exact_px: int = 4_194_304
+    """largest picture whose RRDB body is run whole, in source pixels"""
+    band_px: int = 4_194_304
+    """pictures above this are split into bands of at most half as many source pixels"""
+    batch: int = 0
+    """windows a forward pass; 0 means 8 on a GPU and 1 on a CPU"""
+    weights_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("resize", self.resize, RESIZES)
+        _one_of("alpha", self.alpha, ALPHAS)
+        _one_of("precision", self.precision, PRECISIONS)
+        if not 16 <= self.tile_px <= 4096:
+            raise UsageError(f"--tile-px: {self.tile_px} is not in 16..4096")
+        if not 0 <= self.denoise <= 1:
+            raise UsageError(f"--denoise: {self.denoise} is not in 0..1")
+        if self.outscale is not None and not 0.25 <= self.outscale <= 16:
+            raise UsageError(f"--outscale: {self.outscale} is not in 0.25..16")
+        _at_least("exact_px", self.exact_px, 1)
+        _at_least("band_px", self.band_px, 1)
+        _at_least("batch", self.batch, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputConfig:
+    """Where outputs go and what they are."""
+
+    out: str | None = None
+    """output root; None means farm-out/ beside the manifest"""
+    format: str = "same"
+    quality: int = 95
+    name: str = "{stem}_{scale}x.{ext}"
+    stamp: bool = True
+    """write model, parameters and farm version into each output as XMP"""
+
+    def __post_init__(self) -> None:
+        _one_of("format", self.format, FORMATS)
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality: {self.quality} is not in 1..100")
+        if "/" in self.name or "\\" in self.name:
+            raise UsageError(f"--name: {self.name!r} holds a path separator; the input's tree is kept by itself")
+        try:
+            made = self.name.format(**dict.fromkeys(NAME_FIELDS, "x"))
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            allowed = ", ".join(f"{{{name}}}" for name in NAME_FIELDS)
+            raise UsageError(f"--name: {self.name!r} is not a template of {allowed} ({error})") from error
+        if not made or made.startswith("."):
+            raise UsageError(f"--name: {self.name!r} gives hidden or empty names")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """How many workers there are and where they run."""
+
+    gpus: int | None = None
+    """accelerators to use; 0 means CPU actors; None (auto) means what there is"""
+    workers: int | None = None
+    """CPU actors; None means one a core"""
+    gpu_ids: tuple[int, ...] = ()
+    actors_per_gpu: int = 1
+    io_threads: int = 3
+    """threads of an actor that read, decode, encode and write"""
+    address: str | None = None
+    """Ray cluster; None means RAY_ADDRESS, else an embedded one"""
+    wait_gpus_s: float = 900.0
+    min_gpus: int = 0
+    pin_cores: bool | None = None
+    """one core a CPU actor; None means: when there are as many actors as cores"""
+
+    def __post_init__(self) -> None:
+        _at_least("gpus", self.gpus or 0, 0)
+        if self.workers is not None:
+            _at_least("workers", self.workers, 1)
+            if self.gpus:
+                raise UsageError("--workers: counts CPU actors and contradicts --gpus; use --actors-per-gpu")
+        _at_least("actors_per_gpu", self.actors_per_gpu, 1)
+        _at_least("io_threads", self.io_threads, 1)
+        _at_least("wait_gpus", self.wait_gpus_s, 0)
+        if self.gpu_ids and self.gpus not in (None, len(self.gpu_ids)):
+            raise UsageError(f"--gpu-ids: names {len(self.gpu_ids)} GPUs but --gpus says {self.gpus}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitConfig:
+    """What is refused, and how much of the manifest is taken."""
+
+    max_pixels_in: int = 512_000_000
+    max_pixels_out: int = 8_200_000_000
+    limit: int | None = None
+    """take only the first rows"""
+    pages: str = "refuse"
+
+    def __post_init__(self) -> None:
+        _one_of("pages", self.pages, PAGES)
+        _at_least("max_pixels", self.max_pixels_in, 1)
+        _at_least("max_pixels_out", self.max_pixels_out, 1)
+        if self.limit is not None:
+            _at_least("limit", self.limit, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One run: what goes in, which model, what comes out, who works."""
+
+    manifest: str
+    """a manifest file, a folder, a glob or one picture"""
+    root: str | None = None
+    """what relative paths of the manifest start from; None means the manifest's own folder"""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    output: OutputConfig = field(default_factory=OutputConfig)
+    worker: WorkerConfig = field(default_factory=WorkerConfig)
+    limits: LimitConfig = field(default_factory=LimitConfig)
+    dry_run: bool = False
+    quiet: bool = False

@@ -1,0 +1,132 @@
+"""Every error of the farm, in one tree.
+
+FarmError                      1   something the farm can explain
+├── UsageError                 2   the command line or the configuration contradicts itself
+├── ManifestError             65   the manifest is invalid; nothing was started
+├── UnreachableError          69   a store or a cluster does not answer
+├── DiskError                 74   reading or writing failed; disk full
+├── BusyError                 75   another run holds the lock
+├── CredentialsError          77   the store refused our credentials
+├── ModelError                78   a model, its weights or the configuration is bad
+├── InterruptedRun       130/143   SIGINT or SIGTERM
+└── ItemError                  3   one row failed; the run goes on (never leaves a worker: it becomes a `Failed`)
+
+Exit code 0 is "all done", 3 is "finished, some items failed"; codes are only ever added to.
+Every message is one sentence of the form ``what: where: what was found; what to do``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import ClassVar
+
+
+class ErrorKind(str, Enum):
+    """Why a row failed; a closed set, written to the result manifest."""
+
+    EMPTY_INPUT = "empty_input"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    NO_FRAMES = "no_frames"
+    NO_VIDEO_STREAM = "no_video_stream"
+    DECODE_ERRORS = "decode_errors"
+    MISSING = "missing"
+    FORBIDDEN = "forbidden"
+    CHANGED_DURING_READ = "changed_during_read"
+    UNSAFE_PATH = "unsafe_path"
+    UNSAFE_CONTAINER = "unsafe_container"
+    WORKER_DIED = "worker_died"
+    TIMEOUT = "timeout"
+    NONFINITE_OUTPUT = "nonfinite_output"
+    SUSPECT_OUTPUT = "suspect_output"
+    ENCODE_FAILED = "encode_failed"
+    OUT_OF_MEMORY = "out_of_memory"
+    STORAGE_ERROR = "storage_error"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same part may succeed when it is tried again."""
+        return self in _RETRYABLE
+
+
+_RETRYABLE = frozenset({ErrorKind.STORAGE_ERROR, ErrorKind.CHANGED_DURING_READ})
+
+
+class FarmError(Exception):
+    """Root of the tree: an error the farm can explain in one sentence."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(FarmError):
+    """The command line or the configuration contradicts itself."""
+
+    exit_code = 2
+
+
+class ManifestError(FarmError):
+    """The manifest is invalid; nothing was started."""
+
+    exit_code = 65
+
+
+class UnreachableError(FarmError):
+    """A store or a cluster does not answer."""
+
+    exit_code = 69
+
+
+class DiskError(FarmError):
+    """Reading or writing failed below us: an I/O error, a full disk, a quota."""
+
+    exit_code = 74
+
+
+class BusyError(FarmError):
+    """Another run holds the lock of this output root."""
+
+    exit_code = 75
+
+
+class CredentialsError(FarmError):
+    """The store refused our credentials."""
+
+    exit_code = 77
+
+
+class ModelError(FarmError):
+    """A model, its weights or the configuration is bad."""
+
+    exit_code = 78
+
+
+class InterruptedRun(FarmError):
+    """The run was asked to stop by a signal; it can be resumed."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}; run the same command again to finish")
+        self.signum = signum
+
+    @property
+    def code(self) -> int:
+        """128 + the signal's number: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signum
+
+
+class ItemError(FarmError):
+    """One row failed. Carries its class; the message is ``class: uri: found; advice``."""
+
+    exit_code = 3
+
+    def __init__(self, kind: ErrorKind, url: str, found: str, advice: str) -> None:
+        super().__init__(kind, url, found, advice)  # args must rebuild us when unpickled
+        self.kind = kind
+        self.url = url
+        self.found = found
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.url}: {self.found}; {self.advice}"

@@ -1,0 +1,348 @@
+"""Every value that flows: ManifestRow -> WorkItem -> Unit of Parts -> Outcome -> ItemResult -> LedgerEntry.
+
+All are frozen and picklable, hold standard-library types only, and do no I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from farm.errors import ErrorKind
+from sr_kernel.tiles import Box
+
+
+class MediaKind(str, Enum):
+    """What a row's source is taken for; decided by its name, checked by its content."""
+
+    IMAGE = "image"
+
+
+class ItemStatus(str, Enum):
+    """How a row ended."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What one row asks for instead of the run's configuration; None means: as the run says."""
+
+    output: str | None = None
+    """path below the output root, with extension"""
+    model: str | None = None
+    outscale: float | None = None
+    format: str | None = None
+    """png, jpg, webp, tiff, avif or same"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """One row of a manifest, exactly as the file has it, checked."""
+
+    index: int
+    """position in the manifest, from 0"""
+    source_url: str
+    """absolute URL or absolute local path of the source"""
+    relative_path: str
+    """source below the manifest's root, with forward slashes; decides the name of the output"""
+    kind: MediaKind = MediaKind.IMAGE
+    sha256: str | None = None
+    etag: str | None = None
+    bytes: int | None = None
+    width: int | None = None
+    height: int | None = None
+    overrides: Overrides = Overrides()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileStat:
+    """What a store says about one object without reading it."""
+
+    url: str
+    bytes: int
+    mtime_ns: int | None = None
+    etag: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Changes when the content may have: the etag where the store has one, else size and mtime."""
+        return f"etag:{self.etag}" if self.etag else f"stat:{self.bytes}:{self.mtime_ns}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpscaleParams:
+    """Everything that decides the bytes of one restored picture; hashed into the item's identity."""
+
+    model: str
+    """name in the table, or `file:NAME` for a weight file given by path"""
+    model_sha256: str
+    denoise: float
+    """0..1, weight of the general model against its denoise partner; 1 means the model alone"""
+    scale: int
+    """the network's own scale"""
+    halo_px: int
+    align_px: int
+    whole_body: bool
+    outscale: float
+    resize: str
+    """lanczos (antialiased, before rounding) or official (Lanczos4, after rounding)"""
+    alpha: str
+    """model or lanczos: what restores the alpha channel"""
+    precision: str
+    """fp16, bf16 or fp32, for 8-bit sources"""
+    precision_16bit: str
+    """fp16, bf16 or fp32, for sources of more than 8 bits"""
+    device_class: str
+    """cuda or cpu; identity of bytes is promised within one class"""
+    batch: int
+    """windows a forward pass; fixed shape on a GPU, where short batches are filled up"""
+    tile_px: int
+    exact_px: int
+    band_px: int
+    """pictures with more source pixels than this are split into bands; part of the identity of bounded results"""
+    format: str
+    """png, jpg, webp, tiff or avif"""
+    quality: int
+    """1..100 for jpg, webp and avif; 100 means lossless for webp and avif"""
+    stamp: bool
+    """whether model, parameters and version are written into the output as XMP"""
+    pages: str
+    """first or refuse: what to do with a source of several pages or frames"""
+    max_pixels_in: int
+    max_pixels_out: int
+    pixel_epoch: int
+    """raised whenever the code would give other bytes for the same parameters"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """One row with everything resolved. Tasks cannot set ids: `item_id` is made in farm.plan."""
+
+    item_id: str
+    """hash of source URL and version, task, parameters, model, pixel epoch and output URL"""
+    shard: int
+    row: ManifestRow
+    task: str
+    """name of a task in farm.tasks"""
+    params: UpscaleParams
+    params_hash: str
+    source_version: str
+    output_url: str
+    cost_px: int
+    """estimated source pixels; a guess from the file's size until a worker has read the header"""
+
+
+class PartKind(str, Enum):
+    """What a worker does for one part."""
+
+    PICTURE = "picture"
+    """the whole item: read, restore, publish; answers Split when the picture must be cut"""
+    BAND = "band"
+    """some rows of tiles of a large picture, kept under OUT/.farm until the join"""
+    JOIN = "join"
+    """all bands of a picture into one file"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelStats:
+    """Integer sums over source pixels, so that they add up to the same whatever the cuts."""
+
+    samples: int = 0
+    """source pixels x 3 channels"""
+    sum_in: int = 0
+    """sum of source samples, on the 8-bit scale"""
+    sum_out: int = 0
+    """sum of the output averaged over each source pixel, on the 8-bit scale"""
+    sum_abs_diff: int = 0
+    """sum of |averaged output - source|, on the 8-bit scale"""
+
+    def __add__(self, other: PixelStats) -> PixelStats:
+        return PixelStats(
+            samples=self.samples + other.samples,
+            sum_in=self.sum_in + other.sum_in,
+            sum_out=self.sum_out + other.sum_out,
+            sum_abs_diff=self.sum_abs_diff + other.sum_abs_diff,
+        )
+
+    @property
+    def fidelity(self) -> float:
+        """Mean absolute difference between source and box-averaged output, in 8-bit levels, 3 decimals."""
+        return round(self.sum_abs_diff / self.samples, 3) if self.samples else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A finished band that waits for its join."""
+
+    index: int
+    rows_out: tuple[int, int]
+    """half-open range of output rows"""
+    url: str
+    sha256: str
+    bytes: int
+    stats: PixelStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The smallest thing that is retried, struck or quarantined."""
+
+    item: WorkItem
+    kind: PartKind
+    index: int = 0
+    """band number; 0 for pictures and joins"""
+    grid_rows: tuple[int, int] | None = None
+    """half-open range of grid rows of the picture's plan, for a band"""
+    size: tuple[int, int] | None = None
+    """upright source width and height, once known"""
+    pieces: tuple[Piece, ...] = ()
+    """what a join puts together, in order"""
+    cost_px: int = 0
+
+    @property
+    def part_id(self) -> str:
+        return f"{self.item.item_id}/{self.kind.value}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What one call to a worker carries: parts of one model, 2 to 10 s of work together."""
+
+    unit_id: int
+    parts: tuple[Part, ...]
+    alone: bool = False
+    """true after a death: one part, nothing else in flight on its worker, a further death is a strike"""
+    batch_limit: int | None = None
+    """largest batch allowed, after a death by memory"""
+
+    @property
+    def cost_px(self) -> int:
+        return sum(part.cost_px for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSeconds:
+    """Where the time of a part went, in seconds of wall clock."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    wait: float = 0.0
+    """queued for the network"""
+    infer: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A part succeeded; its result is published."""
+
+    part_id: str
+    url: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    source_px: int
+    mode: str
+    """exact or bounded"""
+    precision: str
+    stats: PixelStats
+    seconds: StageSeconds
+    node: str
+    worker: str
+    rows_out: tuple[int, int] | None = None
+    """for a band"""
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The picture must be cut: its size and the grid rows of each band."""
+
+    part_id: str
+    size: tuple[int, int]
+    """upright source width and height in pixels"""
+    bands: tuple[tuple[int, int], ...]
+    """half-open ranges of grid rows; a pure function of the size and the parameters"""
+    node: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """A part failed; failure is a value."""
+
+    part_id: str
+    kind: ErrorKind
+    message: str
+    node: str
+    worker: str
+    attempt: int = 1
+
+    @property
+    def retryable(self) -> bool:
+        return self.kind.retryable
+
+
+Outcome = Done | Split | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """A restored picture; exists only when all its parts are Done."""
+
+    output_url: str
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    source_px: int
+    mode: str
+    precision: str
+    fidelity: float
+    seconds: StageSeconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One line of the ledger: how an item, or a band that waits for its join, ended."""
+
+    key: str
+    """item_id, or part_id for a band"""
+    shard: int
+    row: int
+    source: str
+    output: str
+    status: ItemStatus
+    error: str = ""
+    """ErrorKind value, or empty"""
+    message: str = ""
+    sha256: str = ""
+    bytes: int = 0
+    width: int = 0
+    height: int = 0
+    source_px: int = 0
+    model: str = ""
+    model_sha256: str = ""
+    mode: str = ""
+    precision: str = ""
+    fidelity: float = 0.0
+    source_version: str = ""
+    params_hash: str = ""
+    attempts: int = 0
+    infer_s: float = 0.0
+    """accelerator seconds"""
+    total_s: float = 0.0
+    node: str = ""
+    worker: str = ""
+    finished_unix: float = 0.0
+    rows_out: tuple[int, int] | None = None
+    """for a band: half-open range of output rows"""
+    stats: PixelStats | None = None
+    """for a band"""
+    run: str = ""
+    schema: int = 1
