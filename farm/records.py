@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from farm.errors import ErrorKind
-from sr_kernel.tiles import Box
+from sr_kernel.fidelity import PixelStats
 
 
 class MediaKind(str, Enum):
@@ -144,33 +144,6 @@ class PartKind(str, Enum):
     """some rows of tiles of a large picture, kept under OUT/.farm until the join"""
     JOIN = "join"
     """all bands of a picture into one file"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixelStats:
-    """Integer sums over source pixels, so that they add up to the same whatever the cuts."""
-
-    samples: int = 0
-    """source pixels x 3 channels"""
-    sum_in: int = 0
-    """sum of source samples, on the 8-bit scale"""
-    sum_out: int = 0
-    """sum of the output averaged over each source pixel, on the 8-bit scale"""
-    sum_abs_diff: int = 0
-    """sum of |averaged output - source|, on the 8-bit scale"""
-
-    def __add__(self, other: PixelStats) -> PixelStats:
-        return PixelStats(
-            samples=self.samples + other.samples,
-            sum_in=self.sum_in + other.sum_in,
-            sum_out=self.sum_out + other.sum_out,
-            sum_abs_diff=self.sum_abs_diff + other.sum_abs_diff,
-        )
-
-    @property
-    def fidelity(self) -> float:
-        """Mean absolute difference between source and box-averaged output, in 8-bit levels, 3 decimals."""
-        return round(self.sum_abs_diff / self.samples, 3) if self.samples else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
