@@ -5,10 +5,12 @@ All are frozen and picklable, hold standard-library types only, and do no I/O.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 
-from farm.errors import ErrorKind
+from farm.errors import ErrorKind, ItemError
 from sr_kernel.fidelity import PixelStats
 
 
@@ -16,6 +18,31 @@ class MediaKind(str, Enum):
     """What a row's source is taken for; decided by its name, checked by its content."""
 
     IMAGE = "image"
+
+
+FORMAT_LIMITS: Mapping[str, int] = MappingProxyType(
+    {"png": 10_000_000, "jpg": 65_500, "webp": 16_383, "tiff": 10_000_000, "avif": 16_384}
+)
+"""Largest side in pixels that each format holds as libvips 8.18 writes it; libjpeg-turbo stops 35 short of 65 535."""
+
+EXTENSION_FORMATS: Mapping[str, str] = MappingProxyType(
+    {
+        **{"png": "png", "webp": "webp", "tif": "tiff", "tiff": "tiff", "avif": "avif"},
+        **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "jpg"),
+    }
+)
+"""Format that a lower-case extension stands for, of those that can be written."""
+
+PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
+    ("gif", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
+)
+"""Lower-case extensions that a folder is searched for; what this build cannot read ends as `unsupported`, not unseen."""
+
+
+def extension_of(url: str) -> str:
+    """The lower-case extension of the last segment, without its dot; empty when there is none."""
+    stem, dot, extension = url.rpartition("/")[2].rpartition(".")
+    return extension.lower() if dot and stem else ""
 
 
 class ItemStatus(str, Enum):
@@ -55,6 +82,17 @@ class ManifestRow:
     width: int | None = None
     height: int | None = None
     overrides: Overrides = Overrides()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRow:
+    """A row that is not even looked at, such as a path that leaves the root; it ends as a failed row."""
+
+    index: int
+    """position in the manifest, from 0"""
+    source: str
+    """as the manifest has it, made printable"""
+    error: ItemError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
