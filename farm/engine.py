@@ -1,0 +1,329 @@
+"""The driver's side of Ray: actors, dispatch, liveness. Nothing about pixels, nothing about storage.
+
+`Engine.run` pulls parts from an iterator, keeps every worker supplied and yields what ended. Retries, strikes and order
+are decided by farm.schedule; here is only what Ray can tell: that a call returned, that an actor died, and of what.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions as rx
+
+from farm.errors import FarmError, UnreachableError
+from farm.records import Outcome, Part, Unit
+from farm.schedule import DeathCause, Finished, Schedule
+from farm.tasks.base import WorkerContext
+from farm.worker import Worker, WorkerInfo
+
+MIN_RAY = (2, 52)
+"""older versions have no token authentication"""
+_DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMemoryError)
+_POLL_S = 0.25
+_STOP_GRACE_S = 8.0
+_START_LIMIT_S = 180.0
+_LOG = logging.getLogger("farm.engine")
+_RemoteWorker: Any = ray.remote(Worker)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One place for a worker; a fresh actor is put into it after a death."""
+
+    name: str
+    context: WorkerContext
+    num_cpus: float
+    num_gpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """What the engine needs to know; everything else is in the schedule and the slots."""
+
+    address: str | None
+    """a Ray cluster, or None for an embedded one that ends with the run"""
+    embedded_cpus: int
+    embedded_gpus: int
+    wait_s: float
+    """how long to wait for all workers on a cluster"""
+    min_workers: int
+    """go on with so many when the wait is over; 0 means all are needed"""
+    deaths_per_slot: int = 12
+    """more than a part's strikes; then the slot is given up"""
+    deadline_s: Callable[[Unit], float] = field(default=lambda unit: 3600.0)
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    unit: Unit
+    worker: str
+    dispatched_s: float
+
+
+@dataclass(slots=True, eq=False)
+class _Actor:
+    slot: Slot
+    handle: Any
+    starting: Any
+    """reference to the answer of `info`; None once it has come"""
+    started_s: float
+    deaths: int = 0
+    progressed_s: float = 0.0
+    """when a call last returned; deadlines of queued calls count from here"""
+
+
+class Engine:
+    """A context: Ray is there inside it, and gone with everything it started after it."""
+
+    def __init__(self, config: EngineConfig, slots: list[Slot], schedule: Schedule) -> None:
+        self._config = config
+        self._slots = slots
+        self._schedule = schedule
+        self._actors: dict[str, _Actor] = {}
+        self._calls: dict[Any, _Call] = {}
+        self._temp: Path | None = None
+        self._stop = threading.Event()
+        self.workers: dict[str, WorkerInfo] = {}
+
+    # -- Ray comes and goes ------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Engine:
+        self._connect()
+        try:
+            self._await_workers()
+        except BaseException:
+            self._disconnect()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._disconnect()
+
+    def _connect(self) -> None:
+        version = tuple(int(part) for part in ray.__version__.split(".")[:2])
+        if version < MIN_RAY:
+            raise UnreachableError(f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+        if self._config.address:
+            try:
+                ray.init(address=self._config.address, **quiet)
+            except (ConnectionError, rx.RayError, RuntimeError, ValueError) as error:
+                raise UnreachableError(
+                    f"cluster {self._config.address} does not answer ({error}); check --address and RAY_AUTH_MODE/token"
+                ) from error
+            return
+        self._temp = Path(tempfile.mkdtemp(prefix="farm-ray-"))
+        ray.init(
+            address="local",
+            num_cpus=self._config.embedded_cpus,
+            num_gpus=self._config.embedded_gpus,
+            include_dashboard=False,
+            object_store_memory=100 * 1024 * 1024,  # ids and small values only; pixels never pass through Ray
+            _temp_dir=str(self._temp),
+            **quiet,
+        )
+
+    def _disconnect(self) -> None:
+        for actor in self._actors.values():
+            _kill(actor.handle)
+        self._actors.clear()
+        self._calls.clear()
+        ray.shutdown()
+        if self._temp:
+            shutil.rmtree(self._temp, ignore_errors=True)
+
+    # -- workers -----------------------------------------------------------------------------------------------
+
+    def _start_actor(self, slot: Slot, deaths: int = 0) -> None:
+        concurrency = self._schedule.policy.units_in_flight + 2  # and `info`, and `stop`
+        handle = _RemoteWorker.options(
+            num_cpus=slot.num_cpus,
+            num_gpus=slot.num_gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=concurrency,
+        ).remote(slot.context)
+        now = time.monotonic()
+        self._actors[slot.name] = _Actor(
+            slot=slot, handle=handle, starting=handle.info.remote(), started_s=now, deaths=deaths, progressed_s=now
+        )
+
+    def _await_workers(self) -> None:
+        """All actors are asked for at once, so that an autoscaler sees what is missing."""
+        for slot in self._slots:
+            self._start_actor(slot)
+        limit_s = self._config.wait_s if self._config.address else _START_LIMIT_S
+        until_s = time.monotonic() + limit_s
+        while (missing := [name for name, actor in self._actors.items() if actor.starting is not None]) and (
+            time.monotonic() < until_s and not self._stop.is_set()
+        ):
+            if self.workers and not self._config.address:
+                break  # embedded: the first worker starts at once, the others join
+            self._poll_starting(timeout_s=_POLL_S)
+        if missing and self._config.address:
+            self._go_on_without(missing, limit_s)
+        elif not self.workers and not self._stop.is_set():
+            raise UnreachableError(f"no worker started within {limit_s:.0f} s; see `farm doctor`")
+
+    def _go_on_without(self, missing: list[str], limit_s: float) -> None:
+        there = len(self._actors) - len(missing)
+        if not self._config.min_workers or there < self._config.min_workers:
+            raise UnreachableError(
+                f"{len(missing)} of {len(self._actors)} workers found no place on {self._config.address} within "
+                f"{limit_s:.0f} s; add nodes, lower --gpus, or go on with fewer by --min-gpus"
+            )
+        for name in missing:
+            _kill(self._actors.pop(name).handle)
+
+    def _poll_starting(self, timeout_s: float) -> None:
+        waiting = {actor.starting: name for name, actor in self._actors.items() if actor.starting is not None}
+        if not waiting:
+            return
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
+        for reference in ready:
+            name = waiting[reference]
+            actor = self._actors[name]
+            try:
+                self.workers[name] = ray.get(reference)
+            except _DEATHS as error:
+                self._replace(name, f"did not start: {_first_line(error)}")
+                continue
+            except rx.RayTaskError as error:
+                raise _cause(error) from error
+            actor.starting = None
+            actor.progressed_s = time.monotonic()
+            self._schedule.add_worker(name)
+
+    def _replace(self, name: str, detail: str) -> None:
+        """A fresh actor for a slot whose actor is gone; a slot that lost too many is given up."""
+        gone = self._actors.pop(name)
+        _kill(gone.handle)
+        if self.workers.pop(name, None) is not None:
+            self._schedule.remove_worker(name)
+        deaths = gone.deaths + 1
+        _LOG.warning("worker %s lost (%d): %s", name, deaths, detail)
+        if deaths < self._config.deaths_per_slot:
+            self._start_actor(gone.slot, deaths)
+        elif not self._actors:
+            raise UnreachableError(f"every worker died {deaths} times, the last {detail}; see `farm doctor`")
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop dispatching; `run` ends once what is in flight has stopped. Safe in a signal handler."""
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def add(self, parts: Iterable[Part]) -> None:
+        """Parts that follow from what has ended: bands of a picture, its join."""
+        self._schedule.add(parts, first=True)
+
+    def run(self, parts: Iterator[Part]) -> Iterator[Finished]:
+        """Run everything; yields each part that has ended, in no order. Raises FarmError when the run cannot go on."""
+        exhausted = False
+        while not self._stop.is_set():
+            exhausted = exhausted or self._fill(parts)
+            self._dispatch()
+            if exhausted and self._schedule.empty:
+                return
+            yield from self._collect(_POLL_S)
+            yield from self._enforce_deadlines()
+            self._poll_starting(timeout_s=0)
+        yield from self._drain()
+
+    def _fill(self, parts: Iterator[Part]) -> bool:
+        """Pull parts up to the look-ahead; True when there are no more."""
+        while self._schedule.wants_more:
+            part = next(parts, None)
+            if part is None:
+                return True
+            self._schedule.add([part])
+        return False
+
+    def _dispatch(self) -> None:
+        for name in list(self.workers):
+            while (unit := self._schedule.next_unit(name)) is not None:
+                reference = self._actors[name].handle.run.remote(unit)
+                self._calls[reference] = _Call(unit, name, time.monotonic())
+
+    def _collect(self, timeout_s: float) -> Iterator[Finished]:
+        if not self._calls:
+            time.sleep(0.02 if self._schedule.in_flight else timeout_s / 5)
+            return
+        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
+        for reference in ready:
+            call = self._calls.get(reference)
+            if call is None:
+                continue  # its worker died with an earlier call of this round
+            try:
+                outcomes: tuple[Outcome, ...] = ray.get(reference)
+            except _DEATHS as error:
+                yield from self._bury(call.worker, _death_cause(error), _first_line(error))
+                continue
+            except rx.RayTaskError as error:
+                raise _cause(error) from error
+            del self._calls[reference]
+            self._actors[call.worker].progressed_s = time.monotonic()
+            yield from self._schedule.finish(call.worker, call.unit.unit_id, outcomes)
+
+    def _bury(self, name: str, cause: DeathCause, detail: str) -> Iterator[Finished]:
+        self._calls = {reference: call for reference, call in self._calls.items() if call.worker != name}
+        finished = self._schedule.death(name, cause, detail)
+        self._replace(name, detail)
+        yield from finished
+
+    def _enforce_deadlines(self) -> Iterator[Finished]:
+        now = time.monotonic()
+        for call in list(self._calls.values()):
+            actor = self._actors.get(call.worker)
+            if actor is None or call not in self._calls.values():
+                continue
+            limit_s = self._config.deadline_s(call.unit)
+            if now - max(call.dispatched_s, actor.progressed_s) > limit_s:
+                yield from self._bury(call.worker, DeathCause.TIMEOUT, f"not finished after {limit_s:.0f} s")
+
+    def _drain(self) -> Iterator[Finished]:
+        """After `stop`: what finishes within the grace is kept, the rest is killed with its actor."""
+        for name in self.workers:
+            self._actors[name].handle.stop.remote()
+        until_s = time.monotonic() + _STOP_GRACE_S
+        while self._calls and time.monotonic() < until_s:
+            yield from self._collect(_POLL_S)
+
+
+def _kill(handle: Any) -> None:
+    ray.kill(handle, no_restart=True)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _death_cause(error: BaseException) -> DeathCause:
+    text = str(error)
+    if isinstance(error, rx.OutOfMemoryError) or "memory usage threshold" in text or "OutOfMemory" in text:
+        return DeathCause.MEMORY
+    if isinstance(error, rx.NodeDiedError) or "node has died" in text.lower() or "node was terminated" in text.lower():
+        return DeathCause.NODE
+    return DeathCause.CRASH
+
+
+def _cause(error: rx.RayTaskError) -> BaseException:
+    """The FarmError a worker raised, or Ray's own wrapping of anything else."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, FarmError) else error

@@ -1,0 +1,83 @@
+"""What a person sees while a run works: one live line on a terminal, now and then a plain line elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+_PLAIN_EVERY_S = 15.0
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8 s, 3 min 20 s, 5 h 12 min."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class Progress:
+    """Counts rows and source pixels; writes to stderr, so that stdout stays clean. A context."""
+
+    def __init__(self, total: int, *, quiet: bool, stream: TextIO | None = None) -> None:
+        self.total = total
+        self.done = 0
+        self.failed = 0
+        self.px = 0
+        self._stream = stream or sys.stderr
+        self._live = not quiet and self._stream.isatty()
+        self._plain = not quiet and not self._live
+        self._started_s = time.monotonic()
+        self._printed_s = self._started_s
+        self._note = ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def note(self, text: str) -> None:
+        """What is going on before the first row is finished: starting Ray, fetching weights."""
+        self._note = text
+        self.refresh()
+
+    def advance(self, *, px: int, failed: bool = False) -> None:
+        """One row has ended; `px` are its source pixels."""
+        self.done += not failed
+        self.failed += failed
+        self.px += px
+        self._note = ""
+        self.refresh()
+
+    def refresh(self) -> None:
+        now = time.monotonic()
+        if self._live:
+            self._stream.write(f"\r\x1b[K{self.line(now)}")
+            self._stream.flush()
+        elif self._plain and now - self._printed_s >= _PLAIN_EVERY_S:
+            self._printed_s = now
+            self._stream.write(self.line(now) + "\n")
+            self._stream.flush()
+
+    def line(self, now: float) -> str:
+        """``[#####.....] 12/40  0.24 MP/s  1 failed  3 min left``"""
+        ended = self.done + self.failed
+        elapsed_s = max(1e-6, now - self._started_s)
+        filled = 20 * ended // max(1, self.total)
+        parts = [f"[{'#' * filled}{'.' * (20 - filled)}] {ended}/{self.total}"]
+        if self._note:
+            parts.append(self._note)
+        if self.px:
+            parts.append(f"{self.px / 1e6 / elapsed_s:.2f} MP/s")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if ended and ended < self.total:
+            parts.append(f"{duration((self.total - ended) * elapsed_s / ended)} left")
+        return "  ".join(parts)

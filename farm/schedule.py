@@ -1,0 +1,291 @@
+"""What may start, what to try again and what to give up: a pure state machine. No Ray, no clock, no I/O.
+
+The driver owns retries. After a worker's death the units it had in flight are split into their parts, and each part is
+run again alone: a strike counts only for a part that was alone in flight. Three strikes set a part aside; when
+everything else is finished it gets one last run alone. A death by memory is no strike but one retry at batch 1.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from farm.errors import ErrorKind
+from farm.records import Failed, Outcome, Part, PartKind, Unit
+
+
+class DeathCause(str, Enum):
+    """Why a worker is gone."""
+
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    NODE = "node"
+    """the machine went away; nobody's fault"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulePolicy:
+    """The numbers of the state machine."""
+
+    units_in_flight: int = 2
+    """units a worker holds; more bought nothing when it was measured"""
+    strikes: int = 3
+    attempts: int = 3
+    """runs of a part that fails with a retryable error"""
+    max_parts: int = 64
+    """parts of one unit"""
+    look_ahead: int = 2048
+    """parts that wait in memory; rows are grouped by model within it"""
+
+
+class Pace:
+    """How fast workers are, learned from what has ended: sizes units, sets deadlines, gives the estimate of the end.
+
+    Before anything has ended the deadline rests on `floor_px_s`, a rate that no working machine falls below.
+    """
+
+    def __init__(self, *, floor_px_s: float, unit_s: float = 4.0, cap_px: int) -> None:
+        self.floor_px_s = floor_px_s
+        self.unit_s = unit_s
+        self.cap_px = cap_px
+        """no single part computes more source pixels than this, whatever its estimate says"""
+        self.px_s = 0.0
+        """source pixels a second of accelerator time, moving average; 0 until something has ended"""
+
+    def observe(self, px: int, seconds: float) -> None:
+        if px > 0 and seconds > 0:
+            rate = px / seconds
+            self.px_s = rate if not self.px_s else 0.8 * self.px_s + 0.2 * rate
+
+    @property
+    def target_px(self) -> int:
+        """Source pixels of a unit that lasts about `unit_s`; 0 (one part a unit) while nothing is known."""
+        return int(self.px_s * self.unit_s)
+
+    def deadline_s(self, unit: Unit) -> float:
+        """Far beyond what the unit can need: it tells a hung worker from a slow one."""
+        if all(part.kind is PartKind.JOIN for part in unit.parts):
+            return 4 * 3600.0
+        px = max(unit.cost_px, len(unit.parts) * self.cap_px)
+        return 180.0 + (px / self.floor_px_s if not self.px_s else 20 * px / self.px_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A part has ended for good."""
+
+    part: Part
+    outcome: Outcome
+    attempts: int
+
+
+@dataclass(slots=True)
+class _Record:
+    """What is remembered of a part that has been started at least once."""
+
+    attempts: int = 0
+    strikes: int = 0
+    last_run: bool = False
+
+
+@dataclass(slots=True)
+class _WorkerState:
+    model: str | None = None
+    running: dict[int, Unit] = field(default_factory=dict[int, Unit])
+
+
+def model_key(part: Part) -> str:
+    """Parts with equal keys can share a unit and a resident model; a join needs no model."""
+    if part.kind is PartKind.JOIN:
+        return ""
+    params = part.item.params
+    return f"{params.model_sha256}/{params.denoise:g}"
+
+
+class Schedule:
+    """Parts go in by `add`, units go out by `next_unit`, what ended comes back from `finish` and `death`."""
+
+    def __init__(self, policy: SchedulePolicy) -> None:
+        self.policy = policy
+        self.target_px = 0
+        """source pixels a unit aims at; 0 means one part a unit, until a rate is known"""
+        self._waiting: dict[str, deque[Part]] = {}
+        self._alone: deque[tuple[Part, int | None]] = deque()
+        self._set_aside: list[Part] = []
+        self._workers: dict[str, _WorkerState] = {}
+        self._records: dict[str, _Record] = {}
+        self._dropped: set[str] = set()
+        self._next_unit_id = 0
+        self._waiting_parts = 0
+
+    # -- what goes in ------------------------------------------------------------------------------------------
+
+    def add_worker(self, worker: str) -> None:
+        self._workers[worker] = _WorkerState()
+
+    def remove_worker(self, worker: str) -> None:
+        """Forget a worker that holds nothing."""
+        if self._workers[worker].running:
+            raise ValueError(f"{worker} still has units in flight")
+        del self._workers[worker]
+
+    def add(self, parts: Iterable[Part], *, first: bool = False) -> None:
+        """Queue parts; `first` puts them before everything else (bands and joins of a picture already begun)."""
+        for part in reversed(list(parts)) if first else parts:
+            queue = self._waiting.setdefault(model_key(part), deque())
+            (queue.appendleft if first else queue.append)(part)
+            self._waiting_parts += 1
+
+    def drop_item(self, item_id: str) -> None:
+        """Do not start any further part of an item that has already failed."""
+        self._dropped.add(item_id)
+
+    # -- what is asked -----------------------------------------------------------------------------------------
+
+    @property
+    def wants_more(self) -> bool:
+        return self._waiting_parts < self.policy.look_ahead
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(state.running) for state in self._workers.values())
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits and nothing runs."""
+        return not (self._waiting_parts or self._alone or self._set_aside or self.in_flight)
+
+    def running(self, worker: str) -> tuple[Unit, ...]:
+        return tuple(self._workers[worker].running.values())
+
+    # -- what goes out -----------------------------------------------------------------------------------------
+
+    def next_unit(self, worker: str) -> Unit | None:
+        """The next unit for a worker, or None when it should wait."""
+        state = self._workers[worker]
+        self._release_set_aside()
+        if any(unit.alone for unit in state.running.values()):
+            return None
+        unit = self._next_alone(state) if self._alone else self._next_shared(state)
+        if unit is not None:
+            state.running[unit.unit_id] = unit
+            for part in unit.parts:
+                self._records.setdefault(part.part_id, _Record()).attempts += 1
+        return unit
+
+    def _next_alone(self, state: _WorkerState) -> Unit | None:
+        if state.running:
+            return None  # drains first: whoever runs alone must be alone
+        while self._alone:
+            part, batch_limit = self._alone.popleft()
+            if part.item.item_id not in self._dropped:
+                return self._unit((part,), alone=True, batch_limit=batch_limit)
+        return self._next_shared(state)
+
+    def _next_shared(self, state: _WorkerState) -> Unit | None:
+        if len(state.running) >= self.policy.units_in_flight:
+            return None
+        queue = self._queue_for(state)
+        parts: list[Part] = []
+        cost_px, limit_px = 0, self._unit_limit_px()
+        while queue and len(parts) < self.policy.max_parts and (not parts or cost_px + queue[0].cost_px <= limit_px):
+            part = queue.popleft()
+            self._waiting_parts -= 1
+            if part.item.item_id not in self._dropped:
+                parts.append(part)
+                cost_px += part.cost_px
+        if not parts:
+            return self._next_shared(state) if self._waiting_parts else None
+        state.model = model_key(parts[0]) or state.model
+        return self._unit(tuple(parts))
+
+    def _queue_for(self, state: _WorkerState) -> deque[Part] | None:
+        """Joins first, then the resident model, then the model that waits with the most parts."""
+        for key in ("", state.model):
+            if key is not None and self._waiting.get(key):
+                return self._waiting[key]
+        return max(self._waiting.values(), key=len, default=None)
+
+    def _unit_limit_px(self) -> int:
+        """The target, but small enough near the end that every worker gets a share."""
+        if not self.target_px or self._waiting_parts >= self.policy.look_ahead // 2:
+            return self.target_px
+        waiting_px = sum(part.cost_px for queue in self._waiting.values() for part in queue)
+        return min(self.target_px, waiting_px // (2 * max(1, len(self._workers))))
+
+    def _unit(self, parts: tuple[Part, ...], *, alone: bool = False, batch_limit: int | None = None) -> Unit:
+        self._next_unit_id += 1
+        return Unit(unit_id=self._next_unit_id, parts=parts, alone=alone, batch_limit=batch_limit)
+
+    def _release_set_aside(self) -> None:
+        if self._set_aside and not (self._waiting_parts or self._alone or self.in_flight):
+            for part in self._set_aside:
+                self._records[part.part_id].last_run = True
+                self._alone.append((part, None))
+            self._set_aside.clear()
+
+    # -- what comes back ---------------------------------------------------------------------------------------
+
+    def finish(self, worker: str, unit_id: int, outcomes: Sequence[Outcome]) -> list[Finished]:
+        """A unit came back. Parts without an outcome were stopped; they are not queued again."""
+        unit = self._workers[worker].running.pop(unit_id)
+        parts = {part.part_id: part for part in unit.parts}
+        finished: list[Finished] = []
+        for outcome in outcomes:
+            part = parts[outcome.part_id]
+            record = self._records[part.part_id]
+            if isinstance(outcome, Failed) and outcome.retryable and record.attempts < self.policy.attempts:
+                self.add([part])
+            else:
+                finished.append(self._end(part, outcome))
+        return finished
+
+    def death(self, worker: str, cause: DeathCause, detail: str) -> list[Finished]:
+        """A worker is gone with everything it had in flight; `detail` is one sentence for the message."""
+        state = self._workers[worker]
+        units = list(state.running.values())
+        state.running.clear()
+        state.model = None
+        finished: list[Finished] = []
+        for unit in units:
+            if cause is DeathCause.NODE:
+                self.add(unit.parts, first=True)
+            elif not unit.alone:
+                self._alone.extend((part, 1 if cause is DeathCause.MEMORY else None) for part in unit.parts)
+            else:
+                finished.extend(self._died_alone(unit, worker, cause, detail))
+        return finished
+
+    def _died_alone(self, unit: Unit, worker: str, cause: DeathCause, detail: str) -> list[Finished]:
+        part = unit.parts[0]
+        if cause is DeathCause.MEMORY:
+            if unit.batch_limit is not None:
+                return [self._give_up(part, worker, ErrorKind.OUT_OF_MEMORY, detail)]
+            self._alone.append((part, 1))
+            return []
+        record = self._records[part.part_id]
+        record.strikes += 1
+        if record.strikes < self.policy.strikes:
+            self._alone.append((part, None))
+            return []
+        if not record.last_run:
+            self._set_aside.append(part)
+            return []
+        kind = ErrorKind.TIMEOUT if cause is DeathCause.TIMEOUT else ErrorKind.WORKER_DIED
+        return [self._give_up(part, worker, kind, detail)]
+
+    def _give_up(self, part: Part, worker: str, kind: ErrorKind, detail: str) -> Finished:
+        attempts = self._records[part.part_id].attempts
+        url = part.item.row.source_url
+        message = (
+            f"{kind.value}: {url}: its worker was lost {attempts} times while it ran alone ({detail}); "
+            "look at this input by hand, the rest of the run is not affected"
+        )
+        outcome = Failed(part_id=part.part_id, kind=kind, message=message, node="", worker=worker, attempt=attempts)
+        return self._end(part, outcome)
+
+    def _end(self, part: Part, outcome: Outcome) -> Finished:
+        return Finished(part=part, outcome=outcome, attempts=self._records.pop(part.part_id).attempts)

@@ -1,0 +1,234 @@
+"""The lane: the one thread of a worker that calls torch.
+
+Pictures come in whole from several input/output threads; the lane takes their windows in order of arrival, puts windows
+of equal shape into one batch even when they belong to different pictures, and hands each result to its picture.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sr_kernel.fidelity import PixelStats
+from sr_kernel.tiles import PicturePlan, Strategy, Tile
+from sr_kernel.upscale import Settings, Upscaler
+
+Pixels = NDArray[Any]
+Emit = Callable[[Tile, Pixels], None]
+
+
+class LaneStopped(Exception):
+    """The worker was told to stop before this picture was finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What the lane says of a picture whose pixels it has handed out."""
+
+    stats: PixelStats
+    finite: bool
+    wait_s: float
+    infer_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """Which resident model a picture needs."""
+
+    model: str
+    sha256: str
+    denoise: float
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job:
+    """A picture, or some rows of one, on its way through the network."""
+
+    model: ModelRef
+    rgb: Pixels
+    """HWC3; its first row is row `y0` of the picture"""
+    y0: int
+    plan: PicturePlan
+    tiles: tuple[Tile, ...]
+    settings: Settings
+    emit: Emit
+    future: Future[Restored] = field(default_factory=Future[Restored])
+    submitted_s: float = field(default_factory=time.monotonic)
+    started_s: float = 0.0
+    infer_s: float = 0.0
+    stats: PixelStats = field(default_factory=PixelStats)
+    finite: bool = True
+    next_tile: int = 0
+    tiles_left: int = 0
+
+    def window(self, tile: Tile) -> Pixels:
+        box = tile.read
+        return self.rgb[box.y0 - self.y0 : box.y1 - self.y0, box.x0 : box.x1]
+
+    @property
+    def batch_key(self) -> tuple[object, ...]:
+        """Windows with equal keys can share a forward pass."""
+        box = self.tiles[0].read
+        return (self.model, box.height, box.width, self.rgb.dtype.str, self.settings)
+
+
+class Lane:
+    """Starts its thread when made; `submit` from any thread; `stop` ends it at the next forward pass.
+
+    `resident` gives the upscaler of a model; it is called in the lane, so that loading happens there too.
+    """
+
+    def __init__(self, resident: Callable[[ModelRef], Upscaler]) -> None:
+        self._resident = resident
+        self._inbox: queue.Queue[Job | Callable[[], None] | None] = queue.Queue()
+        self._jobs: deque[Job] = deque()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Job) -> Future[Restored]:
+        if not job.tiles:
+            raise ValueError("a job needs at least one tile")
+        job.tiles_left = len(job.tiles)
+        self._inbox.put(job)
+        if self._stopped.is_set():
+            self._drain()
+        return job.future
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Run something that needs torch in the lane, between two forward passes."""
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._inbox.put(run)
+        return future
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._inbox.put(None)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread to end; False when it is still inside a forward pass."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # -- inside the thread -------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._stopped.is_set():
+            self._receive(block=not self._jobs)
+            if self._jobs and not self._stopped.is_set():
+                self._step()
+        self._drain()
+
+    def _receive(self, *, block: bool) -> None:
+        while True:
+            try:
+                received = self._inbox.get(block=block)
+            except queue.Empty:
+                return
+            block = False
+            if isinstance(received, Job):
+                self._jobs.append(received)
+            elif received is not None:
+                received()
+
+    def _step(self) -> None:
+        """One forward pass: the windows of the oldest picture, filled up from younger ones of the same shape."""
+        head = self._jobs[0]
+        try:
+            upscaler = self._resident(head.model)
+            if head.plan.strategy is Strategy.BODY:
+                self._run_body(head, upscaler)
+            else:
+                self._run_batch(self._take(head), upscaler, head.settings)
+        except BaseException as error:
+            self._fail(head, error)
+
+    def _take(self, head: Job) -> list[tuple[Job, Tile]]:
+        """Windows of one batch, in order, without touching pictures that wait for another model."""
+        taken: list[tuple[Job, Tile]] = []
+        key = head.batch_key
+        for job in self._jobs:
+            if job.plan.strategy is Strategy.BODY or job.batch_key != key:
+                continue
+            room = head.settings.batch - len(taken)
+            fresh = job.tiles[job.next_tile : job.next_tile + room]
+            taken.extend((job, tile) for tile in fresh)
+            job.next_tile += len(fresh)
+            if len(taken) >= head.settings.batch:
+                break
+        return taken
+
+    def _run_batch(self, taken: list[tuple[Job, Tile]], upscaler: Upscaler, settings: Settings) -> None:
+        started_s = time.monotonic()
+        results = upscaler.restore_windows(
+            [job.window(tile) for job, tile in taken],
+            [tile for _, tile in taken],
+            [job.plan for job, _ in taken],
+            settings,
+        )
+        seconds = (time.monotonic() - started_s) / len(taken)
+        for (job, tile), result in zip(taken, results, strict=True):
+            job.started_s = job.started_s or started_s
+            job.infer_s += seconds
+            job.stats = job.stats + result.stats
+            job.finite = job.finite and result.finite
+            job.tiles_left -= 1
+            job.emit(tile, result.pixels)
+            if not job.tiles_left:
+                self._finish(job)
+
+    def _run_body(self, job: Job, upscaler: Upscaler) -> None:
+        job.started_s = time.monotonic()
+        job.stats, job.finite = upscaler.restore_body(job.rgb, job.plan, job.settings, job.emit)
+        job.infer_s = time.monotonic() - job.started_s
+        self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        self._jobs.remove(job)
+        job.future.set_result(
+            Restored(
+                stats=job.stats,
+                finite=job.finite,
+                wait_s=max(0.0, job.started_s - job.submitted_s),
+                infer_s=job.infer_s,
+            )
+        )
+
+    def _fail(self, job: Job, error: BaseException) -> None:
+        """Fail the picture at the head; others that shared its batch are tried again without it."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+        for other in self._jobs:
+            if other.next_tile and other.next_tile != len(other.tiles) - other.tiles_left:
+                other.next_tile = len(other.tiles) - other.tiles_left
+        if not job.future.done():
+            job.future.set_exception(error)
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                received = self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            if isinstance(received, Job):
+                self._jobs.append(received)
+            elif received is not None:
+                received()
+        while self._jobs:
+            self._jobs.popleft().future.set_exception(LaneStopped())
+

@@ -1,0 +1,120 @@
+"""What runs inside an actor's process: threads, parts, and failure as a value. Knows nothing of Ray or of pixels.
+
+One worker holds one accelerator, or one core. `run` is called by as many threads as units are in flight; the parts of
+all of them go through one pool of input/output threads, so that while the lane infers one picture the next is decoded
+and the last is encoded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from farm.errors import ErrorKind, FarmError, ItemError
+from farm.records import Done, Failed, Outcome, Part, Split, Unit
+
+if TYPE_CHECKING:
+    from farm.tasks.base import Task, WorkerContext
+
+_LOG = logging.getLogger("farm.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerInfo:
+    """Where a worker lives, as it says itself."""
+
+    name: str
+    node: str
+    pid: int
+    device: str
+
+
+class Worker:
+    """Made once in the actor process; see the module."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        _keep_to_one_core(context)
+        from farm.tasks.registry import make_tasks  # torch comes in here, after the process is pinned
+
+        self._context = context
+        self._node = socket.gethostname()
+        self._stopping = False
+        self._tasks: dict[str, Task] = make_tasks(context)
+        self._pool = ThreadPoolExecutor(context.io_threads, "io", initializer=_keep_to_one_core, initargs=(context,))
+
+    def info(self) -> WorkerInfo:
+        """Answers when the worker is ready."""
+        return WorkerInfo(name=self._context.name, node=self._node, pid=os.getpid(), device=self._context.device)
+
+    def run(self, unit: Unit) -> tuple[Outcome, ...]:
+        """Do every part of a unit. A part that was stopped has no outcome.
+
+        Raises a FarmError other than ItemError when the run cannot go on (disk full, bad model, credentials).
+        """
+        futures = [self._pool.submit(self._run_part, part, unit.batch_limit) for part in unit.parts]
+        return tuple(outcome for future in futures if (outcome := _result(future, futures)) is not None)
+
+    def stop(self) -> None:
+        """Start nothing more and stop at the next forward pass."""
+        self._stopping = True
+        for task in self._tasks.values():
+            task.stop()
+
+    def _run_part(self, part: Part, batch_limit: int | None) -> Done | Split | Failed | None:
+        if self._stopping:
+            return None
+        try:
+            return self._tasks[part.item.task].run(part, batch_limit)
+        except ItemError as error:
+            return self._failed(part, error.kind, str(error))
+        except FarmError:
+            raise
+        except MemoryError as error:
+            return self._failed(part, ErrorKind.OUT_OF_MEMORY, _out_of_memory(part, error))
+        except Exception as error:
+            if self._stopping:
+                return None
+            _LOG.exception("part %s of %s", part.part_id, part.item.row.source_url)
+            return self._failed(part, ErrorKind.WORKER_DIED, _unexpected(part, error))
+
+    def _failed(self, part: Part, kind: ErrorKind, message: str) -> Failed:
+        return Failed(part_id=part.part_id, kind=kind, message=message, node=self._node, worker=self._context.name)
+
+
+def _result(future: Future[Done | Split | Failed | None], siblings: list[Future[Done | Split | Failed | None]]):
+    try:
+        return future.result()
+    except FarmError:
+        for sibling in siblings:
+            sibling.cancel()
+        raise
+
+
+def _out_of_memory(part: Part, error: MemoryError) -> str:
+    return (
+        f"out_of_memory: {part.item.row.source_url}: {error or 'allocation refused'}; "
+        "lower --exact-px (bounded mode above it), --tile-px or --batch"
+    )
+
+
+def _unexpected(part: Part, error: Exception) -> str:
+    return (
+        f"worker_died: {part.item.row.source_url}: unexpected {type(error).__name__}: {error}; "
+        "this is a defect of the farm, please report it with the worker's log"
+    )
+
+
+def _keep_to_one_core(context: WorkerContext) -> None:
+    """One-thread workers on their own core: measured faster than few workers with many threads."""
+    if context.device == "cpu":
+        os.environ["OMP_NUM_THREADS"] = "1"
+    if context.core is None or not hasattr(os, "sched_setaffinity"):
+        return
+    for thread in os.listdir("/proc/self/task"):  # affinity belongs to a thread; those of Ray are here already
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), {context.core})
