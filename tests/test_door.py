@@ -1,0 +1,47 @@
+"""The public door is small, and nothing heavy stands behind it until it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import farm
+
+HEAVY = ("ray", "torch", "av", "pyvips", "pyarrow", "fsspec", "numpy")
+
+
+def test_the_public_door_is_these_four_names() -> None:
+    assert sorted(farm.__all__) == ["FarmError", "RunConfig", "__version__", "submit"]
+    assert all(hasattr(farm, name) for name in farm.__all__)
+
+
+def loaded_after(program: str) -> set[str]:
+    check = f"{program}\nimport sys\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=60)
+    return set(answer.stdout.split())
+
+
+def test_import_farm_loads_nothing_heavy() -> None:
+    assert loaded_after("import farm") == set()
+
+
+def test_the_command_line_and_doctor_load_nothing_heavy() -> None:
+    assert loaded_after("import farm.cli, farm.doctor") == set()
+
+
+def test_sr_kernel_loads_no_torch_until_a_network_is_wanted() -> None:
+    program = "import sr_kernel, sr_kernel.tiles, sr_kernel.models, sr_kernel.hardware, sr_kernel.fidelity"
+    assert "torch" not in loaded_after(program)
+
+
+def test_help_answers_at_once() -> None:
+    """Under 0.3 s; the least of several, because other work on this machine is not the farm's doing."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "farm", "--help"], capture_output=True, check=True, timeout=60)
+        return time.perf_counter() - started
+
+    least = min(once() for _ in range(8))
+    assert least < 0.3, f"farm --help takes {least:.2f} s"
