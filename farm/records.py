@@ -36,7 +36,7 @@ EXTENSION_FORMATS: Mapping[str, str] = MappingProxyType(
 PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
     ("gif", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
 )
-"""Lower-case extensions that folders are searched for; what this build cannot read ends as `unsupported`, not unseen."""
+"""Lower-case extensions that folders are searched for; what this build cannot read fails as `unsupported`."""
 
 
 def extension_of(url: str) -> str:
