@@ -1,0 +1,389 @@
+"""From a row and what its store says about it to a WorkItem: parameters, output, identity. Pure: no I/O, no clock.
+
+Everything that decides the bytes of an output is decided here, once, from the configuration and the source; nothing
+from a worker, its free memory or the number of workers enters. Equal inputs give equal items on any machine of one
+device class, which is what lets a second run know what is done.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import blake2b, sha256
+from typing import TYPE_CHECKING, Protocol
+
+from farm.config import ModelConfig, OutputConfig, RunConfig
+from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.records import (
+    EXTENSION_FORMATS,
+    FORMAT_LIMITS,
+    FileStat,
+    ManifestRow,
+    RefusedRow,
+    UpscaleParams,
+    WorkItem,
+    extension_of,
+)
+from sr_kernel.hardware import cpu_has_bf16
+
+if TYPE_CHECKING:
+    from sr_kernel.models import ModelSpec
+
+PIXEL_EPOCH = 1
+"""Part of every identity. Raise it when a change of ours gives other bytes for the same parameters (a network, the
+resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
+are made again instead of being taken for what the new code would have made."""
+
+UPSCALE_TASK = "upscale_image"
+SHARD_ROWS = 50_000
+"""rows of the manifest that share a shard of the ledger"""
+MAX_NAME_BYTES = 255
+"""longest segment of a path that common file systems hold"""
+BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
+PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "tif": 0.3, "tiff": 0.3}
+"""Source pixels a byte of file, by extension: medians of the project's 20 test pictures. A first guess of the cost,
+replaced as soon as a worker has read the header; other extensions are guessed like JPEG."""
+_COLLISIONS_COUNTED = 1000
+
+
+class PlannedModel(Protocol):
+    """What planning needs of a model; `farm.fetch.ResolvedModel` is one."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """What rows with the same model, outscale and format share."""
+
+    params: UpscaleParams
+    params_hash: str
+    identity: str
+    """canonical text of the parameters"""
+    model_label: str
+    scale_label: str
+
+
+class Planner:
+    """Resolves rows for one run.
+
+    `models` answers with the model of every name that the configuration or a row uses; `out` is the output root as an
+    absolute local path, links resolved, or a URL; `device_class` is cuda or cpu; `cpu_bf16` says whether the CPUs that
+    work have bfloat16 of their own (None: as this machine).
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        models: Mapping[str, PlannedModel],
+        out: str,
+        device_class: str,
+        *,
+        cpu_bf16: bool | None = None,
+    ) -> None:
+        _check_name(config.output)
+        _check_denoise(config.model, models[config.model.model].spec)
+        self.out = out.rstrip("/")
+        self._config = config
+        self._models = models
+        self._device_class = device_class
+        self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
+        self._recipes: dict[tuple[str, float | None, str], _Recipe] = {}
+
+    def output_url(self, row: ManifestRow) -> str:
+        """Where the output of a row goes: below `out`, the tree of the sources mirrored.
+
+        Raises ItemError (unsafe_path) for a path that would leave `out`; ManifestError for a model nobody knows.
+        """
+        wanted = row.overrides.output
+        if wanted is None:
+            folder, _, name = row.relative_path.rpartition("/")
+            made = self._name(row, name)
+            wanted = f"{folder}/{made}" if folder else made
+        return f"{self.out}/{_below_out(wanted, row.source_url)}"
+
+    def plan(self, row: ManifestRow, stat: FileStat) -> WorkItem:
+        """The item of a row. Raises ItemError: unsafe_path, or too_large when the manifest already says the size."""
+        recipe = self._recipe(row)
+        output_url = self.output_url(row)
+        if output_url == row.source_url:
+            raise ItemError(
+                ErrorKind.UNSAFE_PATH, row.source_url, "is its own output", "choose another --out or --name"
+            )
+        version = source_version(row, stat)
+        identity = (row.source_url, version, UPSCALE_TASK, recipe.identity, output_url)
+        item = WorkItem(
+            item_id=_digest("\0".join(identity)),
+            shard=row.index // SHARD_ROWS,
+            row=row,
+            task=UPSCALE_TASK,
+            params=recipe.params,
+            params_hash=recipe.params_hash,
+            source_version=version,
+            output_url=output_url,
+            cost_px=_guess_px(row, stat),
+        )
+        if row.width and row.height:
+            refusal = refuse_size(item, row.width, row.height)
+            if refusal:
+                raise refusal
+        return item
+
+    def _name(self, row: ManifestRow, source_name: str) -> str:
+        """The output's file name; a stem too long for a file system is cut and keeps a digest of the whole."""
+        recipe = self._recipe(row)
+        stem = source_name.rpartition(".")[0] or source_name
+        fields = {
+            "model": recipe.model_label,
+            "scale": recipe.scale_label,
+            "ext": recipe.params.format,
+            "row": str(row.index),
+        }
+        name = self._config.output.name.format(stem=stem, **fields)
+        excess = len(name.encode()) - MAX_NAME_BYTES
+        if excess <= 0:
+            return name
+        mark = f"~{_digest(source_name)[:8]}"
+        kept = stem.encode()[: max(0, len(stem.encode()) - excess - len(mark))].decode(errors="ignore")
+        return self._config.output.name.format(stem=kept + mark, **fields)
+
+    def _recipe(self, row: ManifestRow) -> _Recipe:
+        asked = row.overrides
+        key = (asked.model or self._config.model.model, asked.outscale, self._format(row))
+        recipe = self._recipes.get(key)
+        if recipe is None:
+            try:
+                model = self._models[key[0]]
+            except KeyError as error:
+                found = f"row {row.index}, column model: {key[0]!r} is not a model"
+                raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
+            recipe = self._recipes[key] = self._make_recipe(model, asked.outscale, key[2])
+        return recipe
+
+    def _format(self, row: ManifestRow) -> str:
+        if row.overrides.output is not None:  # its extension is the last word; the manifest checked it
+            return EXTENSION_FORMATS.get(extension_of(row.overrides.output), "png")
+        asked = row.overrides.format or self._config.output.format
+        return EXTENSION_FORMATS.get(extension_of(row.relative_path), "png") if asked == "same" else asked
+
+    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str) -> _Recipe:
+        config, spec = self._config, model.spec
+        outscale = float(outscale or config.model.outscale or spec.scale)
+        params = UpscaleParams(
+            model=spec.name,
+            model_sha256=model.sha256,
+            denoise=config.model.denoise if spec.partner else 1.0,
+            scale=spec.scale,
+            halo_px=spec.halo_px,
+            align_px=spec.align_px,
+            whole_body=spec.whole_body,
+            outscale=outscale,
+            resize=config.model.resize,
+            alpha=config.model.alpha,
+            precision=self._precision,
+            precision_16bit="fp32" if config.model.precision == "auto" else self._precision,
+            device_class=self._device_class,
+            batch=config.model.batch or BATCHES[self._device_class],
+            tile_px=config.model.tile_px,
+            exact_px=config.model.exact_px,
+            band_px=config.model.band_px,
+            format=file_format,
+            quality=config.output.quality,
+            stamp=config.output.stamp,
+            pages=config.limits.pages,
+            max_pixels_in=config.limits.max_pixels_in,
+            max_pixels_out=config.limits.max_pixels_out,
+            pixel_epoch=PIXEL_EPOCH,
+        )
+        identity = json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
+        return _Recipe(
+            params=params,
+            params_hash=_digest(identity),
+            identity=identity,
+            model_label=spec.name.rpartition(":")[2].replace("/", "_"),
+            scale_label=f"{outscale:g}",
+        )
+
+
+def source_version(row: ManifestRow, stat: FileStat) -> str:
+    """What changes when the content does: the manifest's sha256, else its etag, else the store's word."""
+    if row.sha256:
+        return f"sha256:{row.sha256}"
+    return f"etag:{row.etag}" if row.etag else stat.version
+
+
+def unplanned_id(out: str, row: ManifestRow | RefusedRow) -> str:
+    """Ledger key of a row that never became an item: refused, missing, or with no place to go."""
+    source = row.source_url if isinstance(row, ManifestRow) else row.source
+    return _digest("\0".join(("unplanned", out, str(row.index), source)))
+
+
+def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
+    """Why a picture of this upright size in pixels is not restored, or None; asked before anything is decoded."""
+    params, url = item.params, item.row.source_url
+    if width * height > params.max_pixels_in:
+        found = f"{width} x {height} is {width * height} pixels (limit {params.max_pixels_in})"
+        return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels if the picture is to be trusted")
+    out_width, out_height = (max(1, int(side * params.outscale)) for side in (width, height))
+    made = f"{width} x {height} at {params.outscale:g}x makes {out_width} x {out_height}"
+    if out_width * out_height > params.max_pixels_out:
+        found = f"{made}, {out_width * out_height} pixels (limit {params.max_pixels_out})"
+        return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels-out or lower --outscale")
+    limit = FORMAT_LIMITS[params.format]
+    if max(out_width, out_height) > limit:
+        found = f"{made}, but {params.format} holds at most {limit} pixels a side"
+        return ItemError(ErrorKind.TOO_LARGE, url, found, "use --format tiff or png, or lower --outscale")
+    return None
+
+
+def check_outputs(read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner) -> None:
+    """Find, before any work, outputs that would overwrite each other or an input.
+
+    `read` gives the manifest's rows from the start each time it is called; it is called twice only when something is
+    wrong. Names count as equal when they are after case folding and NFC, as on file systems that do not tell those
+    apart. Memory is one 8-byte digest a row, about 70 bytes in a set. Raises ManifestError; rows that cannot have an
+    output are left for `Planner.plan` to refuse.
+    """
+    outputs: set[int] = set()
+    inputs: set[int] = set()
+    clashes: list[int] = []
+    below = _fold(planner.out + "/")
+    for row in read():
+        if isinstance(row, RefusedRow):
+            continue
+        source = _fold(row.source_url)
+        if source.startswith(below):
+            inputs.add(_short(source))
+        key = _output_key(row, planner)
+        if key is None:
+            continue
+        if key in outputs:
+            clashes.append(key)
+            if len(clashes) > _COLLISIONS_COUNTED:
+                break
+        outputs.add(key)
+    _refuse_overwritten_input(read, planner, outputs & inputs)
+    if clashes:
+        _refuse_collision(read, planner, clashes)
+
+
+def _output_key(row: ManifestRow, planner: Planner) -> int | None:
+    try:
+        return _short(_fold(planner.output_url(row)))
+    except ItemError:
+        return None
+
+
+def _refuse_overwritten_input(
+    read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner, keys: set[int]
+) -> None:
+    """Raise if an output really is an input; digests of 8 bytes only make it likely."""
+    if not keys:
+        return
+    sources = {
+        folded: row
+        for row in read()
+        if isinstance(row, ManifestRow) and _short(folded := _fold(row.source_url)) in keys
+    }
+    for row in read():
+        if isinstance(row, RefusedRow) or _output_key(row, planner) not in keys:
+            continue
+        output = planner.output_url(row)
+        hit = sources.get(_fold(output))
+        if hit:
+            raise ManifestError(
+                f"manifest: row {row.index}, {row.source_url!r}: its output {output!r} is the input of row {hit.index}"
+                f" (inputs are never overwritten); choose another --out, --name or output"
+            )
+
+
+def _refuse_collision(
+    read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner, clashes: list[int]
+) -> None:
+    """Raise with the two rows of the first real collision; digests of 8 bytes only make it likely."""
+    keys = set(clashes)
+    first: dict[str, ManifestRow] = {}
+    for row in read():
+        if isinstance(row, RefusedRow) or _output_key(row, planner) not in keys:
+            continue
+        output = planner.output_url(row)
+        other = first.setdefault(_fold(output), row)
+        if other is not row:
+            more = len(clashes) - 1
+            count = f"more than {_COLLISIONS_COUNTED} others" if more >= _COLLISIONS_COUNTED else f"{more} more"
+            raise ManifestError(
+                f"manifest: rows {other.index} and {row.index}: {other.source_url!r} and {row.source_url!r} would both"
+                f" make {output!r}{f' ({count} collide)' if more else ''}; tell them apart with"
+                f" --name '{{stem}}_{{row}}_{{scale}}x.{{ext}}' or an output column"
+            )
+
+
+def _fold(url: str) -> str:
+    """Equal for names that a file system without case or Unicode forms takes for one."""
+    if url.isascii():
+        return url.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", url).casefold())
+
+
+def _short(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _digest(text: str) -> str:
+    """128 bits of SHA-256, in hexadecimal."""
+    return sha256(text.encode()).hexdigest()[:32]
+
+
+def _below_out(path: str, source_url: str) -> str:
+    """`path` normalised, or ItemError when it is not a plain path below the output root."""
+    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
+    found = ""
+    if path.startswith("/") or "://" in path or ".." in segments:
+        found = "leaves the output root"
+    elif not segments or path.endswith("/"):
+        found = "names no file"
+    elif ".farm" in segments:
+        found = "lies in the farm's own folder"
+    elif "\0" in path or any(len(segment.encode()) > MAX_NAME_BYTES for segment in segments):
+        found = f"holds a NUL or a name of more than {MAX_NAME_BYTES} bytes"
+    if found:
+        advice = "give a path below the output root"
+        raise ItemError(ErrorKind.UNSAFE_PATH, source_url, f"its output {path!r} {found}", advice)
+    return "/".join(segments)
+
+
+def _guess_px(row: ManifestRow, stat: FileStat) -> int:
+    if row.width and row.height:
+        return row.width * row.height
+    return max(1, int(stat.bytes * PIXELS_PER_BYTE.get(extension_of(row.source_url), PIXELS_PER_BYTE["jpg"])))
+
+
+def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> str:
+    """fp16, bf16 or fp32 for 8-bit sources; the same for every item of the run."""
+    if device_class == "cuda":
+        return "fp16" if asked == "auto" else asked
+    if asked == "fp16":
+        raise UsageError("--precision: fp16 on a CPU is hundreds of times slower; use auto, bf16 or fp32")
+    if asked != "auto":
+        return asked
+    return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
+
+
+def _check_name(output: OutputConfig) -> None:
+    """A template whose names contradict the format would make files that lie about what they are."""
+    if output.name.endswith(".{ext}"):
+        return
+    made = EXTENSION_FORMATS.get(extension_of(output.name))
+    if made is None or made != output.format:
+        raise UsageError(f"--name: {output.name!r} does not say the format; end it with .{{ext}}")
+
+
+def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:
+    if config.denoise < 1 and not spec.partner:
+        raise UsageError(f"--denoise: {spec.name} has no denoise partner; use it with general-x4v3")
