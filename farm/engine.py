@@ -305,6 +305,18 @@ class Engine:
             yield from self._collect(_POLL_S)
 
 
+def cluster_gpus(address: str) -> int:
+    """GPUs a cluster has right now. Raises UnreachableError."""
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
+    except (ConnectionError, rx.RayError, RuntimeError, ValueError) as error:
+        raise UnreachableError(f"cluster {address} does not answer ({error}); check --address") from error
+    try:
+        return int(ray.cluster_resources().get("GPU", 0))
+    finally:
+        ray.shutdown()
+
+
 def _kill(handle: Any) -> None:
     ray.kill(handle, no_restart=True)
 

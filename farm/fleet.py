@@ -1,0 +1,119 @@
+"""Who works: how many workers, on what, with how much memory each. Pure but for asking this machine what it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from farm.config import WorkerConfig
+from farm.errors import UsageError
+from farm.records import Unit
+from sr_kernel import hardware
+
+if TYPE_CHECKING:
+    from farm.engine import EngineConfig, Slot
+    from farm.tasks.base import WorkerContext
+
+_MEMORY_SHARE = 0.6
+"""of the machine's memory, for the pictures of all its workers together"""
+
+
+def cluster_address(worker: WorkerConfig) -> str | None:
+    """The cluster a run goes to, or None for an embedded one."""
+    return worker.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def wanted_gpus(worker: WorkerConfig) -> int:
+    """GPUs to use; 0 means CPU actors. Raises UsageError when more are asked for than this machine has."""
+    if worker.workers is not None or worker.gpus == 0:
+        return 0
+    address = cluster_address(worker)
+    if address:
+        if worker.gpu_ids:
+            raise UsageError("--gpu-ids: names GPUs of this machine and cannot be used with a cluster")
+        if worker.gpus is not None:
+            return worker.gpus
+        from farm.engine import cluster_gpus
+
+        return cluster_gpus(address)
+    there = hardware.visible_gpus()
+    wanted = len(worker.gpu_ids) or (there if worker.gpus is None else worker.gpus)
+    if wanted > there or any(gpu >= there for gpu in worker.gpu_ids):
+        raise UsageError(
+            f"--gpus: {wanted} asked for but this machine shows {there}; "
+            "use --gpus auto, --gpus 0 for the CPU, or --address for a cluster"
+        )
+    return wanted
+
+
+def device_class(worker: WorkerConfig) -> str:
+    """cuda or cpu; identity of bytes is promised within one class."""
+    return "cuda" if wanted_gpus(worker) else "cpu"
+
+
+def plan_fleet(
+    worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float]
+) -> tuple[list[Slot], EngineConfig]:
+    """One slot an actor. `context` is the template that each worker's own is made from."""
+    from farm.engine import EngineConfig
+
+    gpus = wanted_gpus(worker)
+    cores = cores_here()
+    count = gpus * worker.actors_per_gpu if gpus else (worker.workers or len(cores))
+    if worker.gpu_ids and gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in worker.gpu_ids)
+    slots = _gpu_slots(worker, context, count) if gpus else _cpu_slots(worker, context, count, cores)
+    config = EngineConfig(
+        address=cluster_address(worker),
+        embedded_cpus=max(count, len(cores)),
+        embedded_gpus=gpus,
+        wait_s=worker.wait_gpus_s,
+        min_workers=worker.min_gpus * worker.actors_per_gpu if gpus else 0,
+        deadline_s=deadline_s,
+    )
+    return slots, config
+
+
+def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:
+    from farm.engine import Slot
+
+    # Fewer workers than cores float: two runs side by side must not sit on the same core.
+    pin = worker.pin_cores if worker.pin_cores is not None else count == len(cores) and not cluster_address(worker)
+    memory_bytes = int(_MEMORY_SHARE * hardware.memory_bytes() / count)
+    return [
+        Slot(
+            context=replace(
+                context,
+                name=f"cpu-{index}",
+                device="cpu",
+                memory_bytes=memory_bytes,
+                core=cores[index % len(cores)] if pin else None,
+            ),
+            num_cpus=1,
+            num_gpus=0,
+        )
+        for index in range(count)
+    ]
+
+
+def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list[Slot]:
+    from farm.engine import Slot
+
+    memory_bytes = int(_MEMORY_SHARE * hardware.memory_bytes() / count)
+    return [
+        Slot(
+            context=replace(context, name=f"gpu-{index}", device="cuda:0", memory_bytes=memory_bytes),
+            num_cpus=1,
+            num_gpus=1 / worker.actors_per_gpu,
+        )
+        for index in range(count)
+    ]
+
+
+def cores_here() -> tuple[int, ...]:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
