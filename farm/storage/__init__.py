@@ -1,0 +1,100 @@
+"""All bytes of media, Parquet and weights pass through here: one place to fail and to test.
+
+URLs are plain absolute paths, ``file://``, ``s3://`` and ``cos://``. Functions raise only farm.errors: the table of
+what becomes what is in `farm.storage.faults`. An object is absent or complete and right: everything is written under
+a temporary name, or as a multipart upload, and appears in one step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from farm.errors import ErrorKind, ItemError
+from farm.records import FileStat
+from farm.storage import local, objects
+from farm.storage.output import OutputRoot, clear_staging
+from farm.storage.publish import open_write, publish
+from farm.storage.urls import is_remote, join, local_path, name, parent
+from farm.storage.writer import Published, Writer
+
+__all__ = [
+    "OutputRoot",
+    "Published",
+    "Writer",
+    "clear_staging",
+    "delete",
+    "delete_tree",
+    "exists",
+    "is_remote",
+    "join",
+    "list_files",
+    "local_path",
+    "name",
+    "open_read",
+    "open_write",
+    "parent",
+    "publish",
+    "read_bytes",
+    "sha256_of",
+    "stat",
+]
+
+_CHUNK_BYTES = 4 << 20
+
+
+def stat(url: str) -> FileStat:
+    """Size and version without reading. Raises ItemError(missing, forbidden, ...)."""
+    path = local_path(url)
+    return local.stat(path) if path else objects.stat(url)
+
+
+def exists(url: str) -> bool:
+    """Whether there is a file or an object of that name. Raises ItemError for all but missing."""
+    try:
+        stat(url)
+    except ItemError as error:
+        if error.kind is ErrorKind.MISSING:
+            return False
+        raise
+    return True
+
+
+def list_files(root: str) -> Iterator[FileStat]:
+    """Every file below `root`, names sorted within each folder. Raises ItemError(missing) for a folder that is not."""
+    path = local_path(root)
+    return local.list_files(path) if path else objects.list_files(root)
+
+
+def read_bytes(url: str, max_bytes: int | None = None) -> bytes:
+    """The whole content. Raises ItemError: too_large above `max_bytes`, changed_during_read, missing, ..."""
+    path = local_path(url)
+    return local.read_bytes(path, max_bytes) if path else objects.read_bytes(url, max_bytes)
+
+
+def open_read(url: str) -> BinaryIO:
+    """A seekable file: a plain buffered one locally, ranged reads of one version of the object on a store."""
+    path = local_path(url)
+    return local.open_read(path) if path else objects.open_read(url)
+
+
+def sha256_of(url: str) -> str:
+    """The digest of the content, in bounded memory."""
+    digest = hashlib.sha256()
+    with open_read(url) as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def delete(url: str) -> None:
+    """Remove one file or object; one that is not there is as good."""
+    path = local_path(url)
+    return local.delete(path) if path else objects.delete(url)
+
+
+def delete_tree(url: str) -> None:
+    """Remove everything below `url`."""
+    path = local_path(url)
+    return local.delete_tree(path) if path else objects.delete_tree(url)

@@ -1,0 +1,163 @@
+"""What an OSError or a store's error becomes: one of our own, with the path, and without a credential.
+
+| what happened | while reading | while writing |
+|---|---|---|
+| not there | ItemError missing | DiskError (folder), UnreachableError (bucket) |
+| not allowed | ItemError forbidden | ItemError forbidden (disk), CredentialsError (store) |
+| disk full, quota, I/O error | ItemError storage_error (one file) | DiskError |
+| credentials missing or refused | CredentialsError | CredentialsError |
+| store does not answer | UnreachableError | UnreachableError |
+| anything else a store says | ItemError storage_error | ItemError storage_error |
+
+Only our own words and the store's error code are put into a message: what the store sends may repeat the request.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from farm.errors import CredentialsError, DiskError, ErrorKind, FarmError, ItemError, UnreachableError
+
+_CREDENTIAL_CODES = frozenset(
+    {
+        "ExpiredToken",
+        "InvalidAccessKeyId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "NotSignedUp",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_FORBIDDEN_CODES = frozenset({"403", "AccessDenied", "AllAccessDisabled", "AccountProblem"})
+_MISSING_CODES = frozenset({"404", "NoSuchKey", "NoSuchBucket"})
+_CHANGED_CODES = frozenset({"412", "PreconditionFailed"})
+# Classes of botocore and the standard library, by name: naming them loads nothing.
+_NO_CREDENTIALS = frozenset(
+    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
+)
+_NO_ANSWER = frozenset({"ConnectionError", "EndpointConnectionError", "ConnectTimeoutError", "SSLError", "gaierror"})
+
+
+@contextmanager
+def reading(url: str) -> Generator[None]:
+    """Inside, a local OSError becomes the reader's error of the table above."""
+    try:
+        yield
+    except OSError as error:
+        raise _read_fault(url, error) from error
+
+
+@contextmanager
+def writing(path: str, nbytes: int) -> Generator[None]:
+    """Inside, a local OSError becomes the writer's error; `nbytes` is what was to be written."""
+    try:
+        yield
+    except OSError as error:
+        raise _write_fault(path, nbytes, error) from error
+
+
+@contextmanager
+def run_level(url: str) -> Generator[None]:
+    """Inside, an ItemError becomes an error of the whole run: what the ledger and the lock need."""
+    try:
+        yield
+    except ItemError as error:
+        kind = CredentialsError if error.kind is ErrorKind.FORBIDDEN else DiskError
+        if "://" in url and kind is DiskError:
+            kind = UnreachableError
+        raise kind(f"{url}: {error.found}; {error.advice}") from error
+
+
+def _read_fault(url: str, error: OSError) -> ItemError:
+    found = os.strerror(error.errno) if error.errno else type(error).__name__
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return ItemError(ErrorKind.MISSING, url, "no such file", "check the manifest's path")
+    if isinstance(error, IsADirectoryError):
+        return ItemError(ErrorKind.MISSING, url, "a folder, not a file", "name a file, or the folder as the manifest")
+    if isinstance(error, PermissionError):
+        return ItemError(ErrorKind.FORBIDDEN, url, "permission denied", "allow this user to read it")
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return ItemError(ErrorKind.UNSAFE_PATH, url, found, "check the manifest's path")
+    return ItemError(
+        ErrorKind.STORAGE_ERROR, url, found, "check the disk or the mount, then run the same command again"
+    )
+
+
+def _write_fault(path: str, nbytes: int, error: OSError) -> FarmError:
+    if isinstance(error, PermissionError):
+        return ItemError(ErrorKind.FORBIDDEN, path, "permission denied", "allow this user to write there")
+    if error.errno == errno.ENAMETOOLONG:
+        return ItemError(ErrorKind.UNSAFE_PATH, path, "the name is too long for this disk", "shorten it with --name")
+    found = os.strerror(error.errno) if error.errno else type(error).__name__
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "free space" if full else "check the disk or the mount"
+    return DiskError(
+        f"{path}: {found} at {nbytes} bytes, {_free(path)} free; {advice}, then run the same command again"
+    )
+
+
+def _free(path: str) -> str:
+    folder = path
+    while folder not in ("", "/") and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    try:
+        return f"{shutil.disk_usage(folder or '.').free} bytes"
+    except OSError:
+        return "an unknown number of bytes"
+
+
+def error_code(error: BaseException) -> str:
+    """The store's error code (`NoSuchKey`, `403`, ...) of an exception of s3fs or botocore; empty if it has none."""
+    for one in (error, error.__cause__):
+        response: Any = getattr(one, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return ""
+
+
+def store_fault(url: str, error: BaseException, *, endpoint: str, nbytes: int | None = None) -> FarmError:
+    """The error of the table above for what s3fs or botocore raised; `nbytes` is given while writing."""
+    code = error_code(error)
+    names = {one.__name__ for one in type(error).__mro__}
+    if names & _NO_CREDENTIALS:
+        return CredentialsError(f"{url}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if code in _CREDENTIAL_CODES:
+        return CredentialsError(f"{url}: the store refused our credentials ({code}); check keys, token and clock")
+    if names & _NO_ANSWER:
+        return UnreachableError(f"{url}: {endpoint} does not answer; check the endpoint and the network")
+    if "ParamValidationError" in names:
+        return ItemError(ErrorKind.UNSAFE_PATH, url, "not a valid bucket or key", "check the URL")
+    if nbytes is not None:
+        return _store_write_fault(url, error, code, nbytes)
+    if code in _FORBIDDEN_CODES:
+        return ItemError(
+            ErrorKind.FORBIDDEN, url, f"the store denied access ({code})", "allow these credentials to read"
+        )
+    if code in _MISSING_CODES or isinstance(error, FileNotFoundError):
+        what = "no such bucket" if code == "NoSuchBucket" else "no such object"
+        return ItemError(ErrorKind.MISSING, url, what, "check the manifest's URL")
+    if code in _CHANGED_CODES:
+        return ItemError(ErrorKind.CHANGED_DURING_READ, url, "the object was replaced while it was read", "run again")
+    return _unnamed(url, error, code)
+
+
+def _store_write_fault(url: str, error: BaseException, code: str, nbytes: int) -> FarmError:
+    if code in ("QuotaExceeded", "InsufficientCapacity"):
+        return DiskError(f"{url}: the store has no room ({code}): {nbytes} bytes to write; free space, then run again")
+    if code in _FORBIDDEN_CODES:
+        return CredentialsError(f"{url}: these credentials may not write there ({code}); allow it or change --out")
+    if code == "NoSuchBucket":
+        return UnreachableError(f"{url}: no such bucket; make it, or change --out")
+    return _unnamed(url, error, code)
+
+
+def _unnamed(url: str, error: BaseException, code: str) -> ItemError:
+    found = f"the store failed ({code or type(error).__name__})"
+    return ItemError(ErrorKind.STORAGE_ERROR, url, found, "it was tried several times; run the same command again")
