@@ -1,0 +1,155 @@
+"""What goes in: a manifest file, a folder or prefix, a glob, or one picture, read as a stream of rows.
+
+Rows are read lazily and only checked, never enriched: whether a source exists is asked later. Wrong manifests raise
+ManifestError (exit 65, nothing started); a row with a hostile path becomes a RefusedRow, so that the counts add up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from itertools import islice
+from typing import BinaryIO
+
+from farm import storage
+from farm.errors import ItemError, ManifestError, UsageError
+from farm.manifest import forms
+from farm.manifest.columns import RowMaker
+from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
+from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
+from farm.records import PICTURE_EXTENSIONS, ManifestRow, RefusedRow, extension_of
+
+__all__ = ["InputForm", "Row", "canonical", "default_out", "form_of", "read_manifest"]
+
+Row = ManifestRow | RefusedRow
+OUT_FOLDER = "farm-out"
+
+
+class InputForm(str, Enum):
+    """What a run is given."""
+
+    TXT = "txt"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    PICTURE = "picture"
+    FOLDER = "folder"
+    GLOB = "glob"
+
+
+_FILE_FORMS: Mapping[str, InputForm] = {
+    "txt": InputForm.TXT,
+    "csv": InputForm.CSV,
+    "jsonl": InputForm.JSONL,
+    "ndjson": InputForm.JSONL,
+    "parquet": InputForm.PARQUET,
+    "pq": InputForm.PARQUET,
+    **dict.fromkeys(PICTURE_EXTENSIONS, InputForm.PICTURE),
+}
+_Reader = Callable[[BinaryIO, str, forms.CheckNames], Iterator[forms.Located]]
+_READERS: Mapping[InputForm, _Reader] = {
+    InputForm.TXT: forms.iter_txt,
+    InputForm.CSV: forms.iter_csv,
+    InputForm.JSONL: forms.iter_jsonl,
+    InputForm.PARQUET: forms.iter_parquet,
+}
+
+
+def form_of(url: str) -> InputForm:
+    """What `url` is taken for: a folder if it is one, else by its wildcards, else by its extension.
+
+    A name with wildcards that exists is taken for itself. On an object store what has neither is a prefix.
+    Raises ManifestError for anything else.
+    """
+    place = canonical(url)
+    remote = storage.is_remote(place)
+    if not remote and os.path.isdir(place):
+        return InputForm.FOLDER
+    if MAGIC.search(place) and not _is_there(place):
+        return InputForm.GLOB
+    form = _FILE_FORMS.get(extension_of(place))
+    if form is None or (remote and url.endswith("/")):
+        if remote:
+            return InputForm.FOLDER
+        what = (
+            "is neither a manifest nor a picture by its extension"
+            if os.path.exists(place)
+            else "no such file or folder"
+        )
+        known = ", ".join(f".{extension}" for extension in _FILE_FORMS)
+        raise ManifestError(f"manifest: {printable(url)}: {what}; give a folder, a glob, or one of {known}")
+    return form
+
+
+def _is_there(place: str) -> bool:
+    try:
+        return storage.exists(place)
+    except ItemError:  # what may not be asked for may still be listed; if not, the listing says why
+        return False
+
+
+def default_out(url: str) -> str:
+    """The output root of a run without --out: always the same, so that the same command resumes.
+
+    `farm-out` beside a manifest or a picture, in a folder or prefix, and in the folder that a glob starts from.
+    """
+    place, form = canonical(url), form_of(url)
+    if form is InputForm.FOLDER:
+        return storage.join(place, OUT_FOLDER)
+    folder = split_glob(place)[0] if form is InputForm.GLOB else storage.parent(place)
+    return storage.join(folder, OUT_FOLDER)
+
+
+def read_manifest(
+    url: str, *, root: str | None = None, out: str | None = None, limit: int | None = None
+) -> Iterator[Row]:
+    """The rows of a manifest, in order, `index` counting from 0; at most `limit`.
+
+    `root`: what relative sources start from and what names of outputs are relative to; the manifest's own folder
+    unless given. `out`: the output root, left out of folders and globs. Raises ManifestError, part of it while read.
+    """
+    place, form = canonical(url), form_of(url)
+    if form in _READERS:
+        rows = _read_file(place, _READERS[form], root or storage.parent(place))
+    elif root is not None:
+        raise UsageError(f"--root: goes with manifest files, and {printable(url)} is a {form.value}; leave it out")
+    elif form is InputForm.PICTURE:
+        rows = iter([_picture(place)])
+    else:
+        folder, pattern = (place, None) if form is InputForm.FOLDER else split_glob(place)
+        choice = Everything() if pattern is None else Pattern(pattern)
+        rows = _read_listing(canonical(folder), choice, canonical(out) if out else default_out(url))
+    return islice(rows, limit)
+
+
+def _read_file(url: str, read: _Reader, root: str) -> Iterator[Row]:
+    maker = RowMaker(url, SourceRules(root))
+
+    def rows() -> Iterator[Row]:
+        with storage.open_read(url) as stream:
+            for index, (line, values) in enumerate(read(stream, url, maker.check_names)):
+                yield maker.make(index, line, values)
+
+    return reading_manifest(url, rows())
+
+
+def _picture(url: str) -> Row:
+    """The only row of a run over one picture; a link is followed, since a person named it."""
+    try:
+        check_text(url)
+    except ItemError as error:
+        return RefusedRow(index=0, source=printable(url), error=error)
+    return _row(0, url, storage.name(url))
+
+
+def _read_listing(root: str, choice: Choice, out: str) -> Iterator[Row]:
+    for index, found in enumerate(iter_found(root, out, choice)):
+        if found.error is not None:
+            yield RefusedRow(index=index, source=printable(storage.join(root, found.relative)), error=found.error)
+        else:
+            yield _row(index, f"{root.rstrip('/')}/{found.relative}", found.relative, found.bytes)
+
+
+def _row(index: int, url: str, relative: str, nbytes: int | None = None) -> ManifestRow:
+    return ManifestRow(index=index, source_url=url, relative_path=relative, bytes=nbytes)
