@@ -1,0 +1,251 @@
+"""From a picture file to upright pixels: refuse by rule, convert what has one right conversion, keep all else.
+
+Nothing is decoded before the header has passed every rule. libvips reads sequentially, so that rows are streamed and a
+crop of rows never holds the whole picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import pyvips
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.formats import HEAD_BYTES, format_of, sniff
+from farm.media.picture import ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
+from farm.media.profile import profile_fault
+from farm.media.truncation import is_cut
+from farm.media.vips import OpenSource, translated
+
+_LOADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "png": "pngload_source",
+        "jpg": "jpegload_source",
+        "webp": "webpload_source",
+        "tiff": "tiffload_source",
+        "gif": "gifload_source",
+        "avif": "heifload_source",
+        "heic": "heifload_source",
+    }
+)
+"""format -> operation of libvips"""
+
+_SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "lab", "labq", "labs"})
+_LAB = frozenset({"lab", "labq", "labs"})
+_NO_RESOLUTION = (1.0, 72 / 25.4)
+"""what libvips reports, in pixels/mm, when a file says nothing; 72 dpi and nothing mean the same"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A picture whose header has passed the rules and whose pixels are not yet decoded."""
+
+    image: pyvips.Image
+    source: OpenSource
+    header: ImageHeader
+    url: str
+    warnings: tuple[str, ...]
+
+
+def read_header(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
+    """Read and judge the header only; no pixel is decoded.
+
+    Raises:
+        ItemError: of the kind that says why the picture is refused.
+    """
+    return _open(source, url, limits).header
+
+
+def decode(source: Source, url: str, limits: ReadLimits) -> Picture:
+    """Decode a whole picture, upright.
+
+    Raises:
+        ItemError: EMPTY_INPUT, NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_LARGE or UNSUPPORTED.
+    """
+    opened = _open(source, url, limits)
+    return _picture(opened, limits, 0, opened.header.height)
+
+
+def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) -> Picture:
+    """Decode the upright rows ``y0 <= y < y1`` only; the header still describes the whole picture.
+
+    Memory is that of the rows asked for, whatever the orientation, where the format can be read line by line (all but
+    interlaced PNG, progressive JPEG, WebP and AVIF, which their decoders unfold whole).
+
+    Raises:
+        ItemError: as `decode`, as far as the file had to be read.
+        ValueError: no such rows.
+    """
+    opened = _open(source, url, limits)
+    if not 0 <= y0 < y1 <= opened.header.height:
+        raise ValueError(f"rows {y0}..{y1} of a picture of {opened.header.height}")
+    return _picture(opened, limits, y0, y1)
+
+
+def _open(source: Source, url: str, limits: ReadLimits) -> _Opened:
+    opened = OpenSource(source)
+    format = sniff(opened.file().read(HEAD_BYTES), url)
+    warnings: list[str] = []
+    named = format_of(url)
+    if named != format and named is not None:
+        warnings.append(f"named .{named} but holds {format}")
+    fail_on = "none" if limits.salvage else "error"
+    with _judged(opened, format, url):
+        image = _load(opened, format, url, fail_on)
+    header = _judge(image, format, url, limits)
+    if header.pages > 1:
+        warnings.append(f"first of {header.pages} pages or frames taken")
+    return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings))
+
+
+def _load(source: OpenSource, format: str, url: str, fail_on: str) -> pyvips.Image:
+    operation = _LOADERS[format]
+    if not pyvips.type_find("VipsOperation", operation):
+        advice = "install pyvips[binary], whose libvips has it, or convert the picture to PNG first"
+        raise ItemError(ErrorKind.UNSUPPORTED, url, f"this libvips was built without {format.upper()}", advice)
+    return pyvips.Operation.call(operation, source.vips(), access="sequential", fail_on=fail_on)
+
+
+@contextmanager
+def _judged(source: OpenSource, format: str, url: str) -> Iterator[None]:
+    """Give an error of the decoder its class."""
+
+    def classify(message: str) -> ItemError:
+        low = message.lower()
+        if format == "heic" or "codec" in low or "unsupported" in low or "not support" in low:
+            found = f"{format.upper()} of a kind this libvips has no decoder for ({message[:200]})"
+            return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
+        if "too large" in low or "exceeds" in low or "limit" in low:
+            return ItemError(ErrorKind.TOO_LARGE, url, message[:200], "cut the picture first")
+        if is_cut(format, source.file()):
+            return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again, or use --salvage")
+        return ItemError(
+            ErrorKind.CORRUPT, url, f"damaged {format} ({message[:200]})", "copy it again, or use --salvage"
+        )
+
+    with translated(classify, source):
+        yield
+
+
+def _judge(image: pyvips.Image, format: str, url: str, limits: ReadLimits) -> ImageHeader:
+    """The header, or the reason why such a picture is refused."""
+    width, height = image.width, image.height
+    if width * height > limits.max_pixels:
+        found = f"{width}x{height} is {width * height} pixels (limit {limits.max_pixels})"
+        raise ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels or cut the picture first")
+    pages = _int(image, "n-pages", 1)
+    if pages > 1 and limits.pages == "refuse":
+        raise ItemError(ErrorKind.UNSUPPORTED, url, f"{pages} pages or frames", "take the first with --pages first")
+    space, bands = str(image.interpretation), _bands(image)
+    if space not in _SPACES or not bands:
+        found = f"{image.bands} bands of {space} (expected gray, RGB, CMYK or LAB, with or without alpha)"
+        raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to RGB first")
+    if str(image.format) not in ("uchar", "ushort") and space not in _LAB:
+        found = f"{image.format} samples (expected 8 or 16 bits, unsigned)"
+        raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to 16 bits first; it is not squashed silently")
+    orientation = _int(image, "orientation", 1)
+    turned = orientation in (5, 6, 7, 8)
+    deep = _int(image, "bits-per-sample", 8) > 8 if space in _LAB else str(image.format) == "ushort"
+    return ImageHeader(
+        width=height if turned else width,
+        height=width if turned else height,
+        bands=bands,
+        gray=bands < 3,
+        has_alpha=bands in (2, 4),
+        depth=16 if deep else 8,
+        format=format,
+        pages=pages,
+        orientation=orientation if 1 <= orientation <= 8 else 1,
+    )
+
+
+def _bands(image: pyvips.Image) -> int:
+    """Bands after conversion to gray or RGB; 0 when there is no right conversion."""
+    space = str(image.interpretation)
+    if space in ("b-w", "grey16"):
+        return image.bands if image.bands <= 2 else 0
+    if space == "cmyk":
+        return 3 if image.bands == 4 else 0
+    return image.bands if image.bands in (3, 4) else 0
+
+
+def _int(image: pyvips.Image, name: str, default: int) -> int:
+    value = image.get(name) if image.get_typeof(name) else default
+    return value if isinstance(value, int) else default
+
+
+def _blob(image: pyvips.Image, name: str) -> bytes | None:
+    value = image.get(name) if image.get_typeof(name) else None
+    return value if isinstance(value, bytes) else None
+
+
+def _picture(opened: _Opened, limits: ReadLimits, y0: int, y1: int) -> Picture:
+    header, warnings = opened.header, list(opened.warnings)
+    with _judged(opened.source, header.format, opened.url):
+        pixels = _upright(opened.image, header, y0, y1)
+    meta, faults = _meta(opened.image, header)
+    warnings.extend(faults)
+    if limits.salvage and is_cut(header.format, opened.source.file()):
+        warnings.append("the file is cut; what it still holds was kept")
+    return Picture(pixels=pixels, header=header, meta=meta, warning="; ".join(warnings) or None)
+
+
+def _upright(image: pyvips.Image, header: ImageHeader, y0: int, y1: int) -> Pixels:
+    """Pixels of some upright rows: crop in the file's own layout while it streams, then turn."""
+    width, height, orientation = image.width, image.height, header.orientation
+    near, count = (y0, y1 - y0)
+    if orientation in (3, 4):
+        near = height - y1
+    elif orientation in (7, 8):
+        near = width - y1
+    turned = orientation >= 5
+    if count != header.height:
+        image = image.crop(near, 0, count, height) if turned else image.crop(0, near, width, count)
+    image = _to_rgb(image, header)
+    dtype = np.uint16 if header.depth == 16 else np.uint8
+    flat: Pixels = np.frombuffer(image.write_to_memory(), dtype)
+    return _turn(flat.reshape(image.height, image.width, image.bands), orientation)
+
+
+def _to_rgb(image: pyvips.Image, header: ImageHeader) -> pyvips.Image:
+    """CMYK through its profile (libvips' own where none is embedded) and LAB become sRGB; all else stays."""
+    space = str(image.interpretation)
+    if space == "cmyk":
+        return image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=header.depth)
+    if space in _LAB:
+        return image.colourspace("rgb16" if header.depth == 16 else "srgb")
+    return image
+
+
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation (TIFF 6.0, tag 274)."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(pixels[rows, columns])
+
+
+def _meta(image: pyvips.Image, header: ImageHeader) -> tuple[ImageMeta, tuple[str, ...]]:
+    """What travels along, and what is wrong with it."""
+    icc = _blob(image, "icc-profile-data")
+    faults: tuple[str, ...] = ()
+    if str(image.interpretation) == "cmyk" or str(image.interpretation) in _LAB:
+        icc = None  # the pixels are sRGB now
+    elif icc is not None and (fault := profile_fault(icc, header.gray)):
+        icc, faults = None, (f"colour profile dropped: {fault}",)
+    known = all(abs(image.xres - nothing) > 1e-3 for nothing in _NO_RESOLUTION)
+    return ImageMeta(
+        icc=icc,
+        exif=_blob(image, "exif-data"),
+        xmp=_blob(image, "xmp-data"),
+        iptc=_blob(image, "iptc-data"),
+        xres=image.xres if known else None,
+        yres=image.yres if known else None,
+    ), faults

@@ -1,0 +1,37 @@
+"""Pictures in and out: the door of this room.
+
+`read_header`, `decode` and `decode_rows` refuse by rule and give upright pixels; `encode` makes a file of them with
+what travelled along; `encode_piece` and `join_pieces` put a large picture together from bands in bounded memory.
+"""
+
+from farm.media.decode import decode, decode_rows, read_header
+from farm.media.encode import check_holds, encode, encode_piece
+from farm.media.formats import EXTENSIONS, FORMAT_LIMITS, FORMATS, FormatSpec, check_fits, format_of, same_format
+from farm.media.join import join_pieces
+from farm.media.picture import EncodeSpec, ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
+from farm.media.stamp import NAMESPACE
+
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "FORMAT_LIMITS",
+    "NAMESPACE",
+    "EncodeSpec",
+    "FormatSpec",
+    "ImageHeader",
+    "ImageMeta",
+    "Picture",
+    "Pixels",
+    "ReadLimits",
+    "Source",
+    "check_fits",
+    "check_holds",
+    "decode",
+    "decode_rows",
+    "encode",
+    "encode_piece",
+    "format_of",
+    "join_pieces",
+    "read_header",
+    "same_format",
+]

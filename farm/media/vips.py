@@ -1,0 +1,161 @@
+"""libvips as this room uses it: one thread, no caches, only the loaders we sniff, errors that are not swallowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import BinaryIO, Protocol
+
+import pyvips
+
+from farm.errors import FarmError
+from farm.media.picture import Source
+
+
+def configure_vips() -> None:
+    """Make libvips fit a worker that shares its node with others.
+
+    One thread (N one-thread workers beat one N-thread worker; VIPS_CONCURRENCY overrides), no operation cache (nothing
+    is ever asked twice), and none of the loaders that libvips itself calls unsafe for untrusted files.
+    """
+    if "VIPS_CONCURRENCY" not in os.environ:
+        pyvips.concurrency_set(1)
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+
+
+configure_vips()
+
+
+class Buffer(Protocol):
+    """The C memory that libvips lends to a callback."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice) -> bytes: ...
+    def __setitem__(self, part: slice, data: bytes) -> None: ...
+
+
+class ReadFile(Protocol):
+    """What libvips needs of a file that it reads."""
+
+    def read(self, size: int, /) -> bytes: ...
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+
+class WriteFile(ReadFile, Protocol):
+    """What libvips needs of a file that it writes; TIFF reads back and seeks, the other formats only write."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+class FileBridge:
+    """Callbacks of libvips on one file object.
+
+    An exception cannot cross C code: pyvips would print it and read on. So it is kept here, libvips is told -1, and
+    whoever started the operation raises it again (`reraise`).
+    """
+
+    def __init__(self, file: ReadFile) -> None:
+        self.file = file
+        self.error: BaseException | None = None
+
+    def reraise(self) -> None:
+        """Raise what a callback met, if any did."""
+        if self.error is not None:
+            raise self.error
+
+    def _guard(self, act: Callable[[], int]) -> int:
+        if self.error is not None:
+            return -1
+        try:
+            return act()
+        except BaseException as error:  # kept for reraise(); C code cannot carry it
+            self.error = error
+            return -1
+
+    def read(self, buffer: Buffer) -> int:
+        def act() -> int:
+            data = self.file.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+
+        return self._guard(act)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return self._guard(lambda: self.file.seek(offset, whence))
+
+    def source(self) -> pyvips.Source:
+        """This file as a libvips source. Keep it alive as long as the image: pyvips does not, and C would call a ghost."""
+        source = pyvips.SourceCustom()
+        source.signal_connect("read", self.read)
+        source.signal_connect("seek", self.seek)
+        return source
+
+
+class TargetBridge(FileBridge):
+    """Callbacks of libvips on a file object that it writes."""
+
+    def __init__(self, file: WriteFile) -> None:
+        super().__init__(file)
+        self._sink = file
+
+    def write(self, buffer: Buffer) -> int:
+        def act() -> int:
+            self._sink.write(buffer[:])
+            return len(buffer)
+
+        return self._guard(act)
+
+    def target(self) -> pyvips.Target:
+        """This file as a libvips target."""
+        target = pyvips.TargetCustom()
+        target.signal_connect("write", self.write)
+        target.signal_connect("read", self.read)
+        target.signal_connect("seek", self.seek)
+        return target
+
+
+class OpenSource:
+    """A picture source as libvips and as a plain file. Lives as long as the images made from it."""
+
+    def __init__(self, source: Source) -> None:
+        self._file = BytesIO(source) if isinstance(source, bytes) else source
+        self._bridge = None if isinstance(source, bytes) else FileBridge(source)
+        self._bytes = source if isinstance(source, bytes) else b""
+        self._lent: list[pyvips.Source] = []
+
+    def vips(self) -> pyvips.Source:
+        """A fresh libvips source from the start of the file."""
+        self._file.seek(0)
+        source = self._bridge.source() if self._bridge else pyvips.Source.new_from_memory(self._bytes)
+        self._lent.append(source)
+        return source
+
+    def file(self) -> BinaryIO:
+        """The file from its start, for reading a few bytes here and there."""
+        self._file.seek(0)
+        return self._file
+
+    def reraise(self) -> None:
+        """Raise what reading the file met below libvips."""
+        if self._bridge is not None:
+            self._bridge.reraise()
+
+
+@contextmanager
+def translated(translate: Callable[[str], FarmError], *files: FileBridge | OpenSource) -> Iterator[None]:
+    """Turn a libvips error into ours; an error of a file object below it comes first and as it was.
+
+    Args:
+        translate: from libvips' message, on one line, to the error that is raised.
+    """
+    try:
+        yield
+    except pyvips.Error as error:
+        for file in files:
+            file.reraise()
+        raise translate(" ".join(f"{error.message} {error.detail}".split())) from error
+    for file in files:
+        file.reraise()
