@@ -81,11 +81,11 @@ _Listed = Iterator[dict[str, str | int | None]]
 
 def _write_parquet(rows: _Listed, sink: BinaryIO) -> None:
     import pyarrow  # costs a tenth of a second; only who writes Parquet pays it
-    import pyarrow.parquet
+    from pyarrow import parquet
 
-    pa = cast(Any, pyarrow)  # it has no types
+    pa, pq = cast(Any, pyarrow), cast(Any, parquet)  # they have no types
     schema = pa.schema([("source", pa.string()), ("bytes", pa.int64()), ("kind", pa.string())])
-    with pa.parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         while group := list(islice(rows, _GROUP_ROWS)):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
