@@ -13,9 +13,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.exceptions as rx
@@ -40,10 +40,13 @@ _RemoteWorker: Any = ray.remote(Worker)
 class Slot:
     """One place for a worker; a fresh actor is put into it after a death."""
 
-    name: str
     context: WorkerContext
     num_cpus: float
     num_gpus: float
+
+    @property
+    def name(self) -> str:
+        return self.context.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +63,7 @@ class EngineConfig:
     """go on with so many when the wait is over; 0 means all are needed"""
     deaths_per_slot: int = 12
     """more than a part's strikes; then the slot is given up"""
-    deadline_s: Callable[[Unit], float] = field(default=lambda unit: 3600.0)
+    deadline_s: Callable[[Unit], float]
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +115,9 @@ class Engine:
     def _connect(self) -> None:
         version = tuple(int(part) for part in ray.__version__.split(".")[:2])
         if version < MIN_RAY:
-            raise UnreachableError(f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users")
+            raise UnreachableError(
+                f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
+            )
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
         if self._config.address:
@@ -190,8 +195,7 @@ class Engine:
         waiting = {actor.starting: name for name, actor in self._actors.items() if actor.starting is not None}
         if not waiting:
             return
-        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
-        for reference in ready:
+        for reference in _ready(list(waiting), timeout_s):
             name = waiting[reference]
             actor = self._actors[name]
             try:
@@ -264,13 +268,12 @@ class Engine:
         if not self._calls:
             time.sleep(0.02 if self._schedule.in_flight else timeout_s / 5)
             return
-        ready, _ = ray.wait(list(self._calls), num_returns=1, timeout=timeout_s)
-        for reference in ready:
+        for reference in _ready(list(self._calls), timeout_s):
             call = self._calls.get(reference)
             if call is None:
                 continue  # its worker died with an earlier call of this round
             try:
-                outcomes: tuple[Outcome, ...] = ray.get(reference)
+                outcomes = cast("tuple[Outcome, ...]", ray.get(reference))
             except _DEATHS as error:
                 yield from self._bury(call.worker, _death_cause(error), _first_line(error))
                 continue
@@ -315,6 +318,12 @@ def cluster_gpus(address: str) -> int:
         return int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()
+
+
+def _ready(references: list[Any], timeout_s: float) -> list[Any]:
+    """Those of the references that have an answer; waits for the first one."""
+    found: tuple[list[Any], list[Any]] = ray.wait(references, num_returns=1, timeout=timeout_s)
+    return found[0]
 
 
 def _kill(handle: Any) -> None:

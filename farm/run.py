@@ -1,7 +1,7 @@
 """One run, from manifest to result manifest: lock, plan, ledger, engine, progress.
 
-The order matters. The lock is taken before anything heavy is imported; weights are there before Ray starts; every output
-is published before its ledger entry is written; the result manifest comes last.
+The order matters. The lock is taken before anything heavy is imported; weights are there before Ray starts; every
+output is published before its ledger entry is written; the result manifest comes last.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ModelBook(dict[str, fetch.ResolvedModel]):
 
 
 def run_manifest(config: RunConfig) -> RunSummary:
-    """Do everything a manifest asks for that is not done yet. Raises FarmError when the run cannot be started or go on."""
+    """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on."""
     started_s = time.monotonic()
     out = config.output.out or manifest.default_out(config.manifest)
     with lock.RunLock(out) as held:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -19,7 +19,7 @@ class Received:
     on_first: Callable[[], None]
     signum: int | None = None
 
-    def handle(self, signum: int, frame: FrameType | None) -> None:
+    def handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.signum is not None:
             os._exit(128 + signum)  # the second signal: at once, nothing is cleaned up
         self.signum = signum
@@ -32,7 +32,7 @@ class Received:
 
 
 @contextmanager
-def stopped_by_signals(on_first: Callable[[], None]) -> Iterator[Received]:
+def stopped_by_signals(on_first: Callable[[], None]) -> Generator[Received]:
     """Inside the block a first SIGINT or SIGTERM calls `on_first`. Only in the main thread, as Python demands."""
     received = Received(on_first)
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}

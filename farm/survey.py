@@ -1,7 +1,7 @@
 """What a manifest asks for, row by row, before any work starts: planned, already done, refused, colliding.
 
-Rows are streamed twice: once to be counted and checked (`survey`), once to be worked on (`Surveyor.rows` again). Nothing
-of them is kept between, so the driver's memory does not grow with the manifest.
+Rows are streamed twice: once to be counted and checked (`survey`), once to be worked on (`Surveyor.rows` again).
+Nothing of them is kept between, so the driver's memory does not grow with the manifest.
 """
 
 from __future__ import annotations

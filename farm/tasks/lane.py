@@ -231,4 +231,3 @@ class Lane:
                 received()
         while self._jobs:
             self._jobs.popleft().future.set_exception(LaneStopped())
-

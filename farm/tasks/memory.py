@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -20,7 +20,7 @@ class MemoryBudget:
         self._changed = threading.Condition()
 
     @contextmanager
-    def hold(self, wanted_bytes: int) -> Iterator[None]:
+    def hold(self, wanted_bytes: int) -> Generator[None]:
         """Wait until `wanted_bytes` are free, keep them for the length of the block."""
         with self._changed:
             self._changed.wait_for(lambda: not self._held_bytes or self._held_bytes + wanted_bytes <= self.total_bytes)

@@ -1,0 +1,319 @@
+"""The command line: parse, call, print, exit code. No logic, and nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from farm import __version__
+from farm.config import (
+    ALPHAS,
+    FORMATS,
+    PAGES,
+    PRECISIONS,
+    RESIZES,
+    LimitConfig,
+    ModelConfig,
+    OutputConfig,
+    RunConfig,
+    WorkerConfig,
+)
+from farm.errors import FarmError, UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Gpus(click.ParamType[int | None]):
+    name = "N|auto|0"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or value == "auto":
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
+
+
+class _Ids(click.ParamType[tuple[int, ...]]):
+    name = "0,2,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        try:
+            return tuple(int(part) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as 0,2", param, ctx)
+
+
+def _explained(function: F) -> F:
+    """A FarmError becomes one sentence on stderr and its exit code."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except FarmError as error:
+            click.echo(f"farm: {printable(str(error))}", err=True)
+            sys.exit(error.exit_code)
+
+    return run  # pyright: ignore[reportReturnType]
+
+
+def printable(text: str) -> str:
+    """Text from names and files without what a terminal would act on."""
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="farm")
+def main() -> None:
+    """Batch super-resolution: a manifest of pictures goes in, restored pictures and a result manifest come out."""
+
+
+@main.command(short_help="Restore a manifest, a folder, a glob or one picture.")
+@click.argument("manifest")
+@click.option(
+    "-m", "--model", default=ModelConfig.model, show_default=True, help="A name of `farm models`, or a weight file."
+)
+@click.option("-o", "--out", help="Output root. Default: farm-out/ beside the manifest.")
+@click.option("-s", "--outscale", type=float, help="Final scale, 0.25 to 16, such as 3.5. Default: the model's own.")
+@click.option("--gpus", type=_Gpus(), default="auto", show_default=True, help="GPUs to use; 0 means CPU workers.")
+@click.option("--workers", type=int, help="CPU workers instead of GPUs. Default: one a core.")
+@click.option("--gpu-ids", type=_Ids(), default=(), help="Which GPUs of this machine, such as 0,2.")
+@click.option("--actors-per-gpu", type=int, default=1, show_default=True, help="Workers that share one GPU.")
+@click.option("--io-threads", type=int, default=3, show_default=True, help="Threads a worker for reading and writing.")
+@click.option(
+    "--pin-cores/--no-pin-cores", default=None, help="One core a CPU worker. Default: when they fill the machine."
+)
+@click.option("--address", help="Ray cluster to run on. Default: RAY_ADDRESS, else Ray inside this command.")
+@click.option("--wait-gpus", type=float, default=900.0, show_default=True, help="Seconds to wait for a cluster's GPUs.")
+@click.option("--min-gpus", type=int, default=0, show_default=True, help="Then go on with so many; 0 means exit 69.")
+@click.option(
+    "--format", "format_", type=click.Choice(FORMATS), default="same", show_default=True, help="Output format."
+)
+@click.option("--quality", type=int, default=95, show_default=True, help="1 to 100, for jpg, webp and avif.")
+@click.option(
+    "--name", default=OutputConfig.name, show_default=True, help="Output name: {stem} {model} {scale} {ext} {row}."
+)
+@click.option("--suffix", help="Short for --name '{stem}_SUFFIX.{ext}'.")
+@click.option("--no-stamp", is_flag=True, help="Do not write model and parameters into the outputs (XMP).")
+@click.option(
+    "--denoise", type=float, default=1.0, show_default=True, help="0 to 1; below 1 keeps more grain (general-x4v3)."
+)
+@click.option("--alpha", type=click.Choice(ALPHAS), default="model", show_default=True, help="What restores alpha.")
+@click.option(
+    "--resize", type=click.Choice(RESIZES), default="lanczos", show_default=True, help="How --outscale is reached."
+)
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Arithmetic of the network."
+)
+@click.option("--tile-px", type=int, default=256, show_default=True, help="Largest tile, in source pixels.")
+@click.option(
+    "--exact-px",
+    type=int,
+    default=ModelConfig.exact_px,
+    show_default=True,
+    help="RRDB pictures above this: bounded tiles.",
+)
+@click.option(
+    "--band-px",
+    type=int,
+    default=ModelConfig.band_px,
+    show_default=True,
+    help="Pictures above this go to several workers.",
+)
+@click.option(
+    "--batch", type=int, default=0, show_default=True, help="Tiles a forward pass; 0 means 8 on GPU, 1 on CPU."
+)
+@click.option("--weights-dir", help="Folder with weight files. Also: FARM_WEIGHTS_DIR.")
+@click.option("--root", help="What relative paths of the manifest start from. Default: its own folder.")
+@click.option("--limit", type=int, help="Take only the first rows.")
+@click.option(
+    "--pages", type=click.Choice(PAGES), default="refuse", show_default=True, help="Sources of several pages or frames."
+)
+@click.option(
+    "--max-pixels", type=int, default=LimitConfig.max_pixels_in, show_default=True, help="Larger sources are refused."
+)
+@click.option(
+    "--max-pixels-out",
+    type=int,
+    default=LimitConfig.max_pixels_out,
+    show_default=True,
+    help="Larger outputs are refused.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done; start and write nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
+@_explained
+def submit(manifest: str, **flags: Any) -> None:
+    """Restore MANIFEST: a Parquet, CSV, JSONL or txt manifest, a folder, a glob, or one picture.
+
+    The same command again finishes what is left and does nothing when all is done.
+    """
+    config = _config(manifest, flags)
+    if config.dry_run:
+        _print_plan(config)
+        return
+    from farm.run import run_manifest
+
+    summary = run_manifest(config)
+    _print_summary(summary, quiet=config.quiet)
+    sys.exit(summary.exit_code)
+
+
+def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
+    name = flags["name"]
+    if flags["suffix"] is not None:
+        if name != OutputConfig.name:
+            raise UsageError("--suffix: contradicts --name; give one of them")
+        name = f"{{stem}}_{flags['suffix']}.{{ext}}" if flags["suffix"] else "{stem}.{ext}"
+    model = ModelConfig(
+        **{key: flags[key] for key in ("model", "denoise", "outscale", "resize", "alpha", "precision")},
+        **{key: flags[key] for key in ("tile_px", "exact_px", "band_px", "batch", "weights_dir")},
+    )
+    output = OutputConfig(
+        out=flags["out"], format=flags["format_"], quality=flags["quality"], name=name, stamp=not flags["no_stamp"]
+    )
+    worker = WorkerConfig(
+        **{key: flags[key] for key in ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address")},
+        **{key: flags[key] for key in ("min_gpus", "pin_cores")},
+        wait_gpus_s=flags["wait_gpus"],
+    )
+    limits = LimitConfig(
+        max_pixels_in=flags["max_pixels"],
+        max_pixels_out=flags["max_pixels_out"],
+        limit=flags["limit"],
+        pages=flags["pages"],
+    )
+    config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
+    return replace(config, dry_run=flags["dry_run"], quiet=flags["quiet"])
+
+
+def _print_plan(config: RunConfig) -> None:
+    from farm.run import dry_run
+    from farm.survey import RowState
+
+    planned = dry_run(config)
+    states = planned.survey.states
+    click.echo(
+        f"{planned.survey.rows} rows: {states[RowState.PENDING]} to do, {states[RowState.REUSED]} done before, "
+        f"{states[RowState.SETTLED]} failed before, {states[RowState.REFUSED]} refused"
+    )
+    for row in planned.survey.refused:
+        click.echo(f"  {printable(str(row.error))}")
+    click.echo(f"models: {', '.join(sorted(planned.survey.models)) or 'none needed'}")
+    click.echo(f"output: {printable(planned.out)}")
+
+
+def _print_summary(summary: Any, *, quiet: bool) -> None:
+    from farm.progress import duration
+
+    if quiet and summary.exit_code == 0:
+        return
+    rate = f" ({summary.source_px / 1e6 / summary.seconds:.2f} MP/s)" if summary.done else ""
+    counts = [f"{summary.done} done"]
+    counts += [f"{number} {what}" for number, what in _other_counts(summary) if number]
+    for message in summary.failures:
+        click.echo(f"  {printable(message)}", err=True)
+    click.echo(f"{', '.join(counts)} of {summary.rows} in {duration(summary.seconds)}{rate}", err=True)
+    if summary.rows == 1 and summary.outputs:
+        click.echo(printable(summary.outputs[0]))
+    else:
+        click.echo(printable(summary.results))
+    if summary.signum:
+        click.echo("stopped; run the same command again to finish", err=True)
+
+
+def _other_counts(summary: Any) -> list[tuple[int, str]]:
+    return [
+        (summary.reused, "done before"),
+        (summary.skipped, "skipped"),
+        (summary.failed, "failed"),
+        (summary.left, "left"),
+    ]
+
+
+@main.command(short_help="Make a manifest of a folder.")
+@click.argument("folder")
+@click.option("-o", "--output", required=True, help="Manifest to write: .parquet, .csv, .jsonl or .txt.")
+@_explained
+def scan(folder: str, output: str) -> None:
+    """List the pictures of FOLDER, recursively, into a manifest."""
+    from farm import catalog
+
+    rows = catalog.write_manifest(catalog.scan(folder), output, root=folder)
+    click.echo(f"{rows} rows: {printable(output)}")
+
+
+@main.group(short_help="List, fetch and verify models.")
+def models() -> None:
+    """The models the farm knows by name."""
+
+
+@models.command("list")
+@_explained
+def list_models() -> None:
+    """Every model: name, scale, network, size, and whether its weights are here."""
+    from farm import fetch
+    from sr_kernel.models import MODELS
+
+    for spec in MODELS.values():
+        found = fetch.locate(spec, None)
+        here = "here" if found else "not here"
+        use = "training only" if spec.train_only else f"x{spec.scale} {spec.arch}"
+        sure = "" if spec.confirmed else "  (sha256 from one source only)"
+        click.echo(f"{spec.name:20} {use:14} {(spec.bytes or 0) / 1e6:6.1f} MB  {here:9} {spec.file}{sure}")
+
+
+@models.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
+@_explained
+def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
+    """Download weights and check their size and sha256."""
+    from farm import fetch
+
+    for name in names:
+        spec = fetch.resolve(name).spec
+        with click.progressbar(length=spec.bytes or 1, label=spec.name, file=sys.stderr) as bar:
+            path = fetch.ensure(spec, weights_dir, lambda done, _total: bar.update(done - bar.pos))  # noqa: B023
+        click.echo(printable(str(path)))
+
+
+@models.command("verify")
+@click.argument("names", nargs=-1)
+@click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
+@_explained
+def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
+    """Check size and sha256 of the weights that are here; exit 78 when one is wrong."""
+    from farm import fetch
+    from sr_kernel.models import MODELS
+
+    for name in names or tuple(MODELS):
+        spec = fetch.resolve(name).spec
+        path = fetch.locate(spec, weights_dir)
+        if path is None:
+            click.echo(f"{spec.name:20} not here")
+            continue
+        fetch.verify(spec, path)
+        click.echo(f"{spec.name:20} right     {printable(str(path))}")
+
+
+@main.command(short_help="What this machine has and what is missing.")
+@_explained
+def doctor() -> None:
+    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it."""
+    from farm.doctor import examine
+
+    for finding in examine():
+        click.echo(printable(str(finding)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from farm.errors import ErrorKind
+from farm.records import Done, Failed, Outcome, Part, PartKind, StageSeconds, Unit
+from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy
+from sr_kernel.fidelity import PixelStats
+
+from .items import PARAMS, make_part
+
+
+def done(part: Part) -> Done:
+    return Done(
+        part_id=part.part_id,
+        url=part.item.output_url,
+        sha256="s",
+        bytes=1,
+        width=1,
+        height=1,
+        source_px=1,
+        mode="exact",
+        precision="fp32",
+        stats=PixelStats(),
+        seconds=StageSeconds(),
+        node="n",
+        worker="w",
+    )
+
+
+def failed(part: Part, kind: ErrorKind) -> Failed:
+    return Failed(part_id=part.part_id, kind=kind, message="m", node="n", worker="w")
+
+
+def new_schedule(parts: list[Part], workers: int = 1, target_px: int = 0) -> Schedule:
+    schedule = Schedule(SchedulePolicy())
+    schedule.target_px = target_px
+    for index in range(workers):
+        schedule.add_worker(f"w{index}")
+    schedule.add(parts)
+    return schedule
+
+
+def next_unit(schedule: Schedule, worker: str) -> Unit:
+    unit = schedule.next_unit(worker)
+    assert unit is not None
+    return unit
+
+
+def test_a_worker_holds_two_units_and_no_more() -> None:
+    schedule = new_schedule([make_part(index) for index in range(5)])
+    assert next_unit(schedule, "w0").unit_id != next_unit(schedule, "w0").unit_id
+    assert schedule.next_unit("w0") is None
+
+
+def test_units_fill_up_to_the_target_and_shrink_near_the_end() -> None:
+    schedule = new_schedule([make_part(index) for index in range(40)], workers=2, target_px=1000)
+    sizes = []
+    while (unit := schedule.next_unit("w0")) is not None:
+        sizes.append(len(unit.parts))
+        schedule.finish("w0", unit.unit_id, [done(part) for part in unit.parts])
+    assert sum(sizes) == 40
+    assert sizes[0] == 10
+    assert sizes[-1] == 1
+
+
+def test_parts_of_different_models_never_share_a_unit() -> None:
+    other = replace(PARAMS, model="general-x4v3", model_sha256="1" * 64)
+    parts = [make_part(index, PARAMS if index % 2 else other) for index in range(20)]
+    schedule = new_schedule(parts, target_px=10_000)
+    while (unit := schedule.next_unit("w0")) is not None:
+        assert len({part.item.params.model for part in unit.parts}) == 1
+        schedule.finish("w0", unit.unit_id, [done(part) for part in unit.parts])
+    assert schedule.empty
+
+
+def test_after_a_death_parts_run_alone_and_only_then_collect_strikes() -> None:
+    schedule = new_schedule([make_part(index) for index in range(4)], target_px=150)
+    first = next_unit(schedule, "w0")
+    second = next_unit(schedule, "w0")
+    assert schedule.death("w0", DeathCause.CRASH, "boom") == []
+    alone = next_unit(schedule, "w0")
+    assert alone.alone
+    assert alone.parts == first.parts
+    assert schedule.next_unit("w0") is None, "whoever runs alone is alone"
+    schedule.finish("w0", alone.unit_id, [done(alone.parts[0])])
+    assert next_unit(schedule, "w0").parts == second.parts
+
+
+def test_three_strikes_set_a_part_aside_and_it_gets_one_last_run() -> None:
+    schedule = new_schedule([make_part(0), make_part(1)])
+    poison = next_unit(schedule, "w0").parts[0]
+    runs, ended = 1, []
+    ended += schedule.death("w0", DeathCause.CRASH, "boom")
+    while not schedule.empty:
+        unit = next_unit(schedule, "w0")
+        if poison in unit.parts:
+            runs += 1
+            ended += schedule.death("w0", DeathCause.CRASH, "boom")
+        else:
+            ended += schedule.finish("w0", unit.unit_id, [done(part) for part in unit.parts])
+    assert runs == 5  # with others, three strikes alone, the last run
+    by_part = {finished.part.part_id: finished.outcome for finished in ended}
+    verdict = by_part[poison.part_id]
+    assert isinstance(verdict, Failed)
+    assert verdict.kind is ErrorKind.WORKER_DIED
+    assert ended[-1].part == poison, "the last run comes when everything else has ended"
+    assert sum(isinstance(outcome, Done) for outcome in by_part.values()) == 1
+
+
+def test_a_death_by_memory_is_one_retry_at_batch_one_then_out_of_memory() -> None:
+    schedule = new_schedule([make_part(0)])
+    next_unit(schedule, "w0")
+    assert schedule.death("w0", DeathCause.MEMORY, "killed") == []
+    retry = next_unit(schedule, "w0")
+    assert retry.alone
+    assert retry.batch_limit == 1
+    (finished,) = schedule.death("w0", DeathCause.MEMORY, "killed")
+    assert isinstance(finished.outcome, Failed)
+    assert finished.outcome.kind is ErrorKind.OUT_OF_MEMORY
+    assert schedule.empty
+
+
+def test_a_lost_node_is_nobodys_fault() -> None:
+    schedule = new_schedule([make_part(0)])
+    for _ in range(10):
+        unit = next_unit(schedule, "w0")
+        assert not unit.alone
+        assert schedule.death("w0", DeathCause.NODE, "gone") == []
+    assert not schedule.empty
+
+
+def test_retryable_failures_are_tried_three_times_others_once() -> None:
+    schedule = new_schedule([make_part(0), make_part(1)])
+    attempts: dict[str, int] = {}
+    ended: list[Finished] = []
+    while not schedule.empty:
+        unit = next_unit(schedule, "w0")
+        kinds = (ErrorKind.STORAGE_ERROR, ErrorKind.TRUNCATED)
+        outcomes = [failed(part, kinds[part.item.row.index]) for part in unit.parts]
+        for part in unit.parts:
+            attempts[part.item.item_id] = attempts.get(part.item.item_id, 0) + 1
+        ended += schedule.finish("w0", unit.unit_id, outcomes)
+    assert attempts == {"item0000": 3, "item0001": 1}
+    assert sorted(finished.attempts for finished in ended) == [1, 3]
+
+
+def test_dropped_items_do_not_start() -> None:
+    parts = [replace(make_part(0), kind=PartKind.BAND, index=index) for index in range(5)]
+    schedule = new_schedule([*parts, make_part(1)])
+    first = next_unit(schedule, "w0")
+    schedule.drop_item("item0000")
+    assert next_unit(schedule, "w0").parts[0].item.item_id == "item0001"
+    schedule.finish("w0", first.unit_id, [done(first.parts[0])])
+    assert schedule.next_unit("w0") is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 40), workers=st.integers(1, 4), target_px=st.integers(0, 900))
+def test_every_part_ends_exactly_once_whatever_dies(seed: int, count: int, workers: int, target_px: int) -> None:
+    random_ = random.Random(seed)
+    poison = {f"item{index:04d}" for index in range(count) if random_.random() < 0.1}
+    schedule = new_schedule([make_part(index) for index in range(count)], workers, target_px)
+    ended: list[str] = []
+    bad: set[str] = set()
+
+    def note(finished: list[Finished]) -> None:
+        for one in finished:
+            ended.append(one.part.item.item_id)
+            if isinstance(one.outcome, Failed):
+                bad.add(one.part.item.item_id)
+
+    for _ in range(5000):
+        if schedule.empty:
+            break
+        worker = f"w{random_.randrange(workers)}"
+        while schedule.next_unit(worker) is not None:
+            pass
+        units = schedule.running(worker)
+        if not units:
+            continue
+        unit = units[0]
+        if any(part.item.item_id in poison for one in units for part in one.parts):
+            note(schedule.death(worker, DeathCause.CRASH, "poison"))
+        elif random_.random() < 0.05:
+            note(schedule.death(worker, DeathCause.NODE, "node"))
+        else:
+            outcomes: list[Outcome] = [done(part) for part in unit.parts]
+            note(schedule.finish(worker, unit.unit_id, outcomes))
+    assert sorted(ended) == [f"item{index:04d}" for index in range(count)]
+    assert bad == poison, "exactly the culprits are quarantined"
+
+
+def test_the_pace_sizes_units_and_sets_deadlines() -> None:
+    pace = Pace(floor_px_s=1000.0, cap_px=100_000)
+    unit = Unit(unit_id=1, parts=(make_part(0),))
+    assert pace.target_px == 0
+    assert pace.deadline_s(unit) == pytest.approx(180 + 100)
+    for _ in range(50):
+        pace.observe(200_000, 1.0)
+    assert pace.target_px == pytest.approx(800_000)
+    assert pace.deadline_s(unit) == pytest.approx(180 + 10)
