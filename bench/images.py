@@ -1,0 +1,285 @@
+"""The official package and the farm: same pictures, weights and machine, interleaved, reading and writing included.
+
+    pip install --no-deps -r bench/requirements.txt
+    FARM_WEIGHTS_DIR=... python bench/images.py PICTURES [--model animevideov3] [--rounds 3]
+
+Writes bench/results/images-DATE.md. Contenders: the package untiled (its default), the package with its best tile size
+of a trial on the first pictures, the farm with one worker a core, and the farm with one worker. Steady state is from
+the first picture's start to the last one's end; start-up is the rest of the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+
+from farm.fetch import locate
+from sr_kernel.hardware import cpu_has_bf16
+from sr_kernel.models import MODELS, ModelSpec, flop_per_px
+from sr_kernel.tiles import PictureSpec, plan_picture
+
+HERE = Path(__file__).parent
+TILES = (128, 256, 400, 512)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One contender, once."""
+
+    wall_s: float
+    steady_s: float
+    px: int
+    memory_mb: dict[str, float]
+    """peak resident memory by role: driver, actor, or process"""
+    busy: float | None = None
+    """share of the steady time that the actors spent inside the network"""
+    infer_s: float | None = None
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    precision: str = "fp32"
+
+    @property
+    def rate(self) -> float:
+        """Source megapixels a second, steady state."""
+        return self.px / self.steady_s / 1e6
+
+
+class MemoryWatch(threading.Thread):
+    """Samples the resident memory of a process and everything below it, by role."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._root = psutil.Process(pid)
+        self._over = threading.Event()
+        self.peaks_mb: dict[str, float] = {}
+
+    def run(self) -> None:
+        while not self._over.wait(0.2):
+            try:
+                family = [self._root, *self._root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            for process in family:
+                self._sample(process)
+
+    def _sample(self, process: psutil.Process) -> None:
+        try:
+            title = " ".join(process.cmdline()[:1])
+            rss_mb = process.memory_info().rss / 1e6
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return
+        if process.pid == self._root.pid:
+            role = "driver"
+        elif title.startswith("ray::") and "IDLE" not in title:
+            role = "actor"
+        else:
+            return
+        self.peaks_mb[role] = max(self.peaks_mb.get(role, 0.0), rss_mb)
+
+    def stop(self) -> dict[str, float]:
+        self._over.set()
+        self.join()
+        return self.peaks_mb
+
+
+def watched(command: list[str]) -> tuple[str, float, dict[str, float]]:
+    """Standard output, wall seconds and memory of a command; its failure is ours."""
+    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL)
+    watch = MemoryWatch(process.pid)
+    watch.start()
+    out, _ = process.communicate()
+    wall_s = time.perf_counter() - started
+    memory = watch.stop()
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return out, wall_s, memory
+
+
+def run_official(pictures: Path, spec: ModelSpec, weights: Path, tile: int) -> Run:
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, str(HERE / "official.py"), str(pictures), out, str(weights)]
+        text, wall_s, memory = watched([*command, "--model", spec.name, "--tile", str(tile)])
+    answer = json.loads(text.splitlines()[-1])
+    return Run(wall_s=wall_s, steady_s=answer["steady_s"], px=answer["px"], memory_mb={"process": memory["driver"]})
+
+
+def run_farm(pictures: Path, spec: ModelSpec, weights: Path, workers: int) -> Run:
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "farm", "submit", str(pictures), "--out", out, "--model", spec.name]
+        command += ["--gpus", "0", "--workers", str(workers), "--pin-cores", "--weights-dir", str(weights.parent)]
+        _, wall_s, memory = watched(command)
+        rows = pq.read_table(Path(out) / "results.parquet").to_pylist()
+    begun = min(row["finished_unix"] - row["total_s"] for row in rows)
+    steady_s = max(row["finished_unix"] for row in rows) - begun
+    infer_s = sum(row["infer_s"] for row in rows)
+    return Run(
+        wall_s=wall_s,
+        steady_s=steady_s,
+        px=sum(row["source_px"] for row in rows),
+        memory_mb=memory,
+        busy=infer_s / steady_s / workers,
+        infer_s=infer_s,
+        sizes=[(row["width"] // spec.scale, row["height"] // spec.scale) for row in rows],
+        precision=rows[0]["precision"],
+    )
+
+
+def computed_px(spec: ModelSpec, sizes: list[tuple[int, int]]) -> int:
+    """Source pixels that went through the network, halos included."""
+    total = 0
+    for width, height in sizes:
+        picture = PictureSpec(
+            width=width,
+            height=height,
+            scale=spec.scale,
+            outscale=spec.scale,
+            halo_px=spec.halo_px,
+            align_px=spec.align_px,
+            whole_body=spec.whole_body,
+            tile_px=256,
+            exact_px=4_194_304,
+        )
+        total += sum(tile.read.area_px for tile in plan_picture(picture).tiles)
+    return total
+
+
+def measure_peak(cores: list[int], dtype: str, features: int) -> tuple[float, str]:
+    """FLOP a second of one core while all cores do the same, and the shape that reached it."""
+    command = [sys.executable, str(HERE / "peak.py"), "--dtype", dtype, "--features", str(features)]
+    running = [subprocess.Popen([*command, "--core", str(core)], stdout=subprocess.PIPE, text=True) for core in cores]
+    answers = [json.loads(process.communicate()[0]) for process in running]
+    means = {shape: statistics.mean(answer[shape] for answer in answers) for shape in answers[0]}
+    shape = max(means, key=lambda name: means[name])
+    return means[shape], shape
+
+
+def best_tile(pictures: Path, spec: ModelSpec, weights: Path, count: int = 4) -> int:
+    """The tile size with which the official package is fastest on the first pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in sorted(pictures.iterdir())[:count]:
+            shutil.copy(path, folder)
+        return max(TILES, key=lambda tile: run_official(Path(folder), spec, weights, tile).rate)
+
+
+def mid(values: list[float]) -> str:
+    """Median and range."""
+    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+
+
+def table(results: dict[str, list[Run]]) -> list[str]:
+    base = statistics.median(run.rate for run in results["official, untiled"])
+    lines = [
+        "| contender | source MP/s, median (range) | times untiled | start-up s | whole command s | peak RSS, MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, runs in results.items():
+        rate = statistics.median(run.rate for run in runs)
+        start = statistics.median(run.wall_s - run.steady_s for run in runs)
+        wall = statistics.median(run.wall_s for run in runs)
+        roles = sorted({role for run in runs for role in run.memory_mb})
+        peak_mb = {role: max(run.memory_mb.get(role, 0.0) for run in runs) for role in roles}
+        memory = ", ".join(f"{role} {value:.0f}" for role, value in peak_mb.items())
+        rates = mid([run.rate for run in runs])
+        lines.append(f"| {name} | {rates} | {rate / base:.2f} | {start:.1f} | {wall:.1f} | {memory} |")
+    return lines
+
+
+def derived(results: dict[str, list[Run]], spec: ModelSpec, peak: float, shape: str, cores: int) -> list[str]:
+    """Ratios that the issue of this bench asks for."""
+    names = list(results)
+    median = {name: statistics.median(run.rate for run in runs) for name, runs in results.items()}
+    many, one = results[names[2]], results[names[3]]
+    done = computed_px(spec, many[0].sizes)
+    inside = [flop_per_px(spec) * done / (run.infer_s or 1.0) for run in many]
+    return [
+        f"- against its default: {median[names[2]] / median[names[0]]:.2f} times; "
+        f"against its best tile size: {median[names[2]] / median[names[1]]:.2f} times",
+        f"- actors inside the network between the first unit's start and the last one's end: "
+        f"{mid([run.busy or 0.0 for run in many])}; with one worker {mid([run.busy or 0.0 for run in one])}",
+        f"- {cores} workers against one: {median[names[2]] / median[names[3]]:.2f} times",
+        f"- inside the network, halos counted as work: {statistics.median(inside) / 1e9:.1f} GFLOP/s a core, "
+        f"{statistics.median(inside) / peak:.2f} of the machine's {peak / 1e9:.1f} ({shape}, {many[0].precision})",
+        f"- halos: {done / many[0].px:.3f} times the source's pixels go through the network",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--model", default="animevideov3")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--weights-dir")
+    parser.add_argument("--tile", type=int, help="the official package's best tile size, when it is known")
+    arguments = parser.parse_args()
+    spec = MODELS[arguments.model]
+    weights = locate(spec, arguments.weights_dir)
+    if weights is None:
+        raise SystemExit(f"{spec.file} is not here; name its folder with --weights-dir")
+    cores = sorted(os.sched_getaffinity(0))
+    tile = arguments.tile or best_tile(arguments.pictures, spec, weights)
+    contenders: dict[str, Callable[[], Run]] = {
+        "official, untiled": lambda: run_official(arguments.pictures, spec, weights, 0),
+        f"official, tile {tile}": lambda: run_official(arguments.pictures, spec, weights, tile),
+        f"farm, {len(cores)} workers": lambda: run_farm(arguments.pictures, spec, weights, len(cores)),
+        "farm, 1 worker": lambda: run_farm(arguments.pictures, spec, weights, 1),
+    }
+    peak, shape = measure_peak(cores, "bfloat16" if cpu_has_bf16() else "float32", spec.features)
+    results: dict[str, list[Run]] = {name: [] for name in contenders}
+    for round_ in range(arguments.rounds):
+        for name, run in contenders.items():
+            results[name].append(run())
+            print(f"round {round_ + 1}: {name}: {results[name][-1].rate:.3f} MP/s", flush=True)
+    lines = report(results, spec, arguments, peak, shape, len(cores))
+    target = HERE / "results" / f"images-{datetime.date.today().isoformat()}.md"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text("\n".join(lines) + "\n")
+    print(f"\n{target.relative_to(HERE.parent)}\n" + "\n".join(lines))
+
+
+def report(
+    results: dict[str, list[Run]], spec: ModelSpec, arguments: argparse.Namespace, peak: float, shape: str, cores: int
+) -> list[str]:
+    count = len(list(arguments.pictures.iterdir()))
+    px = results["official, untiled"][0].px
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "ray", "realesrgan", "pyvips"))
+    return [
+        f"# Images: the official package and the farm, {datetime.date.today().isoformat()}",
+        "",
+        f"{count} pictures, {px / 1e6:.1f} source megapixels, model {spec.name}, {arguments.rounds} rounds interleaved.",
+        f"{cpu_name()}, {cores} cores; {versions}; Python {platform.python_version()}.",
+        "The official package in fp32 (half precision on a CPU is far slower); reading and writing included on both sides.",
+        "",
+        *table(results),
+        "",
+        *derived(results, spec, peak, shape, cores),
+        "",
+        "Made by `bench/images.py`; steady state from the first picture's start to the last one's end.",
+    ]
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
