@@ -1,0 +1,149 @@
+"""One run at a time, and a dead one in nobody's way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from farm.errors import BusyError, CredentialsError, DiskError
+from farm.lock import RunLock, holds, new_run_id
+
+HOLD = """
+import sys, time
+from farm.errors import BusyError
+from farm.lock import RunLock
+lock = RunLock(sys.argv[1])
+try:
+    lock.__enter__()
+except BusyError as error:
+    print("busy", error, flush=True)
+    sys.exit(error.exit_code)
+print("held", lock.run, flush=True)
+sys.stdin.read()
+"""
+
+ASK = """
+import select, sys
+from farm.lock import holds
+print("asking", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    if holds(sys.argv[1], sys.argv[2]):
+        sys.exit(1)
+"""
+
+
+def start(root: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_the_second_run_is_told_who_works_there(tmp_path: Path) -> None:
+    with RunLock(str(tmp_path)) as first:
+        began = time.monotonic()
+        with pytest.raises(BusyError) as caught, RunLock(str(tmp_path)):
+            pass
+        assert time.monotonic() - began < 2
+    assert first.run in str(caught.value)
+    assert f"process {os.getpid()}" in str(caught.value)
+    assert caught.value.exit_code == 75
+    with RunLock(str(tmp_path)) as third:
+        assert third.run != first.run
+
+
+def test_of_twenty_at_once_exactly_one_works(tmp_path: Path) -> None:
+    began = time.monotonic()
+    processes = [start(tmp_path) for _ in range(20)]
+    lines = [line(process) for process in processes]
+    seconds = time.monotonic() - began
+    held = [one for one in lines if one.startswith("held")]
+    busy = [one for one in lines if one.startswith("busy")]
+    for process in processes:
+        process.communicate()
+    assert (len(held), len(busy)) == (1, 19)
+    assert sorted(process.returncode for process in processes) == [0] + [75] * 19
+    run = held[0].split()[1]
+    assert all(run in one for one in busy)
+    assert seconds < 5
+
+
+def test_the_holders_death_frees_the_lock(tmp_path: Path) -> None:
+    process = start(tmp_path)
+    run = line(process).split()[1]
+    assert holds(str(tmp_path), run)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not holds(str(tmp_path), run)
+    with RunLock(str(tmp_path)) as lock:
+        assert holds(str(tmp_path), lock.run)
+        assert not holds(str(tmp_path), run)
+    assert not holds(str(tmp_path), lock.run)
+
+
+def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with RunLock(str(tmp_path)):
+        child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    with RunLock(str(tmp_path)):
+        pass
+    child.communicate()
+
+
+def test_asking_whether_a_run_is_alive_never_keeps_another_from_starting(tmp_path: Path) -> None:
+    """A dead holder's workers ask without pause; new runs start all the same, and the dead one stays dead."""
+    process = start(tmp_path)
+    dead = line(process).split()[1]
+    process.kill()
+    process.communicate()
+    text = (tmp_path / ".farm/lock").read_text()
+    ask = [sys.executable, "-c", ASK, str(tmp_path), dead]
+    askers = [subprocess.Popen(ask, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [line(one) for one in askers] == ["asking", "asking"]
+    for _ in range(20):
+        (tmp_path / ".farm/lock").write_text(text)
+        with RunLock(str(tmp_path)):
+            pass
+    for one in askers:
+        one.communicate()
+    assert [one.returncode for one in askers] == [0, 0]
+
+
+def test_nothing_heavy_is_loaded_before_the_lock_is_held(tmp_path: Path) -> None:
+    code = (
+        "import sys; from farm.lock import RunLock; RunLock(sys.argv[1]).__enter__()\n"
+        "print([m for m in ('ray', 'torch', 'numpy', 's3fs', 'pyarrow', 'pyvips') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True).strip() == "[]"
+
+
+def test_a_root_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="file"), RunLock(str(tmp_path / "file")):
+        pass
+    if os.geteuid() != 0:
+        tmp_path.chmod(0o500)
+        with pytest.raises(CredentialsError), RunLock(str(tmp_path / "out")):
+            pass
+
+
+def test_object_stores_have_a_warning_instead(tmp_path: Path) -> None:
+    with RunLock("s3://bucket/out") as lock:
+        assert lock.warning is not None
+        assert holds("s3://bucket/out", lock.run)
+    assert RunLock(str(tmp_path)).warning is None
+
+
+def test_run_ids_sort_by_time_and_are_unique() -> None:
+    runs = {new_run_id() for _ in range(1000)}
+    assert len(runs) == 1000
+    assert all(len(run) == 25 for run in runs)
