@@ -264,9 +264,9 @@ def report(
     return [
         f"# Images: the official package and the farm, {datetime.date.today().isoformat()}",
         "",
-        f"{count} pictures, {px / 1e6:.1f} source megapixels, model {spec.name}, {arguments.rounds} rounds interleaved.",
+        f"{count} pictures, {px / 1e6:.1f} source megapixels, {spec.name}, {arguments.rounds} rounds, interleaved.",
         f"{cpu_name()}, {cores} cores; {versions}; Python {platform.python_version()}.",
-        "The official package in fp32 (half precision on a CPU is far slower); reading and writing included on both sides.",
+        "The official package in fp32 (half precision is far slower on a CPU); reading and writing included on both sides.",
         "",
         *table(results),
         "",
