@@ -1,0 +1,77 @@
+"""SRVGGNetCompact: convolutions at low resolution, one pixel-shuffle, added to the nearest-enlarged input.
+
+After Real-ESRGAN (Wang et al., 2021); pinned to basicsr's implementation by test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from sr_kernel.archs.layer import Conv, grow, input_gain, load_conv, shuffle_order, to_input, trim
+from sr_kernel.models import ModelSpec
+from sr_kernel.tiles import Box
+
+_TRIM_EVERY = 3
+"""layers between two trims: each is a copy of 1 % of a layer's time and saves 1 to 2 % of the following ones"""
+
+
+def srvgg_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """Every key of the state dict with its shape."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index in range(spec.blocks + 1):
+        shapes[f"body.{2 * index}.weight"] = (spec.features, 3 if index == 0 else spec.features, 3, 3)
+        shapes[f"body.{2 * index}.bias"] = (spec.features,)
+        shapes[f"body.{2 * index + 1}.weight"] = (spec.features,)
+    last = f"body.{2 * spec.blocks + 2}"
+    shapes[f"{last}.weight"] = (3 * spec.scale**2, spec.features, 3, 3)
+    shapes[f"{last}.bias"] = (3 * spec.scale**2,)
+    return shapes
+
+
+class SRVGGNetCompact:
+    """The network with fixed weights, in one precision on one device."""
+
+    def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], like: Tensor, *, trimmed: bool) -> None:
+        """`state` as `srvgg_shapes` says; `like` gives device and precision; `trimmed` cuts the halo on the way."""
+        self.scale = spec.scale
+        self._dtype = like.dtype
+        self._trimmed = trimmed
+        gains = [input_gain(like.dtype)] + [1.0] * spec.blocks
+        self._convs = [load_conv(state, f"body.{2 * i}", like, gain) for i, gain in enumerate(gains)]
+        self._slopes = [state[f"body.{2 * i + 1}.weight"].to(like.device, like.dtype) for i in range(spec.blocks + 1)]
+        last = load_conv(state, f"body.{2 * spec.blocks + 2}", like)
+        order = torch.tensor(shuffle_order(spec.scale), device=like.device)
+        self._last = Conv(last.weight[order].contiguous(memory_format=torch.channels_last), last.bias[order])
+
+    def __call__(self, x: Tensor, keep: Box) -> Tensor:
+        """The part `keep` of a window, enlarged.
+
+        x (N, 3, H, W), fp32, 0..1, channels last; keep in pixels of the window. Returns (N, h * scale, w * scale, 3)
+        in fp32, about 0..1, not clamped, where w x h is the size of keep.
+        """
+        height, width = x.shape[-2:]
+        area = Box(x0=0, y0=0, x1=width, y1=height)
+        hidden = to_input(x, self._dtype)
+        for index, (conv, slope) in enumerate(zip(self._convs, self._slopes, strict=True)):
+            if self._trimmed and index % _TRIM_EVERY == 0:
+                wanted = grow(keep, len(self._convs) + 1 - index, width, height)
+                hidden, area = trim(hidden, area, wanted), wanted
+            hidden = torch.prelu(conv(hidden), slope)
+        if self._trimmed:
+            wanted = grow(keep, 1, width, height)
+            hidden, area = trim(hidden, area, wanted), wanted
+        residual = trim(self._last(hidden), area, keep)
+        return self._enlarge(residual, trim(x, Box(x0=0, y0=0, x1=width, y1=height), keep))
+
+    def _enlarge(self, residual: Tensor, x: Tensor) -> Tensor:
+        """Pixel-shuffle of the residual plus nearest-enlarged input, in fp32 so that no level of the input is lost."""
+        count, _, height, width = x.shape
+        scale = self.scale
+        runs = residual.permute(0, 2, 3, 1).float().reshape(count, height, width, scale, scale * 3)
+        shuffled = runs.transpose(2, 3).reshape(count, height, scale, width * scale * 3)
+        source = x.permute(0, 2, 3, 1).reshape(count, height, width, 1, 3)
+        nearest = source.expand(count, height, width, scale, 3).reshape(count, height, 1, width * scale * 3)
+        return shuffled.add_(nearest).view(count, height * scale, width * scale, 3)

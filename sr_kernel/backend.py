@@ -1,0 +1,115 @@
+"""How a network runs on a device: precision, memory layout, static shapes, and what running out of memory means."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from sr_kernel.archs import ARCHS, Network
+from sr_kernel.hardware import cpu_has_bf16
+from sr_kernel.models import ModelSpec
+from sr_kernel.pixels import Pixels, stack_windows, to_unit
+from sr_kernel.tiles import Box
+
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "not enough memory")
+
+
+class PrecisionError(ValueError):
+    """A device was asked to compute in a precision that it has not."""
+
+
+class DeviceMemoryError(RuntimeError):
+    """The device's memory does not hold even the smallest piece of work."""
+
+
+@contextmanager
+def memory_errors() -> Generator[None]:
+    """Turns every way in which torch says that memory is out into DeviceMemoryError."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(str(error)) from error
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+            raise DeviceMemoryError(str(error)) from error
+        raise
+
+
+def supports_bf16(device: str = "cpu") -> bool:
+    """Whether bf16 is native on the device: by the processor's flags on a CPU, by torch on a GPU."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return cpu_has_bf16()
+
+
+def check_precision(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of a precision's name; PrecisionError for what the device must not be asked for.
+
+    bf16 runs on every CPU, but slowly where it is not native: whether it should is the caller's choice.
+    """
+    if precision not in DTYPES:
+        raise PrecisionError(f"precision: {precision!r} is not one of {', '.join(DTYPES)}")
+    if precision == "fp16" and device.type == "cpu":
+        raise PrecisionError("precision: fp16 on a CPU is hundreds of times slower than fp32; use bf16 or fp32")
+    return DTYPES[precision]
+
+
+class Backend:
+    """One model on one device. Networks are made from the fp32 state per precision, when first asked for."""
+
+    def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], device: str) -> None:
+        self.device = torch.device(device)
+        self._spec = spec
+        self._state = dict(state)
+        self._networks: dict[str, Network] = {}
+        if self.device.type == "cuda":
+            # fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run.
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.deterministic = True
+
+    @property
+    def static_shapes(self) -> bool:
+        """Whether batches are filled up and halos kept: on a GPU bytes depend on the batch's shape."""
+        return self.device.type == "cuda"
+
+    def network(self, precision: str) -> Network:
+        """The network in a precision; raises PrecisionError and DeviceMemoryError."""
+        if precision not in self._networks:
+            like = torch.empty(0, dtype=check_precision(precision, self.device), device=self.device)
+            with memory_errors():
+                made = ARCHS[self._spec.arch].make(self._spec, self._state, like, trimmed=not self.static_shapes)
+            self._networks[precision] = made
+        return self._networks[precision]
+
+    def upload(self, windows: Sequence[Pixels]) -> Tensor:
+        """Windows (H, W, 3) of one shape and dtype as (N, 3, H, W), fp32, 0..1, channels last, on the device.
+
+        Integers travel to the device, not floats. Raises DeviceMemoryError.
+        """
+        samples = stack_windows(windows)
+        with memory_errors(), torch.inference_mode():
+            if self.device.type == "cuda":
+                samples = samples.pin_memory().to(self.device, non_blocking=True)
+            return to_unit(samples, torch.float32)
+
+    def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
+        """The part `keep` of each window of `upload` through the network, in pixels of the window.
+
+        Returns (N, keep.height * scale, keep.width * scale, 3) in fp32 on the device, about 0..1, not clamped. Raises
+        DeviceMemoryError.
+        """
+        network = self.network(precision)
+        with memory_errors(), torch.inference_mode():
+            return network(x, keep)
+
+    def close(self) -> None:
+        """Gives the memory of the networks back."""
+        self._networks.clear()
+        self._state.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()

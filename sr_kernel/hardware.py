@@ -1,0 +1,63 @@
+"""What the processor of this machine can do, read without loading torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+# x86: a dot product of bfloat16 pairs in one instruction; arm: FEAT_BF16. Without these torch emulates bf16, slowly.
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
+    """Feature flags of the first processor as Linux names them; empty where the system does not tell."""
+    if not cpuinfo.is_file():
+        return frozenset()
+    for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether this processor multiplies bfloat16 natively, so that bf16 is faster than fp32.
+
+    False on macOS and wherever flags cannot be read: fp32 is right everywhere. On 2 cores of Zen 4 with avx512_bf16
+    bench/network.py measures what it buys.
+    """
+    if platform.system() != "Linux":
+        return False
+    return bool(_BF16_FLAGS & cpu_flags(cpuinfo))
+
+
+def memory_bytes() -> int:
+    """Physical memory of this machine, or what its control group allows when that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return min(total, int(text)) if text.isdecimal() else total
+
+
+def visible_gpus() -> int:
+    """NVIDIA GPUs that this process may use, without loading torch; CUDA_VISIBLE_DEVICES is respected.
+
+    0 where the driver's nvidia-smi is not installed, fails, or does not answer within 10 s.
+    """
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return 0
+    try:
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
+    except subprocess.TimeoutExpired:
+        return 0
+    there = sum(line.startswith("GPU ") for line in listed.splitlines())
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return there
+    return min(there, sum(bool(part.strip()) and part.strip() != "-1" for part in chosen.split(",")))

@@ -1,0 +1,236 @@
+"""The table of known models: one row a model, and how rows are found by name. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Literal
+
+Arch = Literal["rrdb", "srvgg", "unet"]
+
+_RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
+_LICENCE = "BSD-3-Clause"
+_TAIL_RADIUS_PX = 2
+"""context of the RRDB tail in pixels of the body: two nearest x2, four 3x3 convolutions"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One model: which network it is, and the file that holds its weights."""
+
+    name: str
+    """the farm's name, or `file:STEM` for a weight file given by path"""
+    official: str
+    """name of the release; the stem of its file"""
+    arch: Arch
+    """unet rows are discriminators, for training only"""
+    scale: int
+    """1, 2, 3, 4, ...: side of the output over side of the input"""
+    features: int
+    """channels of the hidden layers"""
+    blocks: int
+    """RRDB blocks, or hidden convolutions of SRVGGNetCompact"""
+    growth: int
+    """channels that each convolution of an RRDB dense block adds; 0 for other networks"""
+    halo_px: int
+    """exact context radius in source pixels: what lies further away cannot change a pixel"""
+    align_px: int
+    """sides of the input must be multiples of this (pixel-unshuffle); smaller inputs are reflected"""
+    whole_body: bool
+    """the body is run on the whole picture where that fits"""
+    file: str
+    url: str
+    """where the release file lies; empty for a file given by path"""
+    bytes: int
+    """size of the file; 0 when not known"""
+    sha256: str
+    """hex digest of the file; empty when not known"""
+    licence: str
+    confirmed: bool
+    """the digest was seen in more than one independent source"""
+    partner: str | None = None
+    """name of the model that `denoise` below 1 mixes in"""
+    train_only: bool = False
+
+
+def radius_px(arch: Arch, blocks: int, align_px: int) -> int:
+    """Exact context radius in source pixels.
+
+    SRVGG: one pixel a 3x3 convolution, of which there are `blocks` + 2. RRDB: 15 convolutions a block, one before and
+    one after the body, and the tail; times `align_px` where the body works on unshuffled pixels.
+    """
+    if arch == "srvgg":
+        return blocks + 2
+    return (15 * blocks + 2 + _TAIL_RADIUS_PX) * align_px
+
+
+def rrdb_align_px(scale: int) -> int:
+    """Side of the pixel block that RRDBNet unshuffles into channels: its tail always enlarges four times."""
+    return {4: 1, 2: 2, 1: 4}[scale]
+
+
+def _rrdb(name: str, tail: str, *, scale: int, blocks: int, size: int, sha256: str, **extra: bool) -> ModelSpec:
+    align = rrdb_align_px(scale)
+    return ModelSpec(
+        name=name,
+        official=PurePath(tail).stem,
+        arch="rrdb",
+        scale=scale,
+        features=64,
+        blocks=blocks,
+        growth=32,
+        halo_px=radius_px("rrdb", blocks, align),
+        align_px=align,
+        whole_body=True,
+        file=PurePath(tail).name,
+        url=_RELEASES + tail,
+        bytes=size,
+        sha256=sha256,
+        licence=_LICENCE,
+        confirmed=extra.get("confirmed", True),
+        train_only=extra.get("train_only", False),
+    )
+
+
+def _srvgg(name: str, tail: str, *, convs: int, size: int, sha256: str, partner: str | None = None) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        official=PurePath(tail).stem,
+        arch="srvgg",
+        scale=4,
+        features=64,
+        blocks=convs,
+        growth=0,
+        halo_px=radius_px("srvgg", convs, 1),
+        align_px=1,
+        whole_body=False,
+        file=PurePath(tail).name,
+        url=_RELEASES + tail,
+        bytes=size,
+        sha256=sha256,
+        licence=_LICENCE,
+        confirmed=True,
+        partner=partner,
+    )
+
+
+def _discriminator(name: str, tail: str, *, scale: int) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        official=PurePath(tail).stem,
+        arch="unet",
+        scale=scale,
+        features=64,
+        blocks=0,
+        growth=0,
+        halo_px=0,
+        align_px=8,
+        whole_body=False,
+        file=PurePath(tail).name,
+        url=_RELEASES + tail,
+        bytes=0,
+        sha256="",
+        licence=_LICENCE,
+        confirmed=False,
+        train_only=True,
+    )
+
+
+_ROWS = (
+    _rrdb(
+        "x4plus",
+        "v0.1.0/RealESRGAN_x4plus.pth",
+        scale=4,
+        blocks=23,
+        size=67_040_989,
+        sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+    ),
+    _rrdb(
+        "net-x4plus",
+        "v0.1.1/RealESRNet_x4plus.pth",
+        scale=4,
+        blocks=23,
+        size=67_040_989,
+        sha256="a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
+        confirmed=False,
+    ),
+    _rrdb(
+        "x2plus",
+        "v0.2.1/RealESRGAN_x2plus.pth",
+        scale=2,
+        blocks=23,
+        size=67_061_725,
+        sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+    ),
+    _rrdb(
+        "x4plus-anime",
+        "v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth",
+        scale=4,
+        blocks=6,
+        size=17_938_799,
+        sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
+    ),
+    _srvgg(
+        "animevideov3",
+        "v0.2.5.0/realesr-animevideov3.pth",
+        convs=16,
+        size=2_504_012,
+        sha256="b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
+    ),
+    _srvgg(
+        "general-x4v3",
+        "v0.2.5.0/realesr-general-x4v3.pth",
+        convs=32,
+        size=4_885_111,
+        sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+        partner="general-wdn-x4v3",
+    ),
+    _srvgg(
+        "general-wdn-x4v3",
+        "v0.2.5.0/realesr-general-wdn-x4v3.pth",
+        convs=32,
+        size=4_885_111,
+        sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+    ),
+    _rrdb(
+        "esrgan-x4",
+        "v0.1.1/ESRGAN_SRx4_DF2KOST_official-ff704c30.pth",
+        scale=4,
+        blocks=23,
+        size=0,
+        sha256="",
+        confirmed=False,
+        train_only=True,
+    ),
+    _discriminator("x4plus-netd", "v0.2.2.3/RealESRGAN_x4plus_netD.pth", scale=4),
+    _discriminator("x2plus-netd", "v0.2.2.3/RealESRGAN_x2plus_netD.pth", scale=2),
+)
+
+MODELS: Mapping[str, ModelSpec] = MappingProxyType({row.name: row for row in _ROWS})
+"""every known model by the farm's name, in the order in which a list shows them"""
+
+
+def find_model(name: str) -> ModelSpec | None:
+    """The row of a farm name, an official name or the name of a release file; None when there is none."""
+    if name in MODELS:
+        return MODELS[name]
+    return next((row for row in _ROWS if name in (row.official, row.file)), None)
+
+
+def flop_per_px(spec: ModelSpec) -> int:
+    """Floating-point operations a source pixel: two for each product of every 3x3 convolution.
+
+    SRVGG: convolutions at the source's size. RRDB: five a dense block, three blocks an RRDB, and a tail of two
+    convolutions at twice and three at four times the body's size, which is the source's over `align_px`.
+    """
+    f = spec.features
+    if spec.arch == "srvgg":
+        return 18 * (3 * f + spec.blocks * f * f + f * 3 * spec.scale**2)
+    g = spec.growth
+    dense = sum((f + i * g) * (g if i < 4 else f) for i in range(5))
+    unshuffled = 3 * spec.align_px**2
+    body = unshuffled * f + 3 * spec.blocks * dense + f * f
+    tail = 4 * f * f + 16 * (f * f + f * f + 3 * f)
+    return 18 * (body + tail) // spec.align_px**2

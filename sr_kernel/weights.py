@@ -1,0 +1,217 @@
+"""Weight files: verified, read without running anything in them, onto the CPU.
+
+`python -m sr_kernel.weights FILE` prints the `ModelSpec` of a file as one JSON line, for callers without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from sr_kernel.archs import ARCHS
+from sr_kernel.models import ModelSpec, radius_px, rrdb_align_px
+
+_SCALE_OF_COLOURS = {3: 4, 12: 2, 48: 1}
+"""RRDBNet: channels of the first convolution to scale"""
+_MAX_BYTES = 4 << 30
+"""no network of ours is near; a longer file is not read at all"""
+
+
+class WeightsError(ValueError):
+    """A weight file is not what it should be: damaged, of another network, hostile or not finite."""
+
+
+def load_state(path: str | Path, spec: ModelSpec | None) -> dict[str, Tensor]:
+    """The state dict of a weight file, in fp32 on the CPU.
+
+    Where `spec` is given its size, its sha256 (each where known), its keys and shapes are checked, strictly. Of a file
+    that holds several sets of weights `params_ema` is taken, else `params`. Raises WeightsError.
+    """
+    data = _read(Path(path))
+    if spec is not None:
+        _verify(data, spec, path)
+    state = _weights_of(_parse(data, path), path)
+    if spec is not None:
+        _check_shapes(state, spec, path)
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
+    return state
+
+
+def describe_file(path: str | Path) -> ModelSpec:
+    """What network a weight file holds, read from its keys' shapes; the name is `file:STEM`.
+
+    Knows RRDBNet and SRVGGNetCompact with PReLU in basicsr's key names. Raises WeightsError for others.
+    """
+    path = Path(path)
+    data = _read(path)
+    state = _weights_of(_parse(data, path), path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    spec = _describe(shapes, path, data)
+    _check_shapes(state, spec, path)
+    return spec
+
+
+def mix(a: Mapping[str, Tensor], b: Mapping[str, Tensor], dn: float) -> dict[str, Tensor]:
+    """dn * a + (1 - dn) * b for every key: denoise strength as Real-ESRGAN defines it; 1 gives `a` alone.
+
+    Raises WeightsError when the two are not weights of one network.
+    """
+    if not 0 <= dn <= 1:
+        raise ValueError(f"denoise strength {dn} is not in 0..1")
+    if {name: tensor.shape for name, tensor in a.items()} != {name: tensor.shape for name, tensor in b.items()}:
+        raise WeightsError("weights: the model and its denoise partner are different networks; mix files of one")
+    if dn == 1:
+        return dict(a)
+    return {name: dn * tensor + (1 - dn) * b[name] for name, tensor in a.items()}
+
+
+def _read(path: Path) -> bytes:
+    """The whole file: what is verified is what is parsed, whatever happens to the file meanwhile."""
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise WeightsError(f"weights: {path}: larger than {_MAX_BYTES} bytes; this is no weight file of ours")
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights: {path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _verify(data: bytes, spec: ModelSpec, path: str | Path) -> None:
+    if spec.bytes and len(data) != spec.bytes:
+        raise WeightsError(f"weights: {path}: has {len(data)} bytes where {spec.name} has {spec.bytes}; fetch it again")
+    if not spec.sha256:
+        return
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != spec.sha256:
+        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {spec.sha256}; fetch it again")
+
+
+def _parse(data: bytes, path: str | Path) -> object:
+    """What the file holds: safetensors, or a pickle of which only tensors and plain containers are accepted."""
+    try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load
+
+            return load(data)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # hostile or damaged bytes make the parsers raise anything
+        reason = str(error).strip().splitlines()
+        raise WeightsError(
+            f"weights: {path}: not a weight file ({type(error).__name__}: {reason[0] if reason else ''});"
+            " give a .safetensors file or a .pth file of tensors only"
+        ) from error
+
+
+def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
+    """The state dict inside what was loaded."""
+    found = loaded
+    if isinstance(found, dict):
+        outer = cast("dict[object, object]", found)
+        found = outer.get("params_ema", outer.get("params", outer))
+    if not isinstance(found, dict) or not found:
+        raise WeightsError(f"weights: {path}: holds no state dict; give a file saved from a network")
+    state: dict[str, Tensor] = {}
+    for name, tensor in cast("dict[object, object]", found).items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+            raise WeightsError(f"weights: {path}: {name!r} is no tensor of weights; give a file of weights only")
+        state[name] = tensor.float()
+    return state
+
+
+def _check_shapes(state: Mapping[str, Tensor], spec: ModelSpec, path: str | Path) -> None:
+    if spec.arch not in ARCHS:
+        raise WeightsError(
+            f"weights: {path}: {spec.name} ({spec.arch}) does not restore pictures; choose another model"
+        )
+    expected = ARCHS[spec.arch].shapes(spec)
+    wrong = [
+        f"{name} is {tuple(state[name].shape) if name in state else 'missing'}, not {shape}"
+        for name, shape in expected.items()
+        if name not in state or tuple(state[name].shape) != shape
+    ]
+    wrong += [f"{name} is unknown" for name in state if name not in expected]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise WeightsError(f"weights: {path}: does not fit {spec.name} ({spec.arch}): {wrong[0]}{more}")
+
+
+def _describe(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) -> ModelSpec:
+    if "conv_first.weight" in shapes and len(shapes["conv_first.weight"]) == 4:
+        return _describe_rrdb(shapes, path, data)
+    if "body.0.weight" in shapes and len(shapes["body.0.weight"]) == 4:
+        return _describe_srvgg(shapes, path, data)
+    raise WeightsError(
+        f"weights: {path}: neither RRDBNet nor SRVGGNetCompact by its keys ({next(iter(shapes))}, ...);"
+        " convert it to basicsr's names"
+    )
+
+
+def _describe_rrdb(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) -> ModelSpec:
+    features, colours = shapes["conv_first.weight"][:2]
+    numbers = [int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.rdb1\.conv1\.weight$", name))]
+    if colours not in _SCALE_OF_COLOURS or not numbers:
+        raise WeightsError(f"weights: {path}: an RRDBNet of {colours} input channels is not x4, x2 or x1 of RGB")
+    scale, blocks = _SCALE_OF_COLOURS[colours], max(numbers) + 1
+    growth = shapes["body.0.rdb1.conv1.weight"][0] if "body.0.rdb1.conv1.weight" in shapes else 0
+    return _file_spec(path, data, arch="rrdb", scale=scale, features=features, blocks=blocks, growth=growth)
+
+
+def _describe_srvgg(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) -> ModelSpec:
+    last = max(int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.weight$", name)))
+    out = shapes[f"body.{last}.weight"][0]
+    scale = next((side for side in range(1, 17) if 3 * side * side == out), 0)
+    if last < 2 or last % 2 or not scale:
+        raise WeightsError(f"weights: {path}: an SRVGGNetCompact of {out} output channels or without PReLU; not known")
+    features = shapes["body.0.weight"][0]
+    return _file_spec(path, data, arch="srvgg", scale=scale, features=features, blocks=last // 2 - 1, growth=0)
+
+
+def _file_spec(path: Path, data: bytes, *, arch: str, scale: int, features: int, blocks: int, growth: int) -> ModelSpec:
+    rrdb = arch == "rrdb"
+    align = rrdb_align_px(scale) if rrdb else 1
+    return ModelSpec(
+        name=f"file:{path.stem}",
+        official=path.stem,
+        arch="rrdb" if rrdb else "srvgg",
+        scale=scale,
+        features=features,
+        blocks=blocks,
+        growth=growth,
+        halo_px=radius_px("rrdb" if rrdb else "srvgg", blocks, align),
+        align_px=align,
+        whole_body=rrdb,
+        file=path.name,
+        url="",
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        licence="unknown",
+        confirmed=False,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the ModelSpec of the one file named as one JSON line; 0, or 78 with a sentence on standard error."""
+    if len(arguments) != 1:
+        print("usage: python -m sr_kernel.weights FILE", file=sys.stderr)
+        return 2
+    try:
+        print(json.dumps(asdict(describe_file(arguments[0]))))
+    except WeightsError as error:
+        print(error, file=sys.stderr)
+        return 78
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
