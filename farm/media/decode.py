@@ -6,20 +6,24 @@ crop of rows never holds the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 import pyvips
+from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.formats import HEAD_BYTES, format_of, sniff
+from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.picture import ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
 from farm.media.profile import profile_fault
 from farm.media.truncation import is_cut
 from farm.media.vips import OpenSource, translated
+
+Sample = TypeVar("Sample", np.uint8, np.uint16)
 
 _LOADERS: Mapping[str, str] = MappingProxyType(
     {
@@ -88,50 +92,49 @@ def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) 
 
 def _open(source: Source, url: str, limits: ReadLimits) -> _Opened:
     opened = OpenSource(source)
-    format = sniff(opened.file().read(HEAD_BYTES), url)
+    file_format = sniff(opened.file().read(HEAD_BYTES), url)
     warnings: list[str] = []
-    named = format_of(url)
-    if named != format and named is not None:
-        warnings.append(f"named .{named} but holds {format}")
+    if warning := misnamed(url, file_format):
+        warnings.append(warning)
     fail_on = "none" if limits.salvage else "error"
-    with _judged(opened, format, url):
-        image = _load(opened, format, url, fail_on)
-    header = _judge(image, format, url, limits)
+    with _judged(opened, file_format, url):
+        image = _load(opened, file_format, url, fail_on)
+    header = _judge(image, file_format, url, limits)
     if header.pages > 1:
         warnings.append(f"first of {header.pages} pages or frames taken")
     return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings))
 
 
-def _load(source: OpenSource, format: str, url: str, fail_on: str) -> pyvips.Image:
-    operation = _LOADERS[format]
+def _load(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvips.Image:
+    operation = _LOADERS[file_format]
     if not pyvips.type_find("VipsOperation", operation):
         advice = "install pyvips[binary], whose libvips has it, or convert the picture to PNG first"
-        raise ItemError(ErrorKind.UNSUPPORTED, url, f"this libvips was built without {format.upper()}", advice)
+        raise ItemError(ErrorKind.UNSUPPORTED, url, f"this libvips was built without {file_format.upper()}", advice)
     return pyvips.Operation.call(operation, source.vips(), access="sequential", fail_on=fail_on)
 
 
 @contextmanager
-def _judged(source: OpenSource, format: str, url: str) -> Iterator[None]:
+def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, None, None]:
     """Give an error of the decoder its class."""
 
     def classify(message: str) -> ItemError:
         low = message.lower()
-        if format == "heic" or "codec" in low or "unsupported" in low or "not support" in low:
-            found = f"{format.upper()} of a kind this libvips has no decoder for ({message[:200]})"
+        if file_format == "heic" or "codec" in low or "unsupported" in low or "not support" in low:
+            found = f"{file_format.upper()} of a kind this libvips has no decoder for ({message[:200]})"
             return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
         if "too large" in low or "exceeds" in low or "limit" in low:
             return ItemError(ErrorKind.TOO_LARGE, url, message[:200], "cut the picture first")
-        if is_cut(format, source.file()):
+        if is_cut(file_format, source.file()):
             return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again, or use --salvage")
         return ItemError(
-            ErrorKind.CORRUPT, url, f"damaged {format} ({message[:200]})", "copy it again, or use --salvage"
+            ErrorKind.CORRUPT, url, f"damaged {file_format} ({message[:200]})", "copy it again, or use --salvage"
         )
 
     with translated(classify, source):
         yield
 
 
-def _judge(image: pyvips.Image, format: str, url: str, limits: ReadLimits) -> ImageHeader:
+def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits) -> ImageHeader:
     """The header, or the reason why such a picture is refused."""
     width, height = image.width, image.height
     if width * height > limits.max_pixels:
@@ -157,7 +160,7 @@ def _judge(image: pyvips.Image, format: str, url: str, limits: ReadLimits) -> Im
         gray=bands < 3,
         has_alpha=bands in (2, 4),
         depth=16 if deep else 8,
-        format=format,
+        format=file_format,
         pages=pages,
         orientation=orientation if 1 <= orientation <= 8 else 1,
     )
@@ -206,9 +209,10 @@ def _upright(image: pyvips.Image, header: ImageHeader, y0: int, y1: int) -> Pixe
     if count != header.height:
         image = image.crop(near, 0, count, height) if turned else image.crop(0, near, width, count)
     image = _to_rgb(image, header)
-    dtype = np.uint16 if header.depth == 16 else np.uint8
-    flat: Pixels = np.frombuffer(image.write_to_memory(), dtype)
-    return _turn(flat.reshape(image.height, image.width, image.bands), orientation)
+    data, shape = image.write_to_memory(), (image.height, image.width, image.bands)
+    if header.depth == 16:
+        return _turn(np.frombuffer(data, np.uint16).reshape(shape), orientation)
+    return _turn(np.frombuffer(data, np.uint8).reshape(shape), orientation)
 
 
 def _to_rgb(image: pyvips.Image, header: ImageHeader) -> pyvips.Image:
@@ -221,7 +225,7 @@ def _to_rgb(image: pyvips.Image, header: ImageHeader) -> pyvips.Image:
     return image
 
 
-def _turn(pixels: Pixels, orientation: int) -> Pixels:
+def _turn(pixels: NDArray[Sample], orientation: int) -> NDArray[Sample]:
     """Undo an EXIF orientation (TIFF 6.0, tag 274)."""
     if orientation == 1:
         return pixels

@@ -25,9 +25,9 @@ def exif_fields(exif: bytes) -> dict[str, str | bytes]:
     fields: dict[str, str | bytes] = {}
     for name in carrier.get_fields():
         value = carrier.get(name)
-        if name == "exif-data" or (name.startswith("exif-ifd") and not name.startswith("exif-ifd1")):
-            if isinstance(value, (str, bytes)):
-                fields[name] = value
+        wanted = name == "exif-data" or (name.startswith("exif-ifd") and not name.startswith("exif-ifd1"))
+        if wanted and isinstance(value, (str, bytes)):
+            fields[name] = value
     return fields
 
 

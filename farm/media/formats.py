@@ -3,90 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from farm.errors import ErrorKind, ItemError
+from farm.records import EXTENSION_FORMATS, FORMAT_LIMITS, PICTURE_EXTENSIONS, extension_of
 
 HEAD_BYTES = 4096
 """how much of a file's beginning `sniff` wants to see"""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatSpec:
-    """One kind of picture file."""
-
-    name: str
-    extensions: tuple[str, ...]
-    """lower case, without the dot; the first is the usual one"""
-    max_side_px: int
-    """longest side that can be written; 0 for a format that is only read"""
-    deep: bool
-    """holds more than 8 bits a sample"""
-    alpha: bool
-    same: str
-    """what `--format same` writes for a source of this kind"""
-
-
-# JPEG's header has 16 bits for a side, libjpeg stops at 65 500; AVIF's limit is libvips' own.
-FORMATS: Mapping[str, FormatSpec] = MappingProxyType(
-    {
-        spec.name: spec
-        for spec in (
-            FormatSpec(
-                name="png", extensions=("png", "apng"), max_side_px=10_000_000, deep=True, alpha=True, same="png"
-            ),
-            FormatSpec(
-                name="jpg",
-                extensions=("jpg", "jpeg", "jpe", "jfif"),
-                max_side_px=65_500,
-                deep=False,
-                alpha=False,
-                same="jpg",
-            ),
-            FormatSpec(name="webp", extensions=("webp",), max_side_px=16_383, deep=False, alpha=True, same="webp"),
-            FormatSpec(
-                name="tiff", extensions=("tiff", "tif"), max_side_px=10_000_000, deep=True, alpha=True, same="tiff"
-            ),
-            FormatSpec(name="avif", extensions=("avif",), max_side_px=16_384, deep=True, alpha=True, same="avif"),
-            FormatSpec(name="gif", extensions=("gif",), max_side_px=0, deep=False, alpha=True, same="png"),
-            FormatSpec(name="heic", extensions=("heic", "heif"), max_side_px=0, deep=True, alpha=True, same="avif"),
-        )
-    }
-)
-
 EXTENSIONS: Mapping[str, str] = MappingProxyType(
-    {extension: spec.name for spec in FORMATS.values() for extension in spec.extensions}
+    {**EXTENSION_FORMATS, "apng": "png", "gif": "gif", "heic": "heic", "heif": "heic"}
 )
-"""lower-case extension without the dot -> format"""
+"""lower-case extension without the dot -> format, of all that is read"""
 
-FORMAT_LIMITS: Mapping[str, int] = MappingProxyType(
-    {spec.name: spec.max_side_px for spec in FORMATS.values() if spec.max_side_px}
-)
-"""format that can be written -> longest side in pixels"""
+DEEP_FORMATS = frozenset({"png", "tiff", "avif"})
+"""hold more than 8 bits a sample (AVIF 12 of 16)"""
+ALPHA_FORMATS = frozenset({"png", "tiff", "avif", "webp"})
 
 
 def format_of(url: str) -> str | None:
     """The format that a path's or URL's extension stands for, or None."""
-    path = urlsplit(url).path if "://" in url else url
-    name = path.rsplit("/", 1)[-1]
-    return EXTENSIONS.get(name.rsplit(".", 1)[-1].lower()) if "." in name else None
+    return EXTENSIONS.get(extension_of(url))
 
 
-def same_format(source_format: str) -> str:
-    """What is written for a source of this format when nobody asked for another: itself where it can be written."""
-    return FORMATS[source_format].same
+def misnamed(url: str, file_format: str) -> str | None:
+    """A warning when the name says one kind of picture and the content another; the content is believed."""
+    extension = extension_of(url)
+    if extension not in PICTURE_EXTENSIONS or EXTENSIONS.get(extension) == file_format:
+        return None
+    return f"named .{extension} but holds {file_format}"
 
 
-def check_fits(format: str, width: int, height: int) -> str | None:
+def check_fits(file_format: str, width: int, height: int) -> str | None:
     """None when the format can hold a picture of this size in pixels, else the sentence that says why not."""
-    limit = FORMAT_LIMITS.get(format)
+    limit = FORMAT_LIMITS.get(file_format)
     if limit is None:
-        return f"{format} cannot be written"
+        return f"{file_format} cannot be written"
     if max(width, height) <= limit:
         return None
-    return f"{width}x{height} does not fit into {format}, whose sides end at {limit} pixels"
+    return f"{width}x{height} does not fit into {file_format}, whose sides end at {limit} pixels"
 
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (

@@ -6,18 +6,17 @@ what travelled along; `encode_piece` and `join_pieces` put a large picture toget
 
 from farm.media.decode import decode, decode_rows, read_header
 from farm.media.encode import check_holds, encode, encode_piece
-from farm.media.formats import EXTENSIONS, FORMAT_LIMITS, FORMATS, FormatSpec, check_fits, format_of, same_format
+from farm.media.formats import EXTENSIONS, check_fits, format_of
 from farm.media.join import join_pieces
 from farm.media.picture import EncodeSpec, ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
 from farm.media.stamp import NAMESPACE
+from farm.records import FORMAT_LIMITS
 
 __all__ = [
     "EXTENSIONS",
-    "FORMATS",
     "FORMAT_LIMITS",
     "NAMESPACE",
     "EncodeSpec",
-    "FormatSpec",
     "ImageHeader",
     "ImageMeta",
     "Picture",
@@ -33,5 +32,4 @@ __all__ = [
     "format_of",
     "join_pieces",
     "read_header",
-    "same_format",
 ]

@@ -1,8 +1,8 @@
 """All bands of a picture into one file, in memory that grows neither with the picture nor with the number of bands.
 
 libvips' own join keeps some lines of every band to the end (measured: 5 to 10 MB for each of 100 bands). So the bands
-are decoded here one after the other, some rows at a time, and shown to libvips as one uncompressed file (`virtual_tiff`)
-that it reads from top to bottom. One band is open at a time; each is opened once.
+are decoded here one after the other, some rows at a time, and shown to libvips as one uncompressed file
+(`virtual_tiff`) that it reads from top to bottom. One band is open at a time; each is opened once.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pyvips
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.encode import cannot_hold, failed, save
-from farm.media.formats import FORMATS, check_fits
+from farm.media.formats import ALPHA_FORMATS, check_fits
 from farm.media.picture import EncodeSpec, ImageMeta
 from farm.media.vips import FileBridge, TargetBridge, translated
 from farm.media.virtual_tiff import StripLayout, virtual_tiff_head
@@ -45,7 +45,7 @@ def join_pieces(
         raise cannot_hold(url, unfit)
     rows = _PieceRows(openers, width, height, url)
     try:
-        if rows.layout.bands in (2, 4) and not FORMATS[spec.format].alpha:
+        if rows.layout.bands in (2, 4) and spec.format not in ALPHA_FORMATS:
             _refuse_transparency(openers, width, height, spec, url)
         bridge, output = FileBridge(rows), TargetBridge(sink)
         with translated(failed(url), bridge, output):
@@ -75,7 +75,7 @@ def _refuse_transparency(openers: Sequence[Opener], width: int, height: int, spe
         bridge = FileBridge(rows)
         with translated(failed(url), bridge):
             source = bridge.source()
-            least = _load(source).extract_band(rows.layout.bands - 1).min()
+            least = cast(float, _load(source).extract_band(rows.layout.bands - 1).min())
     finally:
         rows.close()
     if least < (1 << 8 * rows.layout.sample_bytes) - 1:

@@ -41,7 +41,7 @@ class ImageHeader:
     depth: int
     """8 or 16 bits a sample"""
     format: str
-    """name in `farm.media.formats.FORMATS`"""
+    """png, jpg, webp, tiff, avif, gif or heic, by content"""
     pages: int
     orientation: int
     """1..8, the EXIF orientation of the file's own layout, which decoding undoes"""

@@ -14,16 +14,16 @@ from typing import BinaryIO
 _SCAN_BYTES = 1 << 16
 
 
-def is_cut(format: str, file: BinaryIO) -> bool:
+def is_cut(file_format: str, file: BinaryIO) -> bool:
     """Whether the structure of the file promises more bytes than there are.
 
     Args:
-        format: a name in `farm.media.formats.FORMATS`.
+        file_format: a name as `farm.media.formats.sniff` gives it.
         file: seekable; its position is changed.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    return _CHECKS[format](file, size)
+    return _CHECKS[file_format](file, size)
 
 
 def _png(file: BinaryIO, size: int) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO, Protocol
 
 import pyvips
+from pyvips import voperation
 
 from farm.errors import FarmError
 from farm.media.picture import Source
@@ -21,7 +22,7 @@ def configure_vips() -> None:
     is ever asked twice), and none of the loaders that libvips itself calls unsafe for untrusted files.
     """
     if "VIPS_CONCURRENCY" not in os.environ:
-        pyvips.concurrency_set(1)
+        voperation.concurrency_set(1)
     pyvips.cache_set_max(0)
     pyvips.block_untrusted_set(True)
 
@@ -87,7 +88,7 @@ class FileBridge:
         return self._guard(lambda: self.file.seek(offset, whence))
 
     def source(self) -> pyvips.Source:
-        """This file as a libvips source. Keep it alive as long as the image: pyvips does not, and C would call a ghost."""
+        """This file as a libvips source. Keep it as long as its image: pyvips does not, and C would call a ghost."""
         source = pyvips.SourceCustom()
         source.signal_connect("read", self.read)
         source.signal_connect("seek", self.seek)
@@ -145,7 +146,7 @@ class OpenSource:
 
 
 @contextmanager
-def translated(translate: Callable[[str], FarmError], *files: FileBridge | OpenSource) -> Iterator[None]:
+def translated(translate: Callable[[str], FarmError], *files: FileBridge | OpenSource) -> Generator[None, None, None]:
     """Turn a libvips error into ours; an error of a file object below it comes first and as it was.
 
     Args:
