@@ -266,7 +266,7 @@ def report(
         "",
         f"{count} pictures, {px / 1e6:.1f} source megapixels, {spec.name}, {arguments.rounds} rounds, interleaved.",
         f"{cpu_name()}, {cores} cores; {versions}; Python {platform.python_version()}.",
-        "The official package in fp32 (half precision is far slower on a CPU); reading and writing included on both sides.",
+        "The official package in fp32 (half precision is far slower on a CPU). Both read and write their files.",
         "",
         *table(results),
         "",
