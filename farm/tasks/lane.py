@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sr_kernel.fidelity import PixelStats
+from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import PicturePlan, Strategy, Tile
 from sr_kernel.upscale import Settings, Upscaler
 
@@ -69,15 +70,25 @@ class Job:
     next_tile: int = 0
     tiles_left: int = 0
 
-    def window(self, tile: Tile) -> Pixels:
-        box = tile.read
-        return self.rgb[box.y0 - self.y0 : box.y1 - self.y0, box.x0 : box.x1]
-
     @property
     def batch_key(self) -> tuple[object, ...]:
         """Windows with equal keys can share a forward pass."""
         box = self.tiles[0].read
         return (self.model, box.height, box.width, self.rgb.dtype.str, self.settings)
+
+
+class _Call:
+    """Something else that needs torch."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.future: Future[Any] = Future()
+
+    def run(self) -> None:
+        try:
+            self.future.set_result(self._function())
+        except BaseException as error:
+            self.future.set_exception(error)
 
 
 class Lane:
@@ -88,7 +99,7 @@ class Lane:
 
     def __init__(self, resident: Callable[[ModelRef], Upscaler]) -> None:
         self._resident = resident
-        self._inbox: queue.Queue[Job | Callable[[], None] | None] = queue.Queue()
+        self._inbox: queue.Queue[Job | _Call | None] = queue.Queue()
         self._jobs: deque[Job] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
@@ -105,16 +116,11 @@ class Lane:
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run something that needs torch in the lane, between two forward passes."""
-        future: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._inbox.put(run)
-        return future
+        call = _Call(function)
+        self._inbox.put(call)
+        if self._stopped.is_set():
+            self._drain()
+        return call.future
 
     def stop(self) -> None:
         self._stopped.set()
@@ -144,7 +150,7 @@ class Lane:
             if isinstance(received, Job):
                 self._jobs.append(received)
             elif received is not None:
-                received()
+                received.run()
 
     def _step(self) -> None:
         """One forward pass: the windows of the oldest picture, filled up from younger ones of the same shape."""
@@ -176,7 +182,7 @@ class Lane:
     def _run_batch(self, taken: list[tuple[Job, Tile]], upscaler: Upscaler, settings: Settings) -> None:
         started_s = time.monotonic()
         results = upscaler.restore_windows(
-            [job.window(tile) for job, tile in taken],
+            [cut_window(job.rgb, tile.read, job.y0) for job, tile in taken],
             [tile for _, tile in taken],
             [job.plan for job, _ in taken],
             settings,
@@ -220,14 +226,14 @@ class Lane:
             job.future.set_exception(error)
 
     def _drain(self) -> None:
+        """Let everybody go who still waits; called from any thread once the lane is stopped."""
         while True:
             try:
                 received = self._inbox.get_nowait()
             except queue.Empty:
                 break
-            if isinstance(received, Job):
-                self._jobs.append(received)
-            elif received is not None:
-                received()
-        while self._jobs:
-            self._jobs.popleft().future.set_exception(LaneStopped())
+            if received is not None:
+                received.future.set_exception(LaneStopped())
+        if threading.current_thread() is self._thread:
+            while self._jobs:
+                self._jobs.popleft().future.set_exception(LaneStopped())

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyvips
+
+from .conftest import Farm, files, identity, results
+
+Make = Callable[..., Path]
+
+
+def test_a_folder_is_restored_and_the_second_run_does_nothing(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    make_picture(source / "a.png", 40, 30, seed=1)
+    make_picture(source / "deep" / "b c%.jpg", 33, 47, seed=2)
+    make_picture(source / "gray.png", 50, 21, seed=3, bands=1)
+    first = farm.submit(source, out)
+    assert first.returncode == 0, first.stderr
+    assert files(out) == {"a_4x.png", "deep/b c%_4x.jpg", "gray_4x.png", "results.parquet"}
+    rows = results(out)
+    assert [row["status"] for row in rows] == ["done"] * 3
+    assert {row["mode"] for row in rows} == {"exact"}
+    image = pyvips.Image.new_from_file(str(out / "gray_4x.png"))
+    assert (image.width, image.height, image.bands) == (200, 84, 1)
+
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"}
+    started = time.monotonic()
+    second = farm.submit(source, out)
+    assert second.returncode == 0, second.stderr
+    assert time.monotonic() - started < 5, "nothing to do must not start Ray or load a model"
+    assert "3 done before" in second.stderr
+    after = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "lock"}
+    assert after == before
+
+
+def test_one_picture_says_one_line_and_its_path(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    picture = make_picture(tmp_path / "photo.png", 30, 20)
+    made = farm.run("submit", picture, "--model", farm.model, "--workers", "1", "--outscale", "2.5")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout == f"{tmp_path}/farm-out/photo_2.5x.png\n"
+    assert len(made.stderr.strip().splitlines()) == 1, made.stderr
+    image = pyvips.Image.new_from_file(made.stdout.strip())
+    assert (image.width, image.height) == (75, 50)
+
+
+def test_only_what_changed_is_done_again(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for index in range(4):
+        make_picture(source / f"{index}.png", seed=index)
+    assert farm.submit(source, out).returncode == 0
+    before = {name: (out / name).stat().st_mtime_ns for name in files(out)}
+    make_picture(source / "2.png", seed=99)
+    again = farm.submit(source, out)
+    assert again.returncode == 0, again.stderr
+    assert "1 done, 3 done before" in again.stderr
+    changed = {name for name, at in before.items() if (out / name).stat().st_mtime_ns != at}
+    assert changed == {"2_4x.png", "results.parquet"}
+
+
+def test_a_lost_output_is_made_again(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    make_picture(source / "a.png")
+    make_picture(source / "b.png", seed=1)
+    assert farm.submit(source, out).returncode == 0
+    before = identity(out)
+    (out / "a_4x.png").unlink()
+    again = farm.submit(source, out)
+    assert "1 done, 1 done before" in again.stderr
+    assert identity(out) == before
+
+
+def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    make_picture(source / "large.png", 400, 700, seed=5)
+    make_picture(source / "small.png", 50, 40, seed=6)
+    flags = ("--band-px", "60000", "--tile-px", "64")
+    two = farm.submit(source, tmp_path / "two", *flags, "--workers", "2")
+    assert two.returncode == 0, two.stderr
+    one = farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
+    assert one.returncode == 0, one.stderr
+    assert identity(tmp_path / "one") == identity(tmp_path / "two")
+    whole = farm.submit(source, tmp_path / "whole", "--no-stamp", "--workers", "2")
+    assert whole.returncode == 0, whole.stderr
+    pixels = [pyvips.Image.new_from_file(str(tmp_path / name / "large_4x.png")).numpy() for name in ("one", "whole")]
+    assert (pixels[0] == pixels[1]).all(), "seams do not exist"
+    assert not (tmp_path / "two" / ".farm" / "parts").exists() or not list(
+        (tmp_path / "two" / ".farm" / "parts").iterdir()
+    )
+    bands = results(tmp_path / "two")
+    assert len(bands) == 2
