@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from farm.errors import ErrorKind, ItemError
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.picture import ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
+from farm.media.png_head import read_png_head
 from farm.media.profile import profile_fault
 from farm.media.truncation import is_cut
 from farm.media.vips import OpenSource, translated
@@ -38,8 +39,11 @@ _LOADERS: Mapping[str, str] = MappingProxyType(
 )
 """format -> operation of libvips"""
 
-_SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "lab", "labq", "labs"})
-_LAB = frozenset({"lab", "labq", "labs"})
+_UNSUPPORTED = ("codec", "unsupported", "not support", "samples out of range", "bad labq")
+"""what libvips says about files that are whole but of a kind it does not decode"""
+_JPEG_DAMAGE = ("premature end", "bad Huffman", "found marker")
+"""complaints of libjpeg about entropy-coded data: pixels are lost"""
+_SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
 _NO_RESOLUTION = (1.0, 72 / 25.4)
 """what libvips reports, in pixels/mm, when a file says nothing; 72 dpi and nothing mean the same"""
 
@@ -70,8 +74,7 @@ def decode(source: Source, url: str, limits: ReadLimits) -> Picture:
     Raises:
         ItemError: EMPTY_INPUT, NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_LARGE or UNSUPPORTED.
     """
-    opened = _open(source, url, limits)
-    return _picture(opened, limits, 0, opened.header.height)
+    return _read(source, url, limits, None)
 
 
 def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) -> Picture:
@@ -84,22 +87,36 @@ def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) 
         ItemError: as `decode`, as far as the file had to be read.
         ValueError: no such rows.
     """
-    opened = _open(source, url, limits)
-    if not 0 <= y0 < y1 <= opened.header.height:
-        raise ValueError(f"rows {y0}..{y1} of a picture of {opened.header.height}")
-    return _picture(opened, limits, y0, y1)
+    return _read(source, url, limits, (y0, y1))
 
 
-def _open(source: Source, url: str, limits: ReadLimits) -> _Opened:
+def _read(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None) -> Picture:
+    """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel."""
+    opened = _open(source, url, limits, strict=True)
+    try:
+        return _picture(opened, limits, rows)
+    except ItemError as error:
+        harmless = error.kind is ErrorKind.CORRUPT and not any(words in error.found for words in _JPEG_DAMAGE)
+        if opened.header.format != "jpg" or not harmless:
+            raise
+        complaint = error.found
+    picture = _picture(_open(source, url, limits), limits, rows)
+    return replace(picture, warning="; ".join(filter(None, (picture.warning, complaint))))
+
+
+def _open(source: Source, url: str, limits: ReadLimits, *, strict: bool = False) -> _Opened:
     opened = OpenSource(source)
-    file_format = sniff(opened.file().read(HEAD_BYTES), url)
+    head = opened.file().read(HEAD_BYTES)
+    file_format = sniff(head, url)
+    pages = _judge_png(head, url, limits) if file_format == "png" else 1
     warnings: list[str] = []
     if warning := misnamed(url, file_format):
         warnings.append(warning)
-    fail_on = "none" if limits.salvage else "error"
+    # libpng and libtiff complain of much that harms nothing; libjpeg only complains where it has lost pixels.
+    fail_on = "none" if limits.salvage else "warning" if strict and file_format == "jpg" else "error"
     with _judged(opened, file_format, url):
         image = _load(opened, file_format, url, fail_on)
-    header = _judge(image, file_format, url, limits)
+    header = _judge(image, file_format, url, limits, pages)
     if header.pages > 1:
         warnings.append(f"first of {header.pages} pages or frames taken")
     return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings))
@@ -119,7 +136,7 @@ def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, N
 
     def classify(message: str) -> ItemError:
         low = message.lower()
-        if file_format == "heic" or "codec" in low or "unsupported" in low or "not support" in low:
+        if file_format == "heic" or any(word in low for word in _UNSUPPORTED):
             found = f"{file_format.upper()} of a kind this libvips has no decoder for ({message[:200]})"
             return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
         if "too large" in low or "exceeds" in low or "limit" in low:
@@ -134,25 +151,34 @@ def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, N
         yield
 
 
-def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits) -> ImageHeader:
+def _judge_png(head: bytes, url: str, limits: ReadLimits) -> int:
+    """Refuse what libpng would take for damage (a giant) or finds only with the pixels; give the number of frames."""
+    png = read_png_head(head)
+    if png is None:
+        return 1
+    if not png.sound:
+        raise ItemError(ErrorKind.CORRUPT, url, "the checksum of the PNG header is wrong", "copy it again")
+    _judge_size(png.width, png.height, url, limits)
+    return png.frames
+
+
+def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits, pages: int) -> ImageHeader:
     """The header, or the reason why such a picture is refused."""
     width, height = image.width, image.height
-    if width * height > limits.max_pixels:
-        found = f"{width}x{height} is {width * height} pixels (limit {limits.max_pixels})"
-        raise ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels or cut the picture first")
-    pages = _int(image, "n-pages", 1)
+    _judge_size(width, height, url, limits)
+    pages = max(pages, _int(image, "n-pages", 1))
     if pages > 1 and limits.pages == "refuse":
         raise ItemError(ErrorKind.UNSUPPORTED, url, f"{pages} pages or frames", "take the first with --pages first")
     space, bands = str(image.interpretation), _bands(image)
     if space not in _SPACES or not bands:
         found = f"{image.bands} bands of {space} (expected gray, RGB, CMYK or LAB, with or without alpha)"
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to RGB first")
-    if str(image.format) not in ("uchar", "ushort") and space not in _LAB:
+    if str(image.format) not in ("uchar", "ushort") and space != "labs":
         found = f"{image.format} samples (expected 8 or 16 bits, unsigned)"
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to 16 bits first; it is not squashed silently")
     orientation = _int(image, "orientation", 1)
     turned = orientation in (5, 6, 7, 8)
-    deep = _int(image, "bits-per-sample", 8) > 8 if space in _LAB else str(image.format) == "ushort"
+    deep = str(image.format) != "uchar"
     return ImageHeader(
         width=height if turned else width,
         height=width if turned else height,
@@ -164,6 +190,12 @@ def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits) 
         pages=pages,
         orientation=orientation if 1 <= orientation <= 8 else 1,
     )
+
+
+def _judge_size(width: int, height: int, url: str, limits: ReadLimits) -> None:
+    if width * height > limits.max_pixels:
+        found = f"{width}x{height} is {width * height} pixels (limit {limits.max_pixels})"
+        raise ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels or cut the picture first")
 
 
 def _bands(image: pyvips.Image) -> int:
@@ -186,7 +218,10 @@ def _blob(image: pyvips.Image, name: str) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def _picture(opened: _Opened, limits: ReadLimits, y0: int, y1: int) -> Picture:
+def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) -> Picture:
+    y0, y1 = rows or (0, opened.header.height)
+    if not 0 <= y0 < y1 <= opened.header.height:
+        raise ValueError(f"rows {y0}..{y1} of a picture of {opened.header.height}")
     header, warnings = opened.header, list(opened.warnings)
     with _judged(opened.source, header.format, opened.url):
         pixels = _upright(opened.image, header, y0, y1)
@@ -216,12 +251,12 @@ def _upright(image: pyvips.Image, header: ImageHeader, y0: int, y1: int) -> Pixe
 
 
 def _to_rgb(image: pyvips.Image, header: ImageHeader) -> pyvips.Image:
-    """CMYK through its profile (libvips' own where none is embedded) and LAB become sRGB; all else stays."""
+    """CMYK through its profile (libvips' own where none is embedded) and 16-bit LAB become sRGB; all else stays."""
     space = str(image.interpretation)
     if space == "cmyk":
         return image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=header.depth)
-    if space in _LAB:
-        return image.colourspace("rgb16" if header.depth == 16 else "srgb")
+    if space == "labs":
+        return image.colourspace("rgb16")
     return image
 
 
@@ -240,7 +275,7 @@ def _meta(image: pyvips.Image, header: ImageHeader) -> tuple[ImageMeta, tuple[st
     """What travels along, and what is wrong with it."""
     icc = _blob(image, "icc-profile-data")
     faults: tuple[str, ...] = ()
-    if str(image.interpretation) == "cmyk" or str(image.interpretation) in _LAB:
+    if str(image.interpretation) in ("cmyk", "labs"):
         icc = None  # the pixels are sRGB now
     elif icc is not None and (fault := profile_fault(icc, header.gray)):
         icc, faults = None, (f"colour profile dropped: {fault}",)

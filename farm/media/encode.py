@@ -27,12 +27,12 @@ class SaveOptions(TypedDict, total=False):
     filter: str
     Q: int
     lossless: bool
+    exact: bool
     effort: int
     predictor: str
     level: int
     bigtiff: bool
     bitdepth: int
-    resunit: str
 
 
 _SAVERS: Mapping[str, str] = MappingProxyType(
@@ -153,7 +153,7 @@ def _options(image: pyvips.Image, spec: EncodeSpec) -> SaveOptions:
         return SaveOptions(Q=spec.quality)
     if spec.format == "webp":
         if spec.quality == 100:  # then Q is effort: 64 ms instead of 1.1 s for 448x640, 2 % larger
-            return SaveOptions(Q=20, lossless=True, effort=1)
+            return SaveOptions(Q=20, lossless=True, exact=True, effort=1)
         return SaveOptions(Q=spec.quality, effort=2)  # half the time of the default 4
     deep = image.format == "ushort"
     return SaveOptions(

@@ -148,8 +148,10 @@ class _PieceRows:
                     raise self._mismatch(f"one of {image.width} columns and {image.bands} bands of {image.format}")
                 for y in range(0, image.height, layout.rows):
                     with translated(self._unreadable, bridge):
-                        rows = image.crop(0, y, image.width, min(layout.rows, image.height - y))
-                        data = rows.write_to_memory()
+                        # Not a crop: writing one out drops the loader's cached lines, and it cannot go back for them.
+                        # A region belongs to its thread, and libvips may call from another one next time.
+                        region = pyvips.Region.new(image)
+                        data = region.fetch(0, y, image.width, min(layout.rows, image.height - y))
                     yield _Block(layout=layout, data=memoryview(data))
 
     def _layout(self, image: pyvips.Image) -> StripLayout:
