@@ -46,6 +46,8 @@ PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "ti
 """Source pixels a byte of file, by extension: medians of the project's 20 test pictures. A first guess of the cost,
 replaced as soon as a worker has read the header; other extensions are guessed like JPEG."""
 _COLLISIONS_COUNTED = 1000
+_LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
+"""parameters that only refuse: a picture made under one limit is the same under another"""
 
 
 class PlannedModel(Protocol):
@@ -201,7 +203,8 @@ class Planner:
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
         )
-        identity = json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
+        deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
+        identity = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
         return _Recipe(
             params=params,
             params_hash=_digest(identity),
@@ -209,6 +212,11 @@ class Planner:
             model_label=spec.name.rpartition(":")[2].replace("/", "_"),
             scale_label=f"{outscale:g}",
         )
+
+
+def canonical_text(params: UpscaleParams) -> str:
+    """The parameters as JSON, fields sorted, without spaces: what is hashed."""
+    return json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

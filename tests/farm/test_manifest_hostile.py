@@ -1,0 +1,345 @@
+"""A manifest is data (S5, S6): hostile paths become failed rows, hostile files end at once with exit 65."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm.errors import ErrorKind, ManifestError
+from farm.manifest import Row, read_manifest
+from farm.manifest.columns import RowMaker
+from farm.manifest.pages import check_pages
+from farm.manifest.sources import SourceRules, below
+from farm.records import ManifestRow, RefusedRow
+
+HOSTILE = [
+    "../a.png",
+    "a/../../b.png",
+    "a/..",
+    "..",
+    "/etc/../a.png",
+    "/..",
+    "./../a.png",
+    "a/./../../b.png",
+    "a\0.png",
+    "\0",
+    "\0../a.png",
+    "a\ud800.png",
+    "\udcff.png",
+    ".",
+    "./",
+    "/",
+    "a/",
+    "a/.",
+    "//",
+    "http://host/a.png",
+    "https://host/a.png",
+    "HTTP://host/a.png",
+    "ftp://host/a.png",
+    "gs://bucket/a.png",
+    "az://bucket/a.png",
+    "hdfs://host/a.png",
+    "ssh://host/a.png",
+    "sftp://host/a.png",
+    "smb://host/share/a.png",
+    "data://text/plain,a",
+    "memory://a.png",
+    "github://org:repo@main/a.png",
+    "reference://a.png",
+    "local://a.png",
+    "javascript://%0aalert(1)",
+    "x-y.z+1://a.png",
+    "simplecache::s3://bucket/a.png",
+    "filecache::http://host/a.png",
+    "zip://a.png::s3://bucket/a.zip",
+    "s3://bucket/a.zip::http://host/a.png",
+    "s3://bucket/http://host/a.png",
+    "a/http://host/a.png",
+    " http://host/a.png",
+    "\nhttp://host/a.png",
+    "s3://",
+    "s3:///a.png",
+    "s3://bucket",
+    "s3://bucket/",
+    "s3://KEY:SECRET@bucket/a.png",
+    "s3://user@bucket/a.png",
+    "s3://bucket:9000/a.png",
+    "s3://b%2f/a.png",
+    "s3://bu cket/a.png",
+    "s3://-bucket/a.png",
+    "s3://bucket/../other/a.png",
+    "s3://bucket/a/..",
+    "cos://bucket/a/../b.png",
+    "cos:///a.png",
+    "file://host/a.png",
+    "file://../a.png",
+    "file:///a/../b.png",
+    "file:///a/%2e%2e/b.png",
+    "file:///a%2f..%2fb.png",
+    "file:///a%00.png",
+    "file:///%ff.png",
+    "file://",
+    "file:///",
+]
+
+
+def table(path: Path, sources: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"source": source}) + "\n" for source in sources))
+    return path
+
+
+@pytest.mark.parametrize("root", ["", "s3://bucket/prefix"])
+def test_hostile_rows_fail_one_by_one_and_the_counts_add_up(tmp_path: Path, root: str) -> None:
+    sources = [source for hostile in HOSTILE for source in (hostile, "good.png")]
+    found = list(read_manifest(str(table(tmp_path / "m.jsonl", sources)), root=root or None))
+    assert [row.index for row in found] == list(range(2 * len(HOSTILE)))
+    for row, hostile in zip(found[::2], HOSTILE, strict=True):
+        assert isinstance(row, RefusedRow), hostile
+        assert row.error.kind is ErrorKind.UNSAFE_PATH
+        assert row.source.isprintable()
+        row.source.encode()
+    assert all(isinstance(row, ManifestRow) for row in found[1::2])
+
+
+@given(st.text(st.sampled_from("./\\:%a0\0 s3file-_~\n"), max_size=24))
+def test_no_source_leaves_the_root_unless_it_names_where_it_lies(
+    tmp_path_factory: pytest.TempPathFactory, source: str
+) -> None:
+    root = str(tmp_path_factory.getbasetemp())
+    row = RowMaker("m", SourceRules(root)).make(0, None, {"source": source or "."})
+    if isinstance(row, ManifestRow):
+        named = source.startswith(("/", "s3://", "cos://", "file:///", "file://localhost/"))
+        assert named or below(row.source_url, root)
+        assert ".." not in row.relative_path.split("/")
+        assert not row.relative_path.startswith("/")
+
+
+def refused(found: list[Row]) -> list[str]:
+    for row in found:
+        assert not isinstance(row, RefusedRow) or row.error.kind is ErrorKind.UNSAFE_PATH
+    return [row.source for row in found if isinstance(row, RefusedRow)]
+
+
+def test_links_are_not_followed_out_of_the_root(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    for folder in (outside, root / "inside"):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(b"x")
+    (root / "dir").symlink_to(outside)
+    (root / "out.png").symlink_to(outside / "a.png")
+    (root / "in.png").symlink_to("inside/a.png")
+    (root / "loop").symlink_to(root)
+    (root / "gone.png").symlink_to(root / "nothing")
+    (root / "notes").symlink_to(outside / "notes.txt")
+    hostile = ["dir/a.png", "out.png", f"{root}/dir/a.png", "inside/../out.png", "loop/out.png"]
+    good = ["in.png", "inside/a.png", "gone.png", "loop/inside/a.png", f"{outside}/a.png"]
+    found = list(read_manifest(str(table(root / "m.jsonl", hostile + good))))
+    assert len(refused(found[: len(hostile)])) == len(hostile)
+    assert not refused(found[len(hostile) :])
+    listed = list(read_manifest(str(root)))
+    assert refused(listed) == [f"{root}/dir", f"{root}/out.png"]
+    taken = [row.relative_path for row in listed if isinstance(row, ManifestRow)]
+    assert taken == ["gone.png", "in.png", "inside/a.png"]
+
+
+def test_a_root_that_is_a_link_itself_is_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.png").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (row,) = read_manifest(str(tmp_path / "link"))
+    assert isinstance(row, ManifestRow)
+    assert row.source_url == str(tmp_path / "real" / "a.png")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may list every folder")
+def test_a_folder_that_may_not_be_listed_is_a_failed_row(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    (row,) = read_manifest(str(tmp_path))
+    assert isinstance(row, RefusedRow)
+    assert row.error.kind is ErrorKind.FORBIDDEN
+
+
+def test_a_name_that_is_not_utf8_is_a_failed_row(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb"):
+        pass
+    found = list(read_manifest(str(tmp_path)))
+    assert len(found) == 2
+    assert refused(found) == [f"{tmp_path}/caf\\udce9.png"]
+
+
+# -- hostile Parquet -------------------------------------------------------------------------------------------------
+
+
+def parquet(path: Path, sources: list[str], **options: object) -> Path:
+    pq.write_table(pa.table({"source": sources}), path, **options)  # pyright: ignore[reportArgumentType]
+    return path
+
+
+def varint(value: int, width: int = 0) -> bytes:
+    """LEB128, padded with empty groups to `width` bytes."""
+    groups: list[int] = []
+    while value or not groups or len(groups) < width:
+        groups.append(value & 127)
+        value >>= 7
+    return bytes([group | 128 for group in groups[:-1]] + groups[-1:])
+
+
+def nested_schema(depth: int) -> bytes:
+    """A Parquet file without rows, written by hand: `tags` is `depth` groups in one another."""
+
+    def element(name: str, *, leaf: bool, children: int = 0) -> bytes:
+        kind = b"\x15" + varint(12) + b"\x25\x02" if leaf else b"\x35\x02"  # BYTE_ARRAY, OPTIONAL
+        text = varint(len(name)) + name.encode()
+        return kind + b"\x18" + text + (b"\x15" + varint(2 * children) if children else b"") + b"\0"
+
+    top = b"\x48\x06schema\x15\x04\0" + element("source", leaf=True)
+    elements = top + element("tags", leaf=False, children=1) * depth + element("x", leaf=True)
+    schema = b"\x19\xfc" + varint(depth + 3) + elements
+    footer = b"\x15\x02" + schema + b"\x16\x00\x19\x0c\0"
+    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
+def lying_bomb(path: Path, nbytes: int) -> Path:
+    """One page of `nbytes` of one letter, and a footer that says it unpacks to 1000 bytes."""
+    parquet(path, ["a" * nbytes], compression="zstd", use_dictionary=False, write_statistics=False, store_schema=False)
+    chunk = pq.read_metadata(path).row_group(0).column(0)
+    true = varint(2 * chunk.total_uncompressed_size)
+    data = path.read_bytes()
+    start = len(data) - 8 - struct.unpack("<I", data[-8:-4])[0]
+    assert true in data[start:]
+    path.write_bytes(data[:start] + data[start:].replace(true, varint(2000, len(true))))
+    return path
+
+
+def peak_of_reading(path: Path) -> tuple[str, float, int]:
+    """(error, seconds, peak MB) of reading a manifest in a process of its own."""
+    # ru_maxrss would count what this process held when it forked.
+    code = (
+        "import re, sys, time\n"
+        "from pathlib import Path\n"
+        "from farm.errors import ManifestError\nfrom farm.manifest import read_manifest\n"
+        "began = time.monotonic()\nfound = ''\n"
+        "try:\n    sum(1 for _ in read_manifest(sys.argv[1]))\n"
+        "except ManifestError as error:\n    found = str(error)\n"
+        "print(found.replace('\\n', ' '), time.monotonic() - began,"
+        " int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024, sep='\\n')\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60, check=True
+    )
+    found, seconds, peak = answer.stdout.splitlines()
+    return found, float(seconds), int(peak)
+
+
+def many_equal_rows(path: Path) -> Path:
+    """300 million rows in a few hundred bytes: a run of one dictionary entry."""
+    return parquet_from(path, pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), ["a.png"]), 3000)
+
+
+def parquet_from(path: Path, batch: pa.Array, times: int) -> Path:
+    with pq.ParquetWriter(path, pa.schema([("source", batch.type)]), compression="zstd") as writer:
+        writer.write_table(pa.table({"source": pa.chunked_array([batch] * times)}), row_group_size=1 << 30)
+    return path
+
+
+def long_entry_many_times(path: Path) -> Path:
+    """A dictionary of one text of 8 MB that 50 000 rows name: 400 GB if each row were given its own."""
+    indices = pa.array([0] * 50_000, pa.int32())
+    return parquet_from(path, pa.DictionaryArray.from_arrays(indices, ["a" * (8 << 20)]), 1)
+
+
+_HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
+    "deep": lambda path: path.write_bytes(nested_schema(20_000)),
+    "deeper": lambda path: path.write_bytes(nested_schema(2_000_000)),
+    "bomb": lambda path: lying_bomb(path, 128 << 20),
+    "rows": many_equal_rows,
+    "dictionary": long_entry_many_times,
+}
+
+
+@pytest.mark.parametrize(
+    ("hostile", "found"),
+    [
+        ("deep", "too deeply nested"),
+        ("deeper", "is no Parquet"),
+        ("bomb", "a page unpacks to"),
+        ("rows", "cannot be different paths"),
+        ("dictionary", "a value of more than"),
+    ],
+)
+def test_hostile_parquet_ends_fast_and_small(tmp_path: Path, hostile: str, found: str) -> None:
+    path = tmp_path / "m.parquet"
+    _HOSTILE_PARQUET[hostile](path)
+    message, seconds, peak_mb = peak_of_reading(path)
+    assert found in message
+    assert seconds < 2
+    assert peak_mb < 500
+
+
+def test_parquet_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "m.parquet", [f"{at}.png" for at in range(100)])
+    whole = path.read_bytes()
+    for length in {0, 1, 4, 8, 12, *range(16, len(whole), 97), len(whole) - 1}:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ManifestError):
+            list(read_manifest(str(path)))
+
+
+def test_flipped_bytes_in_parquet_are_refused_or_read_but_never_crash(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "m.parquet", [f"{at}.png" for at in range(100)], compression="none")
+    whole = path.read_bytes()
+    refused_files = 0
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            list(read_manifest(str(path)))
+        except ManifestError:
+            refused_files += 1
+    assert refused_files > 0
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "snappy", "zstd"])
+def test_pages_of_every_kind_are_weighed_and_read(tmp_path: Path, version: str, compression: str) -> None:
+    sources = [f"folder {at % 7}/{'x' * 200}{at}.png" for at in range(20_000)]
+    path = parquet(
+        tmp_path / "m.parquet",
+        sources,
+        data_page_version=version,
+        compression=compression,
+        data_page_size=10_000,
+        write_page_checksum=True,
+        row_group_size=9_000,
+    )
+    found = [row.relative_path for row in read_manifest(str(path)) if isinstance(row, ManifestRow)]
+    assert found == sources
+
+
+@given(st.binary(max_size=200))
+def test_a_page_header_of_any_bytes_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "page"
+    path.write_bytes(data)
+    with path.open("rb") as stream:
+        try:
+            check_pages(stream, 0, len(data))
+        except (ValueError, IndexError):
+            return
+
+
+def test_nested_columns_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"source": ["a.png"], "tags": [["x"]]}), path)
+    with pytest.raises(ManifestError, match=r"column tags\.list\.element is nested"):
+        list(read_manifest(str(path)))

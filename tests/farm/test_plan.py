@@ -1,0 +1,373 @@
+"""Identity, names and limits of what is planned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farm import plan, storage
+from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig
+from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.manifest import read_manifest
+from farm.records import FileStat, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
+from sr_kernel.models import MODELS, ModelSpec
+
+OUT = "/data/out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What planning needs of a model."""
+
+    spec: ModelSpec
+    sha256: str
+
+
+BOOK = {name: Model(spec=spec, sha256=f"{at:064x}") for at, (name, spec) in enumerate(MODELS.items())}
+
+
+def config(
+    model: ModelConfig | None = None, output: OutputConfig | None = None, limits: LimitConfig | None = None
+) -> RunConfig:
+    return RunConfig(
+        manifest="m.csv",
+        model=model or ModelConfig(),
+        output=output or OutputConfig(),
+        limits=limits or LimitConfig(),
+    )
+
+
+def planner(made: RunConfig | None = None, *, out: str = OUT, device: str = "cpu", bf16: bool = True) -> plan.Planner:
+    return plan.Planner(made or config(), BOOK, out, device, cpu_bf16=bf16)
+
+
+def row(source: str = "a.png", index: int = 0, **overrides: object) -> ManifestRow:
+    return ManifestRow(
+        index=index,
+        source_url=f"/data/in/{source}",
+        relative_path=source,
+        overrides=Overrides(**overrides),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def planned(one: ManifestRow | None = None, made: RunConfig | None = None, **how: object) -> WorkItem:
+    asked = one or row()
+    stat = FileStat(url=asked.source_url, bytes=1000, mtime_ns=5)
+    return planner(made, **how).plan(asked, stat)  # pyright: ignore[reportArgumentType]
+
+
+# -- identity ----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_inputs_give_equal_items_wherever_the_row_stands() -> None:
+    assert planned() == planned()
+    assert planned().item_id == planned(row(index=70_000)).item_id
+    assert (planned().shard, planned(row(index=70_000)).shard) == (0, 1)
+
+
+def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = [
+        planned(),
+        planned(row("b.png")),
+        planned(replace(row(), sha256="a" * 64)),
+        planned(replace(row(), etag="a")),
+        planned(row(model="animevideov3")),
+        planned(row(outscale=3.5)),
+        planned(row(format="webp")),
+        planned(row(output="b.png")),
+        planned(out="/data/out2"),
+        planned(device="cuda"),
+        planned(bf16=False),
+        planned(made=config(ModelConfig(tile_px=128))),
+        planned(made=config(ModelConfig(batch=2))),
+        planned(made=config(ModelConfig(exact_px=1))),
+        planned(made=config(ModelConfig(band_px=1))),
+        planned(made=config(ModelConfig(resize="official"))),
+        planned(made=config(ModelConfig(alpha="lanczos"))),
+        planned(made=config(output=OutputConfig(quality=90))),
+        planned(made=config(output=OutputConfig(stamp=False))),
+        planned(made=config(limits=LimitConfig(pages="first"))),
+    ]
+    monkeypatch.setattr(plan, "PIXEL_EPOCH", plan.PIXEL_EPOCH + 1)
+    changed.append(planned())
+    BOOK_CHANGED = {**BOOK, "x4plus": replace(BOOK["x4plus"], sha256="f" * 64)}
+    stat = FileStat(url="/data/in/a.png", bytes=1000, mtime_ns=5)
+    monkeypatch.undo()
+    changed.append(plan.Planner(config(), BOOK_CHANGED, OUT, "cpu", cpu_bf16=True).plan(row(), stat))
+    changed.append(planner().plan(row(), replace(stat, bytes=1001)))
+    changed.append(planner().plan(row(), replace(stat, mtime_ns=6)))
+    changed.append(planner().plan(row(), replace(stat, etag="b")))
+    assert len({item.item_id for item in changed}) == len(changed)
+
+
+def test_parameters_hash_covers_every_field() -> None:
+    item = planned()
+    for field in fields(UpscaleParams):
+        assert f'"{field.name}":' in plan.canonical_text(item.params)
+    assert planned(row("b.png")).params_hash == item.params_hash
+    assert planned(row(format="tiff")).params_hash != item.params_hash
+
+
+def test_the_manifests_word_on_the_version_comes_first() -> None:
+    both = replace(row(), sha256="a" * 64, etag="tag")
+    assert planned(both).source_version == f"sha256:{'a' * 64}"
+    assert planned(replace(both, sha256=None)).source_version == "etag:tag"
+    assert planned().source_version == "stat:1000:5"
+    assert planner().plan(row(), FileStat(url="", bytes=1, etag="e")).source_version == "etag:e"
+
+
+def test_rows_without_an_item_have_a_key_of_their_own() -> None:
+    error = ItemError(ErrorKind.UNSAFE_PATH, "../a", "holds `..`", "name a file")
+    keys = {
+        plan.unplanned_id(OUT, row()),
+        plan.unplanned_id(OUT, row(index=1)),
+        plan.unplanned_id(OUT, RefusedRow(index=0, source="../a", error=error)),
+        plan.unplanned_id("/other", row()),
+        planned().item_id,
+    }
+    assert len(keys) == 5
+
+
+# -- parameters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "bf16", "precision", "precision_16bit"),
+    [
+        ("auto", "cuda", False, "fp16", "fp32"),
+        ("auto", "cpu", True, "bf16", "fp32"),
+        ("auto", "cpu", False, "fp32", "fp32"),
+        ("fp32", "cuda", False, "fp32", "fp32"),
+        ("fp16", "cuda", False, "fp16", "fp16"),
+        ("bf16", "cpu", False, "bf16", "bf16"),
+    ],
+)
+def test_precision_is_resolved_once(asked: str, device: str, bf16: bool, precision: str, precision_16bit: str) -> None:
+    params = planned(made=config(ModelConfig(precision=asked)), device=device, bf16=bf16).params
+    assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
+
+
+def test_half_precision_on_a_cpu_is_refused() -> None:
+    with pytest.raises(UsageError, match="fp16 on a CPU"):
+        planner(config(ModelConfig(precision="fp16")))
+
+
+def test_rows_override_the_run_and_the_run_the_model() -> None:
+    assert planned().params.outscale == 4.0
+    assert planned(row(model="x2plus")).params.outscale == 2.0
+    assert planned(made=config(ModelConfig(outscale=3.5))).params.outscale == 3.5
+    assert planned(row(outscale=2), config(ModelConfig(outscale=3.5))).params.outscale == 2.0
+    assert [planned(device=device).params.batch for device in ("cuda", "cpu")] == [8, 1]
+    assert planned(made=config(ModelConfig(batch=3)), device="cuda").params.batch == 3
+
+
+def test_denoise_belongs_to_models_that_have_a_partner() -> None:
+    denoised = config(ModelConfig(model="general-x4v3", denoise=0.5))
+    assert planned(made=denoised).params.denoise == 0.5
+    assert planned(row(model="x4plus"), denoised).params.denoise == 1.0
+    with pytest.raises(UsageError, match="no denoise partner"):
+        planner(config(ModelConfig(denoise=0.5)))
+
+
+def test_a_model_nobody_knows_names_its_row() -> None:
+    with pytest.raises(ManifestError, match="row 7, column model: 'x5plus' is not a model"):
+        planned(row(index=7, model="x5plus"))
+
+
+# -- outputs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "name", "overrides", "made"),
+    [
+        ("a.png", "same", None, {}, "a_4x.png"),
+        ("b/c/a.JPEG", "same", None, {}, "b/c/a_4x.jpg"),
+        ("a.tif", "same", None, {}, "a_4x.tiff"),
+        ("a.gif", "same", None, {}, "a_4x.png"),
+        ("noextension", "same", None, {}, "noextension_4x.png"),
+        ("a.b.png", "webp", None, {}, "a.b_4x.webp"),
+        ("a.png", "same", None, {"outscale": 3.5}, "a_3.5x.png"),
+        ("a.png", "same", None, {"outscale": 2.0, "format": "avif"}, "a_2x.avif"),
+        ("a.png", "same", "{row}-{model}-{stem}.{ext}", {}, "0-x4plus-a.png"),
+        ("a.png", "jpg", "{stem}.jpeg", {}, "a.jpeg"),
+        ("b/a.png", "same", None, {"output": "x//./y.webp"}, "x/y.webp"),
+        ("-a b%20#?é.png", "same", None, {}, "-a b%20#?é_4x.png"),
+        ("new\nline{stem}.png", "same", None, {}, "new\nline{stem}_4x.png"),
+    ],
+)
+def test_outputs_mirror_the_tree_and_follow_the_template(
+    source: str, output: str, name: str | None, overrides: dict[str, object], made: str
+) -> None:
+    asked = OutputConfig(format=output, **({"name": name} if name else {}))
+    item = planned(row(source, **overrides), config(output=asked))
+    assert item.output_url == f"{OUT}/{made}"
+    assert item.params.format == {"jpeg": "jpg"}.get(made.rpartition(".")[2], made.rpartition(".")[2])
+
+
+@pytest.mark.parametrize("name", ["{stem}", "{stem}.png", "{stem}.gif"])
+def test_names_that_would_lie_about_the_format_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="does not say the format"):
+        planner(config(output=OutputConfig(name=name)))
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "漢", "𝄞"])
+def test_the_longest_names_are_cut_and_stay_apart(letter: str) -> None:
+    long = letter * (240 // len(letter.encode())) + "tail567890"
+    names = [f"{long}.png", f"{long}.jpg", f"{long[:-1]}y.png"]
+    made = [planned(row(name), config(output=OutputConfig(format="png"))).output_url for name in names]
+    assert len(set(made)) == 3
+    assert all(len(url.rpartition("/")[2].encode()) <= 255 for url in made)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "../a.png",
+        "a/../../b.png",
+        "/etc/a.png",
+        "s3://other/a.png",
+        "a\0.png",
+        "x/../a.png",
+        ".farm/a.png",
+        "a/.farm/b.png",
+    ],
+)
+def test_outputs_outside_the_root_fail_their_row(output: str) -> None:
+    with pytest.raises(ItemError) as caught:
+        planned(row(output=output))
+    assert caught.value.kind is ErrorKind.UNSAFE_PATH
+
+
+@given(st.text(st.sampled_from("./\\:%a\0 ~-"), min_size=1, max_size=20))
+def test_no_output_leaves_the_root(output: str) -> None:
+    try:
+        url = planner().output_url(row(output=f"{output}.png"))
+    except ItemError:
+        return
+    assert url.startswith(f"{OUT}/")
+    assert not {"..", "", ".", ".farm"} & set(url[len(OUT) + 1 :].split("/"))
+
+
+def test_an_input_is_never_an_output() -> None:
+    own = config(output=OutputConfig(name="{stem}.{ext}"))
+    with pytest.raises(ItemError, match="is its own output"):
+        planned(made=own, out="/data/in")
+    with pytest.raises(ManifestError, match=r"is the input of row 0 \(inputs are never overwritten\)"):
+        check([row()], planner(own, out="/data/in"))
+    with pytest.raises(ManifestError, match=r"row 1.* is the input of row 0"):
+        check([row("a_4x.png"), row("A.png", 1)], planner(out="/data/in"))
+
+
+# -- collisions --------------------------------------------------------------------------------------------------------
+
+
+def check(rows: Iterable[ManifestRow | RefusedRow], made: plan.Planner | None = None) -> None:
+    listed = list(rows)
+    plan.check_outputs(lambda: listed, made or planner())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("a.gif", "a.png"),
+        ("a.jpg", "a.jpeg"),
+        ("a.png", "A.png"),
+        ("dir/a.png", "DIR/a.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("stra\u00dfe.png", "STRASSE.png"),
+        ("a.png", "a.png"),
+    ],
+)
+def test_colliding_names_are_found_and_both_are_named(first: str, second: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        check([row("z.png"), row(first, 1), row(second, 2)])
+    message = str(caught.value)
+    assert "rows 1 and 2" in message
+    assert f"/data/in/{first}" in message
+    assert f"/data/in/{second}" in message
+    assert "--name '{stem}_{row}_{scale}x.{ext}' or an output column" in message
+
+
+def test_how_many_more_collide_is_said() -> None:
+    with pytest.raises(ManifestError, match=r"\(3 more collide\)"):
+        check([row(f"{at % 4}.png", at) for at in range(8)])
+    with pytest.raises(ManifestError, match=r"more than 1000 others"):
+        check([row("a.png", at) for at in range(5000)])
+
+
+def test_different_names_refused_rows_and_failing_rows_pass() -> None:
+    error = ItemError(ErrorKind.UNSAFE_PATH, "../a", "holds `..`", "name a file")
+    bad = [row(output="../a.png"), row(output="../a.png"), RefusedRow(index=0, source="a", error=error)]
+    check([row("a.png"), row("a.jpg"), row("b/a.png"), row(outscale=2), *bad])
+
+
+def test_the_row_number_in_the_name_settles_every_collision() -> None:
+    named = planner(config(output=OutputConfig(name="{stem}_{row}_{scale}x.{ext}")))
+    check([row("a.png", at) for at in range(100)], named)
+
+
+def test_digests_that_only_look_equal_are_no_collision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_short", lambda _text: 1)
+    check([row("a.png"), row("b.png")], planner(out="/data"))
+
+
+# -- sizes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file_format", "size", "refused"),
+    [
+        ("webp", (4095, 10), None),
+        ("webp", (10, 4096), "webp holds at most 16383"),
+        ("jpg", (16375, 10), None),
+        ("jpg", (16376, 10), "jpg holds at most 65500"),
+        ("avif", (4096, 1), None),
+        ("avif", (4097, 1), "avif holds at most 16384"),
+        ("png", (17_000, 30_000), None),
+        ("png", (20_000, 25_601), "limit 512000000"),
+    ],
+)
+def test_what_a_format_or_the_limits_cannot_hold_is_refused(
+    file_format: str, size: tuple[int, int], refused: str | None
+) -> None:
+    error = plan.refuse_size(planned(row(format=file_format)), *size)
+    if refused is None:
+        assert error is None
+        return
+    assert error is not None
+    assert error.kind is ErrorKind.TOO_LARGE
+    assert refused in str(error)
+    with pytest.raises(ItemError, match=refused):
+        planned(replace(row(format=file_format), width=size[0], height=size[1]))
+
+
+def test_what_would_become_too_large_is_refused() -> None:
+    error = plan.refuse_size(planned(row(format="tiff", outscale=8)), 12_000, 12_000)
+    assert "12000 x 12000 at 8x makes 96000 x 96000, 9216000000 pixels (limit 8200000000)" in str(error)
+
+
+def test_cost_is_the_pixels_if_the_manifest_says_them_and_a_guess_if_not() -> None:
+    assert planned(replace(row(), width=30, height=20)).cost_px == 600
+    assert planned(row("a.png")).cost_px < planned(row("a.jpg")).cost_px
+    assert planner().plan(row(), FileStat(url="", bytes=0)).cost_px == 1
+
+
+def test_ten_thousand_local_rows_are_read_statted_and_planned_at_once(tmp_path: Path) -> None:
+    """R10 leaves 5 s for all of a second run; planning takes about half a second of them on an idle core."""
+    for folder in range(100):
+        (tmp_path / str(folder)).mkdir()
+        for name in range(100):
+            (tmp_path / str(folder) / f"{name}.jpg").touch()
+    made = planner(out=str(tmp_path / "farm-out"))
+    read: Callable[[], list[ManifestRow | RefusedRow]] = lambda: list(read_manifest(str(tmp_path)))  # noqa: E731
+    began = time.process_time()
+    plan.check_outputs(read, made)
+    items = [made.plan(one, storage.stat(one.source_url)) for one in read() if isinstance(one, ManifestRow)]
+    assert len({item.item_id for item in items}) == 10_000
+    assert time.process_time() - began < 3
