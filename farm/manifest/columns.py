@@ -81,7 +81,7 @@ def _output(value: object) -> str:
 
 
 SOURCE = "source"
-_COLUMNS: Mapping[str, Callable[[object], Any]] = {
+COLUMNS: Mapping[str, Callable[[object], Any]] = {
     SOURCE: _text,
     "sha256": _sha256,
     "etag": _text,
@@ -93,7 +93,7 @@ _COLUMNS: Mapping[str, Callable[[object], Any]] = {
     "outscale": _outscale,
     "format": _format,
 }
-_NOT_BUILT: Mapping[str, tuple[object, ...]] = {
+NOT_BUILT: Mapping[str, tuple[object, ...]] = {
     "task": ("upscale", "upscale_image"),
     "kind": ("image",),
     "denoise": (1, "1", "1.0"),
@@ -118,7 +118,7 @@ class RowMaker:
         for name in names:
             if name in known:
                 raise self._invalid(f"column {printable(name)!r} is there twice", "keep one")
-            if name in _COLUMNS or name in _NOT_BUILT:
+            if name in COLUMNS or name in NOT_BUILT:
                 known.append(name)
             elif not name.startswith(IGNORED_PREFIX):
                 raise self._unknown(name)
@@ -132,7 +132,7 @@ class RowMaker:
         for name, value in values.items():
             if value is None or value == "" or value != value:  # the last: a NaN where a number is missing
                 continue
-            parse = _COLUMNS.get(name)
+            parse = COLUMNS.get(name)
             if parse is None:
                 self._check_not_built(index, line, name, value)
                 continue
@@ -162,12 +162,12 @@ class RowMaker:
         return Overrides(**asked)
 
     def _check_not_built(self, index: int, line: int | None, name: str, value: object) -> None:
-        if name not in _NOT_BUILT or value in _NOT_BUILT[name]:
+        if name not in NOT_BUILT or value in NOT_BUILT[name]:
             return
         raise self._bad_value(index, line, name, value, "is not built yet in this version")
 
     def _unknown(self, name: str) -> ManifestError:
-        near = difflib.get_close_matches(name.strip().lower(), [*_COLUMNS, *_NOT_BUILT], 1, 0.7)
+        near = difflib.get_close_matches(name.strip().lower(), [*COLUMNS, *NOT_BUILT], 1, 0.7)
         guess = f"did you mean {near[0]!r}? " if near else ""
         return self._invalid(
             f"column {printable(name)!r} is not known",

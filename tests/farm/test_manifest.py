@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import ManifestError, UsageError
-from farm.manifest import InputForm, default_out, form_of, read_manifest
+from farm.manifest import InputForm, columns, default_out, form_of, forms, pages, read_manifest
 from farm.records import ManifestRow, Overrides
 
 NAMES = (
@@ -336,3 +336,20 @@ def test_what_is_neither_is_said_so(tmp_path: Path) -> None:
         form_of("http://host/a.png")
     assert form_of("s3://bucket/prefix") is InputForm.FOLDER
     assert form_of("s3://bucket/prefix.parquet") is InputForm.PARQUET
+
+
+def test_the_examples_that_are_shipped_are_valid() -> None:
+    folder = Path(__file__).parents[2] / "manifests"
+    text, table = rows(folder / "example.txt"), rows(folder / "example.csv")
+    assert [row.relative_path for row in text] == ["photos/coffee.png", "photos/my cat.jpg", "scans/page-001.tif"]
+    assert (text[0].width, text[0].height) == (600, 400)
+    assert table[0].overrides == Overrides(outscale=2.0, format="webp")
+    assert (table[1].relative_path, table[1].overrides.output) == ("photos/cup, blue.jpg", "covers/cup.png")
+    assert table[2].source_url == "s3://my-bucket/archive/old photo #1.jpg"
+
+
+def test_the_schema_names_every_column_and_limit() -> None:
+    schema = (Path(__file__).parents[2] / "manifests" / "SCHEMA.md").read_text()
+    assert all(f"`{name}`" in schema for name in (*columns.COLUMNS, *columns.NOT_BUILT))
+    assert (forms.MAX_LINE_BYTES, pages.MAX_PAGE_BYTES, pages.MAX_CHUNK_BYTES) == (1 << 20, 64 << 20, 256 << 20)
+    assert all(limit in schema for limit in ("1 MiB", "64 MiB", "256 MiB", f"{forms.MAX_ROWS_PER_BYTE} rows a byte"))
