@@ -41,15 +41,23 @@ def list_files(root: Path) -> Iterator[FileStat]:
     Links to files are listed, links to folders are not followed (they may lead out, or round in a circle); a broken
     link is listed with 0 bytes, so that it fails as a row instead of vanishing.
     """
-    with faults.reading(str(root)):
-        failpoints.hit("storage.list", str(root))
-        with os.scandir(root) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from list_files(Path(entry.path))
-        elif (one := _entry_stat(entry)) is not None:
-            yield one
+    stack = [_scan(str(root))]  # not recursion: a tree may be deeper than Python's stack
+    while stack:
+        for entry in stack[-1]:
+            if entry.is_dir(follow_symlinks=False):
+                stack.append(_scan(entry.path))
+                break
+            if (found := _entry_stat(entry)) is not None:
+                yield found
+        else:
+            stack.pop()
+
+
+def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
+    with faults.reading(folder):
+        failpoints.hit("storage.list", folder)
+        with os.scandir(folder) as found:
+            return iter(sorted(found, key=lambda entry: entry.name))
 
 
 def _entry_stat(entry: os.DirEntry[str]) -> FileStat | None:
@@ -146,11 +154,13 @@ def _drop(temp: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make `folder` and what is missing above it, durably. Raises OSError."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    missing = [folder, *folder.parents]
+    while missing and missing[-1].is_dir():
+        missing.pop()
+    while missing:
+        made = missing.pop()
+        made.mkdir(exist_ok=True)
+        sync_folder(made.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,81 @@
+"""From what the user calls a model to what it is. The driver must not import torch: it asks another process."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import sr_kernel
+from farm.errors import ModelError
+from farm.fetch.weight import locate, sha256_of
+from sr_kernel.models import MODELS, ModelSpec, find_model
+
+SUFFIXES = (".pth", ".safetensors")
+_DESCRIBE_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """A model, known well enough to plan with."""
+
+    spec: ModelSpec
+    path: str | None
+    """its weight file; None where it still has to be fetched"""
+    sha256: str
+    """of the weight file; part of the identity of what it makes"""
+
+
+def resolve(model: str, weights_dir: str | None = None) -> ResolvedModel:
+    """A model by its short name, its official name, or the path of a .pth or .safetensors file.
+
+    Files are described by their keys' shapes, in a subprocess; a file on disk goes before a release file of that name.
+    Raises ModelError for an unknown name, and for a file that is missing or holds no network of ours.
+    """
+    path = Path(model).expanduser()
+    spec = find_model(model)
+    if path.suffix in SUFFIXES and (spec is None or path.is_file()):
+        return _resolve_file(path)
+    if spec is None:
+        near = difflib.get_close_matches(model, MODELS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ModelError(
+            f"model {model}: not known; {hint}known are {', '.join(MODELS)}, or name a .pth or .safetensors file"
+        )
+    found = locate(spec, weights_dir)
+    return ResolvedModel(spec=spec, path=str(found) if found else None, sha256=spec.sha256)
+
+
+def _resolve_file(path: Path) -> ResolvedModel:
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise ModelError(
+            f"model {path}: {error.strerror}; check the path, or name one of {', '.join(MODELS)}"
+        ) from error
+    absolute = str(path.resolve())
+    return ResolvedModel(spec=_describe(absolute, digest), path=absolute, sha256=digest)
+
+
+@lru_cache(maxsize=64)
+def _describe(path: str, _sha256: str) -> ModelSpec:
+    # The folder that our own sr_kernel comes from, whatever the current one holds.
+    home = str(Path(sr_kernel.__file__ or "").resolve().parent.parent)
+    paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "sr_kernel.weights", path]
+    try:
+        answer = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_DESCRIBE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(f"model {path}: reading it took over {_DESCRIBE_S} s; is the disk well?") from error
+    if answer.returncode:
+        last = (answer.stderr.strip().splitlines() or [f"the reader ended with {answer.returncode}"])[-1]
+        raise ModelError(f"model {path}: {last}")
+    return ModelSpec(**json.loads(answer.stdout))

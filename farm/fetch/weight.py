@@ -1,0 +1,140 @@
+"""A model's weight file: where it lies, whether it is the right one, and how it gets here."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from farm import storage
+from farm.errors import DiskError, FarmError, ModelError
+from farm.fetch.download import TransferError, download, shown
+from farm.storage import faults, local
+from sr_kernel.models import ModelSpec
+
+DIR_VARIABLE = "FARM_WEIGHTS_DIR"
+MIRROR_VARIABLE = "FARM_WEIGHTS_MIRROR"
+_CHUNK_BYTES = 1 << 20
+Progress = Callable[[int, int], None]
+"""called with (bytes here, bytes in all)"""
+
+
+def folders(weights_dir: str | None = None) -> tuple[Path, ...]:
+    """Where weights are looked for, in order: `weights_dir`, FARM_WEIGHTS_DIR, the user's cache."""
+    named = (weights_dir, os.environ.get(DIR_VARIABLE))
+    return (*(Path(one).expanduser() for one in named if one), _cache())
+
+
+def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
+    """The first file of the model's name and size in folders(); None when there is none. Its digest is not checked."""
+    for folder in folders(weights_dir):
+        path = folder / spec.file
+        if path.is_file() and spec.bytes in (0, path.stat().st_size):
+            return path
+    return None
+
+
+def verify(spec: ModelSpec, path: Path) -> None:
+    """Raises ModelError unless the file has the size and the sha256 that the table pins, where it pins them."""
+    try:
+        size, digest = path.stat().st_size, sha256_of(path)
+    except OSError as error:
+        raise ModelError(f"model {spec.name}: {path}: {error.strerror}; check the file") from error
+    if spec.bytes not in (0, size):
+        raise ModelError(f"model {spec.name}: {path}: {size} bytes, not {spec.bytes}; delete it")
+    if spec.sha256 not in ("", digest):
+        raise ModelError(f"model {spec.name}: {path}: sha256 is {digest}, not {spec.sha256}; delete it")
+
+
+def ensure(spec: ModelSpec, weights_dir: str | None = None, progress: Progress | None = None) -> Path:
+    """The model's file, verified; fetched into the cache when no folder has it.
+
+    However many processes ask at once, one downloads and the others wait for it. An interrupted download is taken up
+    where it ended. Raises ModelError, which says where it looked and how to get the weights; DiskError.
+    """
+    path = locate(spec, weights_dir)
+    if path is None or (path.parent == _cache() and not _is_right(spec, path)):
+        return _fetch(spec, weights_dir, progress)
+    verify(spec, path)
+    return path
+
+
+def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None) -> Path:
+    if not spec.url or not spec.sha256:
+        why = "there is no release" if not spec.url else "its digest is not known, so a download could not be checked"
+        raise _not_here(spec, weights_dir, why)
+    target = _cache() / spec.file
+    try:
+        with faults.writing(str(target), spec.bytes):
+            local.make_folder(target.parent)
+            with (target.parent / f".{spec.file}.lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not _is_right(spec, target):
+                    _download(spec, target, progress)
+    except TransferError as error:
+        raise _not_here(spec, weights_dir, str(error)) from error
+    except (ModelError, DiskError):
+        raise
+    except FarmError as error:
+        raise ModelError(f"model {spec.name}: {error}") from error
+    return target
+
+
+def _download(spec: ModelSpec, target: Path, progress: Progress | None) -> None:
+    part = target.with_name(f".{spec.file}.part")
+    download(source_url(spec), part, spec.bytes, progress)
+    try:
+        verify(spec, part)
+    except ModelError as error:
+        part.unlink()
+        raise TransferError(f"{shown(source_url(spec))} holds another file: {error}") from error
+    os.replace(part, target)
+    local.sync_folder(target.parent)
+
+
+def source_url(spec: ModelSpec) -> str:
+    """Where the file is fetched from: the release, or its name below FARM_WEIGHTS_MIRROR.
+
+    The mirror is http, https, an object store's folder or a local one.
+    """
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    return storage.join(mirror, spec.file) if mirror else spec.url
+
+
+def _not_here(spec: ModelSpec, weights_dir: str | None, why: str) -> ModelError:
+    looked = ", ".join(str(folder) for folder in folders(weights_dir))
+    return ModelError(
+        f"model {spec.name}: {spec.file} is not in {looked}, and {why}; put it into one of these folders, "
+        f"name another with --weights-dir or {DIR_VARIABLE}, or set {MIRROR_VARIABLE} to where it can be fetched"
+    )
+
+
+def _is_right(spec: ModelSpec, path: Path) -> bool:
+    try:
+        verify(spec, path)
+    except ModelError:
+        return False
+    return True
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "farm" / "weights"
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file; computed once a process while its size and time stay. Raises OSError."""
+    found = path.stat()
+    return _digest(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""Writing the ledger: one writer a run, one file or row of segments a shard."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from farm import failpoints, storage
+from farm.errors import FarmError
+from farm.ledger.codec import encode
+from farm.ledger.shard import ledger_folder, shard_name
+from farm.records import LedgerEntry
+from farm.storage import faults, local
+
+SEGMENT_ENTRIES = 256
+SEGMENT_S = 5.0
+
+
+class _Log(Protocol):
+    def append(self, shard: int, line: bytes) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Ledger:
+    """The one writer of a run's entries; threads may share it. Use as a context manager, or call close().
+
+    Every method may raise DiskError, CredentialsError or UnreachableError: the run cannot go on then.
+    """
+
+    def __init__(self, root: str, run: str) -> None:
+        path = storage.local_path(root)
+        self._log: _Log = _FileLog(path, run) if path else _SegmentLog(root, run)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, entry: LedgerEntry) -> None:
+        """Record one entry: durable on return on a local disk, within SEGMENT_S on an object store."""
+        self._log.append(entry.shard, encode(entry) + b"\n")
+
+    def flush(self) -> None:
+        """Make everything that was appended durable."""
+        self._log.flush()
+
+    def close(self) -> None:
+        """flush(), then let go of the files. May be called again."""
+        self._log.close()
+
+
+class _FileLog:
+    """One file a shard; an entry that could not be written whole is cut off again."""
+
+    def __init__(self, root: Path, run: str) -> None:
+        self._root = root
+        self._run = run
+        self._lock = threading.Lock()
+        self._files: dict[int, int] = {}
+
+    def append(self, shard: int, line: bytes) -> None:
+        path = str(self._path(shard))
+        with self._lock, faults.run_level(path), faults.writing(path, len(line)):
+            descriptor = self._files.get(shard)
+            if descriptor is None:
+                descriptor = self._files[shard] = self._open(shard)
+            end = os.lseek(descriptor, 0, os.SEEK_END)
+            try:
+                failpoints.hit("ledger.write.before", path)
+                if os.write(descriptor, line) != len(line):
+                    raise OSError("written in part")
+                failpoints.hit("ledger.fsync.before", path)
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+            failpoints.hit("ledger.fsync.after", path)
+
+    def _path(self, shard: int) -> Path:
+        return Path(ledger_folder(str(self._root))) / shard_name(shard) / f"{self._run}.jsonl"
+
+    def _open(self, shard: int) -> int:
+        path = self._path(shard)
+        local.make_folder(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        whole = path.read_bytes().rfind(b"\n") + 1  # only a run that is taken up under its own name has some
+        os.ftruncate(descriptor, whole)
+        local.sync_folder(path.parent)
+        return descriptor
+
+    def flush(self) -> None:
+        """Nothing waits: every append is durable."""
+
+    def close(self) -> None:
+        with self._lock:
+            while self._files:
+                os.close(self._files.popitem()[1])
+
+
+class _SegmentLog:
+    """Entries wait in memory until a segment is full or its first entry is SEGMENT_S old."""
+
+    def __init__(self, root: str, run: str) -> None:
+        self._root = root
+        self._run = run
+        self._lock = threading.RLock()
+        self._waiting: dict[int, list[bytes]] = {}
+        self._segments = 0
+        self._timer: threading.Timer | None = None
+        self._error: FarmError | None = None
+
+    def append(self, shard: int, line: bytes) -> None:
+        with self._lock:
+            self._waiting.setdefault(shard, []).append(line)
+            if self._error or sum(map(len, self._waiting.values())) >= SEGMENT_ENTRIES:
+                self.flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(SEGMENT_S, self._flush_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _flush_late(self) -> None:
+        try:
+            self.flush()
+        except FarmError as error:
+            self._error = error  # the entries still wait: the next append or close tries again, and raises
+
+    def flush(self) -> None:
+        with self._lock:
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+            for shard in sorted(self._waiting):
+                url = storage.join(
+                    ledger_folder(self._root), shard_name(shard), f"{self._run}-{self._segments:06d}.jsonl"
+                )
+                data = b"".join(self._waiting[shard])
+                with faults.run_level(url), faults.writing(url, len(data)):
+                    failpoints.hit("ledger.write.before", url)
+                    storage.publish(url, data, attempt=self._run)
+                    failpoints.hit("ledger.fsync.after", url)
+                self._segments += 1
+                del self._waiting[shard]
+            self._error = None
+
+    def close(self) -> None:
+        self.flush()

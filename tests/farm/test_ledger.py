@@ -1,0 +1,363 @@
+"""The ledger loses nothing that it said was written, and says what counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from farm import failpoints, storage
+from farm.errors import DiskError, UnreachableError, UsageError
+from farm.ledger import RESULT_COLUMNS, Ledger, compact, log, read_ledger, write_results
+from farm.ledger.codec import decode, encode
+from farm.records import ItemStatus, LedgerEntry, PixelStats
+from tests.s3_server import require_s3
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.s3)])
+def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "file":
+        return str(tmp_path / "out")
+    server = require_s3()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server.new_prefix()
+
+
+@pytest.fixture(autouse=True)
+def _fresh_failpoints() -> Iterator[None]:
+    failpoints.reset()
+    yield
+    failpoints.reset()
+
+
+def done(row: int, **changes: Any) -> LedgerEntry:
+    entry = LedgerEntry(
+        key=f"key-{row}",
+        shard=0,
+        row=row,
+        source=f"/in/{row}.png",
+        output=f"/out/{row}_4x.png",
+        status=ItemStatus.DONE,
+        sha256="0" * 64,
+        bytes=1000 + row,
+        width=400,
+        height=300,
+        source_px=7500,
+        model="animevideov3",
+        model_sha256="1" * 64,
+        mode="exact",
+        precision="fp32",
+        fidelity=1.25,
+        source_version="etag:abc",
+        params_hash="2" * 32,
+        attempts=1,
+        infer_s=0.5,
+        total_s=1.5,
+        node="host",
+        worker="w0",
+        finished_unix=1000.0 + row,
+        run="run-1",
+    )
+    return replace(entry, **changes)
+
+
+def append(root: str, run: str, *entries: LedgerEntry) -> None:
+    with Ledger(root, run) as book:
+        for entry in entries:
+            book.append(entry)
+
+
+def results(root: str) -> list[dict[str, Any]]:
+    with storage.open_read(write_results(root)) as file:
+        return pq.read_table(file).to_pylist()
+
+
+def files(root: str) -> list[str]:
+    return [one.url.removeprefix(root) for one in storage.list_files(root)]
+
+
+def test_what_is_appended_is_read_back(root: str) -> None:
+    assert read_ledger(root) == {}
+    band = done(
+        2,
+        key="key-2/band/0",
+        rows_out=(0, 64),
+        stats=PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=6),
+        message='a "b"\n\t\x1b',
+    )
+    failed = done(1, status=ItemStatus.FAILED, error="missing", shard=3)
+    append(root, "run-1", done(0), failed, band)
+    assert read_ledger(root) == {"key-0": done(0), "key-1": failed, "key-2/band/0": band}
+    compact(root, "run-1")
+    assert read_ledger(root) == {"key-0": done(0), "key-1": failed, "key-2/band/0": band}
+
+
+@given(text=st.text(st.characters(codec=None)), row=st.integers(0, 2**40), number=st.floats(allow_nan=False))
+@settings(max_examples=200, deadline=None)
+def test_any_entry_is_one_line_that_reads_back_the_same(text: str, row: int, number: float) -> None:
+    entry = done(row, source=text, output=text, message=text, fidelity=number)
+    line = encode(entry)
+    assert b"\n" not in line
+    assert decode(line) == entry
+
+
+def test_the_latest_entry_of_a_key_counts(root: str) -> None:
+    append(root, "run-1", done(0, status=ItemStatus.FAILED, finished_unix=1.0))
+    append(root, "run-2", done(0, finished_unix=2.0, run="run-2"))
+    assert read_ledger(root)["key-0"].run == "run-2"
+    compact(root, "run-2")
+    append(root, "run-3", done(0, finished_unix=3.0, run="run-3"))
+    assert read_ledger(root)["key-0"].run == "run-3"
+
+
+def test_an_output_that_another_item_replaced_is_no_longer_done(tmp_path: Path) -> None:
+    """Parameters A, then B into the same file, then A again: the file is B's, so A has to be made again."""
+    root = str(tmp_path)
+    append(root, "run-1", done(0, key="a", finished_unix=1.0))
+    append(root, "run-2", done(0, key="b", finished_unix=2.0))
+    assert list(read_ledger(root)) == ["b"]
+    compact(root, "run-2")
+    assert list(read_ledger(root)) == ["b"]
+    append(root, "run-3", done(0, key="a", finished_unix=3.0))
+    assert list(read_ledger(root)) == ["a"]
+
+
+def test_compacting_leaves_one_file_a_shard_and_says_the_same(root: str) -> None:
+    append(root, "run-1", done(0), done(1), done(2, shard=1))
+    append(root, "run-2", done(3))
+    before = read_ledger(root)
+    compact(root, "run-2")
+    assert files(root) == ["/.farm/ledger/shard-00000.parquet", "/.farm/ledger/shard-00001.parquet"]
+    assert read_ledger(root) == before
+    version = storage.stat(storage.join(root, ".farm/ledger/shard-00000.parquet")).version
+    compact(root, "run-3")  # nothing new, nothing written
+    assert storage.stat(storage.join(root, ".farm/ledger/shard-00000.parquet")).version == version
+
+
+def test_bands_go_when_their_picture_is_done(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    append(root, "run-1", done(0, key="key-0/band/0", rows_out=(0, 8)), done(1, key="key-1/band/0", rows_out=(0, 8)))
+    append(root, "run-2", done(0))
+    compact(root, "run-2")
+    assert sorted(read_ledger(root)) == ["key-0", "key-1/band/0"]
+
+
+def test_a_torn_last_line_is_redone_and_nothing_else(tmp_path: Path) -> None:
+    """Cut at every byte: exactly the entries whose line is whole are read."""
+    root = str(tmp_path)
+    append(root, "run-1", done(0), done(1))
+    (path,) = tmp_path.glob(".farm/ledger/*/*.jsonl")
+    data = path.read_bytes()
+    whole = data.index(b"\n") + 1
+    for cut in [*range(0, len(data), 37), whole - 1, whole, whole + 1, len(data) - 1]:
+        path.write_bytes(data[:cut])
+        expected = (cut >= whole - 1) + (cut >= len(data) - 1)
+        assert len(read_ledger(root)) == expected
+    path.write_bytes(data[:whole] + bytes(4096))  # what some file systems leave after a power cut
+    assert list(read_ledger(root)) == ["key-0"]
+
+
+def test_damage_elsewhere_is_an_error_with_file_and_line(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    append(root, "run-1", done(0), done(1))
+    (path,) = tmp_path.glob(".farm/ledger/*/*.jsonl")
+    path.write_bytes(b"xx" + path.read_bytes())
+    with pytest.raises(DiskError, match=r"run-1\.jsonl: line 1 "):
+        read_ledger(root)
+    path.unlink()
+    (tmp_path / ".farm/ledger/shard-00000.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(DiskError, match=r"shard-00000\.parquet"):
+        read_ledger(root)
+
+
+def test_a_newer_farms_ledger_is_refused(tmp_path: Path) -> None:
+    append(str(tmp_path), "run-1", done(0, schema=99))
+    with pytest.raises(UsageError, match="newer farm"):
+        read_ledger(str(tmp_path))
+
+
+def test_every_entry_that_append_returned_for_survives_kill_9(tmp_path: Path) -> None:
+    code = """
+import sys
+from dataclasses import replace
+from farm.ledger import Ledger
+from farm.ledger.codec import decode
+entry = decode(sys.argv[2])
+with Ledger(sys.argv[1], "run-1") as book:
+    for row in range(100_000):
+        book.append(replace(entry, key=f"key-{row}", row=row, output=str(row)))
+        print(row, flush=True)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), encode(done(0)).decode()]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    for _ in range(50):
+        writer.stdout.readline()
+    os.kill(writer.pid, signal.SIGKILL)
+    told = [int(line) for line in writer.communicate()[0].split("\n") if line]
+    found = read_ledger(str(tmp_path))
+    assert len(found) in ({50, 51} if not told else {told[-1] + 1, told[-1] + 2})
+
+
+@pytest.mark.parametrize("point", ["ledger.write.before", "ledger.fsync.before"])
+@pytest.mark.parametrize("action", ["EIO", "ENOSPC"])
+def test_a_failed_append_is_an_error_of_the_run_and_leaves_no_half_line(
+    tmp_path: Path, point: str, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(failpoints.VARIABLE, f"{point}={action}@2")
+    with Ledger(str(tmp_path), "run-1") as book:
+        book.append(done(0))
+        with pytest.raises(DiskError, match=r"run-1\.jsonl"):
+            book.append(done(1))
+        book.append(done(2))
+    assert list(read_ledger(str(tmp_path))) == ["key-0", "key-2"]
+
+
+def test_a_run_taken_up_under_its_own_name_goes_on_after_the_torn_line(tmp_path: Path) -> None:
+    append(str(tmp_path), "run-1", done(0), done(1))
+    (path,) = tmp_path.glob(".farm/ledger/*/*.jsonl")
+    path.write_bytes(path.read_bytes()[:-10])
+    append(str(tmp_path), "run-1", done(2))
+    assert list(read_ledger(str(tmp_path))) == ["key-0", "key-2"]
+
+
+def test_threads_may_share_a_ledger(root: str) -> None:
+    with Ledger(root, "run-1") as book:
+        threads = [
+            threading.Thread(target=lambda start=start: [book.append(done(start + i)) for i in range(50)])
+            for start in (0, 100, 200)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(read_ledger(root)) == 150
+
+
+@pytest.mark.s3
+def test_segments_go_out_when_full_and_when_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = require_s3()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    root = server.new_prefix()
+    monkeypatch.setattr(log, "SEGMENT_S", 0.3)
+    monkeypatch.setattr(log, "SEGMENT_ENTRIES", 10)
+    with Ledger(root, "run-1") as book:
+        for row in range(25):
+            book.append(done(row))
+        assert len(files(root)) >= 2
+        deadline = time.monotonic() + 10
+        while len(read_ledger(root)) < 25:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        book.append(done(25))
+        book.flush()
+        assert len(read_ledger(root)) == 26
+
+
+def test_a_store_that_fails_keeps_the_entries_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(failpoints.VARIABLE, "ledger.write.before=EIO@1")
+    sent: list[bytes] = []
+    monkeypatch.setattr(log.storage, "publish", lambda url, data, attempt: sent.append(data))
+    book = Ledger("s3://bucket/out", "run-1")
+    book.append(done(0))
+    with pytest.raises((UnreachableError, DiskError)):
+        book.flush()
+    book.close()
+    assert sent == [encode(done(0)) + b"\n"]
+
+
+# --- the result manifest ---------------------------------------------------------------------------------------------
+
+
+def test_results_have_one_row_an_output_sorted_by_row(root: str) -> None:
+    append(
+        root,
+        "run-1",
+        done(2),
+        done(0, status=ItemStatus.FAILED, error="corrupt", message="corrupt: ...", finished_unix=1.0),
+        done(1, key="key-1/band/0", rows_out=(0, 8)),
+    )
+    append(root, "run-2", done(0, key="other", finished_unix=2.0))
+    rows = results(root)
+    assert [(row["row"], row["status"]) for row in rows] == [(0, "done"), (2, "done")]
+    assert list(rows[0]) == [name for name, _ in RESULT_COLUMNS]
+    assert rows[1]["bytes"] == 1002
+    assert rows[1]["fidelity"] == 1.25
+    compact(root, "run-2")
+    assert results(root) == rows
+
+
+def test_results_are_not_rewritten_when_nothing_changed(root: str) -> None:
+    append(root, "run-1", done(0))
+    url = write_results(root)
+    version = storage.stat(url).version
+    time.sleep(0.02)
+    compact(root, "run-1")
+    assert write_results(root) == url
+    assert storage.stat(url).version == version
+    append(root, "run-2", done(1))
+    write_results(root)
+    assert storage.stat(url).version != version
+
+
+def test_a_damaged_result_manifest_is_written_anew(tmp_path: Path) -> None:
+    append(str(tmp_path), "run-1", done(0))
+    (tmp_path / "results.parquet").write_bytes(b"junk")
+    assert len(results(str(tmp_path))) == 1
+
+
+def test_an_empty_ledger_gives_empty_results(tmp_path: Path) -> None:
+    assert results(str(tmp_path)) == []
+
+
+def test_rows_without_an_output_are_kept_until_they_have_one(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    append(root, "run-1", *(done(row, status=ItemStatus.FAILED, output="", error="missing") for row in (0, 1)))
+    assert [row["row"] for row in results(root)] == [0, 1]
+    append(root, "run-2", done(1, key="found", finished_unix=5000.0))
+    assert [(row["row"], row["status"]) for row in results(root)] == [(0, "failed"), (1, "done")]
+
+
+def test_a_name_that_is_not_utf8_does_not_stop_the_results(tmp_path: Path) -> None:
+    append(str(tmp_path), "run-1", done(0, source=os.fsdecode(b"/in/\xff.png")))
+    assert results(str(tmp_path))[0]["source"] == "/in/\\udcff.png"
+
+
+def test_ten_thousand_entries_are_read_in_under_a_second(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    folder = tmp_path / ".farm/ledger/shard-00000"
+    folder.mkdir(parents=True)
+    order = list(range(10_000))
+    random.Random(0).shuffle(order)
+    (folder / "run-1.jsonl").write_bytes(b"".join(encode(done(row)) + b"\n" for row in order))
+    began = time.monotonic()
+    assert len(read_ledger(root)) == 10_000
+    assert time.monotonic() - began < 1
+    compact(root, "run-1")
+    began = time.monotonic()
+    assert len(read_ledger(root)) == 10_000
+    assert time.monotonic() - began < 1
+    began = time.monotonic()
+    assert [row["row"] for row in results(root)] == list(range(10_000))
+    assert time.monotonic() - began < 5
+
+
+def test_importing_the_ledger_does_not_load_arrow() -> None:
+    code = "import json, sys, farm.ledger; print(json.dumps('pyarrow' in sys.modules))"
+    assert json.loads(subprocess.check_output([sys.executable, "-c", code])) is False
