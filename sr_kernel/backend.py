@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, Network
-from sr_kernel.hardware import cpu_has_bf16
+from sr_kernel.hardware import cpu_has_bf16, keep_freed_memory
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import Pixels, stack_windows, to_unit
 from sr_kernel.tiles import Box
@@ -66,6 +66,8 @@ class Backend:
         self._spec = spec
         self._state = dict(state)
         self._networks: dict[str, Network] = {}
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if self.device.type == "cuda":
             # fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run.
             torch.backends.cudnn.allow_tf32 = False
