@@ -13,6 +13,9 @@ CROPS = {  # name: (file of skimage.data, box of the detail, shrunk by 2 so that
     "coffee.jpg": ("coffee.png", (120, 40, 440, 280)),
     "motorcycle.png": ("motorcycle_left.png", (240, 100, 560, 340)),
 }
+DETAIL_PX = (240, 360)
+DETAILS = ((260, 90), (380, 100), (396, 60))
+"""where a telling detail of each restored picture begins"""
 LICENCES = """\
 The pictures in this folder are details, at half size, of pictures that scikit-image ships (skimage.data):
 astronaut.png   Eileen Collins; NASA Great Images; public domain
@@ -38,19 +41,26 @@ def make_pictures(out: Path) -> None:
 
 
 def compare(out: Path) -> None:
-    """Put every input, enlarged by plain bicubic, beside what the farm made of it."""
-    for name in CROPS:
+    """Put every input, enlarged by plain bicubic, beside what the farm made of it; and a sheet of details of all."""
+    sheet = Image.new("RGB", (len(CROPS) * 2 * DETAIL_PX[0], DETAIL_PX[1]))
+    for index, name in enumerate(CROPS):
         stem, _, extension = name.partition(".")
         with (
             Image.open(out / "pictures" / name) as before,
             Image.open(out / "restored" / f"{stem}_4x.{extension}") as after,
         ):
-            pair = Image.new("RGB", (after.width * 2, after.height))
-            pair.paste(before.resize(after.size, Image.Resampling.BICUBIC), (0, 0))
-            pair.paste(after.convert("RGB"), (after.width, 0))
+            pair = before.resize(after.size, Image.Resampling.BICUBIC), after.convert("RGB")
+        whole = Image.new("RGB", (pair[0].width * 2, pair[0].height))
+        x, y = DETAILS[index]
+        for column, picture in enumerate(pair):
+            whole.paste(picture, (column * picture.width, 0))
+            detail = picture.crop((x, y, x + DETAIL_PX[0], y + DETAIL_PX[1]))
+            sheet.paste(detail, ((index * 2 + column) * DETAIL_PX[0], 0))
         target = out / f"compare-{stem}.png"
-        pair.save(target)
+        whole.save(target)
         print(f"look at {target}: left bicubic, right restored")
+    sheet.save(out / "before-after.jpg", quality=90)
+    print(f"look at {out / 'before-after.jpg'}: a detail of each")
 
 
 if __name__ == "__main__":
