@@ -90,6 +90,10 @@ class Finding:
     """one sentence without a line break"""
     advice: str = ""
 
+    def __str__(self) -> str:
+        line = f"{'ok' if self.ok else '!!'}  {self.topic:8} {self.found}"
+        return f"{line}\n{' ' * 13}-> {self.advice}" if self.advice else line
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
@@ -297,7 +301,7 @@ def _weights(weights_dir: str | None) -> Iterator[Finding]:
             continue
         size = f"{(spec.bytes or 0) / 1e6:.1f} MB"
         found = f"{spec.name}: {path}" if path else f"{spec.name}: not here yet, fetched when first used ({size})"
-        advice = "" if path else f"farm models fetch {spec.name}, or put {spec.file} into FARM_WEIGHTS_DIR"
+        advice = "" if path else f"farm models fetch {spec.name}"
         yield Finding(topic="weights", ok=True, found=found, advice=advice)
 
 
