@@ -25,6 +25,7 @@ from farm.config import (
 )
 from farm.errors import FarmError, UsageError
 
+_MODEL, _OUTPUT, _LIMITS = ModelConfig(), OutputConfig(), LimitConfig()
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -80,7 +81,7 @@ def main() -> None:
 @main.command(short_help="Restore a manifest, a folder, a glob or one picture.")
 @click.argument("manifest")
 @click.option(
-    "-m", "--model", default=ModelConfig.model, show_default=True, help="A name of `farm models`, or a weight file."
+    "-m", "--model", default=_MODEL.model, show_default=True, help="A name of `farm models`, or a weight file."
 )
 @click.option("-o", "--out", help="Output root. Default: farm-out/ beside the manifest.")
 @click.option("-s", "--outscale", type=float, help="Final scale, 0.25 to 16, such as 3.5. Default: the model's own.")
@@ -100,7 +101,7 @@ def main() -> None:
 )
 @click.option("--quality", type=int, default=95, show_default=True, help="1 to 100, for jpg, webp and avif.")
 @click.option(
-    "--name", default=OutputConfig.name, show_default=True, help="Output name: {stem} {model} {scale} {ext} {row}."
+    "--name", default=_OUTPUT.name, show_default=True, help="Output name: {stem} {model} {scale} {ext} {row}."
 )
 @click.option("--suffix", help="Short for --name '{stem}_SUFFIX.{ext}'.")
 @click.option("--no-stamp", is_flag=True, help="Do not write model and parameters into the outputs (XMP).")
@@ -118,14 +119,14 @@ def main() -> None:
 @click.option(
     "--exact-px",
     type=int,
-    default=ModelConfig.exact_px,
+    default=_MODEL.exact_px,
     show_default=True,
     help="RRDB pictures above this: bounded tiles.",
 )
 @click.option(
     "--band-px",
     type=int,
-    default=ModelConfig.band_px,
+    default=_MODEL.band_px,
     show_default=True,
     help="Pictures above this go to several workers.",
 )
@@ -139,12 +140,12 @@ def main() -> None:
     "--pages", type=click.Choice(PAGES), default="refuse", show_default=True, help="Sources of several pages or frames."
 )
 @click.option(
-    "--max-pixels", type=int, default=LimitConfig.max_pixels_in, show_default=True, help="Larger sources are refused."
+    "--max-pixels", type=int, default=_LIMITS.max_pixels_in, show_default=True, help="Larger sources are refused."
 )
 @click.option(
     "--max-pixels-out",
     type=int,
-    default=LimitConfig.max_pixels_out,
+    default=_LIMITS.max_pixels_out,
     show_default=True,
     help="Larger outputs are refused.",
 )
@@ -170,7 +171,7 @@ def submit(manifest: str, **flags: Any) -> None:
 def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     name = flags["name"]
     if flags["suffix"] is not None:
-        if name != OutputConfig.name:
+        if name != _OUTPUT.name:
             raise UsageError("--suffix: contradicts --name; give one of them")
         name = f"{{stem}}_{flags['suffix']}.{{ext}}" if flags["suffix"] else "{stem}.{ext}"
     model = ModelConfig(

@@ -7,7 +7,6 @@ are decided by farm.schedule; here is only what Ray can tell: that a call return
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import threading
@@ -118,7 +117,6 @@ class Engine:
             raise UnreachableError(
                 f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
             )
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
         if self._config.address:
             try:

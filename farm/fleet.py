@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -46,6 +48,18 @@ def wanted_gpus(worker: WorkerConfig) -> int:
             "use --gpus auto, --gpus 0 for the CPU, or --address for a cluster"
         )
     return wanted
+
+
+def prepare_ray(worker: WorkerConfig) -> None:
+    """Settings that Ray reads when it is imported: no usage statistics; an embedded Ray asks for a token.
+
+    The token is made for this process, lives in its environment and on no disk. Whoever has imported ray before us has
+    settled these questions already.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not cluster_address(worker) and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def device_class(worker: WorkerConfig) -> str:

@@ -42,10 +42,12 @@ SHARD_ROWS = 50_000
 MAX_NAME_BYTES = 255
 """longest segment of a path that common file systems hold"""
 BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
-PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "tif": 0.3, "tiff": 0.3}
-"""Source pixels a byte of file, by extension: medians of the project's 20 test pictures. A first guess of the cost,
-replaced as soon as a worker has read the header; other extensions are guessed like JPEG."""
+PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "tif": 0.2, "tiff": 0.2}
+"""Source pixels a byte of file, by extension: medians over 21 pictures. A first guess of the cost, replaced as
+soon as a worker has read the header; other extensions are guessed like JPEG."""
 _COLLISIONS_COUNTED = 1000
+_RECIPES_KEPT = 1024
+"""a manifest may ask for another outscale in every row"""
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
 """parameters that only refuse: a picture made under one limit is the same under another"""
 
@@ -165,6 +167,8 @@ class Planner:
             except KeyError as error:
                 found = f"row {row.index}, column model: {key[0]!r} is not a model"
                 raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
+            if len(self._recipes) >= _RECIPES_KEPT:
+                self._recipes.clear()
             recipe = self._recipes[key] = self._make_recipe(model, asked.outscale, key[2])
         return recipe
 
@@ -255,7 +259,7 @@ def check_outputs(read: Callable[[], Iterable[ManifestRow | RefusedRow]], planne
 
     `read` gives the manifest's rows from the start each time it is called; it is called twice only when something is
     wrong. Names count as equal when they are after case folding and NFC, as on file systems that do not tell those
-    apart. Memory is one 8-byte digest a row, about 70 bytes in a set. Raises ManifestError; rows that cannot have an
+    apart. Memory is one 8-byte digest a row, 64 bytes of a set. Raises ManifestError; rows that cannot have an
     output are left for `Planner.plan` to refuse.
     """
     outputs: set[int] = set()

@@ -16,8 +16,8 @@ from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry, refused_entry
-from farm.errors import InterruptedRun
-from farm.fleet import device_class, plan_fleet
+from farm.errors import InterruptedRun, ModelError
+from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.progress import Progress
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
@@ -70,17 +70,31 @@ class DryRun:
 
 
 class ModelBook(dict[str, fetch.ResolvedModel]):
-    """Models by the name a row gives; resolved when first asked for."""
+    """Models by the name that the command or a row gives; resolved when first asked for.
+
+    Raises ModelError for the command's own model, KeyError for one that a row names.
+    """
+
+    def __init__(self, main: str) -> None:
+        super().__init__()
+        self[main] = fetch.resolve(main)
 
     def __missing__(self, name: str) -> fetch.ResolvedModel:
-        resolved = self[name] = fetch.resolve(name)
+        try:
+            resolved = self[name] = fetch.resolve(name)
+        except ModelError as error:
+            raise KeyError(name) from error
         return resolved
+
+    def by_spec_name(self, name: str) -> fetch.ResolvedModel:
+        """The model whose own name, as items carry it, is `name`."""
+        return next(model for model in self.values() if model.spec.name == name)
 
 
 def run_manifest(config: RunConfig) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on."""
     started_s = time.monotonic()
-    out = config.output.out or manifest.default_out(config.manifest)
+    out = output_root(config)
     with lock.RunLock(out) as held:
         storage.clear_staging(out, keep=held.run)
         surveyor, books = _surveyor(config, out)
@@ -96,13 +110,18 @@ def run_manifest(config: RunConfig) -> RunSummary:
 
 def dry_run(config: RunConfig) -> DryRun:
     """Count, plan and check everything; start and write nothing."""
-    out = config.output.out or manifest.default_out(config.manifest)
+    out = output_root(config)
     surveyor, _ = _surveyor(config, out)
     return DryRun(out=out, survey=survey(surveyor))
 
 
+def output_root(config: RunConfig) -> str:
+    """Where outputs go: as asked for, or farm-out/ beside the manifest; absolute."""
+    return manifest.canonical(config.output.out) if config.output.out else manifest.default_out(config.manifest)
+
+
 def _surveyor(config: RunConfig, out: str) -> tuple[Surveyor, ModelBook]:
-    models = ModelBook()
+    models = ModelBook(config.model.model)
     planner = plan.Planner(config, models, out, device_class(config.worker))
     entries = ledger.read_ledger(out)
     outputs = {stat.url: stat.bytes for stat in storage.list_files(out)} if entries else {}
@@ -171,7 +190,8 @@ class _Run:
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
             progress.note("starting Ray")
-            from farm.engine import Engine
+            prepare_ray(self._config.worker)
+            from farm.engine import Engine  # imports ray
 
             schedule = Schedule(SchedulePolicy())
             pace = self._pace()
@@ -185,7 +205,7 @@ class _Run:
             self._signum = received.signum
 
     def _fetch(self, model: str, progress: Progress) -> None:
-        resolved = self._models[model]
+        resolved = self._models.by_spec_name(model)
         if resolved.path is not None:
             return
 
@@ -195,7 +215,7 @@ class _Run:
         fetch.ensure(resolved.spec, self._config.model.weights_dir, note)
 
     def _pace(self) -> Pace:
-        specs = [self._models[model].spec for model in self._counted.models]
+        specs = [self._models.by_spec_name(model).spec for model in self._counted.models]
         flop = max(flop_per_px(spec) for spec in specs)
         model = self._config.model
         cap_px = max(model.band_px, model.exact_px if any(spec.whole_body for spec in specs) else 1)
@@ -204,7 +224,7 @@ class _Run:
     def _context(self) -> WorkerContext:
         from farm.tasks.base import WorkerContext
 
-        files = tuple((name, model.path) for name, model in self._models.items() if model.path is not None)
+        files = tuple((model.spec.name, model.path) for model in self._models.values() if model.path is not None)
         return WorkerContext(
             name="",
             run=self._id,

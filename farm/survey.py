@@ -29,7 +29,6 @@ _SETTLED = frozenset(
         ErrorKind.NOT_AN_IMAGE,
         ErrorKind.TRUNCATED,
         ErrorKind.CORRUPT,
-        ErrorKind.TOO_LARGE,
         ErrorKind.UNSUPPORTED,
         ErrorKind.SUSPECT_OUTPUT,
         ErrorKind.NONFINITE_OUTPUT,

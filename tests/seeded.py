@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ def save_srvgg(path: Path, *, features: int, convs: int, scale: int = 4, seed: i
     torch.manual_seed(seed)
     state: dict[str, torch.Tensor] = {}
     widths = [3, *[features] * (convs + 1), 3 * scale**2]
-    for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (before, after) in enumerate(pairwise(widths)):
         state[f"body.{2 * index}.weight"] = torch.randn(after, before, 3, 3) * (0.5 / (9 * before) ** 0.5)
         state[f"body.{2 * index}.bias"] = torch.zeros(after)
         if index <= convs:

@@ -1,4 +1,4 @@
-"""kill -9 of actors and drivers, signals, bad inputs: outputs are those of an undisturbed run, and nothing is partial."""
+"""kill -9 of actors and drivers, and signals: outputs are those of an undisturbed run, and nothing is partial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Farm, files, identity, results
+from .conftest import Farm, files, identity
 
 Make = Callable[..., Path]
 PICTURES = 24
