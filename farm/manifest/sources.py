@@ -19,6 +19,7 @@ from farm.errors import DiskError, ErrorKind, ItemError, ManifestError
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _STORES = ("s3", "cos")
+_FOLDERS_KEPT = 10_000
 T = TypeVar("T")
 
 
@@ -119,6 +120,8 @@ class SourceRules:
         folder, _, name = path.rpartition("/")
         real = self._folders.get(folder)
         if real is None:
+            if len(self._folders) >= _FOLDERS_KEPT:
+                self._folders.clear()
             real = self._folders[folder] = os.path.realpath(folder or "/")
         url = f"{real.rstrip('/')}/{name}"
         inside = not self._remote and below(url, self.root)
