@@ -207,8 +207,7 @@ class Planner:
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
         )
-        deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
-        identity = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+        identity = canonical_text(params)
         return _Recipe(
             params=params,
             params_hash=_digest(identity),
@@ -219,8 +218,9 @@ class Planner:
 
 
 def canonical_text(params: UpscaleParams) -> str:
-    """The parameters as JSON, fields sorted, without spaces: what is hashed."""
-    return json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
+    """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
+    deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
+    return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

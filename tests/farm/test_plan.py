@@ -106,12 +106,17 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
     assert len({item.item_id for item in changed}) == len(changed)
 
 
-def test_parameters_hash_covers_every_field() -> None:
+def test_parameters_hash_covers_every_field_but_the_limits() -> None:
     item = planned()
     for field in fields(UpscaleParams):
-        assert f'"{field.name}":' in plan.canonical_text(item.params)
+        assert (f'"{field.name}":' in plan.canonical_text(item.params)) != field.name.startswith("max_pixels_")
     assert planned(row("b.png")).params_hash == item.params_hash
     assert planned(row(format="tiff")).params_hash != item.params_hash
+
+
+def test_limits_that_only_refuse_do_not_make_finished_work_void() -> None:
+    raised = config(limits=LimitConfig(max_pixels_in=10**9, max_pixels_out=10**10))
+    assert planned(made=raised).item_id == planned().item_id
 
 
 def test_the_manifests_word_on_the_version_comes_first() -> None:
