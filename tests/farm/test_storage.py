@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import pickle
@@ -351,6 +350,19 @@ def test_links_to_files_are_listed_and_links_to_folders_are_not_followed(tmp_pat
     assert found == {"a.png": 3, "link.png": 3, "gone.png": 0}
 
 
+def test_a_tree_deeper_than_pythons_stack_is_listed(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*["d"] * 400)
+    folder.mkdir(parents=True)
+    (folder / "deep.png").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(300)
+    try:
+        found = [storage.name(one.url) for one in storage.list_files(str(tmp_path))]
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == ["deep.png"]
+
+
 def test_open_read_of_a_local_file_is_a_plain_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     with storage.open_read(str(tmp_path / "a")) as file:
@@ -525,21 +537,6 @@ def test_local_paths_are_paths() -> None:
     assert storage.local_path("file:///a/b%20c.png") == Path("/a/b c.png")
     assert storage.local_path("S3://bucket/a") is None
     assert kind_of(lambda: storage.local_path("http://host/a")) is ErrorKind.UNSUPPORTED
-
-
-# --- failpoints and values -------------------------------------------------------------------------------------------
-
-
-def test_failpoints_count_hits_and_match_patterns(monkeypatch: pytest.MonkeyPatch) -> None:
-    failpoints.hit("storage.anything")
-    monkeypatch.setenv(failpoints.VARIABLE, "storage.*=ENOSPC@2; other=EIO")
-    failpoints.hit("storage.a")
-    with pytest.raises(OSError, match="No space") as caught:
-        failpoints.hit("storage.b", "/path")
-    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/path")
-    failpoints.hit("storage.c")
-    monkeypatch.setenv(failpoints.VARIABLE, "nonsense")
-    raised(UsageError, lambda: failpoints.hit("storage.a"))
 
 
 def test_an_output_root_can_be_sent_to_a_worker() -> None:
