@@ -59,8 +59,9 @@ def main() -> None:
             size = sink.seek(0, 2)
         seconds = time.perf_counter() - start
     print(
-        f"{arguments.format}: {arguments.width}x{height} = {arguments.width * height / 1e6:.0f} Mpx from "
-        f"{arguments.pieces} pieces: {seconds:.1f} s, {size / 1e6:.0f} MB, peak {peak_mb():.0f} MB ({before:.0f} before)"
+        f"{arguments.format}: {arguments.width}x{height} = {arguments.width * height / 1e6:.0f} Mpx "
+        f"from {arguments.pieces} pieces: {seconds:.1f} s, {size / 1e6:.0f} MB, "
+        f"peak {peak_mb():.0f} MB ({before:.0f} before)"
     )
 
 

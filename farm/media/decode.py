@@ -251,10 +251,15 @@ def _upright(image: pyvips.Image, header: ImageHeader, y0: int, y1: int) -> Pixe
 
 
 def _to_rgb(image: pyvips.Image, header: ImageHeader) -> pyvips.Image:
-    """CMYK through its profile (libvips' own where none is embedded) and 16-bit LAB become sRGB; all else stays."""
+    """CMYK through its profile (libvips' own where none is embedded) and 16-bit LAB become sRGB; all else stays.
+
+    With black point compensation, as viewers and printers do it: full ink is black, not the gray of ink on paper.
+    """
     space = str(image.interpretation)
     if space == "cmyk":
-        return image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=header.depth)
+        return image.icc_transform(
+            "srgb", embedded=True, input_profile="cmyk", depth=header.depth, black_point_compensation=True
+        )
     if space == "labs":
         return image.colourspace("rgb16")
     return image

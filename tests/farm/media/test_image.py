@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -24,9 +22,7 @@ from farm.media.image import (
     decode,
     decode_rows,
     encode,
-    encode_piece,
     format_of,
-    join_pieces,
     read_header,
 )
 from farm.media.vips import OpenSource
@@ -172,6 +168,8 @@ def test_colours_of_cmyk_and_lab_become_srgb() -> None:
     data = vips(red).copy(interpretation="cmyk").jpegsave_buffer(Q=100)
     r, g, b = decode(data, "red.jpg", LIMITS).pixels[4, 4]
     assert r > 200 > 80 > max(g, b)
+    ink = vips(np.full((8, 8, 4), 255, np.uint8)).copy(interpretation="cmyk").jpegsave_buffer(Q=100)
+    assert decode(ink, "ink.jpg", LIMITS).pixels.mean() <= 10
     rgb = photo(9)
     lab = decode(vips(rgb).colourspace("labs").tiffsave_buffer(), "lab.tif", LIMITS)
     assert np.abs(lab.pixels / 256 - rgb).max() <= 1
@@ -314,87 +312,6 @@ def test_libvips_runs_on_one_thread_without_caches() -> None:
     assert pyvips.voperation.concurrency_get() == int(os.environ.get("VIPS_CONCURRENCY", "1"))
     assert pyvips.cache_get_max() == 0
     assert OpenSource(b"").file().read() == b""
-
-
-def openers(pixels: np.ndarray, heights: list[int]) -> list[Callable[[], BinaryIO]]:
-    """The rows of a picture as pieces in memory."""
-    ends = np.cumsum(heights)
-    pieces = [encode_piece(pixels[end - height : end]) for end, height in zip(ends, heights, strict=True)]
-    return [lambda piece=piece: io.BytesIO(piece) for piece in pieces]
-
-
-@pytest.mark.parametrize("file_format", ["png", "tiff", "jpg", "webp"])
-@pytest.mark.parametrize(("bands", "depth"), [(1, 8), (3, 8), (4, 8), (2, 16), (3, 16)])
-def test_joined_pieces_are_the_picture_in_one(file_format: str, bands: int, depth: int) -> None:
-    pixels = photo(11, 131, 97, bands, depth)
-    if file_format == "jpg" and bands in (2, 4):
-        pixels[..., -1] = np.iinfo(pixels.dtype).max
-    meta, spec, sink = sample_meta(), EncodeSpec(format=file_format, stamp=STAMP), io.BytesIO()
-    if bands < 3:
-        meta = ImageMeta(xmp=meta.xmp)
-    join_pieces(openers(pixels, [40, 1, 50, 6]), 131, 97, meta, spec, "o", sink)
-    once = decode(encode(pixels, meta, spec, "o"), "o", LIMITS)
-    joined = decode(sink.getvalue(), "o", LIMITS)
-    np.testing.assert_array_equal(joined.pixels, once.pixels)
-    assert (joined.header, joined.meta) == (once.header, once.meta)
-
-
-def test_rows_of_a_join_stand_in_order_over_many_strips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.media.join._STRIP_BYTES", 1000)
-    pixels = photo(12, 60, 300)
-    sink = io.BytesIO()
-    join_pieces(openers(pixels, [7] * 42 + [6]), 60, 300, ImageMeta(), EncodeSpec(format="tiff"), "o", sink)
-    np.testing.assert_array_equal(decode(sink.getvalue(), "o", LIMITS).pixels, pixels)
-
-
-def test_a_join_opens_one_piece_at_a_time_and_each_once() -> None:
-    pixels, now, most, opened = photo(13, 64, 200), 0, 0, 0
-
-    class Counted(io.BytesIO):
-        def __init__(self, data: bytes) -> None:
-            nonlocal now, most, opened
-            super().__init__(data)
-            now, opened = now + 1, opened + 1
-            most = max(most, now)
-
-        def close(self) -> None:
-            nonlocal now
-            now -= not self.closed
-            super().close()
-
-    pieces = [opener().read() for opener in openers(pixels, [20] * 10)]
-    counted: list[Callable[[], BinaryIO]] = [lambda piece=piece: Counted(piece) for piece in pieces]
-    join_pieces(counted, 64, 200, ImageMeta(), EncodeSpec(format="png"), "o", io.BytesIO())
-    assert (now, most, opened) == (0, 1, 10)
-
-
-@pytest.mark.parametrize("heights", [[40, 50], [40, 50, 7, 9]])
-def test_pieces_that_do_not_make_up_the_picture_are_refused(heights: list[int]) -> None:
-    pieces = openers(photo(11, 131, 120), heights)
-    with pytest.raises(ItemError, match="do not make up 131x97") as caught:
-        join_pieces(pieces, 131, 97, ImageMeta(), EncodeSpec(format="png"), "o", io.BytesIO())
-    assert caught.value.kind is ErrorKind.CORRUPT
-
-
-def test_a_join_says_when_a_piece_is_damaged_or_transparency_would_be_lost() -> None:
-    pixels = photo(11, 131, 97, 4)
-    pieces = openers(pixels, [40, 57])
-    with pytest.raises(ItemError, match="transparent"):
-        join_pieces(pieces, 131, 97, ImageMeta(), EncodeSpec(format="jpg"), "o", io.BytesIO())
-    broken = encode_piece(pixels[40:])[:-900]
-    with pytest.raises(ItemError, match="a piece cannot be read"):
-        join_pieces(
-            [pieces[0], lambda: io.BytesIO(broken)], 131, 97, ImageMeta(), EncodeSpec(format="png"), "o", io.BytesIO()
-        )
-
-
-def test_a_full_disk_below_a_join_comes_through_as_it_is() -> None:
-    class Full(io.BytesIO):
-        def write(self, data: object, /) -> int:
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        join_pieces(openers(photo(1), [64]), 96, 64, ImageMeta(), EncodeSpec(format="png"), "o", Full())
 
 
 @pytest.mark.parametrize(
