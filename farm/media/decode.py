@@ -22,7 +22,7 @@ from farm.media.picture import ImageHeader, ImageMeta, Picture, Pixels, ReadLimi
 from farm.media.png_head import read_png_head
 from farm.media.profile import profile_fault
 from farm.media.truncation import is_cut
-from farm.media.vips import OpenSource, translated
+from farm.media.vips import MESSAGE_BREAK, OpenSource, translated
 
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
@@ -39,10 +39,24 @@ _LOADERS: Mapping[str, str] = MappingProxyType(
 )
 """format -> operation of libvips"""
 
+_SPEAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "png": ("pngload", "vipspng", "libpng"),
+        "jpg": ("jpegload", "VipsJpeg"),
+        "webp": ("webpload", "webp"),
+        "tiff": ("tiffload", "tiff2vips", "image: bad labq"),
+        "gif": ("gifload", "gif"),
+        "avif": ("heifload", "heif"),
+        "heic": ("heifload", "heif"),
+    }
+)
+"""format -> who speaks for it in libvips' messages"""
 _UNSUPPORTED = ("codec", "unsupported", "not support", "samples out of range", "bad labq")
 """what libvips says about files that are whole but of a kind it does not decode"""
 _JPEG_DAMAGE = ("premature end", "bad Huffman", "found marker")
 """complaints of libjpeg about entropy-coded data: pixels are lost"""
+_JPEG_HARMLESS = ("extraneous bytes", "Adobe", "progression", "JFIF", "SOS")
+"""complaints of libjpeg about what stands around the pixels"""
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
 _NO_RESOLUTION = (1.0, 72 / 25.4)
 """what libvips reports, in pixels/mm, when a file says nothing; 72 dpi and nothing mean the same"""
@@ -96,8 +110,9 @@ def _read(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | 
     try:
         return _picture(opened, limits, rows)
     except ItemError as error:
-        harmless = error.kind is ErrorKind.CORRUPT and not any(words in error.found for words in _JPEG_DAMAGE)
-        if opened.header.format != "jpg" or not harmless:
+        damage = any(words in error.found for words in _JPEG_DAMAGE)
+        harmless = any(words in error.found for words in _JPEG_HARMLESS)
+        if opened.header.format != "jpg" or error.kind is not ErrorKind.CORRUPT or damage or not harmless:
             raise
         complaint = error.found
     picture = _picture(_open(source, url, limits), limits, rows)
@@ -114,8 +129,12 @@ def _open(source: Source, url: str, limits: ReadLimits, *, strict: bool = False)
         warnings.append(warning)
     # libpng and libtiff complain of much that harms nothing; libjpeg only complains where it has lost pixels.
     fail_on = "none" if limits.salvage else "warning" if strict and file_format == "jpg" else "error"
-    with _judged(opened, file_format, url):
+    try:
         image = _load(opened, file_format, url, fail_on)
+    except ItemError as error:
+        if error.kind is not ErrorKind.CORRUPT:
+            raise
+        image = _load(opened, file_format, url, fail_on)  # another thread may have taken the message that says more
     header = _judge(image, file_format, url, limits, pages)
     if header.pages > 1:
         warnings.append(f"first of {header.pages} pages or frames taken")
@@ -127,25 +146,23 @@ def _load(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvip
     if not pyvips.type_find("VipsOperation", operation):
         advice = "install pyvips[binary], whose libvips has it, or convert the picture to PNG first"
         raise ItemError(ErrorKind.UNSUPPORTED, url, f"this libvips was built without {file_format.upper()}", advice)
-    return pyvips.Operation.call(operation, source.vips(), access="sequential", fail_on=fail_on)
+    with _judged(source, file_format, url):
+        return pyvips.Operation.call(operation, source.vips(), access="sequential", fail_on=fail_on)
 
 
 @contextmanager
 def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, None, None]:
     """Give an error of the decoder its class."""
 
-    def classify(message: str) -> ItemError:
-        low = message.lower()
-        if file_format == "heic" or any(word in low for word in _UNSUPPORTED):
-            found = f"{file_format.upper()} of a kind this libvips has no decoder for ({message[:200]})"
-            return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
-        if "too large" in low or "exceeds" in low or "limit" in low:
-            return ItemError(ErrorKind.TOO_LARGE, url, message[:200], "cut the picture first")
+    def classify(messages: str) -> ItemError:
+        said = [line for line in messages.split(MESSAGE_BREAK) if line.startswith(_SPEAKERS[file_format])]
+        text = "; ".join(dict.fromkeys(said))[:200]
         if is_cut(file_format, source.file()):
             return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again, or use --salvage")
-        return ItemError(
-            ErrorKind.CORRUPT, url, f"damaged {file_format} ({message[:200]})", "copy it again, or use --salvage"
-        )
+        if file_format == "heic" or any(words in text.lower() for words in _UNSUPPORTED):
+            found = f"{file_format.upper()} of a kind this libvips does not decode ({text})"
+            return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
+        return ItemError(ErrorKind.CORRUPT, url, f"damaged {file_format} ({text})", "copy it again, or use --salvage")
 
     with translated(classify, source):
         yield

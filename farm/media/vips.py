@@ -14,6 +14,8 @@ from pyvips import voperation
 from farm.errors import FarmError
 from farm.media.picture import Source
 
+MESSAGE_BREAK = " | "
+
 
 def configure_vips() -> None:
     """Make libvips fit a worker that shares its node with others.
@@ -150,13 +152,16 @@ def translated(translate: Callable[[str], FarmError], *files: FileBridge | OpenS
     """Turn a libvips error into ours; an error of a file object below it comes first and as it was.
 
     Args:
-        translate: from libvips' message, on one line, to the error that is raised.
+        translate: from libvips' messages, joined by `MESSAGE_BREAK`, to the error that is raised. The first is the
+            call's own; the others come from a list that all threads share: each starts with who said it, one of ours
+            may be missing and a stranger's may stand there.
     """
     try:
         yield
     except pyvips.Error as error:
         for file in files:
             file.reraise()
-        raise translate(" ".join(f"{error.message} {error.detail}".split())) from error
+        lines = (error.message, *str(error.detail).splitlines())
+        raise translate(MESSAGE_BREAK.join(line.strip() for line in lines if line.strip())) from error
     for file in files:
         file.reraise()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -160,3 +161,10 @@ def test_the_header_alone_refuses_by_the_same_rules() -> None:
         with pytest.raises(ItemError) as caught:
             read_header(BAD[name].data, name, LIMITS)
         assert caught.value.kind is BAD[name].kind
+
+
+def test_threads_do_not_mix_up_each_others_errors() -> None:
+    bad = [picture for picture in BAD.values() if picture.data] * 12
+    with ThreadPoolExecutor(4) as threads:
+        kinds = list(threads.map(lambda picture: kind_of(picture.data, picture.name), bad))
+    assert kinds == [picture.kind for picture in bad]
