@@ -19,15 +19,24 @@ from sr_kernel.tiles import Box
 LEVELS = 256 / 255
 """half-precision networks are fed level/256, which bf16 and fp16 hold exactly, instead of level/255"""
 
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A 3x3 convolution with zero padding 1; weight (out, in, 3, 3), bias (out,)."""
+    """A 3x3 convolution with zero padding 1; weight (out, in, 3, 3), bias (out,).
+
+    On a CPU oneDNN is called by name. `conv2d` leaves it for another kernel, which sums in another order, when there
+    is one thread and an fp32 input of at most 20480 samples (ATen, Convolution.cpp, use_mkldnn): a small window would
+    then differ in the last bit from the same pixels in a large one.
+    """
 
     weight: Tensor
     bias: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and _HAS_ONEDNN:
+            return torch.mkldnn_convolution(x, self.weight, self.bias, (1, 1), (1, 1), (1, 1), 1)
         return F.conv2d(x, self.weight, self.bias, padding=1)
 
 
