@@ -248,8 +248,9 @@ def scan(folder: str, output: str) -> None:
     """List the pictures of FOLDER, recursively, into a manifest."""
     from farm import catalog
 
-    rows = catalog.write_manifest(catalog.scan(folder), output, root=folder)
-    click.echo(f"{rows} rows: {printable(output)}")
+    written = catalog.write_manifest(catalog.scan(folder), output)
+    refused = f", {written.refused} left out" if written.refused else ""
+    click.echo(f"{written.rows} rows{refused}: {printable(output)}")
 
 
 @main.group(short_help="List, fetch and verify models.")

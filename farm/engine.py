@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -28,7 +29,9 @@ from farm.worker import Worker, WorkerInfo
 MIN_RAY = (2, 52)
 """older versions have no token authentication"""
 _DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMemoryError)
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 _POLL_S = 0.25
+_CONNECT_S = 5.0
 _STOP_GRACE_S = 8.0
 _START_LIMIT_S = 180.0
 _LOG = logging.getLogger("farm.engine")
@@ -117,14 +120,8 @@ class Engine:
             raise UnreachableError(
                 f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
             )
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
         if self._config.address:
-            try:
-                ray.init(address=self._config.address, **quiet)
-            except (ConnectionError, rx.RayError, RuntimeError, ValueError) as error:
-                raise UnreachableError(
-                    f"cluster {self._config.address} does not answer ({error}); check --address and RAY_AUTH_MODE/token"
-                ) from error
+            _join_cluster(self._config.address)
             return
         self._temp = Path(tempfile.mkdtemp(prefix="farm-ray-"))
         ray.init(
@@ -134,7 +131,7 @@ class Engine:
             include_dashboard=False,
             object_store_memory=100 * 1024 * 1024,  # ids and small values only; pixels never pass through Ray
             _temp_dir=str(self._temp),
-            **quiet,
+            **_QUIET,
         )
 
     def _disconnect(self) -> None:
@@ -308,14 +305,25 @@ class Engine:
 
 def cluster_gpus(address: str) -> int:
     """GPUs a cluster has right now. Raises UnreachableError."""
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-    except (ConnectionError, rx.RayError, RuntimeError, ValueError) as error:
-        raise UnreachableError(f"cluster {address} does not answer ({error}); check --address") from error
+    _join_cluster(address)
     try:
         return int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()
+
+
+def _join_cluster(address: str) -> None:
+    """Connect to a cluster; Ray itself would try for minutes where nobody listens."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        ray.init(address=address, **_QUIET)
+    except (OSError, rx.RayError, RuntimeError, ValueError) as error:
+        raise UnreachableError(
+            f"cluster {address} does not answer ({_first_line(error)}); check --address, and that RAY_AUTH_MODE and "
+            "the token are those of the cluster"
+        ) from error
 
 
 def _ready(references: list[Any], timeout_s: float) -> list[Any]:

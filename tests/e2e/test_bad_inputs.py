@@ -14,13 +14,13 @@ def damaged(good_png: Path, good_jpg: Path, folder: Path) -> dict[str, str]:
     png, jpg = good_png.read_bytes(), good_jpg.read_bytes()
     kinds: dict[str, tuple[bytes, str]] = {
         "empty.png": (b"", "empty_input"),
-        "one-byte.png": (b"\x89", "not_an_image"),
+        "one-byte.png": (b"x", "not_an_image"),
         "error-page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not_an_image"),
         "text.png": (b"just some words, no picture at all\n" * 20, "not_an_image"),
         "cut.jpg": (jpg[: len(jpg) // 2], "truncated"),
         "cut.png": (png[: len(png) * 2 // 3], "truncated"),
         "signature.png": (b"\x89PNX" + png[4:], "not_an_image"),
-        "newlines.png": (png.replace(b"\r\n", b"\n"), "not_an_image"),
+        "newlines.png": (png.replace(b"\r\n", b"\n"), "corrupt"),
         "header-crc.png": (png[:29] + bytes([png[29] ^ 255]) + png[30:], "corrupt"),
         "giant.png": (giant_header(png), "too_large"),
     }
