@@ -13,7 +13,8 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import wait
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
@@ -32,10 +33,10 @@ _MAX_PARTS = 10_000
 _PARTS_IN_FLIGHT = 4
 _DELETES_IN_FLIGHT = 16
 _READ_BUFFER_BYTES = 4 << 20
-_TRIES = 4
+_TRIES = 5
 _BODY_TRIES = 3
 _CONNECT_S = 10
-_READ_S = 30
+_READ_S = 20
 ReadAt = Callable[[int, int], bytes]
 """(offset, length) -> those bytes of what is uploaded"""
 
@@ -70,7 +71,7 @@ def _client(scheme: str, endpoint: str | None, _pid: int) -> Any:
     client = cast(Any, s3fs.S3FileSystem)(
         endpoint_url=endpoint, use_listings_cache=False, skip_instance_cache=True, config_kwargs=config
     )
-    client.retries = 2  # on top of botocore's, which gives up on SlowDown too early
+    client.retries = 1  # its own come on top of botocore's, without their growing pauses
     return client
 
 
@@ -254,9 +255,9 @@ def _upload_parts(client: Any, target: dict[str, str], size: int, read_at: ReadA
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
         client.call_s3("complete_multipart_upload", **whole, MultipartUpload={"Parts": parts})
     except BaseException:
-        for one in pending:  # a part that ends after the abort would stay, unseen and paid for
-            one.exception() if not one.cancel() else None
-        client.call_s3("abort_multipart_upload", **whole)
+        wait(pending)  # a part that ends after the abort would stay, unseen and paid for
+        with suppress(Exception):  # what went wrong first says more than an abort that fails too
+            client.call_s3("abort_multipart_upload", **whole)
         raise
 
 
