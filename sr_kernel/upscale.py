@@ -21,7 +21,7 @@ from sr_kernel.resample import Resampler
 from sr_kernel.tiles import TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.weights import WeightsError, load_state, mix
 
-_SMALLEST_SPLIT_PX = 16
+_SMALLEST_SPLIT_PX = 8
 """kept sides are not halved below this when memory is out: the halo would be nearly all of the work"""
 _RESAMPLERS_KEPT = 16
 
@@ -189,8 +189,9 @@ class Upscaler:
             filled += [windows[-1]] * (batch - len(windows))
         x = self._backend.upload(filled)
         boxes = [_shift(job.need, job.tile.read) for job in jobs]
-        # A filled-up batch is computed whole, so that its shapes do not depend on where its windows lie.
-        keep = _union(boxes)
+        # On a GPU bytes depend on shapes: there all of a window is computed, wherever what is kept of it lies.
+        static = self._backend.static_shapes
+        keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else _union(boxes)
         splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
         made = self._run(x, keep, settings.precision, self.spec.halo_px if splittable else None)
         results: list[WindowResult] = []

@@ -1,0 +1,81 @@
+"""What a GPU must give: the CPU's picture within half precision's error, and the same bytes for one shape of batch."""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+
+from sr_kernel.backend import Backend, supports_bf16
+from sr_kernel.models import ModelSpec
+from sr_kernel.pixels import cut_window
+from sr_kernel.upscale import Settings, Upscaler
+from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine"),
+]
+
+SPECS = [srvgg_spec(), rrdb_spec(4), rrdb_spec(2)]
+
+
+def cuda_upscaler(spec: ModelSpec) -> Upscaler:
+    return Upscaler(spec, Backend(spec, seeded_state(spec), "cuda:0"))
+
+
+@pytest.mark.parametrize(("precision", "levels"), [("fp32", 1), ("fp16", 2)])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_gpu_agrees_with_the_cpu(spec: ModelSpec, precision: Literal["fp32", "fp16"], levels: int) -> None:
+    rgb, plan = random_picture(97, 61), plan_of(spec, 97, 61)
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
+    made = cuda_upscaler(spec).restore(rgb, plan, Settings(precision=precision))
+    assert made.finite
+    assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= levels
+
+
+def test_order_and_short_batches_change_no_byte() -> None:
+    spec = srvgg_spec()
+    upscaler, rgb, wanted = cuda_upscaler(spec), random_picture(200, 150), Settings(precision="fp16", batch=8)
+    plan = plan_of(spec, 200, 150, tile_px=32)
+    expected = upscaler.restore(rgb, plan, wanted).pixels
+    order = list(range(len(plan.tiles)))
+    random.Random(0).shuffle(order)
+    for start in range(0, len(order), 3):  # batches of 3, filled up to 8
+        tiles = [plan.tiles[index] for index in order[start : start + 3]]
+        windows = [cut_window(rgb, tile.read) for tile in tiles]
+        results = upscaler.restore_windows(windows, tiles, [plan] * len(tiles), wanted)
+        for tile, result in zip(tiles, results, strict=True):
+            assert np.array_equal(result.pixels, expected[tile.out.y0 : tile.out.y1, tile.out.x0 : tile.out.x1])
+
+
+def test_sixteen_bit_windows_reach_the_device_whole() -> None:
+    spec = srvgg_spec()
+    rgb, plan = random_picture(60, 40, dtype=np.uint16), plan_of(spec, 60, 40)
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
+    made = cuda_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
+    assert made.pixels.dtype == np.uint16
+    assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= 8
+
+
+def test_resized_output_is_made_on_the_device() -> None:
+    spec = srvgg_spec()
+    rgb, plan = random_picture(60, 40), plan_of(spec, 60, 40, outscale=3.5)
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
+    made = cuda_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
+    assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= 1
+
+
+def test_native_bf16_is_what_the_device_says() -> None:
+    assert supports_bf16("cuda:0") == (torch.cuda.get_device_capability(0) >= (8, 0))
+
+
+def test_closing_gives_the_memory_back() -> None:
+    before = torch.cuda.memory_allocated()
+    upscaler = cuda_upscaler(srvgg_spec())
+    upscaler.restore(random_picture(30, 30), plan_of(srvgg_spec(), 30, 30), Settings(precision="fp16"))
+    upscaler.close()
+    assert torch.cuda.memory_allocated() <= before

@@ -1,0 +1,102 @@
+"""Small seeded networks, random pictures and plans for the tests of sr_kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sr_kernel.archs import ARCHS
+from sr_kernel.backend import Backend
+from sr_kernel.models import MODELS, ModelSpec, radius_px, rrdb_align_px
+from sr_kernel.tiles import PicturePlan, PictureSpec, plan_picture
+from sr_kernel.upscale import Upscaler
+
+
+def test_data() -> Path:
+    """The folder with real weights and pictures; skips where there is none."""
+    folder = os.environ.get("FARM_TEST_DATA")
+    if not folder:
+        pytest.skip("FARM_TEST_DATA names no folder with weights/ and media/: real weights are not part of the project")
+    return Path(folder)
+
+
+test_data.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
+
+
+def rrdb_spec(scale: int = 4, *, features: int = 16, blocks: int = 2, growth: int = 8) -> ModelSpec:
+    align = rrdb_align_px(scale)
+    return dataclasses.replace(
+        MODELS["x4plus"],
+        name=f"seeded-rrdb-x{scale}",
+        scale=scale,
+        features=features,
+        blocks=blocks,
+        growth=growth,
+        align_px=align,
+        halo_px=radius_px("rrdb", blocks, align),
+        bytes=0,
+        sha256="",
+    )
+
+
+def srvgg_spec(scale: int = 4, *, features: int = 16, convs: int = 4) -> ModelSpec:
+    return dataclasses.replace(
+        MODELS["animevideov3"],
+        name=f"seeded-srvgg-x{scale}",
+        scale=scale,
+        features=features,
+        blocks=convs,
+        halo_px=radius_px("srvgg", convs, 1),
+        bytes=0,
+        sha256="",
+    )
+
+
+def seeded_state(spec: ModelSpec, seed: int = 0) -> dict[str, Tensor]:
+    """Weights that keep the signal's size from layer to layer, so that what is wrong far away still shows."""
+    generator = torch.Generator().manual_seed(seed)
+    state: dict[str, Tensor] = {}
+    for name, shape in ARCHS[spec.arch].shapes(spec).items():
+        if len(shape) == 4:
+            state[name] = torch.randn(shape, generator=generator) * (1.6 / (9 * shape[1])) ** 0.5
+        elif name.endswith("weight"):
+            state[name] = torch.rand(shape, generator=generator) * 0.5
+        else:
+            state[name] = torch.randn(shape, generator=generator) * 0.05
+    last = "conv_last" if spec.arch == "rrdb" else f"body.{2 * spec.blocks + 2}"
+    # Outputs in the middle of 0..1: what is clamped hides differences.
+    state[f"{last}.weight"] *= 0.15
+    state[f"{last}.bias"] += 0.5 if spec.arch == "rrdb" else 0.0
+    return state
+
+
+def seeded_upscaler(spec: ModelSpec, seed: int = 0) -> Upscaler:
+    return Upscaler(spec, Backend(spec, seeded_state(spec, seed), "cpu"))
+
+
+def random_picture(
+    width: int, height: int, seed: int = 0, dtype: type[np.uint8] | type[np.uint16] = np.uint8
+) -> NDArray[np.uint8 | np.uint16]:
+    top = np.iinfo(dtype).max
+    return np.random.default_rng([seed, width, height]).integers(0, top + 1, (height, width, 3)).astype(dtype)
+
+
+def plan_of(spec: ModelSpec, width: int, height: int, *, tile_px: int = 4096, **changes: object) -> PicturePlan:
+    """The plan of a picture for a model; `changes` go to PictureSpec."""
+    values: dict[str, object] = {
+        "scale": spec.scale,
+        "outscale": float(spec.scale),
+        "halo_px": spec.halo_px,
+        "align_px": spec.align_px,
+        "whole_body": spec.whole_body,
+        "exact_px": 1 << 22,
+    }
+    values |= changes
+    return plan_picture(PictureSpec(width=width, height=height, tile_px=tile_px, **values))  # pyright: ignore[reportArgumentType]

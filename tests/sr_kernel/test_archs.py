@@ -1,0 +1,118 @@
+"""The networks give what the reference implementation gives, on any part of a window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from sr_kernel.archs import ARCHS
+from sr_kernel.archs.layer import Conv, to_input
+from sr_kernel.archs.rrdb import RRDBNet
+from sr_kernel.models import MODELS, ModelSpec
+from sr_kernel.tiles import Box
+from tests.basicsr_reference import reference_network
+from tests.networks import rrdb_spec, seeded_state, srvgg_spec
+
+NETWORKS = {
+    "rrdb x4": rrdb_spec(4),
+    "rrdb x2": rrdb_spec(2),
+    "rrdb x1": rrdb_spec(1),
+    "rrdb x4 of official width": rrdb_spec(4, features=64, blocks=1, growth=32),
+    "srvgg x4": srvgg_spec(4),
+    "srvgg x3": srvgg_spec(3),
+    "srvgg x2": srvgg_spec(2),
+    "srvgg x1": srvgg_spec(1),
+    "srvgg as animevideov3": MODELS["animevideov3"],
+}
+
+
+def window(width: int, height: int, count: int = 1) -> Tensor:
+    samples = torch.rand(count, height, width, 3, generator=torch.Generator().manual_seed(width * height))
+    return samples.permute(0, 3, 1, 2)
+
+
+def run(spec: ModelSpec, x: Tensor, keep: Box, *, trimmed: bool = True, dtype: torch.dtype = torch.float32) -> Tensor:
+    like = torch.empty(0, dtype=dtype)
+    with torch.inference_mode():
+        return ARCHS[spec.arch].make(spec, seeded_state(spec), like, trimmed=trimmed)(x, keep)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Threads of torch while the test runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("into", "out"), [(3, 64), (64, 64), (64, 48), (96, 32), (192, 64), (24, 8)])
+def test_a_convolution_gives_the_same_bits_in_any_window(into: int, out: int, dtype: torch.dtype, threads: int) -> None:
+    """From one pixel up: torch must not choose another kernel for small windows."""
+    generator = torch.Generator().manual_seed(into)
+    weight = torch.randn(out, into, 3, 3, generator=generator).to(dtype, memory_format=torch.channels_last)
+    conv = Conv(weight * 0.1, torch.randn(out, generator=generator).to(dtype))
+    picture = torch.randn(1, into, 80, 90, generator=generator).to(dtype, memory_format=torch.channels_last)
+    for height in (1, 2, 3, 7, 16, 33, 64):
+        for width in (1, 2, 3, 5, 8, 17, 31, 64):
+            alone = torch.zeros_like(picture)
+            alone[..., 8 : 8 + height, 8 : 8 + width] = picture[..., 8 : 8 + height, 8 : 8 + width]
+            window = alone[..., 8 : 8 + height, 8 : 8 + width].contiguous(memory_format=torch.channels_last)
+            assert torch.equal(conv(window), conv(alone)[..., 8 : 8 + height, 8 : 8 + width]), (height, width)
+
+
+@pytest.mark.parametrize("spec", NETWORKS.values(), ids=NETWORKS.keys())
+def test_network_equals_basicsr(spec: ModelSpec) -> None:
+    reference = reference_network(spec, seeded_state(spec))
+    x = window(36, 24, count=2)
+    with torch.inference_mode():
+        expected = reference(x)
+    made = run(spec, x, Box(x0=0, y0=0, x1=36, y1=24)).permute(0, 3, 1, 2)
+    assert made.shape == expected.shape
+    assert expected.std() > 0.02, "a network that says nothing proves nothing"
+    torch.testing.assert_close(made, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("spec", [rrdb_spec(4), rrdb_spec(2), srvgg_spec(4)], ids=lambda spec: spec.name)
+def test_trimming_the_halo_changes_no_bit(spec: ModelSpec, dtype: torch.dtype, threads: int) -> None:
+    x = window(76, 64)
+    for keep in (Box(x0=36, y0=30, x1=40, y1=34), Box(x0=0, y0=50, x1=12, y1=64), Box(x0=0, y0=0, x1=76, y1=64)):
+        assert torch.equal(
+            run(spec, x, keep, dtype=dtype, trimmed=True), run(spec, x, keep, dtype=dtype, trimmed=False)
+        )
+
+
+@pytest.mark.parametrize("spec", [rrdb_spec(4), rrdb_spec(2, blocks=1), srvgg_spec(4, convs=8)], ids=lambda s: s.name)
+def test_nothing_beyond_the_context_radius_has_influence(spec: ModelSpec) -> None:
+    radius, align = spec.halo_px, spec.align_px
+    x = window(2 * radius + 3 * align, 4 * align)
+    keep = Box(x0=radius + align, y0=align, x1=radius + 2 * align, y1=2 * align)
+    base = run(spec, x, keep, trimmed=False)
+    beyond, on_it = x.clone(), x.clone()
+    beyond[..., :align] = 50.0
+    on_it[..., align : 2 * align] = 50.0
+    assert torch.equal(run(spec, beyond, keep, trimmed=False), base)
+    if spec.arch == "srvgg":  # in RRDB the influence on the radius itself is below fp32: 0.2 for every nested residual
+        assert not torch.equal(run(spec, on_it, keep, trimmed=False), base)
+
+
+def test_half_precision_takes_in_every_level_exactly() -> None:
+    levels = torch.arange(256) / 255
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(to_input(levels, dtype).double() * 256, torch.arange(256).double())
+
+
+def test_tail_in_bands_equals_the_whole_tail() -> None:
+    spec = rrdb_spec(2)
+    network = RRDBNet(spec, seeded_state(spec), torch.empty(0, dtype=torch.bfloat16), trimmed=True)
+    whole = Box(x0=0, y0=0, x1=40, y1=64)
+    with torch.inference_mode():
+        features = network.body(window(40, 64))
+        full = network.tail(features, whole, whole)
+        bands = [network.tail(features, whole, Box(x0=0, y0=y, x1=40, y1=y + 8)) for y in range(0, 64, 8)]
+    assert torch.equal(torch.cat(bands, dim=1), full)

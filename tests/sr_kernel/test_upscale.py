@@ -1,0 +1,307 @@
+"""Seams do not exist: however a picture is cut, batched and ordered, its bytes are those of the whole."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sr_kernel.archs import ARCHS
+from sr_kernel.backend import Backend, DeviceMemoryError, PrecisionError
+from sr_kernel.fidelity import PixelStats
+from sr_kernel.models import ModelSpec
+from sr_kernel.pixels import cut_window
+from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy, Tile
+from sr_kernel.upscale import Restored, Settings, Upscaler
+from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+OFFICIAL_BLOCK = rrdb_spec(4, features=64, blocks=1, growth=32)
+RRDBS = [rrdb_spec(4), rrdb_spec(2), rrdb_spec(1), OFFICIAL_BLOCK]
+
+
+def same(a: Restored, b: Restored) -> bool:
+    return np.array_equal(a.pixels, b.pixels) and a.stats == b.stats and a.finite and b.finite
+
+
+def restore_windows(
+    upscaler: Upscaler, rgb: NDArray[np.uint8 | np.uint16], plan: PicturePlan, wanted: Settings, order: list[int]
+) -> Restored:
+    """A picture by `restore_windows`, its windows in any order, `wanted.batch` a call."""
+    pixels = np.zeros((plan.spec.out_height, plan.spec.out_width, 3), rgb.dtype)
+    stats = PixelStats()
+    for start in range(0, len(order), wanted.batch):
+        tiles = [plan.tiles[index] for index in order[start : start + wanted.batch]]
+        windows = [cut_window(rgb, tile.read) for tile in tiles]
+        for tile, result in zip(
+            tiles, upscaler.restore_windows(windows, tiles, [plan] * len(tiles), wanted), strict=True
+        ):
+            pixels[tile.out.y0 : tile.out.y1, tile.out.x0 : tile.out.x1] = result.pixels
+            stats += result.stats
+    return Restored(pixels=pixels, stats=stats, finite=True)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_srvgg_in_tiles_equals_the_whole(precision: Precision) -> None:
+    spec = srvgg_spec(features=64, convs=16)
+    upscaler, rgb = seeded_upscaler(spec), random_picture(157, 131)
+    whole = upscaler.restore(rgb, plan_of(spec, 157, 131), Settings(precision=precision))
+    assert whole.pixels.std() > 20
+    for tile_px in (32, 64, 100, 256):
+        plan = plan_of(spec, 157, 131, tile_px=tile_px)
+        assert (plan.mode, plan.strategy) == (Mode.EXACT, Strategy.WINDOWS)
+        assert same(upscaler.restore(rgb, plan, Settings(precision=precision)), whole), tile_px
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("spec", RRDBS, ids=lambda spec: f"{spec.name} of {spec.features}")
+def test_rrdb_with_a_banded_tail_equals_the_whole(spec: ModelSpec, precision: Precision) -> None:
+    upscaler, rgb = seeded_upscaler(spec), random_picture(67, 61)
+    whole = upscaler.restore(rgb, plan_of(spec, 67, 61), Settings(precision=precision))
+    assert whole.pixels.std() > 5
+    for tile_px in (16, 32):
+        plan = plan_of(spec, 67, 61, tile_px=tile_px)
+        assert (plan.mode, plan.strategy) == (Mode.EXACT, Strategy.BODY)
+        assert len(plan.tiles) > 1 or tile_px * spec.align_px >= 64
+        assert same(upscaler.restore(rgb, plan, Settings(precision=precision)), whole), tile_px
+
+
+@pytest.mark.parametrize("spec", [rrdb_spec(4, blocks=1), rrdb_spec(2, blocks=1)], ids=lambda spec: spec.name)
+def test_rrdb_in_exact_windows_equals_the_whole_body(spec: ModelSpec) -> None:
+    upscaler, rgb = seeded_upscaler(spec), random_picture(131, 101)
+    whole = upscaler.restore(rgb, plan_of(spec, 131, 101), Settings(precision="bf16"))
+    windows = plan_of(spec, 131, 101, tile_px=32, exact_px=1)
+    assert (windows.mode, windows.strategy) == (Mode.EXACT, Strategy.WINDOWS)
+    assert len(windows.tiles) > 1
+    assert same(upscaler.restore(rgb, windows, Settings(precision="bf16")), whole)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_batch_and_order_change_no_byte(precision: Precision) -> None:
+    spec = srvgg_spec()
+    upscaler, rgb = seeded_upscaler(spec), random_picture(150, 90)
+    plan = plan_of(spec, 150, 90, tile_px=32)
+    whole = upscaler.restore(rgb, plan_of(spec, 150, 90), Settings(precision=precision))
+    order = list(range(len(plan.tiles)))
+    for batch in (1, 3, 8):
+        assert same(restore_windows(upscaler, rgb, plan, Settings(precision=precision, batch=batch), order), whole)
+        random.Random(batch).shuffle(order)
+
+
+def test_windows_of_different_pictures_share_a_batch() -> None:
+    spec = srvgg_spec()
+    upscaler, pictures = seeded_upscaler(spec), [random_picture(60, 50, seed) for seed in range(3)]
+    plan, settings = plan_of(spec, 60, 50), Settings(precision="bf16", batch=8)
+    results = upscaler.restore_windows(pictures, [plan.tiles[0]] * 3, [plan] * 3, settings)
+    for rgb, result in zip(pictures, results, strict=True):
+        assert np.array_equal(result.pixels, upscaler.restore(rgb, plan, settings).pixels)
+
+
+SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    name=st.sampled_from(sorted(SMALL)),
+    width=st.integers(1, 90),
+    height=st.integers(1, 90),
+    tile_px=st.integers(16, 64),
+    precision=st.sampled_from(PRECISIONS),
+    outscale=st.sampled_from([None, None, 3.5, 0.7]),
+    batch=st.sampled_from([1, 4]),
+)
+def test_no_size_has_seams(
+    name: str, width: int, height: int, tile_px: int, precision: Precision, outscale: float | None, batch: int
+) -> None:
+    spec, upscaler = SMALL[name]
+    rgb, wanted = random_picture(width, height), Settings(precision=precision, batch=batch)
+    scale = float(outscale or spec.scale)
+    whole = upscaler.restore(rgb, plan_of(spec, width, height, outscale=scale), wanted)
+    cut = plan_of(spec, width, height, tile_px=tile_px, outscale=scale)
+    assert whole.pixels.shape == (max(1, int(height * scale)), max(1, int(width * scale)), 3)
+    assert same(upscaler.restore(rgb, cut, wanted), whole)
+
+
+@pytest.mark.parametrize("resize", ["lanczos", "official"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_resized_tiles_equal_the_resized_whole(
+    resize: Literal["lanczos", "official"], dtype: type[np.uint8] | type[np.uint16]
+) -> None:
+    spec = srvgg_spec()
+    upscaler, rgb = seeded_upscaler(spec), random_picture(101, 83, dtype=dtype)
+    wanted = Settings(precision="fp32", resize=resize)
+    for outscale in (3.5, 1.3, 5.0):
+        whole = upscaler.restore(rgb, plan_of(spec, 101, 83, outscale=outscale), wanted)
+        assert whole.pixels.dtype == dtype
+        for tile_px in (24, 50):
+            plan = plan_of(spec, 101, 83, tile_px=tile_px, outscale=outscale)
+            assert same(upscaler.restore(rgb, plan, wanted), whole)
+
+
+@pytest.mark.parametrize("spec", [rrdb_spec(2), rrdb_spec(1)], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(("width", "height"), [(33, 27), (8, 5), (3, 2)])
+def test_odd_sizes_are_reflected_as_upstream_does(spec: ModelSpec, width: int, height: int) -> None:
+    rgb, align = random_picture(width, height), spec.align_px
+    made = seeded_upscaler(spec).restore(rgb, plan_of(spec, width, height), Settings(precision="fp32"))
+    padded = np.pad(rgb, ((0, -height % align), (0, -width % align), (0, 0)), mode="reflect")
+    expected = network_levels(spec, padded)[: height * spec.scale, : width * spec.scale]
+    assert np.abs(made.pixels.astype(int) - expected).max() <= 1
+
+
+def network_levels(spec: ModelSpec, rgb: NDArray[np.uint8 | np.uint16]) -> NDArray[np.int64]:
+    """The network on a whole picture, by itself, as upstream's arithmetic has it."""
+    x = torch.from_numpy(rgb.astype(np.float32) / np.iinfo(rgb.dtype).max).permute(2, 0, 1).unsqueeze(0)
+    network = ARCHS[spec.arch].make(spec, seeded_state(spec), torch.empty(0), trimmed=False)
+    with torch.inference_mode():
+        made = network(x, Box(x0=0, y0=0, x1=rgb.shape[1], y1=rgb.shape[0]))[0]
+    return (made.clamp(0, 1).numpy() * np.iinfo(rgb.dtype).max).round().astype(np.int64)
+
+
+def test_sixteen_bits_stay_sixteen_bits() -> None:
+    spec = srvgg_spec()
+    rgb = random_picture(40, 30, dtype=np.uint16)
+    made = seeded_upscaler(spec).restore(rgb, plan_of(spec, 40, 30), Settings(precision="fp32"))
+    assert made.pixels.dtype == np.uint16
+    assert len(np.unique(made.pixels & 0xFF)) == 256, "the low bytes are alive"
+    assert np.abs(made.pixels.astype(int) - network_levels(spec, rgb)).max() <= 1
+
+
+def test_bounded_windows_stay_within_the_measured_bound() -> None:
+    """Halo 8 against a radius of 64; farther out influence fades fast, which is why a bound can be small."""
+    spec = rrdb_spec(4, blocks=4)
+    upscaler, rgb = seeded_upscaler(spec), random_picture(120, 90)
+    exact = upscaler.restore(rgb, plan_of(spec, 120, 90), Settings(precision="fp32"))
+    plan = plan_of(spec, 120, 90, tile_px=48, exact_px=1, max_exact_halo_px=1, bounded_halo_px=8)
+    assert plan.mode is Mode.BOUNDED
+    made = upscaler.restore(rgb, plan, Settings(precision="fp32"))
+    difference = np.abs(made.pixels.astype(int) - exact.pixels.astype(int))
+    assert 0 < difference.max() <= 8
+    order = list(reversed(range(len(plan.tiles))))
+    assert same(restore_windows(upscaler, rgb, plan, Settings(precision="fp32", batch=4), order), made)
+
+
+def test_half_floats_are_refused_on_a_cpu() -> None:
+    spec = srvgg_spec()
+    with pytest.raises(PrecisionError, match="fp16 on a CPU"):
+        seeded_upscaler(spec).restore(random_picture(9, 9), plan_of(spec, 9, 9), Settings(precision="fp16"))
+
+
+def test_stats_are_sums_over_the_source_whatever_the_cut() -> None:
+    spec = srvgg_spec()
+    upscaler, rgb = seeded_upscaler(spec), random_picture(70, 50)
+    stats = upscaler.restore(rgb, plan_of(spec, 70, 50, tile_px=16), Settings(precision="fp32")).stats
+    mean = network_levels(spec, rgb).reshape(50, 4, 70, 4, 3).mean(axis=(1, 3))
+    assert stats.samples == rgb.size
+    assert stats.sum_in == int(rgb.astype(int).sum())
+    assert abs(stats.sum_out - mean.sum()) < 0.01 * mean.sum()
+    assert abs(stats.sum_abs_diff - np.abs(mean - rgb).sum()) < 0.01 * np.abs(mean - rgb).sum()
+
+
+@pytest.mark.parametrize("spec", [srvgg_spec(), rrdb_spec(4)], ids=lambda spec: spec.name)
+def test_output_that_is_not_finite_is_told(spec: ModelSpec) -> None:
+    state = seeded_state(spec)
+    name = "conv_last.bias" if spec.arch == "rrdb" else f"body.{2 * spec.blocks + 2}.bias"
+    for value in (float("nan"), float("inf"), float("-inf")):
+        state[name][-1] = value
+        upscaler = Upscaler(spec, Backend(spec, state, "cpu"))
+        assert not upscaler.restore(random_picture(20, 20), plan_of(spec, 20, 20), Settings(precision="fp32")).finite
+
+
+class SmallMemory(Backend):
+    """A device that refuses what would take more than `limit_px` pixels of windows at once, in torch's words."""
+
+    limit_px = 0
+    error: type[RuntimeError] = torch.OutOfMemoryError
+    refused = 0
+
+    def network(self, precision: str):
+        network = super().network(precision)
+
+        def guarded(x: Tensor, keep: Box) -> Tensor:
+            if x.shape[0] * x.shape[2] * x.shape[3] > self.limit_px:
+                self.refused += 1
+                raise self.error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            return network(x, keep)
+
+        return guarded
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("limit_px", [68 * 68 * 5, 68 * 68, 40 * 40])
+@pytest.mark.parametrize("spec", [srvgg_spec(), rrdb_spec(2, blocks=0)], ids=lambda spec: spec.name)
+def test_out_of_memory_halves_and_changes_no_byte(spec: ModelSpec, limit_px: int, error: type[RuntimeError]) -> None:
+    rgb = random_picture(180, 110)
+    plan = plan_of(spec, 180, 110, tile_px=48, exact_px=1)
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="bf16"))
+    backend = SmallMemory(spec, seeded_state(spec), "cpu")
+    backend.limit_px, backend.error = limit_px, error
+    assert same(Upscaler(spec, backend).restore(rgb, plan, Settings(precision="bf16", batch=8)), expected)
+    assert backend.refused > 0
+
+
+def test_what_no_halving_helps_is_a_memory_error() -> None:
+    spec = srvgg_spec()
+    backend = SmallMemory(spec, seeded_state(spec), "cpu")
+    backend.limit_px = 100
+    with pytest.raises(DeviceMemoryError):
+        Upscaler(spec, backend).restore(
+            random_picture(90, 90), plan_of(spec, 90, 90, tile_px=32), Settings(precision="fp32", batch=4)
+        )
+
+
+def test_bounded_windows_are_not_halved() -> None:
+    """Their bytes depend on the window; they fail instead."""
+    spec = rrdb_spec(4)
+    plan = plan_of(spec, 90, 90, tile_px=32, exact_px=1, max_exact_halo_px=1, bounded_halo_px=8)
+    backend = SmallMemory(spec, seeded_state(spec), "cpu")
+    backend.limit_px = 40 * 40
+    with pytest.raises(DeviceMemoryError):
+        Upscaler(spec, backend).restore(random_picture(90, 90), plan, Settings(precision="fp32"))
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    spec = srvgg_spec()
+    backend = SmallMemory(spec, seeded_state(spec), "cpu")
+    backend.error = type("OtherError", (RuntimeError,), {"__str__": lambda self: "mat1 and mat2 do not fit"})
+    with pytest.raises(RuntimeError, match="do not fit"):
+        Upscaler(spec, backend).restore(random_picture(20, 20), plan_of(spec, 20, 20), Settings(precision="fp32"))
+
+
+def test_windows_that_were_cut_otherwise_are_refused() -> None:
+    spec = srvgg_spec()
+    plan = plan_of(spec, 40, 40)
+    with pytest.raises(ValueError, match="is not what"):
+        seeded_upscaler(spec).restore_windows(
+            [random_picture(39, 40)], [plan.tiles[0]], [plan], Settings(precision="fp32")
+        )
+
+
+def test_body_emits_every_tile_once_and_in_order() -> None:
+    spec = rrdb_spec(4)
+    plan = plan_of(spec, 50, 64, tile_px=16)
+    seen: list[Tile] = []
+    seeded_upscaler(spec).restore_body(
+        random_picture(50, 64), plan, Settings(precision="bf16"), lambda tile, _: seen.append(tile)
+    )
+    assert tuple(seen) == plan.tiles
+
+
+def test_a_loaded_model_answers_like_its_weights(tmp_path: Path) -> None:
+    spec, path = srvgg_spec(), tmp_path / "net.pth"
+    torch.save({"params": seeded_state(spec)}, path)
+    upscaler = Upscaler.load(spec, path)
+    assert (upscaler.spec, upscaler.device) == (spec, "cpu")
+    rgb, plan = random_picture(30, 20), plan_of(spec, 30, 20)
+    for precision in PRECISIONS:
+        wanted = Settings(precision=precision)
+        assert same(upscaler.restore(rgb, plan, wanted), seeded_upscaler(spec).restore(rgb, plan, wanted))
+    upscaler.close()
