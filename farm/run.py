@@ -105,6 +105,7 @@ def run_manifest(config: RunConfig) -> RunSummary:
             if counted.states[RowState.PENDING]:
                 run.work()
         ledger.compact(out, held.run)
+        storage.clear_staging(out, keep="")
         return run.summary(ledger.write_results(out), time.monotonic() - started_s)
 
 

@@ -72,6 +72,7 @@ class UpscaleImage:
         with self._held(item, cut, header):
             with clock.stage("decode"):
                 picture = image.decode(source, item.row.source_url, _limits(params))
+                image.check_holds(picture.pixels, _encode_spec(item, picture_plan, params.precision), item.output_url)
             made = self._restored(picture.pixels, cut, item, clock, batch_limit)
             with clock.stage("encode"):
                 spec = _encode_spec(item, picture_plan, made.precision)
