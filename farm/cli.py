@@ -284,7 +284,7 @@ def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     for name in names:
         spec = fetch.resolve(name).spec
         with click.progressbar(length=spec.bytes or 1, label=spec.name, file=sys.stderr) as bar:
-            path = fetch.ensure(spec, weights_dir, lambda done, _total: bar.update(done - bar.pos))  # noqa: B023
+            path = fetch.ensure(spec, weights_dir, lambda done, _total: bar.update(done - bar.pos))
         click.echo(printable(str(path)))
 
 

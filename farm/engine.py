@@ -328,7 +328,7 @@ def _join_cluster(address: str) -> None:
 
 def _ready(references: list[Any], timeout_s: float) -> list[Any]:
     """Those of the references that have an answer; waits for the first one."""
-    found: tuple[list[Any], list[Any]] = ray.wait(references, num_returns=1, timeout=timeout_s)
+    found = cast("tuple[list[Any], list[Any]]", ray.wait(references, num_returns=1, timeout=timeout_s))
     return found[0]
 
 

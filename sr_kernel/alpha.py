@@ -8,7 +8,7 @@ solid throughout need no network at all.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,8 +55,8 @@ def upscale_alpha(source: Plane, source_y0: int, spec: PictureSpec, out_rows: tu
     window = torch.from_numpy(source[:, :, 0].astype(np.float32))[None, None]
     box = Box(x0=0, y0=out_rows[0], x1=spec.out_width, y1=out_rows[1])
     made = resampler.apply(window, (0, source_y0), box)[0, 0]
-    rounded: Plane = made.clamp_(0, largest).round_().numpy().astype(source.dtype)
-    return np.ascontiguousarray(rounded[:, :, None])
+    levels = cast("NDArray[np.float32]", made.clamp_(0, largest).round_().numpy())
+    return levels.astype(source.dtype)[:, :, None]
 
 
 def _nearest(start: int, stop: int, length: int, out_length: int) -> NDArray[np.int64]:
