@@ -50,6 +50,11 @@ class Assembly:
         cut.pieces[band.index] = piece_of(band.index, done)
         return self._join(cut) if len(cut.pieces) == cut.wanted else None
 
+    @property
+    def fraction(self) -> float:
+        """How many pictures' worth of bands is finished, of those that are not joined yet."""
+        return sum(len(cut.pieces) / cut.wanted for cut in self._cuts.values())
+
     def end(self, item_id: str) -> tuple[Piece, ...]:
         """Forget a picture that is joined or has failed; its pieces can be deleted."""
         cut = self._cuts.pop(item_id, None)

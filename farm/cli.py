@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,6 +64,8 @@ def _explained(function: F) -> F:
         except FarmError as error:
             click.echo(f"farm: {printable(str(error))}", err=True)
             sys.exit(error.exit_code)
+        except KeyboardInterrupt:  # before the run has put in its own handlers
+            sys.exit(128 + signal.SIGINT)
 
     return run  # pyright: ignore[reportReturnType]
 

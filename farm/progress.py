@@ -28,6 +28,7 @@ class Progress:
         self.done = 0
         self.failed = 0
         self.px = 0
+        self._partial = 0.0
         self._stream = stream or sys.stderr
         self._live = not quiet and self._stream.isatty()
         self._plain = not quiet and not self._live
@@ -51,10 +52,17 @@ class Progress:
         self.refresh()
 
     def advance(self, *, px: int, failed: bool = False) -> None:
-        """One row has ended; `px` are its source pixels."""
+        """One row has ended; `px` are its source pixels, but for those that its bands have already counted."""
         self.done += not failed
         self.failed += failed
         self.px += px
+        self._note = ""
+        self.refresh()
+
+    def advance_part(self, *, px: int, partial: float) -> None:
+        """A band has ended; `partial` is how many rows' worth of bands wait for their join, as a fraction."""
+        self.px += px
+        self._partial = partial
         self._note = ""
         self.refresh()
 
@@ -72,7 +80,8 @@ class Progress:
         """``[#####.....] 12/40  0.24 MP/s  1 failed  3 min left``"""
         ended = self.done + self.failed
         elapsed_s = max(1e-6, now - self._started_s)
-        filled = 20 * ended // max(1, self.total)
+        reached = ended + self._partial
+        filled = int(20 * reached / max(1, self.total))
         parts = [f"[{'#' * filled}{'.' * (20 - filled)}] {ended}/{self.total}"]
         if self._note:
             parts.append(self._note)
@@ -80,6 +89,6 @@ class Progress:
             parts.append(f"{self.px / 1e6 / elapsed_s:.2f} MP/s")
         if self.failed:
             parts.append(f"{self.failed} failed")
-        if ended and ended < self.total:
-            parts.append(f"{duration((self.total - ended) * elapsed_s / ended)} left")
+        if 0 < reached < self.total:
+            parts.append(f"{duration((self.total - reached) * elapsed_s / reached)} left")
         return "  ".join(parts)

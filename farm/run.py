@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from farm.engine import Engine
     from farm.tasks.base import WorkerContext
 
+_SHOWN = 5
+"""outputs and failures that a summary names"""
 _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
 """floating-point operations a second that no working device falls below; deadlines rest on it until a rate is known"""
 
@@ -155,25 +157,19 @@ class _Run:
         self._done = 0
         self._failed = 0
         self._source_px = 0
-        self._outputs: list[str] = []
-        self._failures: list[str] = []
+        self._outputs = counted.reused[:_SHOWN]
+        self._failures = counted.settled[:_SHOWN]
         self._signum: int | None = None
         self._infer_s: dict[str, float] = {}
 
     # -- rows that need no worker ------------------------------------------------------------------------------
 
     def refuse(self) -> None:
-        """Write down what the plan itself refused, and show what earlier runs left."""
-        states = self._counted.states
-        if not (states[RowState.REFUSED] or states[RowState.SETTLED] or states[RowState.REUSED]):
-            return
-        for row in self._surveyor.rows():
-            if row.state is RowState.REFUSED:
-                self._refused(row)
-            elif row.state is RowState.SETTLED and row.item is not None:
-                self._note_failure(self._surveyor.message(row.item.item_id) or row.source)
-            elif row.state is RowState.REUSED and row.item is not None:
-                self._note_output(row.item.output_url)
+        """Write down what the plan itself refused."""
+        if self._counted.states[RowState.REFUSED]:
+            for row in self._surveyor.rows():
+                if row.state is RowState.REFUSED:
+                    self._refused(row)
 
     def _refused(self, row: PlannedRow) -> None:
         if row.error is None:
@@ -200,6 +196,7 @@ class _Run:
             engine = Engine(engine_config, slots, schedule)
             with stopped_by_signals(engine.stop) as received, engine:
                 received.arm()  # Ray has brought a SIGTERM handler of its own
+                progress.note("")
                 for finished in engine.run(self._pending_parts()):
                     schedule.target_px = pace.target_px
                     self._end(finished, engine, schedule, pace, progress)
@@ -269,7 +266,7 @@ class _Run:
             join = self._assembly.add(part, done)
             if join is not None:
                 engine.add([join])
-            progress.refresh()
+            progress.advance_part(px=done.source_px, partial=self._assembly.fraction)
             return
         infer_s = self._infer_s.get(item_id) if part.kind is PartKind.JOIN else None
         self._book.append(done_entry(part, done, finished.attempts, self._id, infer_s=infer_s))
@@ -277,7 +274,7 @@ class _Run:
         self._done += 1
         self._source_px += done.source_px
         self._note_output(done.url)
-        progress.advance(px=done.source_px)
+        progress.advance(px=0 if part.kind is PartKind.JOIN else done.source_px)
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))
@@ -294,11 +291,11 @@ class _Run:
             storage.delete_tree(storage.join(self._out, ".farm", "parts", item.item_id))
 
     def _note_output(self, url: str) -> None:
-        if len(self._outputs) < 5:
+        if len(self._outputs) < _SHOWN:
             self._outputs.append(url)
 
     def _note_failure(self, message: str) -> None:
-        if len(self._failures) < 5:
+        if len(self._failures) < _SHOWN:
             self._failures.append(message)
 
     def summary(self, results: str, seconds: float) -> RunSummary:

@@ -67,7 +67,10 @@ class Survey:
     models: set[str] = field(default_factory=set[str])
     """models of pending rows"""
     refused: list[PlannedRow] = field(default_factory=list[PlannedRow])
-    """the first of them, to be shown"""
+    reused: list[str] = field(default_factory=list[str])
+    """outputs that are there"""
+    settled: list[str] = field(default_factory=list[str])
+    """messages of rows that failed before; of all three lists only the first few, to be shown"""
 
     @property
     def rows(self) -> int:
@@ -175,6 +178,15 @@ def _size(item: WorkItem) -> tuple[int, int]:
     return header.width, header.height
 
 
+def _note(counted: Survey, row: PlannedRow, surveyor: Surveyor) -> None:
+    if row.state is RowState.REFUSED:
+        counted.refused.append(row)
+    elif row.state is RowState.REUSED and row.item is not None:
+        counted.reused.append(row.item.output_url)
+    elif row.state is RowState.SETTLED and row.item is not None:
+        counted.settled.append(surveyor.message(row.item.item_id) or row.source)
+
+
 def survey(surveyor: Surveyor, *, show: int = 20) -> Survey:
     """Count and check every row. Raises ManifestError when two rows would write the same output."""
     surveyor.check_outputs()
@@ -183,6 +195,6 @@ def survey(surveyor: Surveyor, *, show: int = 20) -> Survey:
         counted.states[row.state] += 1
         if row.item is not None and row.state is RowState.PENDING:
             counted.models.add(row.item.params.model)
-        if row.state is RowState.REFUSED and len(counted.refused) < show:
-            counted.refused.append(row)
+        if counted.states[row.state] <= show:
+            _note(counted, row, surveyor)
     return counted

@@ -10,9 +10,11 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
 from typing import Any, BinaryIO, NoReturn, cast
 
 from farm.errors import ManifestError
+from farm.manifest.footer import MAGIC, read_footer
 from farm.manifest.pages import check_pages
 from farm.manifest.sources import printable
 from farm.records import PICTURE_EXTENSIONS, extension_of
@@ -116,14 +118,15 @@ _PARQUET_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, NotImpl
 
 
 def _open_parquet(stream: BinaryIO) -> Any:
-    """A ParquetFile, which has no types. Nesting and the footer's size are limited by Arrow itself.
+    """A ParquetFile, which has no types. Arrow reads the very bytes of the footer that were checked.
 
     Text stays dictionary encoded, so that a long value costs its length once and not once a row.
     """
+    footer = read_footer(stream)
     from pyarrow import parquet  # costs a tenth of a second, which a run over pictures need not pay
 
     pq = cast(Any, parquet)
-    metadata = pq.read_metadata(stream)
+    metadata = pq.read_metadata(BytesIO(MAGIC + footer))
     leaves = {metadata.schema.column(at).path for at in range(metadata.num_columns)}
     return pq.ParquetFile(stream, metadata=metadata, read_dictionary=sorted(leaves.intersection(TEXT_COLUMNS)))
 
