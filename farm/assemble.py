@@ -55,10 +55,9 @@ class Assembly:
         """How many pictures' worth of bands is finished, of those that are not joined yet."""
         return sum(len(cut.pieces) / cut.wanted for cut in self._cuts.values())
 
-    def end(self, item_id: str) -> tuple[Piece, ...]:
-        """Forget a picture that is joined or has failed; its pieces can be deleted."""
-        cut = self._cuts.pop(item_id, None)
-        return tuple(cut.pieces.values()) if cut else ()
+    def end(self, item_id: str) -> bool:
+        """Forget a picture that is joined or has failed; whether it was cut, so that its pieces can be deleted."""
+        return self._cuts.pop(item_id, None) is not None
 
     def _join(self, cut: _Cut) -> Part:
         pieces = tuple(cut.pieces[index] for index in range(cut.wanted))

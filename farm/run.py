@@ -23,7 +23,7 @@ from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
 from farm.survey import PlannedRow, RowState, Survey, Surveyor, survey
-from sr_kernel.models import flop_per_px
+from sr_kernel.models import FILE_PREFIX, flop_per_px
 
 if TYPE_CHECKING:
     from farm.engine import Engine
@@ -201,16 +201,20 @@ class _Run:
                     schedule.target_px = pace.target_px
                     self._end(finished, engine, schedule, pace, progress)
             self._signum = received.signum
+            for item_id in self._failed_items:
+                self._delete_pieces(item_id)  # again: bands that were in flight when another one failed
 
     def _fetch(self, model: str, progress: Progress) -> None:
-        resolved = self._models.by_spec_name(model)
-        if resolved.path is not None:
+        spec = self._models.by_spec_name(model).spec
+        if spec.name.startswith(FILE_PREFIX):
             return
 
         def note(done: int, total: int) -> None:
             progress.note(f"fetching {model}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
-        fetch.ensure(resolved.spec, self._config.model.weights_dir, note)
+        fetch.ensure(spec, self._config.model.weights_dir, note)
+        if spec.partner and self._config.model.denoise < 1:
+            fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
     def _pace(self) -> Pace:
         specs = [self._models.by_spec_name(model).spec for model in self._counted.models]
@@ -222,7 +226,11 @@ class _Run:
     def _context(self) -> WorkerContext:
         from farm.tasks.base import WorkerContext
 
-        files = tuple((model.spec.name, model.path) for model in self._models.values() if model.path is not None)
+        files = tuple(
+            (model.spec.name, model.path)
+            for model in self._models.values()
+            if model.path is not None and model.spec.name.startswith(FILE_PREFIX)
+        )
         return WorkerContext(
             name="",
             run=self._id,
@@ -278,17 +286,22 @@ class _Run:
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))
-        self._close(item)
-        self._failed_items.add(item.item_id)
+        if self._close(item):
+            self._failed_items.add(item.item_id)
         self._failed += 1
         self._note_failure(failed.message)
         progress.advance(px=0, failed=True)
 
-    def _close(self, item: WorkItem) -> None:
-        """An item has ended: its bands are not needed any more."""
+    def _close(self, item: WorkItem) -> bool:
+        """An item has ended: its bands are not needed any more. Whether it had any."""
         self._infer_s.pop(item.item_id, None)
-        if self._assembly.end(item.item_id):
-            storage.delete_tree(storage.join(self._out, ".farm", "parts", item.item_id))
+        was_cut = self._assembly.end(item.item_id)
+        if was_cut:
+            self._delete_pieces(item.item_id)
+        return was_cut
+
+    def _delete_pieces(self, item_id: str) -> None:
+        storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))
 
     def _note_output(self, url: str) -> None:
         if len(self._outputs) < _SHOWN:

@@ -10,6 +10,8 @@ from typing import Literal
 
 Arch = Literal["rrdb", "srvgg", "unet"]
 
+FILE_PREFIX = "file:"
+"""of the names of models that are given as weight files"""
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
 _LICENCE = "BSD-3-Clause"
 _TAIL_RADIUS_PX = 2

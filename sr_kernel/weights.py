@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
-from sr_kernel.models import ModelSpec, radius_px, rrdb_align_px
+from sr_kernel.models import FILE_PREFIX, ModelSpec, radius_px, rrdb_align_px
 
 _SCALE_OF_COLOURS = {3: 4, 12: 2, 48: 1}
 """RRDBNet: channels of the first convolution to scale"""
@@ -181,7 +181,7 @@ def _file_spec(path: Path, data: bytes, *, arch: str, scale: int, features: int,
     rrdb = arch == "rrdb"
     align = rrdb_align_px(scale) if rrdb else 1
     return ModelSpec(
-        name=f"file:{path.stem}",
+        name=f"{FILE_PREFIX}{path.stem}",
         official=path.stem,
         arch="rrdb" if rrdb else "srvgg",
         scale=scale,

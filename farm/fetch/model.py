@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import sr_kernel
 from farm.errors import ModelError
-from farm.fetch.weight import locate, sha256_of
+from farm.fetch.weight import cache_folder, locate, sha256_of
 from sr_kernel.models import MODELS, ModelSpec, find_model
 
 SUFFIXES = (".pth", ".safetensors")
 _DESCRIBE_S = 300
+_DESCRIPTION_EPOCH = 1
+"""raised when the same file would be described differently"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,24 @@ def _resolve_file(path: Path) -> ResolvedModel:
 
 
 @lru_cache(maxsize=64)
-def _describe(path: str, _sha256: str) -> ModelSpec:
+def _describe(path: str, sha256: str) -> ModelSpec:
+    """What a weight file holds; remembered in the user's cache, so that a run with nothing to do loads no torch."""
+    stem = Path(path).stem
+    key = hashlib.sha256(f"{_DESCRIPTION_EPOCH}/{sha256}/{stem}".encode()).hexdigest()
+    remembered = cache_folder("models") / f"{key}.json"
+    with suppress(OSError, ValueError, TypeError):  # whatever is wrong with it, it can be made again
+        return ModelSpec(**json.loads(remembered.read_bytes()))
+    answer = _ask(path)
+    with suppress(OSError):  # a cache that cannot be written costs seconds, nothing else
+        remembered.parent.mkdir(parents=True, exist_ok=True)
+        partial = remembered.with_suffix(f".{os.getpid()}")
+        partial.write_text(answer, encoding="utf-8")
+        partial.replace(remembered)
+    return ModelSpec(**json.loads(answer))
+
+
+def _ask(path: str) -> str:
+    """The description of a weight file as one line of JSON, from a process that may load torch."""
     # The folder that our own sr_kernel comes from, whatever the current one holds.
     home = str(Path(sr_kernel.__file__ or "").resolve().parent.parent)
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
@@ -78,4 +99,4 @@ def _describe(path: str, _sha256: str) -> ModelSpec:
     if answer.returncode:
         last = (answer.stderr.strip().splitlines() or [f"the reader ended with {answer.returncode}"])[-1]
         raise ModelError(f"model {path}: {last}")
-    return ModelSpec(**json.loads(answer.stdout))
+    return answer.stdout

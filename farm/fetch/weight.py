@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 def folders(weights_dir: str | None = None) -> tuple[Path, ...]:
     """Where weights are looked for, in order: `weights_dir`, FARM_WEIGHTS_DIR, the user's cache."""
     named = (weights_dir, os.environ.get(DIR_VARIABLE))
-    return (*(Path(one).expanduser() for one in named if one), _cache())
+    return (*(Path(one).expanduser() for one in named if one), cache_folder("weights"))
 
 
 def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
@@ -56,7 +56,7 @@ def ensure(spec: ModelSpec, weights_dir: str | None = None, progress: Progress |
     where it ended. Raises ModelError, which says where it looked and how to get the weights; DiskError.
     """
     path = locate(spec, weights_dir)
-    if path is None or (path.parent == _cache() and not _is_right(spec, path)):
+    if path is None or (path.parent == cache_folder("weights") and not _is_right(spec, path)):
         return _fetch(spec, weights_dir, progress)
     verify(spec, path)
     return path
@@ -66,7 +66,7 @@ def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None) 
     if not spec.url or not spec.sha256:
         why = "there is no release" if not spec.url else "its digest is not known, so a download could not be checked"
         raise _not_here(spec, weights_dir, why)
-    target = _cache() / spec.file
+    target = cache_folder("weights") / spec.file
     try:
         with faults.writing(str(target), spec.bytes):
             local.make_folder(target.parent)
@@ -120,9 +120,10 @@ def _is_right(spec: ModelSpec, path: Path) -> bool:
     return True
 
 
-def _cache() -> Path:
+def cache_folder(name: str) -> Path:
+    """A folder of ours in the user's cache (XDG_CACHE_HOME); it may not exist yet."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "farm" / "weights"
+    return (Path(base) if base else Path.home() / ".cache") / "farm" / name
 
 
 def sha256_of(path: Path) -> str:

@@ -35,13 +35,13 @@ def check_pages(stream: BinaryIO, start: int, length: int) -> None:
         if total > MAX_CHUNK_BYTES or count > _MAX_PAGES:
             found = f"{count} pages of a row group unpack to {total} bytes"
             raise ValueError(f"{found}, the limits are {_MAX_PAGES} and {MAX_CHUNK_BYTES}; write smaller row groups")
-        at += header.header + header.packed
+        at += header.length + header.packed
 
 
 class _Header(NamedTuple):
-    """What the header of a page says, in bytes."""
+    """The length of a page's header, and those that it says the page has in the file and unpacked, in bytes."""
 
-    header: int
+    length: int
     packed: int
     unpacked: int
 
@@ -65,4 +65,4 @@ def _parse_header(data: bytes) -> _Header:
             cursor.skip(kind)
     if min(sizes.values()) < 0:
         raise ValueError("a page header without sizes")
-    return _Header(header=cursor.at, packed=sizes[_PACKED], unpacked=sizes[_UNPACKED])
+    return _Header(length=cursor.at, packed=sizes[_PACKED], unpacked=sizes[_UNPACKED])

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from farm.errors import ErrorKind, ManifestError
 from farm.manifest import Row, read_manifest
 from farm.manifest.columns import RowMaker
+from farm.manifest.footer import MAX_SCHEMA_DEPTH, read_footer
 from farm.manifest.pages import check_pages
 from farm.manifest.sources import SourceRules, below
 from farm.records import ManifestRow, RefusedRow
@@ -196,8 +198,16 @@ def varint(value: int, width: int = 0) -> bytes:
     return bytes([group | 128 for group in groups[:-1]] + groups[-1:])
 
 
+def file_of(footer: bytes) -> bytes:
+    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+
+
 def nested_schema(depth: int) -> bytes:
-    """A Parquet file without rows, written by hand: `tags` is `depth` groups in one another."""
+    return file_of(schema_field(depth) + b"\x16\x00\x19\x0c\0")
+
+
+def schema_field(depth: int) -> bytes:
+    """The first fields of a footer, written by hand: the column `tags` is `depth` groups in one another."""
 
     def element(name: str, *, leaf: bool, children: int = 0) -> bytes:
         kind = b"\x15" + varint(12) + b"\x25\x02" if leaf else b"\x35\x02"  # BYTE_ARRAY, OPTIONAL
@@ -207,8 +217,7 @@ def nested_schema(depth: int) -> bytes:
     top = b"\x48\x06schema\x15\x04\0" + element("source", leaf=True)
     elements = top + element("tags", leaf=False, children=1) * depth + element("x", leaf=True)
     schema = b"\x19\xfc" + varint(depth + 3) + elements
-    footer = b"\x15\x02" + schema + b"\x16\x00\x19\x0c\0"
-    return b"PAR1" + footer + struct.pack("<I", len(footer)) + b"PAR1"
+    return b"\x15\x02" + schema
 
 
 def lying_bomb(path: Path, nbytes: int) -> Path:
@@ -273,7 +282,7 @@ _HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
     ("hostile", "found"),
     [
         ("deep", "too deeply nested"),
-        ("deeper", "is no Parquet"),
+        ("deeper", "a footer of"),
         ("bomb", "a page unpacks to"),
         ("rows", "cannot be different paths"),
         ("dictionary", "a value of more than"),
@@ -286,6 +295,43 @@ def test_hostile_parquet_ends_fast_and_small(tmp_path: Path, hostile: str, found
     assert found in message
     assert seconds < 2
     assert peak_mb < 500
+
+
+def refusal_of_footer(footer: bytes) -> str:
+    try:
+        read_footer(BytesIO(file_of(footer)))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_a_schema_is_refused_from_the_limit_on_wherever_it_hides() -> None:
+    flat, deep = schema_field(0), schema_field(MAX_SCHEMA_DEPTH)
+    assert refusal_of_footer(schema_field(MAX_SCHEMA_DEPTH - 1) + b"\0") == ""
+    assert "too deeply nested" in refusal_of_footer(deep + b"\0")
+    second = b"\x09\x04" + deep[3:]  # field 2 again, its id written out
+    assert "too deeply nested" in refusal_of_footer(flat + second + b"\0")
+    wrapped = b"\x09" + varint(2 * ((1 << 16) + 2)) + deep[3:]  # field 2 to who keeps 16 bits
+    assert "a field 65538" in refusal_of_footer(flat + wrapped + b"\0")
+    assert "a schema of kind 3" in refusal_of_footer(deep.replace(b"\x19\xfc", b"\x19\xf3", 1) + b"\0")
+
+
+@pytest.mark.parametrize("children", [-1, 1 << 31, 1 << 40])
+def test_a_group_of_an_impossible_count_is_refused(children: int) -> None:
+    written = varint((2 * children) ^ -(children < 0))
+    assert "a schema with a group of" in refusal_of_footer(b"\x29\x1c\x55" + written + b"\0\0")
+
+
+@given(st.binary(max_size=200))
+def test_a_footer_of_any_bytes_is_read_or_refused(footer: bytes) -> None:
+    refusal_of_footer(footer)
+
+
+def test_a_wide_and_nested_footer_of_another_writer_is_let_through(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    columns: dict[str, object] = {f"x_{at}": [[{"a": {"b": at}, "c": "x"}]] for at in range(300)}
+    pq.write_table(pa.table({"source": ["a.png"], **columns}), path, write_page_index=True, row_group_size=1)
+    assert [row.relative_path for row in read_manifest(str(path)) if isinstance(row, ManifestRow)] == ["a.png"]
 
 
 def test_parquet_cut_anywhere_is_refused(tmp_path: Path) -> None:
