@@ -2,7 +2,8 @@
 
 The footer (struct FileMetaData of parquet.thrift) lists the columns as a tree, flattened depth first: each element
 (struct SchemaElement) says how many of those that follow are its children. Arrow builds that tree by recursion, and
-Arrow 25 does not count how deep: some hundred kilobytes of groups in one another end the process on its stack.
+Arrow 25 does not count how deep: 20 000 groups in one another, 220 kB, end the process on its stack. What a list holds
+is only checked for the schema itself; a list elsewhere that lies about it could still show Arrow another schema.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import BinaryIO
 from farm.manifest.thrift import I32, LIST, STRUCT, Cursor
 
 MAX_FOOTER_BYTES = 16 << 20
-"""a row group costs about 100 bytes a column and its longest paths"""
+"""a row group of 4 columns and paths of 190 letters takes about 0.8 kB"""
 MAX_SCHEMA_DEPTH = 32
 """a manifest's own columns lie 1 deep, a list 3; the user's may hold more"""
 MAGIC = b"PAR1"

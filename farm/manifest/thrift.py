@@ -1,7 +1,7 @@
 """The compact protocol of Thrift, in which Parquet writes its footer and its page headers.
 
 Only what counting needs: walk a struct, read its numbers, skip the rest. Nothing is built from the bytes, so that what
-they claim costs nothing, and what a reader could take for something else is refused.
+they claim costs nothing.
 Source: Apache Thrift, doc/specs/thrift-compact-protocol.md.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 _TRUE, _FALSE, _BYTE, _I16, I32, _I64, _DOUBLE, _BINARY, LIST, _SET, STRUCT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12
 _MAX_DEPTH = 16
-"""deepest value that is skipped; a footer's lie 8 deep"""
+"""deepest value that is skipped; those of a footer lie 7 deep"""
 
 
 class Cursor:
