@@ -161,6 +161,7 @@ class Engine:
 
     def _await_workers(self) -> None:
         """All actors are asked for at once, so that an autoscaler sees what is missing."""
+        self._schedule.expected_workers = len(self._slots)
         for slot in self._slots:
             self._start_actor(slot)
         limit_s = self._config.wait_s if self._config.address else _START_LIMIT_S
@@ -185,6 +186,7 @@ class Engine:
             )
         for name in missing:
             _kill(self._actors.pop(name).handle)
+        self._schedule.expected_workers = len(self._actors)
 
     def _poll_starting(self, timeout_s: float) -> None:
         waiting = {actor.starting: name for name, actor in self._actors.items() if actor.starting is not None}
@@ -214,7 +216,9 @@ class Engine:
         _LOG.warning("worker %s lost (%d): %s", name, deaths, detail)
         if deaths < self._config.deaths_per_slot:
             self._start_actor(gone.slot, deaths)
-        elif not self._actors:
+        else:
+            self._schedule.expected_workers = len(self._actors)
+        if not self._actors:
             raise UnreachableError(f"every worker died {deaths} times, the last {detail}; see `farm doctor`")
 
     # -- the loop ----------------------------------------------------------------------------------------------

@@ -112,6 +112,8 @@ class Schedule:
         self.policy = policy
         self.target_px = 0
         """source pixels a unit aims at; 0 means one part a unit, until a rate is known"""
+        self.expected_workers = 0
+        """workers that will be there, counting those that still start"""
         self._waiting: dict[str, deque[Part]] = {}
         self._alone: deque[tuple[Part, int | None]] = deque()
         self._set_aside: list[Part] = []
@@ -188,6 +190,8 @@ class Schedule:
     def _next_shared(self, state: _WorkerState) -> Unit | None:
         if len(state.running) >= self.policy.units_in_flight:
             return None
+        if state.running and self._waiting_parts < max(self.expected_workers, len(self._workers)):
+            return None  # the last parts are for whoever is free first, not for a queue
         queue = self._queue_for(state)
         parts: list[Part] = []
         cost_px, limit_px = 0, self._unit_limit_px()

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from sr_kernel.models import ModelSpec
+
+from .networks import rrdb_spec, seeded_state, srvgg_spec
+
 
 def save_srvgg(path: Path, *, features: int, convs: int, scale: int = 4, seed: int = 0) -> Path:
-    """A seeded SRVGGNetCompact with the official file's keys."""
-    torch.manual_seed(seed)
-    state: dict[str, torch.Tensor] = {}
-    widths = [3, *[features] * (convs + 1), 3 * scale**2]
-    for index, (before, after) in enumerate(pairwise(widths)):
-        state[f"body.{2 * index}.weight"] = torch.randn(after, before, 3, 3) * (0.5 / (9 * before) ** 0.5)
-        state[f"body.{2 * index}.bias"] = torch.zeros(after)
-        if index <= convs:
-            state[f"body.{2 * index + 1}.weight"] = torch.full((after,), 0.1)
-    torch.save({"params": state}, path)
+    """A SRVGGNetCompact of any size."""
+    return _save(path, srvgg_spec(scale, features=features, convs=convs), seed)
+
+
+def save_rrdb(path: Path, *, features: int, blocks: int, growth: int, scale: int = 4, seed: int = 0) -> Path:
+    """An RRDBNet of any size; from 7 blocks on its context is too wide for exact windows."""
+    return _save(path, rrdb_spec(scale, features=features, blocks=blocks, growth=growth), seed)
+
+
+def _save(path: Path, spec: ModelSpec, seed: int) -> Path:
+    torch.save({"params": seeded_state(spec, seed)}, path)
     return path

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyvips
 
+from ..seeded import save_rrdb
 from .conftest import Farm, files, identity, results
 
 Make = Callable[..., Path]
@@ -90,3 +91,46 @@ def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: M
     )
     bands = results(tmp_path / "two")
     assert len(bands) == 2
+
+
+def test_bounded_bands_do_not_depend_on_the_number_of_actors(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    make_picture(source / "large.png", 210, 500, seed=7)
+    make_picture(source / "small.png", 60, 40, seed=8)
+    rrdb = Farm(model=save_rrdb(tmp_path / "rrdb.pth", features=8, blocks=7, growth=4), cache=tmp_path)
+    flags = ("--exact-px", "20000", "--band-px", "30000", "--tile-px", "64")
+    for workers in ("1", "2"):
+        made = rrdb.submit(source, tmp_path / workers, *flags, "--workers", workers)
+        assert made.returncode == 0, made.stderr
+    assert identity(tmp_path / "1") == identity(tmp_path / "2")
+    modes = {Path(str(row["source"])).name: row["mode"] for row in results(tmp_path / "2")}
+    assert modes == {"large.png": "bounded", "small.png": "exact"}
+
+
+def test_a_manifest_overrides_model_scale_format_and_output_row_by_row(
+    farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    for index in range(3):
+        make_picture(tmp_path / f"{index}.png", 40, 30, seed=index)
+    manifest = tmp_path / "rows.csv"
+    manifest.write_text("source,outscale,format,output\n0.png,2,webp,\n1.png,,,kept/one.tiff\n2.png,,,\n")
+    made = farm.submit(manifest, tmp_path / "out")
+    assert made.returncode == 0, made.stderr
+    assert files(tmp_path / "out") == {"0_2x.webp", "kept/one.tiff", "2_4x.png", "results.parquet"}
+    sizes = {Path(str(row["output"])).name: (row["width"], row["height"]) for row in results(tmp_path / "out")}
+    assert sizes == {"0_2x.webp": (80, 60), "one.tiff": (160, 120), "2_4x.png": (160, 120)}
+
+    manifest.write_text("source,face\n0.png,1\n")
+    refused = farm.submit(manifest, tmp_path / "other")
+    assert refused.returncode == 65, refused.stderr
+    assert "face" in refused.stderr
+
+
+def test_a_scan_can_be_submitted(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    make_picture(tmp_path / "in" / "deep" / "a.png", 30, 20)
+    scanned = farm.run("scan", tmp_path / "in", "-o", tmp_path / "manifest.parquet")
+    assert scanned.returncode == 0, scanned.stderr
+    assert "1 rows" in scanned.stdout
+    planned = farm.submit(tmp_path / "manifest.parquet", tmp_path / "out", "--dry-run")
+    assert "1 to do" in planned.stdout
+    assert not (tmp_path / "out").exists(), "a dry run writes nothing"

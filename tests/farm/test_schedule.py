@@ -58,6 +58,15 @@ def test_a_worker_holds_two_units_and_no_more() -> None:
     assert schedule.next_unit("w0") is None
 
 
+def test_few_parts_are_shared_even_with_workers_that_still_start() -> None:
+    schedule = new_schedule([make_part(index) for index in range(2)])
+    schedule.expected_workers = 2
+    next_unit(schedule, "w0")
+    assert schedule.next_unit("w0") is None
+    schedule.add_worker("w1")
+    next_unit(schedule, "w1")
+
+
 def test_units_fill_up_to_the_target_and_shrink_near_the_end() -> None:
     schedule = new_schedule([make_part(index) for index in range(40)], workers=2, target_px=1000)
     sizes = []
