@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from farm.manifest.thrift import I32, LIST, STRUCT, Cursor
 
-MAX_FOOTER_BYTES = 16 << 20
+MAX_FOOTER_BYTES = 2 << 20
 """a row group of 4 columns and paths of 190 letters takes about 0.8 kB"""
 MAX_SCHEMA_DEPTH = 32
 """a manifest's own columns lie 1 deep, a list 3; the user's may hold more"""
