@@ -1,0 +1,64 @@
+"""The measurement that runs on a lent GPU, run here on the CPU in small: its tables are whole, whatever fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MODELS = ["x4plus", "x2plus", "x4plus-anime", "animevideov3", "general-x4v3"]
+PRECISIONS = ["fp32", "bf16"]
+
+
+def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, str(ROOT / "bench/gpu.py"), "--device", "cpu", "--quick", "--out", str(out), *options]
+    return subprocess.run(
+        program, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of every table, the line below the columns left out."""
+    found: list[list[list[str]]] = []
+    before = ""
+    for line in text.splitlines():
+        if line.startswith("|"):
+            if not before.startswith("|"):
+                found.append([])
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if set(cells) != {"---"}:
+                found[-1].append(cells)
+        before = line
+    return found
+
+
+def test_every_model_in_every_precision_fills_its_row(tmp_path: Path) -> None:
+    done = run(tmp_path / "gpu.md")
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (tmp_path / "gpu.md").read_text()
+    holds, costs = tables(text)
+    for columns, *rows in (holds, costs):
+        assert [(row[0], row[2]) for row in rows] == [(name, kind) for name in MODELS for kind in PRECISIONS]
+        assert all(len(row) == len(columns) and all(row) for row in rows)
+    names = holds[0][3:]
+    for row in holds[1:]:
+        cells = dict(zip(names, row[3:], strict=True))
+        assert [cells[name] for name in names if "fp32" not in name and "body" not in name] == ["identical"] * 4
+        assert cells["windows against body"] == ("no body" if row[0] in MODELS[3:] else "exact: identical")
+    assert "FAILED" not in text
+    assert text == done.stdout.removesuffix("\n")
+
+
+def test_a_model_that_fails_stops_no_other_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "realesr-animevideov3.pth").write_bytes(b"damaged")
+    models = ["animevideov3", "general-x4v3"]
+    done = run(tmp_path / "gpu.md", "--weights", str(tmp_path), "--models", *models)
+    assert done.returncode == 1, done.stderr
+    text = (tmp_path / "gpu.md").read_text()
+    for columns, *rows in tables(text):
+        assert all(len(row) == len(columns) for row in rows)
+        assert [(row[0], "FAILED" in "".join(row[3:])) for row in rows] == [
+            (name, name == "animevideov3") for name in models for _ in PRECISIONS
+        ]
+    assert "1. animevideov3 fp32, fp32, same device: CheckError: not loaded: WeightsError: " in text
