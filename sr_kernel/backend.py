@@ -15,7 +15,8 @@ from sr_kernel.pixels import Pixels, stack_windows, to_unit
 from sr_kernel.tiles import Box
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "not enough memory")
+_OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "not enough memory", "_status_alloc_failed")
+"""in messages of torch and, the last, of cuDNN and cuBLAS, which allocate beside torch"""
 
 
 class PrecisionError(ValueError):
@@ -70,7 +71,8 @@ class Backend:
             keep_freed_memory()
         if self.device.type == "cuda":
             # fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run.
-            torch.backends.cudnn.allow_tf32 = False
+            # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
+            torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.deterministic = True
 
