@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, Network
@@ -59,6 +62,22 @@ def check_precision(precision: str, device: torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Tensors on their way from the device to main memory."""
+
+    arriving: tuple[Tensor, ...]
+    done: torch.cuda.Event | None
+    """reached when all have arrived; None where nothing has to travel"""
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """The tensors as arrays, once they are there. Raises DeviceMemoryError for what the device found on the way."""
+        with memory_errors():
+            if self.done is not None:
+                self.done.synchronize()
+        return [tensor.numpy() for tensor in self.arriving]
+
+
 class Backend:
     """One model on one device. Networks are made from the fp32 state per precision, when first asked for."""
 
@@ -110,6 +129,22 @@ class Backend:
         network = self.network(precision)
         with memory_errors(), torch.inference_mode():
             return network(x, keep)
+
+    def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
+        """Starts to bring tensors of the device to main memory, behind all work given to it so far.
+
+        The device is not waited for: it goes on with what it is given next while the arrays are used. Raises
+        DeviceMemoryError.
+        """
+        if self.device.type != "cuda":
+            return Fetch(tuple(tensors), None)
+        with memory_errors():
+            # To pinned memory: from the device to any other a copy waits and is several times slower.
+            empty = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+            arriving = tuple(to.copy_(tensor, non_blocking=True) for to, tensor in zip(empty, tensors, strict=True))
+            done = torch.cuda.Event()
+            done.record(torch.cuda.current_stream(self.device))
+        return Fetch(arriving, done)
 
     def close(self) -> None:
         """Gives the memory of the networks back."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, RRDBNet
 from sr_kernel.archs.layer import grow
-from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
+from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, memory_errors
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.pixels import Pixels, cut_window, to_levels, to_samples, top_level
@@ -72,6 +73,34 @@ class _Job:
     """source pixels whose output the result is made from: tile.keep, and what resampling reaches beyond it"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A window's result on the device."""
+
+    samples: Tensor
+    """(H, W, 3) in the dtype of the source"""
+    sums: Tensor
+    """int64 [4]: `sum_in`, `sum_out` and `sum_abs_diff` of its stats, and 1 when all output was finite, else 0"""
+    count: int
+    """`samples` of its stats"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Started:
+    """Results that the device works on, or has brought, in order."""
+
+    counts: tuple[int, ...]
+    fetch: Fetch
+
+    def results(self) -> list[WindowResult]:
+        """Waits for the device, once."""
+        arrays = self.fetch.arrays()
+        return [
+            WindowResult(pixels=pixels, stats=_stats(count, sums), finite=bool(sums[3]))
+            for count, pixels, sums in zip(self.counts, arrays[::2], arrays[1::2], strict=True)
+        ]
+
+
 class Upscaler:
     """A model whose weights stay on one device. Not thread-safe: one thread calls it."""
 
@@ -126,17 +155,7 @@ class Upscaler:
             if window.shape != (tile.read.height, tile.read.width, 3) or window.dtype != windows[0].dtype:
                 raise ValueError(f"a window of {window.shape} {window.dtype} is not what {tile.read} reads")
         jobs = [_Job(tile=tile, plan=plan, need=_needed(tile, plan)) for tile, plan in zip(tiles, plans, strict=True)]
-        results: list[WindowResult] = []
-        batch = settings.batch
-        while len(results) < len(jobs):
-            part = slice(len(results), len(results) + batch)
-            try:
-                results += self._restore_batch(windows[part], jobs[part], batch, settings)
-            except DeviceMemoryError:
-                if batch == 1:
-                    raise
-                batch //= 2
-        return results
+        return list(_one_behind(self._batches(windows, jobs, settings)))
 
     def restore_body(
         self, rgb: Pixels, plan: PicturePlan, settings: Settings, emit: Callable[[Tile, Pixels], None]
@@ -152,10 +171,10 @@ class Upscaler:
         stats, finite = PixelStats(), True
         with memory_errors(), torch.inference_mode():
             features = network.body(x)
-            for tile in plan.tiles:
-                job = _Job(tile=tile, plan=plan, need=_needed(tile, plan))
-                made = network.tail(features, whole, job.need)[0]
-                result = self._finish(made, x[0], whole, job, settings, rgb.dtype)
+            jobs = [_Job(tile=tile, plan=plan, need=_needed(tile, plan)) for tile in plan.tiles]
+            tails = ((job, network.tail(features, whole, job.need)[0]) for job in jobs)
+            made = (self._finish(tail, x[0], whole, job, settings, rgb.dtype) for job, tail in tails)
+            for tile, result in zip(plan.tiles, _one_behind(self._start([one]) for one in made), strict=True):
                 stats, finite = stats + result.stats, finite and result.finite
                 emit(tile, result.pixels)
         return stats, finite
@@ -171,18 +190,30 @@ class Upscaler:
             stats, finite = self.restore_body(rgb, plan, settings, emit)
             return Restored(pixels=pixels, stats=stats, finite=finite)
         stats, finite = PixelStats(), True
-        for start in range(0, len(plan.tiles), settings.batch):
-            tiles = plan.tiles[start : start + settings.batch]
-            windows = [cut_window(rgb, tile.read) for tile in tiles]
-            results = self.restore_windows(windows, tiles, [plan] * len(tiles), settings)
-            for tile, result in zip(tiles, results, strict=True):
-                emit(tile, result.pixels)
-                stats, finite = stats + result.stats, finite and result.finite
+        windows = [cut_window(rgb, tile.read) for tile in plan.tiles]
+        jobs = [_Job(tile=tile, plan=plan, need=_needed(tile, plan)) for tile in plan.tiles]
+        results = _one_behind(self._batches(windows, jobs, settings))
+        for tile, result in zip(plan.tiles, results, strict=True):
+            emit(tile, result.pixels)
+            stats, finite = stats + result.stats, finite and result.finite
         return Restored(pixels=pixels, stats=stats, finite=finite)
 
-    def _restore_batch(
-        self, windows: Sequence[Pixels], jobs: Sequence[_Job], batch: int, settings: Settings
-    ) -> list[WindowResult]:
+    def _batches(self, windows: Sequence[Pixels], jobs: Sequence[_Job], settings: Settings) -> Iterator[_Started]:
+        """Windows of one shape in batches; out of memory the batch is halved for all that follow."""
+        first, batch = 0, settings.batch
+        while first < len(jobs):
+            part = slice(first, first + batch)
+            try:
+                started = self._start_batch(windows[part], jobs[part], batch, settings)
+            except DeviceMemoryError:
+                if batch == 1:
+                    raise
+                batch //= 2
+                continue
+            first += batch
+            yield started
+
+    def _start_batch(self, windows: Sequence[Pixels], jobs: Sequence[_Job], batch: int, settings: Settings) -> _Started:
         """One forward pass of up to `batch` windows, and what follows it."""
         filled = list(windows)
         if self._backend.static_shapes:
@@ -194,12 +225,24 @@ class Upscaler:
         keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else _union(boxes)
         splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
         made = self._run(x, keep, settings.precision, self.spec.halo_px if splittable else None)
-        results: list[WindowResult] = []
         with memory_errors(), torch.inference_mode():
-            for index, (job, box) in enumerate(zip(jobs, boxes, strict=True)):
-                part = _part(made[index], _shift(box, keep), self.spec.scale)
-                results.append(self._finish(part, x[index], job.tile.read, job, settings, windows[0].dtype))
-        return results
+            finished = [
+                self._finish(
+                    _part(made[index], _shift(box, keep), self.spec.scale),
+                    x[index],
+                    job.tile.read,
+                    job,
+                    settings,
+                    windows[0].dtype,
+                )
+                for index, (job, box) in enumerate(zip(jobs, boxes, strict=True))
+            ]
+        return self._start(finished)
+
+    def _start(self, made: Sequence[_Made]) -> _Started:
+        """Sends results on their way to main memory."""
+        fetch = self._backend.fetch([tensor for one in made for tensor in (one.samples, one.sums)])
+        return _Started(counts=tuple(one.count for one in made), fetch=fetch)
 
     def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Tensor:
         """`Backend.run`; out of memory the kept part is halved, each half with its own halo, where one is given."""
@@ -218,22 +261,23 @@ class Upscaler:
         ]
         return torch.cat(parts, dim=axis)
 
-    def _finish(
-        self, made: Tensor, x: Tensor, area: Box, job: _Job, settings: Settings, dtype: np.dtype[Any]
-    ) -> WindowResult:
-        """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result."""
+    def _finish(self, made: Tensor, x: Tensor, area: Box, job: _Job, settings: Settings, dtype: np.dtype[Any]) -> _Made:
+        """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result.
+
+        Nothing here waits for the device.
+        """
         # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
-        finite = bool(torch.isfinite(made.sum()))
+        finite = torch.isfinite(made.sum())
         made = made.clamp_(0, 1)
         kept = _part(made, _shift(job.tile.keep, job.need), self.spec.scale)
         keep = _shift(job.tile.keep, area)
-        stats = _stats(kept, x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0), self.spec.scale)
+        source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
+        sums = torch.stack([*_sums(kept, source, self.spec.scale), finite.long()])
         if job.plan.spec.resampled:
             levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings, dtype)
         else:
             levels = kept.permute(2, 0, 1).unsqueeze(0) * top_level(dtype)
-        pixels = cast("Pixels", to_samples(levels, dtype)[0].cpu().numpy())
-        return WindowResult(pixels=pixels, stats=stats, finite=finite)
+        return _Made(samples=to_samples(levels, dtype)[0], sums=sums, count=source.numel())
 
     def _resize(self, planes: Tensor, job: _Job, settings: Settings, dtype: np.dtype[Any]) -> Tensor:
         """The levels of `job.tile.out` from the network's output of `job.need`, 0..1; both NCHW."""
@@ -276,10 +320,22 @@ def _needed(tile: Tile, plan: PicturePlan) -> Box:
     )
 
 
-def _stats(made: Tensor, source: Tensor, scale: int) -> PixelStats:
+def _one_behind(batches: Iterator[_Started]) -> Iterator[WindowResult]:
+    """Results in order, each waited for when the device has got the next batch: it works while they are used."""
+    before: _Started | None = None
+    for started in batches:
+        if before is not None:
+            yield from before.results()
+        before = started
+    if before is not None:
+        yield from before.results()
+
+
+def _sums(made: Tensor, source: Tensor, scale: int) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over (h, w, 3) source samples and the clamped output (h * scale, w * scale, 3) averaged over each.
 
-    Samples are added one after another, never by a reduction, whose order could depend on the shape.
+    They are `sum_in`, `sum_out` and `sum_abs_diff` of PixelStats. Samples are added one after another, never by a
+    reduction, whose order could depend on the shape.
     """
     rows = made[::scale].clone()
     for dy in range(1, scale):
@@ -289,8 +345,12 @@ def _stats(made: Tensor, source: Tensor, scale: int) -> PixelStats:
         cells += rows[:, dx::scale]
     out = cells.mul_(255 / scale**2).round_().to(torch.int32)
     levels = (source * 255).round_().to(torch.int32)
-    sums = [int(total.item()) for total in (levels.sum(), out.sum(), (out - levels).abs_().sum())]
-    return PixelStats(samples=out.numel(), sum_in=sums[0], sum_out=sums[1], sum_abs_diff=sums[2])
+    return levels.sum(), out.sum(), (out - levels).abs_().sum()
+
+
+def _stats(count: int, sums: NDArray[np.int64]) -> PixelStats:
+    """Stats of `count` samples from what `_sums` gave."""
+    return PixelStats(samples=count, sum_in=int(sums[0]), sum_out=int(sums[1]), sum_abs_diff=int(sums[2]))
 
 
 def _part(made: Tensor, box: Box, scale: int) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
-from sr_kernel.backend import Backend, DeviceMemoryError, PrecisionError
+from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, PrecisionError, memory_errors
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window
@@ -246,6 +247,81 @@ def test_out_of_memory_halves_and_changes_no_byte(spec: ModelSpec, limit_px: int
     backend.limit_px, backend.error = limit_px, error
     assert same(Upscaler(spec, backend).restore(rgb, plan, Settings(precision="bf16", batch=8)), expected)
     assert backend.refused > 0
+
+
+class LikeGpu(Backend):
+    """A CPU that is driven as a GPU is: batches filled up, halos kept, results fetched while the next batch runs."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec, seeded_state(spec), "cpu")
+        self.shapes: set[tuple[int, ...]] = set()
+        self.events: list[str] = []
+
+    @property
+    def static_shapes(self) -> bool:
+        return True
+
+    def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
+        self.shapes.add(tuple(x.shape))
+        return super().run(x, keep, precision)
+
+    def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
+        events = self.events
+        events.append("fetch")
+
+        class Noted(Fetch):
+            def arrays(self) -> list[NDArray[Any]]:
+                events.append("wait")
+                return super().arrays()
+
+        return Noted(tuple(tensors), None)
+
+
+@pytest.mark.parametrize("outscale", [4.0, 3.5])
+def test_filled_batches_have_one_shape_and_the_same_pixels(outscale: float) -> None:
+    spec = srvgg_spec()
+    rgb, plan = random_picture(150, 110), plan_of(spec, 150, 110, tile_px=32, outscale=outscale)
+    assert len(plan.tiles) > 8
+    assert len(plan.tiles) % 8
+    backend = LikeGpu(spec)
+    made = Upscaler(spec, backend).restore(rgb, plan, Settings(precision="fp32", batch=8))
+    assert same(made, seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32")))
+    assert {shape[0] for shape in backend.shapes} == {8}
+    assert len(backend.shapes) == 1
+
+
+@pytest.mark.parametrize("spec", [srvgg_spec(), rrdb_spec(4)], ids=lambda spec: spec.name)
+def test_a_batch_is_waited_for_once_and_after_the_next_was_started(spec: ModelSpec) -> None:
+    rgb, plan = random_picture(90, 90), plan_of(spec, 90, 90, tile_px=24)
+    backend = LikeGpu(spec)
+    made = Upscaler(spec, backend).restore(rgb, plan, Settings(precision="fp32", batch=4))
+    assert same(made, seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32")))
+    batches = len(plan.tiles) if plan.strategy is Strategy.BODY else -(-len(plan.tiles) // 4)
+    assert batches > 2
+    assert backend.events == ["fetch", *["fetch", "wait"] * (batches - 1), "wait"]
+
+
+def test_fp32_on_a_gpu_is_not_tf32_and_deterministic() -> None:
+    settings = {name: getattr(torch.backends.cudnn, name) for name in ("benchmark", "deterministic")}
+    every, convolutions = torch.backends.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    try:
+        torch.backends.fp32_precision = "tf32"
+        Backend(srvgg_spec(), {}, "cuda:0")
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic) == (False, True)
+    finally:
+        torch.backends.fp32_precision, torch.backends.cudnn.conv.fp32_precision = every, convolutions
+        for name, value in settings.items():
+            setattr(torch.backends.cudnn, name, value)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["CUDA error: out of memory", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"],
+)
+def test_each_library_that_runs_out_of_memory_is_understood(message: str) -> None:
+    with pytest.raises(DeviceMemoryError, match="CU"), memory_errors():
+        raise RuntimeError(message)
 
 
 def test_what_no_halving_helps_is_a_memory_error() -> None:
