@@ -84,7 +84,10 @@ class _Taps:
         if int(needed.min()) < 0 or int(needed.max()) >= length:
             low, high = int(needed.min()) + origin, int(needed.max()) + origin
             raise ValueError(f"outputs {out_range} need inputs {low}..{high}, not {origin}..{origin + length - 1}")
-        return _Taps(indices=indices.clamp_(0, length - 1).to(device), weights=weights.to(device))
+        indices = indices.clamp_(0, length - 1)
+        if device.type == "cuda":  # from memory that is not pinned a copy waits for all work before it
+            indices, weights = indices.pin_memory(), weights.pin_memory()
+        return _Taps(indices=indices.to(device, non_blocking=True), weights=weights.to(device, non_blocking=True))
 
     def sum_rows(self, plane: Tensor) -> Tensor:
         """Weighted sums of the rows of a float32 [rows, n] of strides (n, 1): [out, n]."""
