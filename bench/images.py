@@ -70,7 +70,7 @@ class MemoryWatch(threading.Thread):
         self.peaks_mb: dict[str, float] = {}
 
     def run(self) -> None:
-        while not self._over.wait(0.2):
+        while not self._over.wait(1.0):  # looking through all processes costs several per cent of a core at 5 Hz
             try:
                 family = [self._root, *self._root.children(recursive=True)]
             except psutil.NoSuchProcess:

@@ -201,7 +201,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
 
 def _print_plan(config: RunConfig) -> None:
     from farm.run import dry_run
-    from farm.survey import RowState
+    from farm.summary import RowState
 
     planned = dry_run(config)
     states = planned.survey.states

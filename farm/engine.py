@@ -7,7 +7,9 @@ are decided by farm.schedule; here is only what Ray can tell: that a call return
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -20,7 +22,8 @@ from typing import Any, cast
 import ray
 import ray.exceptions as rx
 
-from farm.errors import FarmError, UnreachableError
+from farm import leftovers
+from farm.errors import FarmError, StalledError, UnreachableError
 from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
 from farm.tasks.base import WorkerContext
@@ -32,9 +35,14 @@ _DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMe
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 _POLL_S = 0.25
 _CONNECT_S = 5.0
+_TEMP_BYTES = 24
 _STOP_GRACE_S = 8.0
 _START_LIMIT_S = 180.0
+_LOST_LIMIT_S = 110.0
+_FILL_PARTS = 128
+"""parts pulled between two looks at the workers"""
 _LOG = logging.getLogger("farm.engine")
+logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's troubles is said in our own words
 _RemoteWorker: Any = ray.remote(Worker)
 
 
@@ -98,13 +106,18 @@ class Engine:
         self._calls: dict[Any, _Call] = {}
         self._temp: Path | None = None
         self._stop = threading.Event()
+        self._ready_s = time.monotonic()
+        """when there was a worker last"""
+        self.on_connected: Callable[[], None] = lambda: None
+        """called once Ray is there; it brings signal handlers of its own"""
         self.workers: dict[str, WorkerInfo] = {}
 
     # -- Ray comes and goes ------------------------------------------------------------------------------------
 
     def __enter__(self) -> Engine:
-        self._connect()
         try:
+            self._connect()
+            self.on_connected()
             self._await_workers()
         except BaseException:
             self._disconnect()
@@ -123,7 +136,20 @@ class Engine:
         if self._config.address:
             _join_cluster(self._config.address)
             return
-        self._temp = Path(tempfile.mkdtemp(prefix="farm-ray-"))
+        self._temp = _temp_folder()
+        try:
+            self._start_embedded()
+        except SystemExit:  # Ray's own SIGTERM handler, in the moment before ours is back
+            self._stop.set()
+            self.on_connected()
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception as error:  # Ray raises anything here, a bare Exception for its own time-out
+            raise UnreachableError(
+                f"Ray does not start on this machine: {_first_line(error)}; try again when it is less busy, "
+                "and see `farm doctor`"
+            ) from error
+
+    def _start_embedded(self) -> None:
         ray.init(
             address="local",
             num_cpus=self._config.embedded_cpus,
@@ -139,7 +165,9 @@ class Engine:
             _kill(actor.handle)
         self._actors.clear()
         self._calls.clear()
+        ours = leftovers.ray_descendants() if self._temp else frozenset[leftovers.Process]()
         ray.shutdown()
+        leftovers.end(ours)
         if self._temp:
             shutil.rmtree(self._temp, ignore_errors=True)
 
@@ -161,6 +189,8 @@ class Engine:
 
     def _await_workers(self) -> None:
         """All actors are asked for at once, so that an autoscaler sees what is missing."""
+        if self._stop.is_set():
+            return
         self._schedule.expected_workers = len(self._slots)
         for slot in self._slots:
             self._start_actor(slot)
@@ -172,9 +202,11 @@ class Engine:
             if self.workers and not self._config.address:
                 break  # embedded: the first worker starts at once, the others join
             self._poll_starting(timeout_s=_POLL_S)
+        if self._stop.is_set():
+            return
         if missing and self._config.address:
             self._go_on_without(missing, limit_s)
-        elif not self.workers and not self._stop.is_set():
+        elif not self.workers:
             raise UnreachableError(f"no worker started within {limit_s:.0f} s; see `farm doctor`")
 
     def _go_on_without(self, missing: list[str], limit_s: float) -> None:
@@ -246,11 +278,14 @@ class Engine:
             yield from self._collect(_POLL_S)
             yield from self._enforce_deadlines()
             self._poll_starting(timeout_s=0)
+            self._check_alive()
         yield from self._drain()
 
     def _fill(self, parts: Iterator[Part]) -> bool:
         """Pull parts up to the look-ahead; True when there are no more."""
-        while self._schedule.wants_more:
+        for _ in range(_FILL_PARTS):
+            if not self._schedule.wants_more or self._stop.is_set():
+                break
             part = next(parts, None)
             if part is None:
                 return True
@@ -298,6 +333,20 @@ class Engine:
             if now - max(call.dispatched_s, actor.progressed_s) > limit_s:
                 yield from self._bury(call.worker, DeathCause.TIMEOUT, f"not finished after {limit_s:.0f} s")
 
+    def _check_alive(self) -> None:
+        """Replace actors that do not come up; give up when there has been none for too long."""
+        now = time.monotonic()
+        if self.workers:
+            self._ready_s = now
+        elif now - self._ready_s > _LOST_LIMIT_S:
+            raise StalledError(
+                f"no worker has come back for {_LOST_LIMIT_S:.0f} s; run the same command again to finish, "
+                "and see `farm doctor` or the cluster's state"
+            )
+        for name, actor in list(self._actors.items()):
+            if actor.starting is not None and now - actor.started_s > _START_LIMIT_S:
+                self._replace(name, f"did not start within {_START_LIMIT_S:.0f} s")
+
     def _drain(self) -> Iterator[Finished]:
         """After `stop`: what finishes within the grace is kept, the rest is killed with its actor."""
         for name in self.workers:
@@ -314,6 +363,12 @@ def cluster_gpus(address: str) -> int:
         return int(ray.cluster_resources().get("GPU", 0))
     finally:
         ray.shutdown()
+
+
+def _temp_folder() -> Path:
+    """A folder for Ray's files and sockets; a socket's path must stay below 108 bytes, whatever TMPDIR says."""
+    base = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="farm-ray-", dir=base if len(os.fsencode(base)) <= _TEMP_BYTES else "/tmp"))
 
 
 def _join_cluster(address: str) -> None:
@@ -354,7 +409,10 @@ def _death_cause(error: BaseException) -> DeathCause:
     return DeathCause.CRASH
 
 
-def _cause(error: rx.RayTaskError) -> BaseException:
-    """The FarmError a worker raised, or Ray's own wrapping of anything else."""
+def _cause(error: rx.RayTaskError) -> FarmError:
+    """The FarmError that a worker raised; anything else is a defect of ours and says so."""
     cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, FarmError) else error
+    if isinstance(cause, FarmError):
+        return cause
+    last = str(error).strip().splitlines()[-1]
+    return FarmError(f"a worker failed unexpectedly: {last}; this is a defect of the farm, please report it")

@@ -69,15 +69,20 @@ def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> Led
     )
 
 
-def refused_entry(row: int, source: str, error: ItemError, item: WorkItem | None, run: str) -> LedgerEntry:
-    """A row that was refused while it was planned; it has an item when only its size was refused."""
-    digest = hashlib.sha256(f"{row}\0{source}".encode("utf-8", "surrogateescape")).hexdigest()
+def refused_entry(
+    row: int, source: str, error: ItemError, *, item: WorkItem | None, output: str, times: int, run: str
+) -> LedgerEntry:
+    """A row that was refused while it was planned; it has an item when only its size was refused.
+
+    `times`: how often this run has refused the same source before, so that every row keeps an entry of its own.
+    """
+    digest = hashlib.sha256(f"{source}\0{output}\0{times}".encode("utf-8", "surrogateescape")).hexdigest()
     return LedgerEntry(
         key=item.item_id if item else f"refused-{digest[:32]}",
         shard=item.shard if item else 0,
         row=row,
         source=source,
-        output=item.output_url if item else "",
+        output=output,
         status=ItemStatus.FAILED,
         error=error.kind.value,
         message=str(error),

@@ -6,6 +6,7 @@ FarmError                      1   something the farm can explain
 ├── UnreachableError          69   a store or a cluster does not answer
 ├── DiskError                 74   reading or writing failed; disk full
 ├── BusyError                 75   another run holds the lock
+├── StalledError             75   every worker is gone and none comes back; the run can be resumed
 ├── CredentialsError          77   the store refused our credentials
 ├── ModelError                78   a model, its weights or the configuration is bad
 ├── InterruptedRun       130/143   SIGINT or SIGTERM
@@ -87,6 +88,12 @@ class DiskError(FarmError):
 
 class BusyError(FarmError):
     """Another run holds the lock of this output root."""
+
+    exit_code = 75
+
+
+class StalledError(FarmError):
+    """Every worker is gone and none comes back; what is done is done, and the same command resumes."""
 
     exit_code = 75
 

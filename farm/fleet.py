@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _MEMORY_SHARE = 0.6
 """of the machine's memory, for the pictures of all its workers together"""
+_BODY_BYTES = 7 << 29
+"""3.5 GiB: a picture of 1920 x 1080 through an RRDB body in fp32, and what is around it"""
 
 
 def cluster_address(worker: WorkerConfig) -> str | None:
@@ -68,14 +70,17 @@ def device_class(worker: WorkerConfig) -> str:
 
 
 def plan_fleet(
-    worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float]
+    worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float], whole_body: bool
 ) -> tuple[list[Slot], EngineConfig]:
-    """One slot an actor. `context` is the template that each worker's own is made from."""
+    """One slot an actor. `context` is the template that each worker's own is made from.
+
+    `whole_body`: a model of the run takes whole pictures through its body, which needs much memory a worker.
+    """
     from farm.engine import EngineConfig
 
     gpus = wanted_gpus(worker)
     cores = cores_here()
-    count = gpus * worker.actors_per_gpu if gpus else (worker.workers or len(cores))
+    count = gpus * worker.actors_per_gpu if gpus else (worker.workers or _default_workers(len(cores), whole_body))
     if worker.gpu_ids and gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in worker.gpu_ids)
     slots = _gpu_slots(worker, context, count) if gpus else _cpu_slots(worker, context, count, cores)
@@ -88,6 +93,13 @@ def plan_fleet(
         deadline_s=deadline_s,
     )
     return slots, config
+
+
+def _default_workers(cores: int, whole_body: bool) -> int:
+    """One a core, but no more than the memory feeds when whole pictures go through a body."""
+    if not whole_body:
+        return cores
+    return max(1, min(cores, int(_MEMORY_SHARE * hardware.memory_bytes() / _BODY_BYTES)))
 
 
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:

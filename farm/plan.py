@@ -46,6 +46,8 @@ PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "ti
 """Source pixels a byte of file, by extension: medians over 21 pictures. A first guess of the cost, replaced as
 soon as a worker has read the header; other extensions are guessed like JPEG."""
 _COLLISIONS_COUNTED = 1000
+_LOSSY = frozenset({"jpg", "webp", "avif"})
+"""formats whose quality decides bytes"""
 _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
@@ -190,7 +192,7 @@ class Planner:
             align_px=spec.align_px,
             whole_body=spec.whole_body,
             outscale=outscale,
-            resize=config.model.resize,
+            resize=config.model.resize if outscale != spec.scale else "lanczos",
             alpha=config.model.alpha,
             precision=self._precision,
             precision_16bit="fp32" if config.model.precision == "auto" else self._precision,
@@ -200,7 +202,7 @@ class Planner:
             exact_px=config.model.exact_px,
             band_px=config.model.band_px,
             format=file_format,
-            quality=config.output.quality,
+            quality=config.output.quality if file_format in _LOSSY else 0,
             stamp=config.output.stamp,
             pages=config.limits.pages,
             max_pixels_in=config.limits.max_pixels_in,

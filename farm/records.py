@@ -144,7 +144,7 @@ class UpscaleParams:
     format: str
     """png, jpg, webp, tiff or avif"""
     quality: int
-    """1..100 for jpg, webp and avif; 100 means lossless for webp and avif"""
+    """1..100 for jpg, webp and avif, where 100 means lossless for the last two; 0 for formats that have none"""
     stamp: bool
     """whether model, parameters and version are written into the output as XMP"""
     pages: str

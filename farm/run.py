@@ -8,59 +8,31 @@ from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry, refused_entry
-from farm.errors import InterruptedRun, ModelError
+from farm.errors import ModelError
 from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.progress import Progress
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
-from farm.survey import PlannedRow, RowState, Survey, Surveyor, survey
+from farm.summary import SHOWN, RowState, RunSummary, Tally
+from farm.survey import PlannedRow, Survey, Surveyor, survey
 from sr_kernel.models import FILE_PREFIX, flop_per_px
 
 if TYPE_CHECKING:
     from farm.engine import Engine
     from farm.tasks.base import WorkerContext
 
-_SHOWN = 5
-"""outputs and failures that a summary names"""
 _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
 """floating-point operations a second that no working device falls below; deadlines rest on it until a rate is known"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSummary:
-    """What a run did. Rows = done + reused + skipped + failed + left."""
-
-    out: str
-    results: str
-    rows: int
-    done: int
-    reused: int
-    skipped: int
-    failed: int
-    left: int
-    """not reached, because the run was stopped"""
-    source_px: int
-    seconds: float
-    outputs: tuple[str, ...]
-    """the first few outputs, for a person to open"""
-    failures: tuple[str, ...]
-    """the first few messages"""
-    signum: int | None = None
-
-    @property
-    def exit_code(self) -> int:
-        if self.signum:
-            return InterruptedRun(self.signum).code
-        return 3 if self.failed else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +75,14 @@ def run_manifest(config: RunConfig) -> RunSummary:
         counted = survey(surveyor)
         with ledger.Ledger(out, held.run) as book:
             run = _Run(config, out, held.run, surveyor, counted, books, book)
-            run.refuse()
             if counted.states[RowState.PENDING]:
                 run.work()
+            elif counted.states[RowState.REFUSED] or counted.moved:
+                run.record()
         ledger.compact(out, held.run)
+        results = ledger.write_results(out)
         storage.clear_staging(out, keep="")
-        return run.summary(ledger.write_results(out), time.monotonic() - started_s)
+        return run.summary(results, time.monotonic() - started_s)
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -154,32 +128,52 @@ class _Run:
         self._assembly = Assembly()
         self._failed_items: set[str] = set()
         """cut pictures that failed while other bands of theirs were in flight"""
-        self._done = 0
-        self._failed = 0
-        self._source_px = 0
-        self._outputs = counted.reused[:_SHOWN]
-        self._failures = counted.settled[:_SHOWN]
+        self._tally: Tally | None = None
+        """of the second pass; None where nothing had to be written down"""
+        self._refusals: Counter[str] = Counter()
         self._signum: int | None = None
         self._infer_s: dict[str, float] = {}
 
-    # -- rows that need no worker ------------------------------------------------------------------------------
+    # -- rows --------------------------------------------------------------------------------------------------
 
-    def refuse(self) -> None:
-        """Write down what the plan itself refused."""
-        if self._counted.states[RowState.REFUSED]:
-            for row in self._surveyor.rows():
-                if row.state is RowState.REFUSED:
-                    self._refused(row)
+    def record(self) -> None:
+        """Write down what needs no worker: rows that the plan refused, rows that have moved in the manifest."""
+        for _ in self._pending_parts(Tally()):
+            pass  # what has become pending since the survey is left, and the summary says so
 
-    def _refused(self, row: PlannedRow) -> None:
+    def _pending_parts(self, tally: Tally) -> Iterator[Part]:
+        """The second pass: counts every row, writes down those that need no worker, yields the others."""
+        self._tally = tally
+        for row in self._surveyor.rows():
+            tally.states[row.state] += 1
+            if row.state is RowState.PENDING and row.item is not None:
+                yield Part(item=row.item, kind=PartKind.PICTURE, cost_px=row.item.cost_px)
+            elif row.state is RowState.REFUSED:
+                self._refused(row, tally)
+            else:
+                self._known(row, tally)
+
+    def _refused(self, row: PlannedRow, tally: Tally) -> None:
         if row.error is None:
             raise ValueError(f"row {row.index} was refused without a reason")
-        entry = refused_entry(row.index, row.source, row.error, row.item, self._id)
-        if self._surveyor.message(entry.key) != entry.message:
+        times = self._refusals[row.source]
+        self._refusals[row.source] += 1
+        entry = refused_entry(
+            row.index, row.source, row.error, item=row.item, output=row.output, times=times, run=self._id
+        )
+        if self._surveyor.differs(entry):
             self._book.append(entry)
-        self._note_failure(entry.message)
+        tally.note_failure(entry.message)
 
-    # -- rows that do ------------------------------------------------------------------------------------------
+    def _known(self, row: PlannedRow, tally: Tally) -> None:
+        if row.moved is not None:
+            self._book.append(replace(row.moved, row=row.index))
+        if row.item is not None and row.state is RowState.REUSED:
+            tally.note_output(row.item.output_url)
+        elif row.item is not None:
+            tally.note_failure(self._surveyor.message(row.item.item_id) or row.source)
+
+    # -- work --------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
         """Start Ray, run every pending row, end Ray."""
@@ -190,19 +184,20 @@ class _Run:
             prepare_ray(self._config.worker)
             from farm.engine import Engine  # imports ray
 
-            schedule = Schedule(SchedulePolicy())
             pace = self._pace()
-            slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s)
+            schedule = Schedule(SchedulePolicy(), pace)
+            slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._whole_body)
             engine = Engine(engine_config, slots, schedule)
-            with stopped_by_signals(engine.stop) as received, engine:
-                received.arm()  # Ray has brought a SIGTERM handler of its own
-                progress.note("")
-                for finished in engine.run(self._pending_parts()):
-                    schedule.target_px = pace.target_px
-                    self._end(finished, engine, schedule, pace, progress)
+            tally = self._tally = Tally()
+            with stopped_by_signals(engine.stop) as received:
+                engine.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
+                with engine:
+                    progress.note("")
+                    for finished in engine.run(self._pending_parts(tally)):
+                        self._end(finished, engine, schedule, pace, progress)
             self._signum = received.signum
             for item_id in self._failed_items:
-                self._delete_pieces(item_id)  # again: bands that were in flight when another one failed
+                self._delete_pieces(item_id)  # only now: other bands of theirs were in flight
 
     def _fetch(self, model: str, progress: Progress) -> None:
         spec = self._models.by_spec_name(model).spec
@@ -216,12 +211,18 @@ class _Run:
         if spec.partner and self._config.model.denoise < 1:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
+    @property
+    def _whole_body(self) -> bool:
+        """Whether a model of this run takes whole pictures through its body."""
+        return any(self._models.by_spec_name(model).spec.whole_body for model in self._counted.models)
+
     def _pace(self) -> Pace:
-        specs = [self._models.by_spec_name(model).spec for model in self._counted.models]
-        flop = max(flop_per_px(spec) for spec in specs)
+        floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
+        floors = {
+            model: floor_flops / flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models
+        }
         model = self._config.model
-        cap_px = max(model.band_px, model.exact_px if any(spec.whole_body for spec in specs) else 1)
-        return Pace(floor_px_s=_FLOOR_FLOPS[device_class(self._config.worker)] / flop, cap_px=cap_px)
+        return Pace(floors_px_s=floors, cap_px=max(model.band_px, model.exact_px if self._whole_body else 1))
 
     def _context(self) -> WorkerContext:
         from farm.tasks.base import WorkerContext
@@ -244,11 +245,6 @@ class _Run:
             model_files=files,
         )
 
-    def _pending_parts(self) -> Iterator[Part]:
-        for row in self._surveyor.rows():
-            if row.state is RowState.PENDING and row.item is not None:
-                yield Part(item=row.item, kind=PartKind.PICTURE, cost_px=row.item.cost_px)
-
     # -- what ends ---------------------------------------------------------------------------------------------
 
     def _end(self, finished: Finished, engine: Engine, schedule: Schedule, pace: Pace, progress: Progress) -> None:
@@ -262,7 +258,7 @@ class _Run:
             self._fail(part.item, outcome, finished.attempts, progress)
         else:
             if part.kind is not PartKind.JOIN:
-                pace.observe(outcome.source_px, outcome.seconds.infer)
+                pace.observe(part, outcome.source_px, outcome.seconds.infer)
             self._finish(finished, outcome, engine, progress)
 
     def _finish(self, finished: Finished, done: Done, engine: Engine, progress: Progress) -> None:
@@ -278,53 +274,33 @@ class _Run:
             return
         infer_s = self._infer_s.get(item_id) if part.kind is PartKind.JOIN else None
         self._book.append(done_entry(part, done, finished.attempts, self._id, infer_s=infer_s))
-        self._close(part.item)
-        self._done += 1
-        self._source_px += done.source_px
-        self._note_output(done.url)
+        self._infer_s.pop(item_id, None)
+        if self._assembly.end(item_id):
+            self._delete_pieces(item_id)
+        self._now.done += 1
+        self._now.source_px += done.source_px
+        self._now.note_output(done.url)
         progress.advance(px=0 if part.kind is PartKind.JOIN else done.source_px)
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))
-        if self._close(item):
-            self._failed_items.add(item.item_id)
-        self._failed += 1
-        self._note_failure(failed.message)
-        progress.advance(px=0, failed=True)
-
-    def _close(self, item: WorkItem) -> bool:
-        """An item has ended: its bands are not needed any more. Whether it had any."""
         self._infer_s.pop(item.item_id, None)
-        was_cut = self._assembly.end(item.item_id)
-        if was_cut:
-            self._delete_pieces(item.item_id)
-        return was_cut
+        if self._assembly.end(item.item_id):
+            self._failed_items.add(item.item_id)
+        self._now.failed += 1
+        self._now.note_failure(failed.message)
+        progress.advance(px=0, failed=True)
 
     def _delete_pieces(self, item_id: str) -> None:
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))
 
-    def _note_output(self, url: str) -> None:
-        if len(self._outputs) < _SHOWN:
-            self._outputs.append(url)
-
-    def _note_failure(self, message: str) -> None:
-        if len(self._failures) < _SHOWN:
-            self._failures.append(message)
+    @property
+    def _now(self) -> Tally:
+        """The tally of the pass that is on, or what the survey counted where there is none."""
+        if self._tally is None:
+            counted = self._counted
+            self._tally = Tally(states=counted.states, outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN])
+        return self._tally
 
     def summary(self, results: str, seconds: float) -> RunSummary:
-        states = self._counted.states
-        return RunSummary(
-            out=self._out,
-            results=results,
-            rows=self._counted.rows,
-            done=self._done,
-            reused=states[RowState.REUSED],
-            skipped=0,
-            failed=self._failed + states[RowState.SETTLED] + states[RowState.REFUSED],
-            left=states[RowState.PENDING] - self._done - self._failed,
-            source_px=self._source_px,
-            seconds=seconds,
-            outputs=tuple(self._outputs),
-            failures=tuple(self._failures),
-            signum=self._signum,
-        )
+        return self._now.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)

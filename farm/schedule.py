@@ -8,7 +8,7 @@ everything else is finished it gets one last run alone. A death by memory is no 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -41,36 +41,46 @@ class SchedulePolicy:
     """parts that wait in memory; rows are grouped by model within it"""
 
 
-class Pace:
-    """How fast workers are, learned from what has ended: sizes units, sets deadlines, gives the estimate of the end.
+def model_key(part: Part) -> str:
+    """Parts with equal keys can share a unit and a resident model; a join needs no model."""
+    if part.kind is PartKind.JOIN:
+        return ""
+    params = part.item.params
+    return f"{params.model_sha256}/{params.denoise:g}"
 
-    Before anything has ended the deadline rests on `floor_px_s`, a rate that no working machine falls below.
+
+class Pace:
+    """How fast workers are with each model, learned from what has ended: sizes units and sets deadlines.
+
+    Before anything of a model has ended its deadline rests on `floors_px_s`, a rate by model name that no working
+    machine falls below. `cap_px`: no single part computes more source pixels, whatever its estimate says.
     """
 
-    def __init__(self, *, floor_px_s: float, unit_s: float = 4.0, cap_px: int) -> None:
-        self.floor_px_s = floor_px_s
-        self.unit_s = unit_s
-        self.cap_px = cap_px
-        """no single part computes more source pixels than this, whatever its estimate says"""
-        self.px_s = 0.0
-        """source pixels a second of accelerator time, moving average; 0 until something has ended"""
+    def __init__(self, *, floors_px_s: Mapping[str, float], unit_s: float = 4.0, cap_px: int) -> None:
+        self._floors_px_s = floors_px_s
+        self._unit_s = unit_s
+        self._cap_px = cap_px
+        self._px_s: dict[str, float] = {}
+        """source pixels a second of accelerator time, moving average, by model key"""
 
-    def observe(self, px: int, seconds: float) -> None:
+    def observe(self, part: Part, px: int, seconds: float) -> None:
+        """A part of `px` source pixels has kept its accelerator busy for `seconds`."""
         if px > 0 and seconds > 0:
-            rate = px / seconds
-            self.px_s = rate if not self.px_s else 0.8 * self.px_s + 0.2 * rate
+            key, rate = model_key(part), px / seconds
+            self._px_s[key] = 0.8 * self._px_s.get(key, rate) + 0.2 * rate
 
-    @property
-    def target_px(self) -> int:
+    def target_px(self, key: str) -> int:
         """Source pixels of a unit that lasts about `unit_s`; 0 (one part a unit) while nothing is known."""
-        return int(self.px_s * self.unit_s)
+        return int(self._px_s.get(key, 0.0) * self._unit_s)
 
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
         if all(part.kind is PartKind.JOIN for part in unit.parts):
             return 4 * 3600.0
-        px = max(unit.cost_px, len(unit.parts) * self.cap_px)
-        return 180.0 + (px / self.floor_px_s if not self.px_s else 20 * px / self.px_s)
+        px = max(unit.cost_px, len(unit.parts) * self._cap_px)
+        part = unit.parts[0]
+        rate = self._px_s.get(model_key(part))
+        return 180.0 + (20 * px / rate if rate else px / self._floors_px_s[part.item.params.model])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,21 +107,12 @@ class _WorkerState:
     running: dict[int, Unit] = field(default_factory=dict[int, Unit])
 
 
-def model_key(part: Part) -> str:
-    """Parts with equal keys can share a unit and a resident model; a join needs no model."""
-    if part.kind is PartKind.JOIN:
-        return ""
-    params = part.item.params
-    return f"{params.model_sha256}/{params.denoise:g}"
-
-
 class Schedule:
     """Parts go in by `add`, units go out by `next_unit`, what ended comes back from `finish` and `death`."""
 
-    def __init__(self, policy: SchedulePolicy) -> None:
+    def __init__(self, policy: SchedulePolicy, pace: Pace) -> None:
         self.policy = policy
-        self.target_px = 0
-        """source pixels a unit aims at; 0 means one part a unit, until a rate is known"""
+        self._pace = pace
         self.expected_workers = 0
         """workers that will be there, counting those that still start"""
         self._waiting: dict[str, deque[Part]] = {}
@@ -194,7 +195,7 @@ class Schedule:
             return None  # the last parts are for whoever is free first, not for a queue
         queue = self._queue_for(state)
         parts: list[Part] = []
-        cost_px, limit_px = 0, self._unit_limit_px()
+        cost_px, limit_px = 0, self._unit_limit_px(queue)
         while queue and len(parts) < self.policy.max_parts and (not parts or cost_px + queue[0].cost_px <= limit_px):
             part = queue.popleft()
             self._waiting_parts -= 1
@@ -213,12 +214,13 @@ class Schedule:
                 return self._waiting[key]
         return max(self._waiting.values(), key=len, default=None)
 
-    def _unit_limit_px(self) -> int:
+    def _unit_limit_px(self, queue: deque[Part] | None) -> int:
         """The target, but small enough near the end that every worker gets a share."""
-        if not self.target_px or self._waiting_parts >= self.policy.look_ahead // 2:
-            return self.target_px
+        target_px = self._pace.target_px(model_key(queue[0])) if queue else 0
+        if not target_px or self._waiting_parts >= self.policy.look_ahead // 2:
+            return target_px
         waiting_px = sum(part.cost_px for queue in self._waiting.values() for part in queue)
-        return min(self.target_px, waiting_px // (2 * max(1, len(self._workers))))
+        return min(target_px, waiting_px // (2 * max(1, len(self._workers))))
 
     def _unit(self, parts: tuple[Part, ...], *, alone: bool = False, batch_limit: int | None = None) -> Unit:
         self._next_unit_id += 1

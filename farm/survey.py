@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from farm import manifest, plan, storage
@@ -19,8 +18,10 @@ from farm.entries import band_piece
 from farm.errors import ErrorKind, ItemError
 from farm.media import image
 from farm.records import FORMAT_LIMITS, ItemStatus, LedgerEntry, ManifestRow, Piece, RefusedRow, WorkItem
+from farm.summary import RowState
 
-_PROBES_AT_ONCE = 64
+_PROBES_AT_ONCE = 8
+_CHUNK_ROWS = 64
 _HOLDS_ANYTHING = 1_000_000
 """formats whose sides may be this long need no look at the header before the work"""
 _SETTLED = frozenset(
@@ -29,23 +30,11 @@ _SETTLED = frozenset(
         ErrorKind.NOT_AN_IMAGE,
         ErrorKind.TRUNCATED,
         ErrorKind.CORRUPT,
-        ErrorKind.UNSUPPORTED,
         ErrorKind.SUSPECT_OUTPUT,
         ErrorKind.NONFINITE_OUTPUT,
     }
 )
-"""failures that the content alone decides: running the same bytes again gives the same answer"""
-
-
-class RowState(str, Enum):
-    """What is to be done for a row."""
-
-    PENDING = "pending"
-    REUSED = "reused"
-    """finished by an earlier run, its output is there"""
-    SETTLED = "settled"
-    """failed in an earlier run for a reason that its content decides"""
-    REFUSED = "refused"
+"""failures that the content alone decides, whatever the machine, its libraries and the limits of the day"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +46,10 @@ class PlannedRow:
     state: RowState
     item: WorkItem | None = None
     error: ItemError | None = None
+    output: str = ""
+    """where the row's output goes, where that is known although the row was refused"""
+    moved: LedgerEntry | None = None
+    """what the ledger says of it, when it stood at another place of the manifest then"""
 
 
 @dataclass(slots=True)
@@ -64,6 +57,8 @@ class Survey:
     """The count of a manifest."""
 
     states: Counter[RowState] = field(default_factory=Counter[RowState])
+    moved: int = 0
+    """rows whose number in the ledger is not theirs any more"""
     models: set[str] = field(default_factory=set[str])
     """models of pending rows"""
     refused: list[PlannedRow] = field(default_factory=list[PlannedRow])
@@ -97,10 +92,12 @@ class Surveyor:
 
     def rows(self) -> Iterator[PlannedRow]:
         """Every row of the manifest, in order, planned."""
-        planned = self._planned()
-        with ThreadPoolExecutor(8, thread_name_prefix="probe") as pool:
-            while chunk := list(islice(planned, _PROBES_AT_ONCE)):
-                yield from pool.map(self._probed, chunk)
+        read = self.read()
+        with ThreadPoolExecutor(_PROBES_AT_ONCE, thread_name_prefix="probe") as pool:
+            while chunk := list(islice(read, _CHUNK_ROWS)):
+                far = isinstance(chunk[0], ManifestRow) and storage.is_remote(chunk[0].source_url)
+                planned = list(pool.map(self._planned, chunk)) if far else [self._planned(row) for row in chunk]
+                yield from pool.map(self._probed, planned) if any(map(_needs_header, planned)) else planned
 
     def read(self) -> Iterator[ManifestRow | RefusedRow]:
         """The manifest's rows as they stand."""
@@ -116,6 +113,11 @@ class Surveyor:
         entry = self._ledger.get(key)
         return entry.message if entry else None
 
+    def differs(self, entry: LedgerEntry) -> bool:
+        """Whether the ledger does not say this already, of this row."""
+        known = self._ledger.get(entry.key)
+        return known is None or (known.message, known.row) != (entry.message, entry.row)
+
     def pieces(self, item: WorkItem) -> dict[str, Piece]:
         """Bands of a picture that an earlier run has finished and that are still there, by part id."""
         return {
@@ -124,31 +126,35 @@ class Surveyor:
             if self._outputs.get(entry.output) == entry.bytes
         }
 
-    def _planned(self) -> Iterator[PlannedRow]:
-        for row in self.read():
-            if isinstance(row, RefusedRow):
-                yield PlannedRow(index=row.index, source=row.source, state=RowState.REFUSED, error=row.error)
-                continue
-            try:
-                item = self._planner.plan(row, storage.stat(row.source_url))
-            except ItemError as error:
-                yield PlannedRow(index=row.index, source=row.source_url, state=RowState.REFUSED, error=error)
-                continue
-            yield PlannedRow(index=row.index, source=row.source_url, state=self._state(item), item=item)
+    def _planned(self, row: ManifestRow | RefusedRow) -> PlannedRow:
+        if isinstance(row, RefusedRow):
+            return PlannedRow(index=row.index, source=row.source, state=RowState.REFUSED, error=row.error)
+        output = ""
+        try:
+            output = self._planner.output_url(row)
+            item = self._planner.plan(row, storage.stat(row.source_url))
+        except ItemError as error:
+            state = RowState.REFUSED
+            return PlannedRow(index=row.index, source=row.source_url, state=state, error=error, output=output)
+        state, entry = self._state(item)
+        moved = entry if entry is not None and entry.row != row.index else None
+        return PlannedRow(index=row.index, source=row.source_url, state=state, item=item, output=output, moved=moved)
 
-    def _state(self, item: WorkItem) -> RowState:
+    def _state(self, item: WorkItem) -> tuple[RowState, LedgerEntry | None]:
+        """What is to be done, and the entry that says why nothing is."""
         entry = self._ledger.get(item.item_id)
         if entry is None:
-            return RowState.PENDING
+            return RowState.PENDING, None
         if entry.status is ItemStatus.DONE:
             there = self._outputs.get(item.output_url) == entry.bytes
-            return RowState.REUSED if there else RowState.PENDING
-        return RowState.SETTLED if entry.error and ErrorKind(entry.error) in _SETTLED else RowState.PENDING
+            return (RowState.REUSED, entry) if there else (RowState.PENDING, None)
+        settled = bool(entry.error) and ErrorKind(entry.error) in _SETTLED
+        return (RowState.SETTLED, entry) if settled else (RowState.PENDING, None)
 
     def _probed(self, row: PlannedRow) -> PlannedRow:
         """Refuse a pending row whose output its format cannot hold; reads a header only where a format has a limit."""
         item = row.item
-        if row.state is not RowState.PENDING or item is None or FORMAT_LIMITS[item.params.format] > _HOLDS_ANYTHING:
+        if item is None or not _needs_header(row):
             return row
         try:
             error = plan.refuse_size(item, *_size(item))
@@ -156,7 +162,16 @@ class Surveyor:
             return row  # what is wrong with the file is the worker's to say
         if error is None:
             return row
-        return PlannedRow(index=row.index, source=row.source, state=RowState.REFUSED, item=item, error=error)
+        return replace(row, state=RowState.REFUSED, error=error)
+
+
+def _needs_header(row: PlannedRow) -> bool:
+    """Whether only the picture's size can tell that its format holds the output."""
+    return (
+        row.state is RowState.PENDING
+        and row.item is not None
+        and FORMAT_LIMITS[row.item.params.format] <= _HOLDS_ANYTHING
+    )
 
 
 def _bands(ledger: Mapping[str, LedgerEntry]) -> dict[str, list[tuple[int, LedgerEntry]]]:
@@ -195,6 +210,7 @@ def survey(surveyor: Surveyor, *, show: int = 20) -> Survey:
         counted.states[row.state] += 1
         if row.item is not None and row.state is RowState.PENDING:
             counted.models.add(row.item.params.model)
+        counted.moved += row.moved is not None
         if counted.states[row.state] <= show:
             _note(counted, row, surveyor)
     return counted

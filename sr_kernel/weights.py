@@ -106,9 +106,9 @@ def _parse(data: bytes, path: str | Path) -> object:
             return load(data)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # hostile or damaged bytes make the parsers raise anything
-        reason = str(error).strip().splitlines()
+        # Of the error only its type: torch advises to load such files unsafely.
         raise WeightsError(
-            f"weights: {path}: not a weight file ({type(error).__name__}: {reason[0] if reason else ''});"
+            f"weights: {path}: not a weight file, or one that holds more than tensors ({type(error).__name__});"
             " give a .safetensors file or a .pth file of tensors only"
         ) from error
 

@@ -46,8 +46,8 @@ _DIGEST_KEY = b"farm.digest"
 def write_results(root: str) -> str:
     """Write ROOT/results.parquet: one row an output, its latest entry, sorted by row; returns its URL.
 
-    Left alone when it says the same already. Rows without an output (their source was never found, say) are kept until
-    a later entry of the same row and source.
+    Left alone when it says the same already. Rows without an output (refused for their path) are kept until their
+    source has one.
     """
     url = storage.join(root, "results.parquet")
     entries = latest(entry for shard in read_shards(root).values() for entry in shard.entries())
@@ -65,18 +65,16 @@ def write_results(root: str) -> str:
 
 
 def _result_rows(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
-    latest: dict[object, LedgerEntry] = {}
-    sources: dict[tuple[int, str], float] = {}
+    latest: dict[str, LedgerEntry] = {}
     for entry in entries:
         if entry.rows_out is not None:
             continue
-        place = (entry.row, entry.source)
-        sources[place] = max(entry.finished_unix, sources.get(place, 0.0))
-        identity = entry.output or place
+        identity = entry.output or entry.key
         other = latest.get(identity)
         if other is None or entry.finished_unix >= other.finished_unix:
             latest[identity] = entry
-    kept = [e for e in latest.values() if e.output or e.finished_unix >= sources[e.row, e.source]]
+    done = {entry.source for entry in latest.values() if entry.output}
+    kept = [entry for entry in latest.values() if entry.output or entry.source not in done]
     return sorted(kept, key=lambda entry: (entry.row, entry.output, entry.source))
 
 

@@ -18,7 +18,7 @@ from farm.manifest import forms
 from farm.manifest.columns import RowMaker
 from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
 from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
-from farm.records import PICTURE_EXTENSIONS, ManifestRow, RefusedRow, extension_of
+from farm.records import EXTENSION_FORMATS, PICTURE_EXTENSIONS, ManifestRow, RefusedRow, extension_of
 
 __all__ = ["InputForm", "Row", "canonical", "default_out", "form_of", "read_manifest"]
 
@@ -77,7 +77,8 @@ def form_of(url: str) -> InputForm:
             if os.path.exists(place)
             else "no such file or folder"
         )
-        known = ", ".join(f".{extension}" for extension in _FILE_FORMS)
+        tables = (extension for extension, form in _FILE_FORMS.items() if form is not InputForm.PICTURE)
+        known = ", ".join(f".{extension}" for extension in (*tables, *EXTENSION_FORMATS))
         raise ManifestError(f"manifest: {printable(url)}: {what}; give a folder, a glob, or one of {known}")
     return form
 

@@ -98,9 +98,8 @@ def _write_fault(path: str, nbytes: int, error: OSError) -> FarmError:
     found = os.strerror(error.errno) if error.errno else type(error).__name__
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     advice = "free space" if full else "check the disk or the mount"
-    return DiskError(
-        f"{path}: {found} at {nbytes} bytes, {_free(path)} free; {advice}, then run the same command again"
-    )
+    room = f" at {nbytes} bytes, {_free(path)} free" if full else ""
+    return DiskError(f"{path}: {found}{room}; {advice}, then run the same command again")
 
 
 def _free(path: str) -> str:

@@ -32,6 +32,7 @@ from sr_kernel.tiles import PicturePlan, band_out_rows, band_read_rows, band_til
 _WHOLE_FILE_BYTES = 256 << 20
 """sources up to this size are read at once; larger ones are read while they are decoded"""
 _PIECE_SUFFIX = "piece"
+_DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.NOT_AN_IMAGE, ErrorKind.MISSING})
 
 
 class UpscaleImage:
@@ -127,7 +128,9 @@ class UpscaleImage:
         precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
         with clock.stage("encode"), self._root.open_write(item.output_url) as sink:
             encode = _encode_spec(item, picture_plan, precision)
-            image.join_pieces(openers, spec.out_width, spec.out_height, first_row.meta, encode, item.output_url, sink)
+            with self._joining(part):
+                meta = first_row.meta
+                image.join_pieces(openers, spec.out_width, spec.out_height, meta, encode, item.output_url, sink)
             self._check_alive()
             published = sink.commit()
         return Done(
@@ -146,6 +149,22 @@ class UpscaleImage:
             worker=self._context.name,
             warning=first_row.warning,
         )
+
+    @contextmanager
+    def _joining(self, part: Part) -> Generator[None]:
+        """A band that cannot be read is no fault of the source: all bands go, and the next run makes them anew."""
+        try:
+            yield
+        except ItemError as error:
+            if error.kind not in _DAMAGE:
+                raise
+            storage.delete_tree(storage.parent(part.pieces[0].url))
+            raise ItemError(
+                ErrorKind.CHANGED_DURING_READ,
+                part.item.row.source_url,
+                f"a finished band of it was damaged or lost before the join ({error.found})",
+                "run the same command again, which makes the bands anew",
+            ) from error
 
     # -- what they share ---------------------------------------------------------------------------------------
 
@@ -311,7 +330,7 @@ def _check_digest(item: WorkItem, data: bytes) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != item.row.sha256:
         raise ItemError(
-            ErrorKind.CORRUPT,
+            ErrorKind.CHANGED_DURING_READ,
             item.row.source_url,
             f"sha256 is {found}, the manifest says {item.row.sha256}",
             "copy the source again or correct the manifest",

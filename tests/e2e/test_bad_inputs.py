@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,23 @@ def test_every_good_picture_is_done_and_every_bad_one_has_its_class(
     mended = farm.submit(source, out)
     assert mended.returncode == 3
     assert "1 done, 7 done before, 9 failed" in mended.stderr, mended.stderr
+
+
+def test_a_source_that_is_mended_is_done_although_its_digest_stands_in_the_manifest(
+    farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    right = make_picture(tmp_path / "right.png", 30, 20, seed=1)
+    digest = hashlib.sha256(right.read_bytes()).hexdigest()
+    make_picture(tmp_path / "a.png", 30, 20, seed=2)
+    (tmp_path / "rows.csv").write_text(f"source,sha256\na.png,{digest}\ngone.png,\n")
+    wrong = farm.submit(tmp_path / "rows.csv", tmp_path / "out")
+    assert wrong.returncode == 3, wrong.stderr
+    assert [row["error"] for row in results(tmp_path / "out")] == ["changed_during_read", "missing"]
+    shutil.copy(right, tmp_path / "a.png")
+    make_picture(tmp_path / "gone.png", 30, 20, seed=3)
+    mended = farm.submit(tmp_path / "rows.csv", tmp_path / "out")
+    assert mended.returncode == 0, mended.stderr
+    assert [row["status"] for row in results(tmp_path / "out")] == ["done", "done"]
 
 
 def test_names_that_collide_are_found_before_any_work(farm: Farm, make_picture: Make, tmp_path: Path) -> None:

@@ -53,11 +53,14 @@ def test_only_what_changed_is_done_again(farm: Farm, make_picture: Make, tmp_pat
     assert farm.submit(source, out).returncode == 0
     before = {name: (out / name).stat().st_mtime_ns for name in files(out)}
     make_picture(source / "2.png", seed=99)
-    again = farm.submit(source, out)
+    make_picture(source / "00.png", seed=98)
+    again = farm.submit(source, out, "--quality", "50", "--resize", "official")
     assert again.returncode == 0, again.stderr
-    assert "1 done, 3 done before" in again.stderr
+    assert "2 done, 3 done before" in again.stderr
     changed = {name for name, at in before.items() if (out / name).stat().st_mtime_ns != at}
     assert changed == {"2_4x.png", "results.parquet"}
+    names = [(row["row"], Path(str(row["source"])).name) for row in results(out)]
+    assert names == [(0, "0.png"), (1, "00.png"), (2, "1.png"), (3, "2.png"), (4, "3.png")]
 
 
 def test_a_lost_output_is_made_again(farm: Farm, make_picture: Make, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,25 @@ def test_an_interrupt_ends_within_ten_seconds_and_loses_nothing(
     again = slow_farm.submit(source, out)
     assert again.returncode == 0, again.stderr
     assert identity(out) == undisturbed
+
+
+@pytest.mark.parametrize("after_s", [1.5, 3.0, 4.5])
+def test_an_interrupt_while_ray_starts_is_the_same(
+    slow_farm: Farm, source: Path, undisturbed: object, tmp_path: Path, after_s: float
+) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets lie in it
+    driver = slow_farm.start(*slow_farm.submit_args(source, tmp_path / "out"), env={"TMPDIR": str(scratch)})
+    time.sleep(after_s)
+    children = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    _, err = driver.communicate(timeout=30)
+    assert driver.returncode == 143, err
+    assert time.monotonic() - asked < 10
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert not alive, "no orphan process"
+    assert not list(scratch.iterdir())
+    scratch.rmdir()
 
 
 def test_a_second_run_meets_the_lock(slow_farm: Farm, source: Path, undisturbed: object, tmp_path: Path) -> None:

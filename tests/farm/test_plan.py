@@ -88,9 +88,9 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
         planned(made=config(ModelConfig(batch=2))),
         planned(made=config(ModelConfig(exact_px=1))),
         planned(made=config(ModelConfig(band_px=1))),
-        planned(made=config(ModelConfig(resize="official"))),
+        planned(row(outscale=3.5), made=config(ModelConfig(resize="official"))),
         planned(made=config(ModelConfig(alpha="lanczos"))),
-        planned(made=config(output=OutputConfig(quality=90))),
+        planned(row(format="webp"), made=config(output=OutputConfig(quality=90))),
         planned(made=config(output=OutputConfig(stamp=False))),
         planned(made=config(limits=LimitConfig(pages="first"))),
     ]
@@ -104,6 +104,9 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
     changed.append(planner().plan(row(), replace(stat, mtime_ns=6)))
     changed.append(planner().plan(row(), replace(stat, etag="b")))
     assert len({item.item_id for item in changed}) == len(changed)
+    for without_effect in (ModelConfig(resize="official"), ModelConfig()):
+        same = planned(made=config(without_effect, output=OutputConfig(quality=90)))
+        assert same.item_id == planned().item_id, "a png has no quality, and what is not resized no way of resizing"
 
 
 def test_parameters_hash_covers_every_field_but_the_limits() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from farm.errors import ErrorKind
 from farm.records import Done, Failed, Outcome, Part, PartKind, StageSeconds, Unit
-from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy
+from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy, model_key
 from sr_kernel.fidelity import PixelStats
 
 from .items import PARAMS, make_part
@@ -38,8 +38,10 @@ def failed(part: Part, kind: ErrorKind) -> Failed:
 
 
 def new_schedule(parts: list[Part], workers: int = 1, target_px: int = 0) -> Schedule:
-    schedule = Schedule(SchedulePolicy())
-    schedule.target_px = target_px
+    pace = Pace(floors_px_s={"animevideov3": 1000.0, "general-x4v3": 1000.0}, unit_s=1.0, cap_px=100_000)
+    for part in parts:
+        pace.observe(part, target_px, 1.0)
+    schedule = Schedule(SchedulePolicy(), pace)
     for index in range(workers):
         schedule.add_worker(f"w{index}")
     schedule.add(parts)
@@ -205,12 +207,14 @@ def test_every_part_ends_exactly_once_whatever_dies(seed: int, count: int, worke
     assert bad == poison, "exactly the culprits are quarantined"
 
 
-def test_the_pace_sizes_units_and_sets_deadlines() -> None:
-    pace = Pace(floor_px_s=1000.0, cap_px=100_000)
+def test_the_pace_sizes_units_and_sets_deadlines_model_by_model() -> None:
+    slow = make_part(1, replace(PARAMS, model="x4plus", model_sha256="2" * 64))
+    pace = Pace(floors_px_s={"animevideov3": 1000.0, "x4plus": 10.0}, cap_px=100_000)
     unit = Unit(unit_id=1, parts=(make_part(0),))
-    assert pace.target_px == 0
+    assert pace.target_px(model_key(make_part(0))) == 0
     assert pace.deadline_s(unit) == pytest.approx(180 + 100)
     for _ in range(50):
-        pace.observe(200_000, 1.0)
-    assert pace.target_px == pytest.approx(800_000)
+        pace.observe(make_part(0), 200_000, 1.0)
+    assert pace.target_px(model_key(make_part(0))) == pytest.approx(800_000)
     assert pace.deadline_s(unit) == pytest.approx(180 + 10)
+    assert pace.deadline_s(Unit(unit_id=2, parts=(slow,))) == pytest.approx(180 + 10_000)

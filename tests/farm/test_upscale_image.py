@@ -1,0 +1,171 @@
+"""The task in this process, without Ray: bands, joins and what is done about a damaged band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import pyvips
+
+from farm import fetch, storage
+from farm.assemble import Assembly
+from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
+from farm.errors import ErrorKind, ItemError
+from farm.lock import RunLock
+from farm.plan import Planner
+from farm.records import Done, ManifestRow, Part, PartKind, Split
+from farm.tasks.base import WorkerContext
+from farm.tasks.upscale_image import UpscaleImage
+
+from ..seeded import save_srvgg
+
+
+@dataclass
+class Bench:
+    """One worker's task over one picture."""
+
+    task: UpscaleImage
+    planner: Planner
+    folder: Path
+
+    def picture(self, pixels: np.ndarray, name: str = "a.png") -> Part:
+        path = self.folder / name
+        kinds = ("b-w", "srgb") if pixels.dtype == np.uint8 else ("grey16", "rgb16")
+        image = pyvips.Image.new_from_array(pixels).copy(interpretation=kinds[pixels.shape[2] > 2])
+        image.write_to_file(str(path))
+        row = ManifestRow(index=0, source_url=str(path), relative_path=name)
+        item = self.planner.plan(row, storage.stat(str(path)))
+        return Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px)
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = save_srvgg(tmp_path / "tiny.pth", features=8, convs=2)
+    resolved = fetch.resolve(str(model))
+    out = tmp_path / "out"
+    made: list[UpscaleImage] = []
+    with RunLock(str(out)) as held:
+
+        def make(*, memory_bytes: int = 1 << 30, **changes: object) -> Bench:
+            config = RunConfig(
+                manifest=str(tmp_path),
+                model=ModelConfig(model=str(model), tile_px=32, band_px=2000, precision="fp32"),
+                output=OutputConfig(),
+                worker=WorkerConfig(),
+                limits=LimitConfig(),
+            )
+            config = replace(config, model=replace(config.model, **changes))
+            context = WorkerContext(
+                name="cpu-0",
+                run=held.run,
+                driver_host="elsewhere",
+                out=str(out),
+                device="cpu",
+                io_threads=1,
+                units_in_flight=1,
+                memory_bytes=memory_bytes,
+                model_files=((resolved.spec.name, str(model)),),
+            )
+            made.append(UpscaleImage(context))
+            planner = Planner(config, MappingProxyType({str(model): resolved}), str(out), "cpu")
+            return Bench(task=made[-1], planner=planner, folder=tmp_path)
+
+        yield make
+        for task in made:
+            task.stop()
+
+
+def noise(width: int, height: int, bands: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (height, width, bands), dtype=dtype, endpoint=True)
+
+
+def finish(task: UpscaleImage, part: Part) -> Done:
+    """A picture to its end, by hand: whole, or cut and joined."""
+    answer = task.run(part, None)
+    if isinstance(answer, Done):
+        return answer
+    join = bands_done(task, part, answer)
+    joined = task.run(join, None)
+    assert isinstance(joined, Done)
+    return joined
+
+
+def bands_done(task: UpscaleImage, part: Part, split: Split) -> Part:
+    assembly = Assembly()
+    join = None
+    for band in assembly.begin(part, split, {}):
+        done = task.run(band, None)
+        assert isinstance(done, Done)
+        join = assembly.add(band, done)
+    assert join is not None
+    return join
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype"), [(1, np.uint8), (3, np.uint8), (4, np.uint8), (3, np.uint16), (4, np.uint16)]
+)
+@pytest.mark.parametrize("outscale", [None, 2.5])
+def test_a_cut_picture_has_the_pixels_of_the_whole(
+    make_bench: Callable[..., Bench], bands: int, dtype: type, outscale: float | None
+) -> None:
+    pixels = noise(60, 130, bands, dtype)
+    if bands == 4:
+        pixels[:70, :, 3] = 0
+        pixels[100:, :30, 3] = np.iinfo(dtype).max
+    made = []
+    for band_px in (2000, 10**9):
+        bench = make_bench(band_px=band_px, outscale=outscale)
+        done = finish(bench.task, bench.picture(pixels))
+        made.append((pyvips.Image.new_from_file(done.url).numpy().copy(), done.stats))
+    assert (made[0][0] == made[1][0]).all()
+    assert made[0][0].dtype == dtype
+    assert made[0][1] == made[1][1]
+
+
+def test_hidden_colours_do_not_show(make_bench: Callable[..., Bench]) -> None:
+    pixels = noise(50, 40, 4)
+    pixels[:, 20:, 3] = 0
+    other = pixels.copy()
+    other[:, 20:, :3] = 255 - other[:, 20:, :3]
+    bench = make_bench()
+    made = [
+        pyvips.Image.new_from_file(finish(bench.task, bench.picture(one)).url).numpy().copy() for one in (pixels, other)
+    ]
+    assert (made[0] == made[1]).all()
+
+
+def test_a_damaged_band_fails_the_join_and_all_bands_go(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    part = bench.picture(noise(60, 130))
+    split = bench.task.run(part, None)
+    assert isinstance(split, Split)
+    join = bands_done(bench.task, part, split)
+    piece = Path(join.pieces[1].url)
+    piece.write_bytes(piece.read_bytes()[:-200] + bytes(200))
+    with pytest.raises(ItemError, match="damaged or lost") as failed:
+        bench.task.run(join, None)
+    assert failed.value.kind is ErrorKind.CHANGED_DURING_READ
+    assert not piece.parent.exists()
+    assert not Path(part.item.output_url).exists()
+    finish(bench.task, part)
+    assert Path(part.item.output_url).exists()
+
+
+def test_a_picture_beyond_the_workers_memory_is_refused_before_it_is_decoded(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(memory_bytes=10_000, band_px=10**9)
+    with pytest.raises(ItemError, match="this worker may use") as failed:
+        bench.task.run(bench.picture(noise(60, 130)), None)
+    assert failed.value.kind is ErrorKind.OUT_OF_MEMORY
+
+
+def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(band_px=10**9)
+    done = finish(bench.task, bench.picture(noise(20, 20)))
+    xmp = pyvips.Image.new_from_file(done.url).get("xmp-data").decode()
+    assert "file:tiny" in xmp
+    assert fetch.resolve(str(bench.folder / "tiny.pth")).sha256 in xmp
