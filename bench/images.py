@@ -22,18 +22,22 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow.parquet as pq
+from network import flop_of, network_pass, plan_of  # beside this file
 
 from farm.fetch import locate
+from sr_kernel.backend import Backend
 from sr_kernel.hardware import cpu_has_bf16
 from sr_kernel.models import MODELS, ModelSpec, flop_per_px
-from sr_kernel.tiles import PictureSpec, plan_picture
+from sr_kernel.weights import load_state
 
 HERE = Path(__file__).parent
 TILES = (128, 256, 400, 512)
@@ -143,22 +147,13 @@ def run_farm(pictures: Path, spec: ModelSpec, weights: Path, workers: int) -> Ru
     )
 
 
-def computed_px(spec: ModelSpec, sizes: list[tuple[int, int]]) -> int:
-    """Source pixels that went through the network, halos included."""
-    total = 0
-    for width, height in sizes:
-        picture = PictureSpec(
-            width=width,
-            height=height,
-            scale=spec.scale,
-            outscale=spec.scale,
-            halo_px=spec.halo_px,
-            align_px=spec.align_px,
-            whole_body=spec.whole_body,
-            tile_px=256,
-            exact_px=4_194_304,
-        )
-        total += sum(tile.read.area_px for tile in plan_picture(picture).tiles)
+def computed_flop(spec: ModelSpec, weights: Path, sizes: list[tuple[int, int]]) -> float:
+    """FLOP that the network really ran, as torch counts them: what halos add, less what layers cut off again."""
+    backend = Backend(spec, load_state(weights, spec), "cpu")
+    total = 0.0
+    for (width, height), count in Counter(sizes).items():
+        picture = np.zeros((height, width, 3), dtype=np.uint8)
+        total += count * flop_of(network_pass(backend, plan_of(spec, width, height, 256), picture, "fp32"))
     return total
 
 
@@ -203,22 +198,25 @@ def table(results: dict[str, list[Run]]) -> list[str]:
     return lines
 
 
-def derived(results: dict[str, list[Run]], spec: ModelSpec, peak: float, shape: str, cores: int) -> list[str]:
+def derived(
+    results: dict[str, list[Run]], spec: ModelSpec, weights: Path, peak: float, shape: str, cores: int
+) -> list[str]:
     """Ratios that the issue of this bench asks for."""
     names = list(results)
     median = {name: statistics.median(run.rate for run in runs) for name, runs in results.items()}
     many, one = results[names[2]], results[names[3]]
-    done = computed_px(spec, many[0].sizes)
-    inside = [flop_per_px(spec) * done / (run.infer_s or 1.0) for run in many]
+    flop = computed_flop(spec, weights, many[0].sizes)
+    inside, alone = ([flop / (run.infer_s or 1.0) for run in runs] for runs in (many, one))
     return [
         f"- against its default: {median[names[2]] / median[names[0]]:.2f} times; "
         f"against its best tile size: {median[names[2]] / median[names[1]]:.2f} times",
         f"- actors inside the network between the first unit's start and the last one's end: "
         f"{mid([run.busy or 0.0 for run in many])}; with one worker {mid([run.busy or 0.0 for run in one])}",
         f"- {cores} workers against one: {median[names[2]] / median[names[3]]:.2f} times",
-        f"- inside the network, halos counted as work: {statistics.median(inside) / 1e9:.1f} GFLOP/s a core, "
-        f"{statistics.median(inside) / peak:.2f} of the machine's {peak / 1e9:.1f} ({shape}, {many[0].precision})",
-        f"- halos: {done / many[0].px:.3f} times the source's pixels go through the network",
+        f"- inside the network, FLOP as they ran: {statistics.median(inside) / 1e9:.1f} GFLOP/s a core, "
+        f"{statistics.median(inside) / peak:.2f} of the machine's {peak / 1e9:.1f} ({shape}, {many[0].precision}); "
+        f"with one worker {statistics.median(alone) / peak:.2f}; reading, encoding and Ray on the same cores included",
+        f"- what halos cost: {flop / (flop_per_px(spec) * many[0].px):.3f} times the FLOP of the bare pictures",
     ]
 
 
@@ -248,7 +246,7 @@ def main() -> None:
         for name, run in contenders.items():
             results[name].append(run())
             print(f"round {round_ + 1}: {name}: {results[name][-1].rate:.3f} MP/s", flush=True)
-    lines = report(results, spec, arguments, peak, shape, len(cores))
+    lines = report(results, spec, weights, arguments, peak=peak, shape=shape, cores=len(cores))
     target = HERE / "results" / f"images-{datetime.date.today().isoformat()}.md"
     target.parent.mkdir(exist_ok=True)
     target.write_text("\n".join(lines) + "\n")
@@ -256,7 +254,14 @@ def main() -> None:
 
 
 def report(
-    results: dict[str, list[Run]], spec: ModelSpec, arguments: argparse.Namespace, peak: float, shape: str, cores: int
+    results: dict[str, list[Run]],
+    spec: ModelSpec,
+    weights: Path,
+    arguments: argparse.Namespace,
+    *,
+    peak: float,
+    shape: str,
+    cores: int,
 ) -> list[str]:
     count = len(list(arguments.pictures.iterdir()))
     px = results["official, untiled"][0].px
@@ -270,7 +275,7 @@ def report(
         "",
         *table(results),
         "",
-        *derived(results, spec, peak, shape, cores),
+        *derived(results, spec, weights, peak, shape, cores),
         "",
         "Made by `bench/images.py`; steady state from the first picture's start to the last one's end.",
     ]

@@ -99,11 +99,12 @@ def report(
     args: argparse.Namespace, source: Path, made: Path, peaks: dict[str, int], disk: int, seconds: float
 ) -> None:
     header = pyvips.Image.new_from_file(str(made), access="sequential")
+    network = args.model or "the stand-in network (three convolutions of 8 features)"
     lines = [
         f"## {date.today()}, {platform.machine()}, {psutil.cpu_count()} cores, torch {torch.__version__}",
         "",
-        f"`python bench/large_picture.py FOLDER --side {args.side} --workers {args.workers}`: "
-        f"{args.side}x{args.side} to {header.width}x{header.height}, {source.stat().st_size / 1e9:.1f} GB in, "
+        f"`python bench/large_picture.py FOLDER --side {args.side} --workers {args.workers}`: {args.side}x{args.side} "
+        f"to {header.width}x{header.height} through {network}, {source.stat().st_size / 1e9:.1f} GB in, "
         f"{made.stat().st_size / 1e9:.1f} GB out, {seconds:.0f} s, at most {disk / 1e9:.1f} GB on the disk.",
         "",
         "| process | peak resident memory, MB |",

@@ -223,6 +223,8 @@ def _print_summary(summary: Any, *, quiet: bool) -> None:
     rate = f" ({summary.source_px / 1e6 / summary.seconds:.2f} MP/s)" if summary.done else ""
     counts = [f"{summary.done} done"]
     counts += [f"{number} {what}" for number, what in _other_counts(summary) if number]
+    if summary.warning:
+        click.echo(f"farm: {printable(summary.warning)}", err=True)
     for message in summary.failures:
         click.echo(f"  {printable(message)}", err=True)
     click.echo(f"{', '.join(counts)} of {summary.rows} in {duration(summary.seconds)}{rate}", err=True)

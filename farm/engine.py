@@ -110,6 +110,8 @@ class Engine:
         """when there was a worker last"""
         self.on_connected: Callable[[], None] = lambda: None
         """called once Ray is there; it brings signal handlers of its own"""
+        self.on_waiting: Callable[[int, int], None] = lambda missing, total: None  # noqa: ARG005
+        """called now and then with the number of workers that have no place yet, and of all"""
         self.workers: dict[str, WorkerInfo] = {}
 
     # -- Ray comes and goes ------------------------------------------------------------------------------------
@@ -201,6 +203,7 @@ class Engine:
         ):
             if self.workers and not self._config.address:
                 break  # embedded: the first worker starts at once, the others join
+            self.on_waiting(len(missing), len(self._slots))
             self._poll_starting(timeout_s=_POLL_S)
         if self._stop.is_set():
             return
@@ -356,11 +359,11 @@ class Engine:
             yield from self._collect(_POLL_S)
 
 
-def cluster_gpus(address: str) -> int:
-    """GPUs a cluster has right now. Raises UnreachableError."""
+def cluster_resource(address: str, name: str) -> int:
+    """How much of a resource (GPU, CPU) a cluster has right now. Raises UnreachableError."""
     _join_cluster(address)
     try:
-        return int(ray.cluster_resources().get("GPU", 0))
+        return int(ray.cluster_resources().get(name, 0))
     finally:
         ray.shutdown()
 

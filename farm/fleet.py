@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from farm.config import WorkerConfig
 from farm.errors import UsageError
+from farm.fetch import cache_folder
 from farm.records import Unit
 from sr_kernel import hardware
 
@@ -20,8 +25,11 @@ if TYPE_CHECKING:
 
 _MEMORY_SHARE = 0.6
 """of the machine's memory, for the pictures of all its workers together"""
-_BODY_BYTES = 7 << 29
-"""3.5 GiB: a picture of 1920 x 1080 through an RRDB body in fp32, and what is around it"""
+_GPU_PROBE = """
+import torch
+torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8, device="cuda"), torch.ones(3, 3, 3, 3, device="cuda"))
+torch.cuda.synchronize()
+"""
 
 
 def cluster_address(worker: WorkerConfig) -> str | None:
@@ -39,17 +47,38 @@ def wanted_gpus(worker: WorkerConfig) -> int:
             raise UsageError("--gpu-ids: names GPUs of this machine and cannot be used with a cluster")
         if worker.gpus is not None:
             return worker.gpus
-        from farm.engine import cluster_gpus
+        from farm.engine import cluster_resource
 
-        return cluster_gpus(address)
+        return cluster_resource(address, "GPU")
     there = hardware.visible_gpus()
     wanted = len(worker.gpu_ids) or (there if worker.gpus is None else worker.gpus)
+    if there and wanted and not _torch_can_use_gpus():
+        if worker.gpus is None and not worker.gpu_ids:
+            return 0
+        raise UsageError(
+            "--gpus: the installed torch cannot compute on this machine's GPU; `farm doctor` says why; "
+            "use --gpus 0 for the CPU"
+        )
     if wanted > there or any(gpu >= there for gpu in worker.gpu_ids):
         raise UsageError(
             f"--gpus: {wanted} asked for but this machine shows {there}; "
             "use --gpus auto, --gpus 0 for the CPU, or --address for a cluster"
         )
     return wanted
+
+
+def _torch_can_use_gpus() -> bool:
+    """Whether torch really computes on the first GPU; asked in another process, remembered by driver and torch."""
+    listed = hardware.listed_gpus() + metadata.version("torch") + sys.executable
+    mark = cache_folder("gpus") / hashlib.sha256(listed.encode()).hexdigest()
+    with suppress(OSError):
+        return mark.read_text() == "yes"
+    asked = subprocess.run([sys.executable, "-c", _GPU_PROBE], capture_output=True, timeout=300, check=False)
+    answer = asked.returncode == 0
+    with suppress(OSError):  # a cache that cannot be written costs seconds, nothing else
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("yes" if answer else "no")
+    return answer
 
 
 def prepare_ray(worker: WorkerConfig) -> None:
@@ -70,17 +99,17 @@ def device_class(worker: WorkerConfig) -> str:
 
 
 def plan_fleet(
-    worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float], whole_body: bool
+    worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float], body_bytes: int
 ) -> tuple[list[Slot], EngineConfig]:
     """One slot an actor. `context` is the template that each worker's own is made from.
 
-    `whole_body`: a model of the run takes whole pictures through its body, which needs much memory a worker.
+    `body_bytes`: what the largest picture that a model takes whole through its body needs; 0 where none does.
     """
     from farm.engine import EngineConfig
 
     gpus = wanted_gpus(worker)
     cores = cores_here()
-    count = gpus * worker.actors_per_gpu if gpus else (worker.workers or _default_workers(len(cores), whole_body))
+    count = gpus * worker.actors_per_gpu if gpus else (worker.workers or _default_workers(worker, body_bytes))
     if worker.gpu_ids and gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in worker.gpu_ids)
     slots = _gpu_slots(worker, context, count) if gpus else _cpu_slots(worker, context, count, cores)
@@ -95,11 +124,19 @@ def plan_fleet(
     return slots, config
 
 
-def _default_workers(cores: int, whole_body: bool) -> int:
-    """One a core, but no more than the memory feeds when whole pictures go through a body."""
-    if not whole_body:
-        return cores
-    return max(1, min(cores, int(_MEMORY_SHARE * hardware.memory_bytes() / _BODY_BYTES)))
+def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
+    """One a core, but here no more than the memory feeds when whole pictures go through a body."""
+    address = cluster_address(worker)
+    if address:
+        from farm.engine import cluster_resource
+
+        return max(1, cluster_resource(address, "CPU"))
+    return workers_that_fit(len(cores_here()), body_bytes, hardware.memory_bytes())
+
+
+def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
+    """One a core, fewer where each must hold `body_bytes` of the share of memory that pictures get."""
+    return cores if not body_bytes else max(1, min(cores, int(_MEMORY_SHARE * memory_bytes) // body_bytes))
 
 
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:

@@ -25,12 +25,15 @@ from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally
 from farm.survey import PlannedRow, Survey, Surveyor, survey
-from sr_kernel.models import FILE_PREFIX, flop_per_px
+from sr_kernel.hardware import cpu_has_bf16
+from sr_kernel.models import BODY_PX_BYTES, FILE_PREFIX, flop_per_px
 
 if TYPE_CHECKING:
     from farm.engine import Engine
     from farm.tasks.base import WorkerContext
 
+_SAMPLES_PX_BYTES = 160
+"""a source pixel, its sixteen output pixels, and their encoded bytes"""
 _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
 """floating-point operations a second that no working device falls below; deadlines rest on it until a rate is known"""
 
@@ -82,7 +85,7 @@ def run_manifest(config: RunConfig) -> RunSummary:
         ledger.compact(out, held.run)
         results = ledger.write_results(out)
         storage.clear_staging(out, keep="")
-        return run.summary(results, time.monotonic() - started_s)
+        return replace(run.summary(results, time.monotonic() - started_s), warning=held.warning)
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -186,11 +189,12 @@ class _Run:
 
             pace = self._pace()
             schedule = Schedule(SchedulePolicy(), pace)
-            slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._whole_body)
+            slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._body_bytes)
             engine = Engine(engine_config, slots, schedule)
             tally = self._tally = Tally()
             with stopped_by_signals(engine.stop) as received:
                 engine.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
+                engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
                 with engine:
                     progress.note("")
                     for finished in engine.run(self._pending_parts(tally)):
@@ -215,6 +219,14 @@ class _Run:
     def _whole_body(self) -> bool:
         """Whether a model of this run takes whole pictures through its body."""
         return any(self._models.by_spec_name(model).spec.whole_body for model in self._counted.models)
+
+    @property
+    def _body_bytes(self) -> int:
+        """What the largest 8-bit picture that goes whole through a body needs in a worker."""
+        model = self._config.model
+        full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
+        px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
+        return model.exact_px * px_bytes if self._whole_body else 0
 
     def _pace(self) -> Pace:
         floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]

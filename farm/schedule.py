@@ -80,7 +80,8 @@ class Pace:
         px = max(unit.cost_px, len(unit.parts) * self._cap_px)
         part = unit.parts[0]
         rate = self._px_s.get(model_key(part))
-        return 180.0 + (20 * px / rate if rate else px / self._floors_px_s[part.item.params.model])
+        floor = self._floors_px_s.get(part.item.params.model, min(self._floors_px_s.values()))
+        return 180.0 + (20 * px / rate if rate else px / floor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

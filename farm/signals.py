@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,14 +28,22 @@ class Received:
 
     def arm(self) -> None:
         """Install our handlers; again after a library has put in its own."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         for signum in _SIGNALS:
             signal.signal(signum, self.handle)
 
 
 @contextmanager
 def stopped_by_signals(on_first: Callable[[], None]) -> Generator[Received]:
-    """Inside the block a first SIGINT or SIGTERM calls `on_first`. Only in the main thread, as Python demands."""
+    """Inside the block a first SIGINT or SIGTERM calls `on_first`.
+
+    Outside the main thread, where Python allows no handlers, signals stay whoever's they are.
+    """
     received = Received(on_first)
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
     received.arm()
     try:

@@ -43,6 +43,8 @@ class RunSummary:
     failures: tuple[str, ...]
     """the first few messages"""
     signum: int | None = None
+    warning: str | None = None
+    """what a person should know although nothing failed"""
 
     @property
     def exit_code(self) -> int:

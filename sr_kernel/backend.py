@@ -26,7 +26,7 @@ class PrecisionError(ValueError):
     """A device was asked to compute in a precision that it has not."""
 
 
-class DeviceMemoryError(RuntimeError):
+class DeviceMemoryError(MemoryError):
     """The device's memory does not hold even the smallest piece of work."""
 
 
@@ -35,6 +35,8 @@ def memory_errors() -> Generator[None]:
     """Turns every way in which torch says that memory is out into DeviceMemoryError."""
     try:
         yield
+    except DeviceMemoryError:
+        raise
     except torch.OutOfMemoryError as error:
         raise DeviceMemoryError(str(error)) from error
     except (RuntimeError, MemoryError) as error:

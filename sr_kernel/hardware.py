@@ -68,19 +68,20 @@ def memory_bytes() -> int:
     return min(total, int(text)) if text.isdecimal() else total
 
 
-def visible_gpus() -> int:
-    """NVIDIA GPUs that this process may use, without loading torch; CUDA_VISIBLE_DEVICES is respected.
-
-    0 where the driver's nvidia-smi is not installed, fails, or does not answer within 10 s.
-    """
+def listed_gpus() -> str:
+    """What the driver's nvidia-smi lists, a line a GPU; empty where it is not installed or does not answer in 10 s."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return 0
+        return ""
     try:
-        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
+        return subprocess.run([program, "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
     except subprocess.TimeoutExpired:
-        return 0
-    there = sum(line.startswith("GPU ") for line in listed.splitlines())
+        return ""
+
+
+def visible_gpus() -> int:
+    """NVIDIA GPUs that this process may use, without loading torch; CUDA_VISIBLE_DEVICES is respected."""
+    there = sum(line.startswith("GPU ") for line in listed_gpus().splitlines())
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
         return there

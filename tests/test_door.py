@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import farm
 
@@ -45,3 +47,13 @@ def test_help_answers_at_once() -> None:
 
     least = min(once() for _ in range(8))
     assert least < 0.3, f"farm --help takes {least:.2f} s"
+
+
+def test_the_lock_holds_what_every_extra_asks_for() -> None:
+    root = Path(__file__).parents[1]
+    locked = {line.split("==")[0].strip().lower() for line in (root / "requirements.lock").read_text().splitlines()}
+    text = (root / "pyproject.toml").read_text()
+    section = text[text.index("[project.optional-dependencies]") : text.index("[project.scripts]")]
+    wanted = {name.lower() for name in re.findall(r'"([A-Za-z0-9_-]+)(?:\[[a-z]+\])?[=><]', section)}
+    assert {"basicsr", "gfpgan", "facexlib"} <= wanted
+    assert wanted <= locked

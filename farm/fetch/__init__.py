@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from farm.fetch.model import ResolvedModel, resolve
-from farm.fetch.weight import ensure, folders, locate, verify
+from farm.fetch.weight import cache_folder, ensure, folders, locate, verify
 
-__all__ = ["ResolvedModel", "ensure", "folders", "locate", "resolve", "verify"]
+__all__ = ["ResolvedModel", "cache_folder", "ensure", "folders", "locate", "resolve", "verify"]

@@ -158,11 +158,11 @@ def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, N
         said = [line for line in messages.split(MESSAGE_BREAK) if line.startswith(_SPEAKERS[file_format])]
         text = "; ".join(dict.fromkeys(said))[:200]
         if is_cut(file_format, source.file()):
-            return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again, or use --salvage")
+            return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again")
         if file_format == "heic" or any(words in text.lower() for words in _UNSUPPORTED):
             found = f"{file_format.upper()} of a kind this libvips does not decode ({text})"
             return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
-        return ItemError(ErrorKind.CORRUPT, url, f"damaged {file_format} ({text})", "copy it again, or use --salvage")
+        return ItemError(ErrorKind.CORRUPT, url, f"damaged {file_format} ({text})", "copy it again")
 
     with translated(classify, source):
         yield

@@ -17,6 +17,7 @@ from farm.records import UpscaleParams
 from farm.tasks.lane import Job, Lane, ModelRef, Restored
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha
+from sr_kernel.models import BODY_PX_BYTES
 from sr_kernel.tiles import PicturePlan, PictureSpec, Strategy, Tile
 from sr_kernel.upscale import Settings
 
@@ -73,7 +74,7 @@ def working_bytes(plan: PicturePlan, cut: Cut, channels: int, depth: int, precis
     rows_out = cut.out_rows[1] - cut.out_rows[0]
     rows_in = max(tile.read.y1 for tile in cut.tiles) - min(tile.read.y0 for tile in cut.tiles)
     samples = rows_in * spec.width * 6 + rows_out * spec.out_width * (channels + 6)
-    features = spec.width * spec.height * (1600 if precision == "fp32" else 800)  # bytes a pixel, measured
+    features = spec.width * spec.height * BODY_PX_BYTES["fp32" if precision == "fp32" else "half"]
     return samples * (depth // 8) + (features if plan.strategy is Strategy.BODY else 0)
 
 

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import pyvips
+import torch
 
 from ..seeded import save_rrdb
 from .conftest import Farm, files, identity, results
@@ -75,13 +80,27 @@ def test_a_lost_output_is_made_again(farm: Farm, make_picture: Make, tmp_path: P
     assert identity(out) == before
 
 
+def band_workers(out: Path) -> set[tuple[str, str]]:
+    """(band, worker) of the bands that a run's ledger names so far."""
+    lines = [line for path in out.glob(".farm/ledger/shard-*/*.jsonl") for line in path.read_text().splitlines()]
+    entries = [json.loads(line) for line in lines if line.endswith("}")]
+    return {(entry["key"], entry["worker"]) for entry in entries if "/band/" in entry["key"]}
+
+
 def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
     source = tmp_path / "in"
     make_picture(source / "large.png", 400, 700, seed=5)
     make_picture(source / "small.png", 50, 40, seed=6)
     flags = ("--band-px", "60000", "--tile-px", "64")
-    two = farm.submit(source, tmp_path / "two", *flags, "--workers", "2")
-    assert two.returncode == 0, two.stderr
+    driver = farm.start(*farm.submit_args(source, tmp_path / "two", *flags, "--workers", "2"))
+    fanned_out: set[tuple[str, str]] = set()
+    while driver.poll() is None:
+        fanned_out |= band_workers(tmp_path / "two")
+        time.sleep(0.02)
+    assert driver.returncode == 0, driver.communicate()
+    driver.communicate()
+    assert len({band for band, _ in fanned_out}) > 4, "the picture was cut"
+    assert {worker for _, worker in fanned_out} == {"cpu-0", "cpu-1"}, "and its bands went to both actors"
     one = farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
     assert one.returncode == 0, one.stderr
     assert identity(tmp_path / "one") == identity(tmp_path / "two")
@@ -92,8 +111,7 @@ def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: M
     assert not (tmp_path / "two" / ".farm" / "parts").exists() or not list(
         (tmp_path / "two" / ".farm" / "parts").iterdir()
     )
-    bands = results(tmp_path / "two")
-    assert len(bands) == 2
+    assert len(results(tmp_path / "two")) == 2
 
 
 def test_bounded_bands_do_not_depend_on_the_number_of_actors(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
@@ -110,7 +128,7 @@ def test_bounded_bands_do_not_depend_on_the_number_of_actors(farm: Farm, make_pi
     assert modes == {"large.png": "bounded", "small.png": "exact"}
 
 
-def test_a_manifest_overrides_model_scale_format_and_output_row_by_row(
+def test_a_manifest_overrides_scale_format_and_output_row_by_row(
     farm: Farm, make_picture: Make, tmp_path: Path
 ) -> None:
     for index in range(3):
@@ -137,3 +155,47 @@ def test_a_scan_can_be_submitted(farm: Farm, make_picture: Make, tmp_path: Path)
     planned = farm.submit(tmp_path / "manifest.parquet", tmp_path / "out", "--dry-run")
     assert "1 to do" in planned.stdout
     assert not (tmp_path / "out").exists(), "a dry run writes nothing"
+
+
+@pytest.mark.parametrize("network", ["srvgg", "rrdb"])
+def test_workers_batch_and_order_change_no_byte(farm: Farm, make_picture: Make, tmp_path: Path, network: str) -> None:
+    for index in range(6):
+        make_picture(tmp_path / "in" / f"{index}.png", 90 + 3 * index, 70, seed=index)
+    names = [f"in/{index}.png" for index in range(6)]
+    (tmp_path / "forth.txt").write_text("\n".join(names))
+    (tmp_path / "back.txt").write_text("\n".join(reversed(names)))
+    if network == "rrdb":
+        farm = Farm(model=save_rrdb(tmp_path / "rrdb.pth", features=8, blocks=2, growth=4), cache=tmp_path)
+    digests = []
+    for manifest, flags in (("forth", ("--workers", "1")), ("back", ("--workers", "2", "--batch", "8"))):
+        out = tmp_path / manifest
+        made = farm.submit(tmp_path / f"{manifest}.txt", out, "--no-stamp", "--tile-px", "32", *flags)
+        assert made.returncode == 0, made.stderr
+        digests.append({name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in files(out)})
+        digests[-1].pop("results.parquet")
+        assert {row["mode"] for row in results(out)} == {"exact"}
+    assert digests[0] == digests[1]
+    assert len(digests[0]) == 6
+
+
+def test_weights_that_give_nan_end_the_run(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    state = torch.load(farm.model, weights_only=True)["params"]
+    state["body.0.weight"][0, 0, 0, 0] = float("nan")
+    torch.save({"params": state}, tmp_path / "nan.pth")
+    picture = make_picture(tmp_path / "a.png")
+    made = farm.run("submit", picture, "--model", tmp_path / "nan.pth", "--workers", "1")
+    assert made.returncode == 78, made.stderr
+    assert "NaN" in made.stderr
+    assert files(tmp_path / "farm-out") <= {"results.parquet"}
+
+
+def test_two_models_in_one_run(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    data = os.environ.get("FARM_TEST_DATA")
+    if not data:
+        pytest.skip("FARM_TEST_DATA names no folder with weights/: a second model by name needs real weights")
+    make_picture(tmp_path / "a.png", 40, 30)
+    make_picture(tmp_path / "b.png", 40, 30, seed=1)
+    (tmp_path / "rows.csv").write_text("source,model\na.png,\nb.png,animevideov3\n")
+    made = farm.submit(tmp_path / "rows.csv", tmp_path / "out", env={"FARM_WEIGHTS_DIR": f"{data}/weights"})
+    assert made.returncode == 0, made.stderr
+    assert [row["model"] for row in results(tmp_path / "out")] == ["file:tiny", "animevideov3"]

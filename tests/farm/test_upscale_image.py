@@ -17,9 +17,12 @@ from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, Worke
 from farm.errors import ErrorKind, ItemError
 from farm.lock import RunLock
 from farm.plan import Planner
-from farm.records import Done, ManifestRow, Part, PartKind, Split
+from farm.records import Done, Failed, ManifestRow, Part, PartKind, Split
 from farm.tasks.base import WorkerContext
 from farm.tasks.upscale_image import UpscaleImage
+from farm.worker import Worker
+from sr_kernel.backend import DeviceMemoryError
+from sr_kernel.upscale import Upscaler, WindowResult
 
 from ..seeded import save_srvgg
 
@@ -31,6 +34,7 @@ class Bench:
     task: UpscaleImage
     planner: Planner
     folder: Path
+    context: WorkerContext
 
     def picture(self, pixels: np.ndarray, name: str = "a.png") -> Part:
         path = self.folder / name
@@ -73,7 +77,7 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
             )
             made.append(UpscaleImage(context))
             planner = Planner(config, MappingProxyType({str(model): resolved}), str(out), "cpu")
-            return Bench(task=made[-1], planner=planner, folder=tmp_path)
+            return Bench(task=made[-1], planner=planner, folder=tmp_path, context=context)
 
         yield make
         for task in made:
@@ -169,3 +173,60 @@ def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench])
     xmp = pyvips.Image.new_from_file(done.url).get("xmp-data").decode()
     assert "file:tiny" in xmp
     assert fetch.resolve(str(bench.folder / "tiny.pth")).sha256 in xmp
+
+
+def test_a_black_result_is_never_published(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench(band_px=10**9)
+
+    def black(result: WindowResult) -> WindowResult:
+        return replace(result, stats=replace(result.stats, sum_out=0))
+
+    spoil(monkeypatch, black)
+    part = bench.picture(noise(40, 30))
+    with pytest.raises(ItemError, match="black") as failed:
+        bench.task.run(part, None)
+    assert failed.value.kind is ErrorKind.SUSPECT_OUTPUT
+    assert not Path(part.item.output_url).exists()
+
+
+def test_half_precision_that_overflows_is_tried_once_in_full(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(band_px=10**9, precision="bf16")
+    spoil(monkeypatch, lambda result: replace(result, finite=False), precision="bf16")
+    done = finish(bench.task, bench.picture(noise(40, 30)))
+    assert done.precision == "fp32"
+    spoil(monkeypatch, lambda result: replace(result, finite=False))
+    with pytest.raises(ItemError) as failed:
+        bench.task.run(bench.picture(noise(40, 30), "b.png"), None)
+    assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
+
+
+def test_a_device_that_is_out_of_memory_fails_the_row_as_such(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(band_px=10**9)
+
+    def refuse(result: WindowResult) -> WindowResult:
+        raise DeviceMemoryError("CUDA out of memory")
+
+    spoil(monkeypatch, refuse)
+    worker = object.__new__(Worker)  # without its process-wide side effects
+    vars(worker).update(_stopping=False, _tasks={"upscale_image": bench.task}, _node="n", _context=bench.context)
+    outcome = worker._run_part(bench.picture(noise(40, 30)), None)
+    assert isinstance(outcome, Failed)
+    assert outcome.kind is ErrorKind.OUT_OF_MEMORY
+    assert "lower --exact-px" in outcome.message
+
+
+def spoil(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[WindowResult], WindowResult], precision: str | None = None
+) -> None:
+    """Let the network's results arrive changed, all of them or those of one precision."""
+    real = Upscaler.restore_windows
+
+    def restore_windows(self: Upscaler, windows, tiles, plans, settings):  # type: ignore[no-untyped-def]
+        results = real(self, windows, tiles, plans, settings)
+        return [change(one) if precision in (None, settings.precision) else one for one in results]
+
+    monkeypatch.setattr(Upscaler, "restore_windows", restore_windows)

@@ -1,0 +1,49 @@
+"""The small commands, as a user calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .conftest import Farm, files
+
+Make = Callable[..., Path]
+
+
+def test_models_are_listed_and_wrong_weights_are_found(farm: Farm, tmp_path: Path) -> None:
+    listed = farm.run("models", "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "animevideov3" in listed.stdout
+    assert "training only" in listed.stdout
+    (tmp_path / "realesr-animevideov3.pth").write_bytes(b"not what it should be")
+    wrong = farm.run("models", "verify", "animevideov3", "--weights-dir", tmp_path)
+    assert wrong.returncode == 78, wrong.stdout
+    assert "realesr-animevideov3.pth" in wrong.stderr
+    unknown = farm.run("models", "fetch", "x4pluss")
+    assert unknown.returncode == 78
+    assert "did you mean x4plus?" in unknown.stderr
+
+
+def test_the_doctor_looks_at_everything(farm: Farm) -> None:
+    said = farm.run("doctor")
+    assert said.returncode == 0, said.stderr
+    for topic in ("python", "ray", "torch", "gpu", "cpu", "memory", "codecs", "weights", "storage", "face", "train"):
+        assert topic in said.stdout
+
+
+def test_quiet_says_nothing_when_all_is_well(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    for index in range(3):
+        make_picture(tmp_path / "in" / f"{index}.png", 30, 20, seed=index)
+    flags = ("--quiet", "--suffix", "big", "--limit", "2", "--alpha", "lanczos", "--no-stamp")
+    made = farm.submit(tmp_path / "in", tmp_path / "out", *flags)
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert files(tmp_path / "out") == {"0_big.png", "1_big.png", "results.parquet"}
+
+
+def test_what_contradicts_itself_is_a_usage_error(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    picture = make_picture(tmp_path / "a.png")
+    for flags in (("--workers", "2", "--gpus", "1"), ("--tile-px", "3"), ("--name", "{nonsense}.png"), ("--gpus", "x")):
+        made = farm.run("submit", picture, "--model", farm.model, *flags)
+        assert made.returncode == 2, flags
+        assert flags[0] in made.stderr
+        assert "Traceback" not in made.stderr

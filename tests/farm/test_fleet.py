@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from farm import fleet
+from farm.config import WorkerConfig
+from farm.errors import UsageError
+from farm.fleet import plan_fleet, wanted_gpus, workers_that_fit
+from farm.tasks.base import WorkerContext
+from sr_kernel import hardware
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine with four GPUs that torch can use."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(fleet, "_torch_can_use_gpus", lambda: True)
+    return monkeypatch
+
+
+def context() -> WorkerContext:
+    return WorkerContext(
+        name="",
+        run="r",
+        driver_host="h",
+        out="/out",
+        device="cpu",
+        io_threads=3,
+        units_in_flight=2,
+        memory_bytes=0,
+    )
+
+
+def test_auto_takes_what_there_is(gpus: pytest.MonkeyPatch) -> None:
+    assert wanted_gpus(WorkerConfig()) == 4
+    assert wanted_gpus(WorkerConfig(gpus=2)) == 2
+    assert wanted_gpus(WorkerConfig(gpus=0)) == 0
+    assert wanted_gpus(WorkerConfig(workers=3)) == 0
+    assert wanted_gpus(WorkerConfig(gpu_ids=(0, 3))) == 2
+    for wrong in (WorkerConfig(gpus=5), WorkerConfig(gpu_ids=(4,))):
+        with pytest.raises(UsageError, match="this machine shows 4"):
+            wanted_gpus(wrong)
+
+
+def test_a_gpu_that_torch_cannot_use_is_no_gpu(gpus: pytest.MonkeyPatch) -> None:
+    gpus.setattr(fleet, "_torch_can_use_gpus", lambda: False)
+    assert wanted_gpus(WorkerConfig()) == 0
+    with pytest.raises(UsageError, match="cannot compute on this machine's GPU"):
+        wanted_gpus(WorkerConfig(gpus=1))
+
+
+def test_actors_share_gpus_as_asked(gpus: pytest.MonkeyPatch) -> None:
+    slots, config = plan_fleet(WorkerConfig(gpus=2, actors_per_gpu=2, min_gpus=1), context(), lambda unit: 1.0, 0)
+    assert [(slot.name, slot.num_gpus, slot.context.device) for slot in slots] == [
+        (f"gpu-{index}", 0.5, "cuda:0") for index in range(4)
+    ]
+    assert (config.embedded_gpus, config.min_workers) == (2, 2)
+
+
+def test_cpu_actors_fill_the_machine_and_keep_to_their_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(fleet, "cores_here", lambda: (2, 5))
+    slots, _ = plan_fleet(WorkerConfig(gpus=0), context(), lambda unit: 1.0, 0)
+    assert [slot.context.core for slot in slots] == [2, 5]
+    one, _ = plan_fleet(WorkerConfig(workers=1), context(), lambda unit: 1.0, 0)
+    assert [slot.context.core for slot in one] == [None], "two runs side by side must not sit on one core"
+
+
+def test_whole_bodies_get_the_memory_they_need() -> None:
+    assert workers_that_fit(8, 0, 16 * GIB) == 8
+    assert workers_that_fit(8, 4 * GIB, 16 * GIB) == 2
+    assert workers_that_fit(2, 7 * GIB, 8 * GIB) == 1
