@@ -7,8 +7,9 @@ crop of rows never holds the whole picture.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from threading import Lock
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -58,6 +59,8 @@ _JPEG_DAMAGE = ("premature end", "bad Huffman", "found marker")
 _JPEG_HARMLESS = ("extraneous bytes", "Adobe", "progression", "JFIF", "SOS")
 """complaints of libjpeg about what stands around the pixels"""
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
+_RETRYING = Lock()
+_TRIES = 8
 _NO_RESOLUTION = (1.0, 72 / 25.4)
 """what libvips reports, in pixels/mm, when a file says nothing; 72 dpi and nothing mean the same"""
 
@@ -129,16 +132,25 @@ def _open(source: Source, url: str, limits: ReadLimits, *, strict: bool = False)
         warnings.append(warning)
     # libpng and libtiff complain of much that harms nothing; libjpeg only complains where it has lost pixels.
     fail_on = "none" if limits.salvage else "warning" if strict and file_format == "jpg" else "error"
-    try:
-        image = _load(opened, file_format, url, fail_on)
-    except ItemError as error:
-        if error.kind is not ErrorKind.CORRUPT:
-            raise
-        image = _load(opened, file_format, url, fail_on)  # another thread may have taken the message that says more
+    image = _load_told(opened, file_format, url, fail_on)
     header = _judge(image, file_format, url, limits, pages)
     if header.pages > 1:
         warnings.append(f"first of {header.pages} pages or frames taken")
     return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings))
+
+
+def _load_told(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvips.Image:
+    """`_load`, until the decoder's complaint is its own: threads share libvips' messages and take each other's."""
+    with suppress(ItemError):
+        return _load(source, file_format, url, fail_on)
+    with _RETRYING:  # one at a time, so that those who try again do not rob each other
+        for _ in range(_TRIES):
+            try:
+                return _load(source, file_format, url, fail_on)
+            except ItemError as error:
+                if error.kind is not ErrorKind.CORRUPT or not error.found.endswith("()"):
+                    raise
+        return _load(source, file_format, url, fail_on)
 
 
 def _load(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvips.Image:
