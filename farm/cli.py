@@ -304,12 +304,12 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
 
     for name in names or tuple(MODELS):
         spec = fetch.resolve(name).spec
-        path = fetch.locate(spec, weights_dir)
-        if path is None:
+        paths = [folder / spec.file for folder in fetch.folders(weights_dir) if (folder / spec.file).is_file()]
+        if not paths:
             click.echo(f"{spec.name:20} not here")
-            continue
-        fetch.verify(spec, path)
-        click.echo(f"{spec.name:20} right     {printable(str(path))}")
+        for path in paths:
+            fetch.verify(spec, path)
+            click.echo(f"{spec.name:20} right     {printable(str(path))}")
 
 
 @main.command(short_help="What this machine has and what is missing.")
