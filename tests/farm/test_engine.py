@@ -1,0 +1,104 @@
+"""What the engine decides without a cluster; what it does with one is in tests/e2e."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.exceptions as rx
+
+from farm import engine
+from farm.engine import Engine, EngineConfig, Slot
+from farm.errors import ModelError, UnreachableError
+from farm.schedule import DeathCause, Pace, Schedule, SchedulePolicy
+from farm.tasks.base import WorkerContext
+
+
+def make_engine(
+    monkeypatch: pytest.MonkeyPatch, *, there: int, missing: int, min_workers: int
+) -> tuple[Engine, list[Any]]:
+    """An engine whose actors are names, of which some have found a place."""
+    killed: list[Any] = []
+    monkeypatch.setattr(engine, "_kill", killed.append)
+    config = EngineConfig(
+        address="10.0.0.1:6379",
+        embedded_cpus=1,
+        embedded_gpus=0,
+        wait_s=3.0,
+        min_workers=min_workers,
+        deadline_s=lambda unit: 60.0,
+    )
+    made = Engine(config, [], Schedule(SchedulePolicy(), Pace(floors_px_s={"m": 1.0}, cap_px=1)))
+    for index in range(there + missing):
+        context = WorkerContext(
+            name=f"gpu-{index}",
+            run="r",
+            driver_host="h",
+            out="/o",
+            device="cuda:0",
+            io_threads=1,
+            units_in_flight=1,
+            memory_bytes=1,
+        )
+        slot = Slot(context=context, num_cpus=1, num_gpus=1)
+        waiting = None if index < there else object()
+        made._actors[slot.name] = engine._Actor(slot=slot, handle=slot.name, starting=waiting, started_s=0.0)
+    return made, killed
+
+
+def test_a_run_goes_on_with_the_gpus_it_may_do_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, killed = make_engine(monkeypatch, there=2, missing=2, min_workers=2)
+    made._go_on_without(["gpu-2", "gpu-3"], 3.0)
+    assert killed == ["gpu-2", "gpu-3"], "what finds no place is not waited for any longer"
+    assert list(made._actors) == ["gpu-0", "gpu-1"]
+    assert made._schedule.expected_workers == 2
+
+
+@pytest.mark.parametrize("min_workers", [0, 3])
+def test_too_few_gpus_are_named(monkeypatch: pytest.MonkeyPatch, min_workers: int) -> None:
+    made, _ = make_engine(monkeypatch, there=2, missing=2, min_workers=min_workers)
+    with pytest.raises(UnreachableError, match=r"2 of 4 workers found no place on 10\.0\.0\.1:6379 within 3 s"):
+        made._go_on_without(["gpu-2", "gpu-3"], 3.0)
+
+
+class Said(rx.RayActorError):
+    """An actor's death with the words that Ray puts to it."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def __str__(self) -> str:
+        return self._words
+
+
+def test_deaths_are_told_apart() -> None:
+    assert engine._death_cause(rx.OutOfMemoryError("x")) is DeathCause.MEMORY
+    assert engine._death_cause(Said("killed: memory usage threshold exceeded")) is DeathCause.MEMORY
+    assert engine._death_cause(rx.NodeDiedError("gone")) is DeathCause.NODE
+    assert engine._death_cause(Said("The actor died because its node has died.")) is DeathCause.NODE
+    assert engine._death_cause(rx.WorkerCrashedError()) is DeathCause.CRASH
+
+
+def test_what_a_worker_raises_reaches_the_user_as_what_it_was() -> None:
+    class Wrapped(rx.RayTaskError):
+        def __init__(self, cause: Exception) -> None:
+            self.cause = cause
+
+        def __str__(self) -> str:
+            return f"Traceback ...\n{type(self.cause).__name__}: {self.cause}"
+
+    known = ModelError("weights are bad")
+    assert engine._cause(Wrapped(known)) is known
+    assert "ValueError: oops; this is a defect" in str(engine._cause(Wrapped(ValueError("oops"))))
+
+
+def test_rays_sockets_fit_whatever_tmpdir_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("d" * 80)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    made = engine._temp_folder()
+    assert made.parent == Path("/tmp")
+    made.rmdir()
