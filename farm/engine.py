@@ -262,10 +262,6 @@ class Engine:
         """Stop dispatching; `run` ends once what is in flight has stopped. Safe in a signal handler."""
         self._stop.set()
 
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
     def add(self, parts: Iterable[Part]) -> None:
         """Parts that follow from what has ended: bands of a picture, its join."""
         self._schedule.add(parts, first=True)

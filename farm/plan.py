@@ -232,12 +232,6 @@ def source_version(row: ManifestRow, stat: FileStat) -> str:
     return f"etag:{row.etag}" if row.etag else stat.version
 
 
-def unplanned_id(out: str, row: ManifestRow | RefusedRow) -> str:
-    """Ledger key of a row that never became an item: refused, missing, or with no place to go."""
-    source = row.source_url if isinstance(row, ManifestRow) else row.source
-    return _digest("\0".join(("unplanned", out, str(row.index), source)))
-
-
 def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
     """Why a picture of this upright size in pixels is not restored, or None; asked before anything is decoded."""
     params, url = item.params, item.row.source_url

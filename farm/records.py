@@ -1,4 +1,4 @@
-"""Every value that flows: ManifestRow -> WorkItem -> Unit of Parts -> Outcome -> ItemResult -> LedgerEntry.
+"""Every value that flows: ManifestRow -> WorkItem -> Unit of Parts -> Outcome -> LedgerEntry.
 
 All are frozen and picklable, hold standard-library types only, and do no I/O.
 """
@@ -300,22 +300,6 @@ class Failed:
 
 
 Outcome = Done | Split | Failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemResult:
-    """A restored picture; exists only when all its parts are Done."""
-
-    output_url: str
-    sha256: str
-    bytes: int
-    width: int
-    height: int
-    source_px: int
-    mode: str
-    precision: str
-    fidelity: float
-    seconds: StageSeconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,21 +130,6 @@ def test_the_manifests_word_on_the_version_comes_first() -> None:
     assert planner().plan(row(), FileStat(url="", bytes=1, etag="e")).source_version == "etag:e"
 
 
-def test_rows_without_an_item_have_a_key_of_their_own() -> None:
-    error = ItemError(ErrorKind.UNSAFE_PATH, "../a", "holds `..`", "name a file")
-    keys = {
-        plan.unplanned_id(OUT, row()),
-        plan.unplanned_id(OUT, row(index=1)),
-        plan.unplanned_id(OUT, RefusedRow(index=0, source="../a", error=error)),
-        plan.unplanned_id("/other", row()),
-        planned().item_id,
-    }
-    assert len(keys) == 5
-
-
-# -- parameters --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("asked", "device", "bf16", "precision", "precision_16bit"),
     [
