@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from types import MappingProxyType
 
 from farm.errors import ErrorKind, ItemError
 from sr_kernel.fidelity import PixelStats
+from sr_kernel.layout import FrameLayout
 
 
 class MediaKind(str, Enum):
     """What a row's source is taken for; decided by its name, checked by its content."""
 
     IMAGE = "image"
+    VIDEO = "video"
+    """a film, an animated picture that is treated as one, or a numbered sequence of pictures"""
 
 
 FORMAT_LIMITS: Mapping[str, int] = MappingProxyType(
@@ -32,6 +36,21 @@ EXTENSION_FORMATS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Format that a lower-case extension stands for, of those that can be written."""
+
+CONTAINERS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("mp4", "m4v", "3gp", "3g2"), "mp4"),
+        **dict.fromkeys(("mov", "qt"), "mov"),
+        "webm": "webm",
+        **dict.fromkeys(("mkv", "avi", "mpg", "mpeg", "m2v", "vob", "ts", "mts", "m2ts", "wmv", "asf", "flv"), "mkv"),
+        **dict.fromkeys(("ogv", "mxf", "nut", "y4m", "dv"), "mkv"),
+    }
+)
+"""Container that a film with a lower-case extension is written to when it is to be the same: its own where it can be
+written, else Matroska, which holds everything"""
+
+ANIMATION_EXTENSIONS: Mapping[str, str] = MappingProxyType({"gif": "gif", "webp": "webp", "apng": "apng"})
+"""Animated picture format of a lower-case extension"""
 
 PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
     ("gif", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
@@ -111,8 +130,39 @@ class FileStat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VideoParams:
+    """What a film's bytes depend on beyond UpscaleParams; part of the item's identity."""
+
+    container: str
+    """mp4, mkv, mov, webm, sequence (numbered pictures), or gif, webp, apng (an animated picture)"""
+    codec: str
+    """auto, or a name of farm.media.video.codecs"""
+    crf: int | None
+    """None: the codec's own default"""
+    preset: str
+    """empty: the codec's own default"""
+    pix_fmt: str
+    """auto, or FFmpeg's name of a pixel format"""
+    fps: str
+    """empty: frame times stay as they are; else NUM/DEN frames a second, to which frames are repeated or left out"""
+    segment_frames: int
+    """frames of a segment at most; segments are cut alike for the same number on any machine"""
+    audio: str
+    """copy, transcode or none"""
+    deinterlace: bool
+    salvage: bool
+    """publish what a cut file still holds"""
+    allow_damaged: bool
+    """publish although frames were damaged; each is listed"""
+    encoder: str
+    """software or nvenc"""
+    encoder_threads: int
+    """threads of one encoder; x264's bytes depend on them"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpscaleParams:
-    """Everything that decides the bytes of one restored picture; hashed into the item's identity."""
+    """Everything that decides the bytes of one restored picture or film; hashed into the item's identity."""
 
     model: str
     """name in the table, or `file:NAME` for a weight file given by path"""
@@ -142,7 +192,7 @@ class UpscaleParams:
     band_px: int
     """pictures with more source pixels than this are split into bands; part of the identity of bounded results"""
     format: str
-    """png, jpg, webp, tiff or avif"""
+    """png, jpg, webp, tiff or avif; of a film its container, of a sequence the format of its pictures"""
     quality: int
     """1..100 for jpg, webp and avif, where 100 means lossless for the last two; 0 for formats that have none"""
     stamp: bool
@@ -153,6 +203,8 @@ class UpscaleParams:
     max_pixels_out: int
     pixel_epoch: int
     """raised whenever the code would give other bytes for the same parameters"""
+    video: VideoParams | None = None
+    """of films only"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,21 +232,87 @@ class PartKind(str, Enum):
     """the whole item: read, restore, publish; answers Split when the picture must be cut"""
     BAND = "band"
     """some rows of tiles of a large picture, kept under OUT/.farm until the join"""
+    FILM = "film"
+    """read a film's packets and answer Split"""
+    SEGMENT = "segment"
+    """some frames of a film, restored and encoded once, kept under OUT/.farm until the join"""
     JOIN = "join"
-    """all bands of a picture into one file"""
+    """all bands of a picture, or all segments of a film with its sound and everything else, into one file"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmPlan:
+    """How one film is restored: resolved once from its content and the parameters, the same in every segment."""
+
+    source: FrameLayout
+    """decoded frames, as they are coded (rotation not applied)"""
+    target: FrameLayout
+    """frames as they are encoded"""
+    stream_index: int
+    """of the video stream that is restored"""
+    time_base: Fraction
+    """seconds a tick of the source's timestamps"""
+    rate: Fraction
+    """frames a second on average; what encoders and containers are told, never used to place a frame"""
+    frames: int
+    """frames of the output"""
+    encoder: str
+    """FFmpeg's name of the encoder, such as libx264; empty where frames become pictures"""
+    pix_fmt: str
+    """FFmpeg's name of the encoder's pixel format"""
+    options: tuple[tuple[str, str], ...]
+    """options of the encoder, sorted by name: CRF, preset, threads, closed groups of pictures, HDR metadata"""
+    colour_tags: tuple[int, int, int, int]
+    """primaries, transfer, matrix and range as H.273 and FFmpeg number them; 2 (range: 0) means unspecified"""
+    sample_aspect: Fraction | None
+    """width by height of one sample of the output; None where the source does not say"""
+    rotation: tuple[int, ...] = ()
+    """the nine integers of the display matrix that the output carries; empty: none"""
+    deinterlace: bool = False
+    warning: str | None = None
+    """what a person should know although the film is restored"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The frames of one segment, in presentation order."""
+
+    frames: tuple[int, int]
+    """half-open range of output frames of the film"""
+    pts: tuple[int, ...]
+    """timestamp of the source frame that each output frame is made from, in ticks of the film's time base; the same
+    twice running where a rate was asked for that repeats frames"""
+    out_pts: tuple[int, ...]
+    """timestamp of each output frame, strictly increasing, in the same ticks"""
+    seek_pts: int | None
+    """timestamp of the keyframe that decoding starts from; None: from the start of the film"""
+    skip: int = 0
+    """of source frames with the timestamp pts[0], how many come before the one that is meant"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentReport:
+    """What is known of a segment's frames."""
+
+    changes: tuple[tuple[int, float, float], ...] = ()
+    """(second of the film, sum of the mean absolute change from one source frame to the next in levels of 0..255, the
+    same of the restored frames at the source's size); what flicker scores are made of"""
+    damaged: tuple[int, ...] = ()
+    """output frames that the decoder had to conceal or to repeat"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A finished band that waits for its join."""
+    """A finished band or segment that waits for its join."""
 
     index: int
-    rows_out: tuple[int, int]
-    """half-open range of output rows"""
+    extent: tuple[int, int]
+    """half-open range of output rows, or of output frames"""
     url: str
     sha256: str
     bytes: int
     stats: PixelStats
+    report: SegmentReport = SegmentReport()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +322,15 @@ class Part:
     item: WorkItem
     kind: PartKind
     index: int = 0
-    """band number; 0 for pictures and joins"""
+    """number of the band or segment; 0 for all others"""
     grid_rows: tuple[int, int] | None = None
     """half-open range of grid rows of the picture's plan, for a band"""
     size: tuple[int, int] | None = None
-    """upright source width and height, once known"""
+    """upright source width and height of a picture, once known"""
+    film: FilmPlan | None = None
+    """for a segment and for the join of a film"""
+    span: Span | None = None
+    """for a segment"""
     pieces: tuple[Piece, ...] = ()
     """what a join puts together, in order"""
     cost_px: int = 0
@@ -265,22 +387,29 @@ class Done:
     seconds: StageSeconds
     node: str
     worker: str
-    rows_out: tuple[int, int] | None = None
-    """for a band"""
+    extent: tuple[int, int] | None = None
+    """of a band its output rows, of a segment its output frames, half-open"""
     warning: str | None = None
+    frames: int = 0
+    """of a film or a segment"""
+    report: SegmentReport = SegmentReport()
+    """of a film or a segment"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """The picture must be cut: its size and the grid rows of each band."""
+    """A picture or a film must be cut: how."""
 
     part_id: str
     size: tuple[int, int]
     """upright source width and height in pixels"""
-    bands: tuple[tuple[int, int], ...]
-    """half-open ranges of grid rows; a pure function of the size and the parameters"""
     node: str
     worker: str
+    bands: tuple[tuple[int, int], ...] = ()
+    """half-open ranges of grid rows; a pure function of the size and the parameters"""
+    film: FilmPlan | None = None
+    spans: tuple[Span, ...] = ()
+    """of a film; a pure function of its packets and the parameters"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,9 +464,17 @@ class LedgerEntry:
     node: str = ""
     worker: str = ""
     finished_unix: float = 0.0
-    rows_out: tuple[int, int] | None = None
-    """for a band: half-open range of output rows"""
+    extent: tuple[int, int] | None = None
+    """of a band its output rows, of a segment its output frames, half-open; None for items"""
     stats: PixelStats | None = None
-    """for a band"""
+    """for a band or a segment"""
+    report: SegmentReport | None = None
+    """for a segment"""
+    frames: int = 0
+    """of a film"""
+    flicker: float = 0.0
+    """of a film: change between restored frames by change between source frames, both at the source's size"""
+    worst_seconds: str = ""
+    """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
     run: str = ""
     schema: int = 1
