@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -14,6 +15,11 @@ import click
 from farm import __version__
 from farm.config import (
     ALPHAS,
+    AUDIOS,
+    CODECS,
+    DECODERS,
+    ENCODERS,
+    FILM_CONTAINERS,
     FORMATS,
     PAGES,
     PRECISIONS,
@@ -22,11 +28,14 @@ from farm.config import (
     ModelConfig,
     OutputConfig,
     RunConfig,
+    VideoConfig,
     WorkerConfig,
 )
 from farm.errors import FarmError, UsageError
 
-_MODEL, _OUTPUT, _LIMITS = ModelConfig(), OutputConfig(), LimitConfig()
+_MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
+_NTSC = {"23.976": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001), "59.94": (60000, 1001)}
+"""rates that people write rounded"""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -54,6 +63,18 @@ class _Ids(click.ParamType[tuple[int, ...]]):
             self.fail(f"{value!r} is not a list of numbers such as 0,2", param, ctx)
 
 
+class _Rate(click.ParamType[Fraction | None]):
+    name = "RATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction | None:
+        if value is None or isinstance(value, Fraction):
+            return value
+        try:
+            return Fraction(*_NTSC[value]) if value in _NTSC else Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is no rate such as 25, 24000/1001 or 29.97", param, ctx)
+
+
 def _explained(function: F) -> F:
     """A FarmError becomes one sentence on stderr and its exit code."""
 
@@ -78,10 +99,10 @@ def printable(text: str) -> str:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="farm")
 def main() -> None:
-    """Batch super-resolution: a manifest of pictures goes in, restored pictures and a result manifest come out."""
+    """Batch super-resolution: a manifest of pictures and films in, restored ones and a result manifest out."""
 
 
-@main.command(short_help="Restore a manifest, a folder, a glob or one picture.")
+@main.command(short_help="Restore a manifest, a folder, a glob, one picture or one film.")
 @click.argument("manifest")
 @click.option(
     "-m", "--model", default=_MODEL.model, show_default=True, help="A name of `farm models`, or a weight file."
@@ -142,6 +163,23 @@ def main() -> None:
 @click.option(
     "--pages", type=click.Choice(PAGES), default="refuse", show_default=True, help="Sources of several pages or frames."
 )
+@click.option("--codec", type=click.Choice(CODECS), default="auto", show_default=True, help="Films: codec.")
+@click.option("--crf", type=int, help="Films: quality, lower is better. Default: the codec's own.")
+@click.option("--preset", help="Films: the encoder's preset, such as slow.")
+@click.option("--pix-fmt", default="auto", show_default=True, help="Films: pixel format; auto keeps depth and chroma.")
+@click.option("--fps", type=_Rate(), help="Films: another rate, such as 25 or 24000/1001. Default: times stay.")
+@click.option(
+    "--container", type=click.Choice(FILM_CONTAINERS), default="same", show_default=True, help="Films: container."
+)
+@click.option(
+    "--segment-frames", type=int, default=_VIDEO.segment_frames, show_default=True, help="Films: frames of a segment."
+)
+@click.option("--audio", type=click.Choice(AUDIOS), default="copy", show_default=True, help="Films: sound.")
+@click.option("--deinterlace", is_flag=True, help="Films: deinterlace (bwdif); interlaced films are refused without.")
+@click.option("--salvage", is_flag=True, help="Films: publish what a cut file still holds.")
+@click.option("--allow-damaged", is_flag=True, help="Films: go on over damaged frames and list them.")
+@click.option("--encoder", type=click.Choice(ENCODERS), default="software", show_default=True, help="Films: encoder.")
+@click.option("--decoder", type=click.Choice(DECODERS), default="software", show_default=True, help="Films: decoder.")
 @click.option(
     "--max-pixels", type=int, default=_LIMITS.max_pixels_in, show_default=True, help="Larger sources are refused."
 )
@@ -156,7 +194,7 @@ def main() -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @_explained
 def submit(manifest: str, **flags: Any) -> None:
-    """Restore MANIFEST: a Parquet, CSV, JSONL or txt manifest, a folder, a glob, or one picture.
+    """Restore MANIFEST: a Parquet, CSV, JSONL or txt manifest, a folder, a glob, one picture or one film.
 
     The same command again finishes what is left and does nothing when all is done.
     """
@@ -196,7 +234,13 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
         pages=flags["pages"],
     )
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
-    return replace(config, dry_run=flags["dry_run"], quiet=flags["quiet"])
+    return replace(config, video=_video_config(flags), dry_run=flags["dry_run"], quiet=flags["quiet"])
+
+
+def _video_config(flags: dict[str, Any]) -> VideoConfig:
+    names = ("codec", "crf", "preset", "pix_fmt", "fps", "container", "segment_frames", "audio", "deinterlace")
+    more = ("salvage", "allow_damaged", "encoder", "decoder")
+    return VideoConfig(**{name: flags[name] for name in (*names, *more)})
 
 
 def _print_plan(config: RunConfig) -> None:
@@ -221,6 +265,8 @@ def _print_summary(summary: Any, *, quiet: bool) -> None:
     if quiet and summary.exit_code == 0:
         return
     rate = f" ({summary.source_px / 1e6 / summary.seconds:.2f} MP/s)" if summary.done else ""
+    if summary.frames:
+        rate = f" ({summary.frames} frames, {summary.frames / summary.seconds:.2f} a second)"
     counts = [f"{summary.done} done"]
     counts += [f"{number} {what}" for number, what in _other_counts(summary) if number]
     if summary.warning:
@@ -250,7 +296,7 @@ def _other_counts(summary: Any) -> list[tuple[int, str]]:
 @click.option("-o", "--output", required=True, help="Manifest to write: .parquet, .csv, .jsonl or .txt.")
 @_explained
 def scan(folder: str, output: str) -> None:
-    """List the pictures of FOLDER, recursively, into a manifest."""
+    """List the pictures and films of FOLDER, recursively, into a manifest."""
     from farm import catalog
 
     written = catalog.write_manifest(catalog.scan(folder), output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from farm.errors import UsageError
 
@@ -10,7 +11,12 @@ FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 ALPHAS = ("model", "lanczos")
 RESIZES = ("lanczos", "official")
-PAGES = ("refuse", "first")
+PAGES = ("refuse", "first", "animation", "video")
+CODECS = ("auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores")
+FILM_CONTAINERS = ("same", "mp4", "mkv", "mov", "webm", "sequence")
+AUDIOS = ("copy", "transcode", "none")
+ENCODERS = ("software", "nvenc")
+DECODERS = ("software", "nvdec")
 NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
 
 
@@ -90,6 +96,49 @@ class OutputConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VideoConfig:
+    """What films become."""
+
+    codec: str = "auto"
+    """auto: the source's family where it can be encoded, else h264"""
+    crf: int | None = None
+    """0..63, lower is better and larger; None: the codec's default"""
+    preset: str | None = None
+    """of the encoder, such as slow; None: the codec's default"""
+    pix_fmt: str = "auto"
+    """FFmpeg's name of a pixel format; auto keeps depth and chroma"""
+    fps: Fraction | None = None
+    """frames a second to repeat or leave out frames for; None keeps every frame and its time. Of a numbered sequence
+    its rate, 24 unless given"""
+    container: str = "same"
+    segment_frames: int = 48
+    """frames of a segment at most, 1..10000; decides where lossy films have keyframes, so it is part of the identity"""
+    audio: str = "copy"
+    deinterlace: bool = False
+    salvage: bool = False
+    """publish what a cut file still holds"""
+    allow_damaged: bool = False
+    """publish although frames were damaged, and list them"""
+    encoder: str = "software"
+    """software, or nvenc: the GPU's own encoder"""
+    decoder: str = "software"
+    """software, or nvdec: the GPU's own decoder, which gives the same pixels"""
+
+    def __post_init__(self) -> None:
+        _one_of("codec", self.codec, CODECS)
+        _one_of("container", self.container, FILM_CONTAINERS)
+        _one_of("audio", self.audio, AUDIOS)
+        _one_of("encoder", self.encoder, ENCODERS)
+        _one_of("decoder", self.decoder, DECODERS)
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise UsageError(f"--crf: {self.crf} is not in 0..63")
+        if not 1 <= self.segment_frames <= 10_000:
+            raise UsageError(f"--segment-frames: {self.segment_frames} is not in 1..10000")
+        if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
+            raise UsageError(f"--fps: {self.fps} is not in 0.01..1000")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
     """How many workers there are and where they run."""
 
@@ -130,6 +179,8 @@ class LimitConfig:
     limit: int | None = None
     """take only the first rows"""
     pages: str = "refuse"
+    """pictures of several pages or frames: refuse them, take the first, or treat GIF, WebP and APNG as animated
+    pictures (animation) or as films (video)"""
 
     def __post_init__(self) -> None:
         _one_of("pages", self.pages, PAGES)
@@ -144,11 +195,12 @@ class RunConfig:
     """One run: what goes in, which model, what comes out, who works."""
 
     manifest: str
-    """a manifest file, a folder, a glob or one picture"""
+    """a manifest file, a folder, a glob, one picture or one film"""
     root: str | None = None
     """what relative paths of the manifest start from; None means the manifest's own folder"""
     model: ModelConfig = field(default_factory=ModelConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
     dry_run: bool = False

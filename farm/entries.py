@@ -1,21 +1,38 @@
-"""Ledger entries from what has ended, and bands back from ledger entries. Pure."""
+"""Ledger entries from what has ended, and pieces back from ledger entries. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 
 from farm.errors import ItemError
-from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part, PartKind, Piece, StageSeconds, WorkItem
+from farm.records import (
+    Done,
+    Failed,
+    ItemStatus,
+    LedgerEntry,
+    Part,
+    PartKind,
+    Piece,
+    SegmentReport,
+    StageSeconds,
+    WorkItem,
+)
 from sr_kernel.fidelity import PixelStats
+
+_WORST = 5
+"""seconds of a film that are named"""
+_STILL = 0.25
+"""change of a second below which its score is not told from noise, in mean levels of 0..255 times frames"""
 
 
 def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: float | None = None) -> LedgerEntry:
-    """A picture that is published, or a band that waits for its join. `infer_s` replaces the part's own seconds."""
+    """An item that is published, or a piece that waits for its join. `infer_s` replaces the part's own seconds."""
     item = part.item
-    is_band = part.kind is PartKind.BAND
+    is_piece = part.kind in (PartKind.BAND, PartKind.SEGMENT)
     return LedgerEntry(
-        key=part.part_id if is_band else item.item_id,
+        key=part.part_id if is_piece else item.item_id,
         shard=item.shard,
         row=item.row.index,
         source=item.row.source_url,
@@ -40,8 +57,12 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         node=done.node,
         worker=done.worker,
         finished_unix=round(time.time(), 3),
-        rows_out=done.rows_out,
-        stats=done.stats if is_band else None,
+        extent=done.extent,
+        stats=done.stats if is_piece else None,
+        report=done.report if part.kind is PartKind.SEGMENT else None,
+        frames=done.frames,
+        flicker=0.0 if is_piece else round(flicker(done.report), 4),
+        worst_seconds="" if is_piece else worst_seconds(done.report),
         run=run,
     )
 
@@ -92,20 +113,51 @@ def refused_entry(
     )
 
 
-def band_piece(index: int, entry: LedgerEntry) -> Piece:
-    """A band that an earlier run has finished."""
-    if entry.rows_out is None:
-        raise ValueError(f"{entry.key} is no band")
+def known_piece(index: int, entry: LedgerEntry) -> Piece:
+    """A band or segment that an earlier run has finished."""
+    if entry.extent is None:
+        raise ValueError(f"{entry.key} is no piece")
     return Piece(
         index=index,
-        rows_out=entry.rows_out,
+        extent=entry.extent,
         url=entry.output,
         sha256=entry.sha256,
         bytes=entry.bytes,
         stats=entry.stats or PixelStats(),
+        report=entry.report or SegmentReport(),
     )
 
 
 def total_s(seconds: StageSeconds) -> float:
     """Wall clock of a part without the time it only queued for the network."""
     return seconds.read + seconds.decode + seconds.infer + seconds.encode + seconds.write
+
+
+def flicker(report: SegmentReport) -> float:
+    """Change between restored frames by change between source frames: 1 is as the source, more is flicker.
+
+    0 where the source does not change, as in a film of one frame.
+    """
+    change_in = sum(one for _, one, _ in report.changes)
+    return sum(two for _, _, two in report.changes) / change_in if change_in > 0 else 0.0
+
+
+def worst_seconds(report: SegmentReport) -> str:
+    """The seconds of a film with the highest scores, as ``12:1.31 45:1.22``, worst first; still ones are left out."""
+    scores = {second: two / one for second, one, two in report.changes if one >= _STILL}
+    worst = sorted(scores, key=lambda second: (-scores[second], second))[:_WORST]
+    return " ".join(f"{second}:{scores[second]:.2f}" for second in worst)
+
+
+def joined_report(reports: Iterable[SegmentReport]) -> SegmentReport:
+    """The report of a film from those of its segments, in order."""
+    changes: dict[int, tuple[float, float]] = {}
+    damaged: list[int] = []
+    for report in reports:
+        damaged.extend(report.damaged)
+        for second, one, two in report.changes:
+            before = changes.get(second, (0.0, 0.0))
+            changes[second] = (before[0] + one, before[1] + two)
+    return SegmentReport(
+        changes=tuple((second, *changes[second]) for second in sorted(changes)), damaged=tuple(damaged)
+    )

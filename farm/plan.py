@@ -8,23 +8,27 @@ device class, which is what lets a second run know what is done.
 from __future__ import annotations
 
 import json
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.records import (
+    ANIMATION_EXTENSIONS,
+    CONTAINERS,
     EXTENSION_FORMATS,
+    FILM_FORMATS,
     FORMAT_LIMITS,
     FileStat,
     ManifestRow,
-    RefusedRow,
+    MediaKind,
     UpscaleParams,
+    VideoParams,
     WorkItem,
     extension_of,
+    is_sequence,
 )
 from sr_kernel.hardware import cpu_has_bf16
 
@@ -36,7 +40,9 @@ PIXEL_EPOCH = 1
 resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
 are made again instead of being taken for what the new code would have made."""
 
-UPSCALE_TASK = "upscale_image"
+TASKS: Mapping[MediaKind, str] = {MediaKind.IMAGE: "upscale_image", MediaKind.VIDEO: "upscale_video"}
+SEQUENCE_INDEX = "frames.json"
+"""written last into the folder of a numbered sequence: which frames there are, when each is shown"""
 SHARD_ROWS = 50_000
 """rows of the manifest that share a shard of the ledger"""
 MAX_NAME_BYTES = 255
@@ -45,7 +51,10 @@ BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
 PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "tif": 0.2, "tiff": 0.2}
 """Source pixels a byte of file, by extension: medians over 21 pictures. A first guess of the cost, replaced as
 soon as a worker has read the header; other extensions are guessed like JPEG."""
-_COLLISIONS_COUNTED = 1000
+_FILM_PX_PER_BYTE = 60.0
+"""source pixels a byte of a film: 2 to 5 Mbit/s for 720p at 25 a second"""
+ENCODER_THREADS: Mapping[str, int] = {"cuda": 8, "cpu": 1}
+"""threads of one encoder: a CPU worker has one core; what feeds a GPU must not wait for one"""
 _LOSSY = frozenset({"jpg", "webp", "avif"})
 """formats whose quality decides bytes"""
 _RECIPES_KEPT = 1024
@@ -93,14 +102,14 @@ class Planner:
         *,
         cpu_bf16: bool | None = None,
     ) -> None:
-        _check_name(config.output)
+        _check_name(config.output, config.video.container)
         _check_denoise(config.model, models[config.model.model].spec)
         self.out = out.rstrip("/")
         self._config = config
         self._models = models
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
-        self._recipes: dict[tuple[str, float | None, str], _Recipe] = {}
+        self._recipes: dict[tuple[str, float | None, str, MediaKind], _Recipe] = {}
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -112,6 +121,8 @@ class Planner:
             folder, _, name = row.relative_path.rpartition("/")
             made = self._name(row, name)
             wanted = f"{folder}/{made}" if folder else made
+            if self._format(row) == "sequence":
+                wanted = f"{wanted.removesuffix('.sequence')}/{SEQUENCE_INDEX}"
         return f"{self.out}/{_below_out(wanted, row.source_url)}"
 
     def plan(self, row: ManifestRow, stat: FileStat) -> WorkItem:
@@ -123,19 +134,20 @@ class Planner:
                 ErrorKind.UNSAFE_PATH, row.source_url, "is its own output", "choose another --out or --name"
             )
         version = source_version(row, stat)
-        identity = (row.source_url, version, UPSCALE_TASK, recipe.identity, output_url)
+        task = TASKS[row.kind]
+        identity = (row.source_url, version, task, recipe.identity, output_url)
         item = WorkItem(
             item_id=_digest("\0".join(identity)),
             shard=row.index // SHARD_ROWS,
             row=row,
-            task=UPSCALE_TASK,
+            task=task,
             params=recipe.params,
             params_hash=recipe.params_hash,
             source_version=version,
             output_url=output_url,
             cost_px=_guess_px(row, stat),
         )
-        if row.width and row.height:
+        if row.width and row.height and row.kind is MediaKind.IMAGE:
             refusal = refuse_size(item, row.width, row.height)
             if refusal:
                 raise refusal
@@ -145,10 +157,12 @@ class Planner:
         """The output's file name; a stem too long for a file system is cut and keeps a digest of the whole."""
         recipe = self._recipe(row)
         stem = source_name.rpartition(".")[0] or source_name
+        if row.kind is MediaKind.VIDEO and is_sequence(source_name):
+            stem = stem.partition("%")[0].rstrip("_-. ") or "frames"
         fields = {
             "model": recipe.model_label,
             "scale": recipe.scale_label,
-            "ext": recipe.params.format,
+            "ext": self._format(row),
             "row": str(row.index),
         }
         name = self._config.output.name.format(stem=stem, **fields)
@@ -161,7 +175,7 @@ class Planner:
 
     def _recipe(self, row: ManifestRow) -> _Recipe:
         asked = row.overrides
-        key = (asked.model or self._config.model.model, asked.outscale, self._format(row))
+        key = (asked.model or self._config.model.model, asked.outscale, self._format(row), row.kind)
         recipe = self._recipes.get(key)
         if recipe is None:
             try:
@@ -171,18 +185,35 @@ class Planner:
                 raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
-            recipe = self._recipes[key] = self._make_recipe(model, asked.outscale, key[2])
+            recipe = self._recipes[key] = self._make_recipe(model, asked.outscale, key[2], row.kind)
         return recipe
 
     def _format(self, row: ManifestRow) -> str:
+        """The format of a picture, or the container of a film."""
+        if row.kind is MediaKind.VIDEO:
+            return self._container(row)
         if row.overrides.output is not None:  # its extension is the last word; the manifest checked it
             return EXTENSION_FORMATS.get(extension_of(row.overrides.output), "png")
         asked = row.overrides.format or self._config.output.format
         return EXTENSION_FORMATS.get(extension_of(row.relative_path), "png") if asked == "same" else asked
 
-    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str) -> _Recipe:
+    def _container(self, row: ManifestRow) -> str:
+        if row.overrides.output is not None:
+            return FILM_FORMATS.get(extension_of(row.overrides.output), "mkv")
+        asked = row.overrides.format or self._config.video.container
+        if asked != "same":
+            return asked
+        extension = extension_of(row.relative_path)
+        if extension in ANIMATION_EXTENSIONS:
+            return ANIMATION_EXTENSIONS[extension] if self._config.limits.pages != "video" else "mp4"
+        return "sequence" if is_sequence(row.relative_path) else CONTAINERS.get(extension, "mkv")
+
+    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str, kind: MediaKind) -> _Recipe:
         config, spec = self._config, model.spec
         outscale = float(outscale or config.model.outscale or spec.scale)
+        video = self._video(file_format) if kind is MediaKind.VIDEO else None
+        if file_format == "sequence":
+            file_format = config.output.format if config.output.format != "same" else "png"
         params = UpscaleParams(
             model=spec.name,
             model_sha256=model.sha256,
@@ -195,7 +226,7 @@ class Planner:
             resize=config.model.resize if outscale != spec.scale else "lanczos",
             alpha=config.model.alpha,
             precision=self._precision,
-            precision_16bit="fp32" if config.model.precision == "auto" else self._precision,
+            precision_16bit=self._precision_16bit(kind),
             device_class=self._device_class,
             batch=config.model.batch or BATCHES[self._device_class],
             tile_px=config.model.tile_px,
@@ -204,10 +235,11 @@ class Planner:
             format=file_format,
             quality=config.output.quality if file_format in _LOSSY else 0,
             stamp=config.output.stamp,
-            pages=config.limits.pages,
+            pages="first" if config.limits.pages == "first" and kind is MediaKind.IMAGE else "refuse",
             max_pixels_in=config.limits.max_pixels_in,
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
+            video=video,
         )
         identity = canonical_text(params)
         return _Recipe(
@@ -218,10 +250,36 @@ class Planner:
             scale_label=f"{outscale:g}",
         )
 
+    def _video(self, container: str) -> VideoParams:
+        config = self._config.video
+        return VideoParams(
+            container=container,
+            codec=config.codec,
+            crf=config.crf,
+            preset=config.preset or "",
+            pix_fmt=config.pix_fmt,
+            fps=f"{config.fps.numerator}/{config.fps.denominator}" if config.fps else "",
+            segment_frames=config.segment_frames,
+            audio=config.audio,
+            deinterlace=config.deinterlace,
+            salvage=config.salvage,
+            allow_damaged=config.allow_damaged,
+            encoder=config.encoder,
+            encoder_threads=ENCODER_THREADS[self._device_class],
+        )
+
+    def _precision_16bit(self, kind: MediaKind) -> str:
+        """Pictures of 16 bits lose five of them in fp16; films of 10 or 12 bits lose at most one."""
+        if self._config.model.precision != "auto":
+            return self._precision
+        return "fp16" if kind is MediaKind.VIDEO and self._device_class == "cuda" else "fp32"
+
 
 def canonical_text(params: UpscaleParams) -> str:
     """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
     deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
+    if params.video is None:
+        del deciding["video"]
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
 
@@ -250,99 +308,6 @@ def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
     return None
 
 
-def check_outputs(read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner) -> None:
-    """Find, before any work, outputs that would overwrite each other or an input.
-
-    `read` gives the manifest's rows from the start each time it is called; it is called twice only when something is
-    wrong. Names count as equal when they are after case folding and NFC, as on file systems that do not tell those
-    apart. Memory is one 8-byte digest a row, 64 bytes of a set. Raises ManifestError; rows that cannot have an
-    output are left for `Planner.plan` to refuse.
-    """
-    outputs: set[int] = set()
-    inputs: set[int] = set()
-    clashes: list[int] = []
-    below = _fold(planner.out + "/")
-    for row in read():
-        if isinstance(row, RefusedRow):
-            continue
-        source = _fold(row.source_url)
-        if source.startswith(below):
-            inputs.add(_short(source))
-        key = _output_key(row, planner)
-        if key is None:
-            continue
-        if key in outputs:
-            clashes.append(key)
-            if len(clashes) > _COLLISIONS_COUNTED:
-                break
-        outputs.add(key)
-    _refuse_overwritten_input(read, planner, outputs & inputs)
-    if clashes:
-        _refuse_collision(read, planner, clashes)
-
-
-def _output_key(row: ManifestRow, planner: Planner) -> int | None:
-    try:
-        return _short(_fold(planner.output_url(row)))
-    except ItemError:
-        return None
-
-
-def _refuse_overwritten_input(
-    read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner, keys: set[int]
-) -> None:
-    """Raise if an output really is an input; digests of 8 bytes only make it likely."""
-    if not keys:
-        return
-    sources = {
-        folded: row
-        for row in read()
-        if isinstance(row, ManifestRow) and _short(folded := _fold(row.source_url)) in keys
-    }
-    for row in read():
-        if isinstance(row, RefusedRow) or _output_key(row, planner) not in keys:
-            continue
-        output = planner.output_url(row)
-        hit = sources.get(_fold(output))
-        if hit:
-            raise ManifestError(
-                f"manifest: row {row.index}, {row.source_url!r}: its output {output!r} is the input of row {hit.index}"
-                f" (inputs are never overwritten); choose another --out, --name or output"
-            )
-
-
-def _refuse_collision(
-    read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner, clashes: list[int]
-) -> None:
-    """Raise with the two rows of the first real collision; digests of 8 bytes only make it likely."""
-    keys = set(clashes)
-    first: dict[str, ManifestRow] = {}
-    for row in read():
-        if isinstance(row, RefusedRow) or _output_key(row, planner) not in keys:
-            continue
-        output = planner.output_url(row)
-        other = first.setdefault(_fold(output), row)
-        if other is not row:
-            more = len(clashes) - 1
-            count = f"more than {_COLLISIONS_COUNTED} others" if more >= _COLLISIONS_COUNTED else f"{more} more"
-            raise ManifestError(
-                f"manifest: rows {other.index} and {row.index}: {other.source_url!r} and {row.source_url!r} would both"
-                f" make {output!r}{f' ({count} collide)' if more else ''}; tell them apart with"
-                f" --name '{{stem}}_{{row}}_{{scale}}x.{{ext}}' or an output column"
-            )
-
-
-def _fold(url: str) -> str:
-    """Equal for names that a file system without case or Unicode forms takes for one."""
-    if url.isascii():
-        return url.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", url).casefold())
-
-
-def _short(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
 def _digest(text: str) -> str:
     """128 bits of SHA-256, in hexadecimal."""
     return sha256(text.encode()).hexdigest()[:32]
@@ -367,6 +332,8 @@ def _below_out(path: str, source_url: str) -> str:
 
 
 def _guess_px(row: ManifestRow, stat: FileStat) -> int:
+    if row.kind is MediaKind.VIDEO:
+        return max(1, int(stat.bytes * _FILM_PX_PER_BYTE))
     if row.width and row.height:
         return row.width * row.height
     return max(1, int(stat.bytes * PIXELS_PER_BYTE.get(extension_of(row.source_url), PIXELS_PER_BYTE["jpg"])))
@@ -383,12 +350,12 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
 
 
-def _check_name(output: OutputConfig) -> None:
+def _check_name(output: OutputConfig, container: str) -> None:
     """A template whose names contradict the format would make files that lie about what they are."""
     if output.name.endswith(".{ext}"):
         return
-    made = EXTENSION_FORMATS.get(extension_of(output.name))
-    if made is None or made != output.format:
+    made = EXTENSION_FORMATS.get(extension_of(output.name)) or FILM_FORMATS.get(extension_of(output.name))
+    if made is None or made not in (output.format, container):
         raise UsageError(f"--name: {output.name!r} does not say the format; end it with .{{ext}}")
 
 

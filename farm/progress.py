@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import TextIO
 
 _PLAIN_EVERY_S = 15.0
+_FILMS_SHOWN = 2
+_NAME_CHARS = 24
+
+
+@dataclass(slots=True)
+class _Film:
+    """A film that is under way."""
+
+    name: str
+    first: int
+    """frames that earlier runs had restored"""
+    started_s: float
+    frames: int = 0
+    total: int = 0
+
+    def line(self, now: float) -> str:
+        """``holiday.mp4 48/181 3 min left``"""
+        name = "".join(char if char.isprintable() else "?" for char in self.name)
+        made = self.frames - self.first
+        left_s = (self.total - self.frames) * (now - self.started_s) / made if made else 0.0
+        shown = name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 1]}…"
+        return f"{shown} {self.frames}/{self.total}" + (f" {duration(left_s)} left" if left_s else "")
 
 
 def duration(seconds: float) -> str:
@@ -29,11 +53,16 @@ class Progress:
         self.failed = 0
         self.px = 0
         self._partial = 0.0
+        self._frames = 0
+        self._films: dict[str, _Film] = {}
+        """films that are under way, by item"""
         self._stream = stream or sys.stderr
         self._live = not quiet and self._stream.isatty()
         self._plain = not quiet and not self._live
         self._started_s = time.monotonic()
         self._printed_s = self._started_s
+        self._film_s = self._started_s
+        """when frames were last restored, so that a film counts from the end of what came before it"""
         self._note = ""
 
     def __enter__(self) -> Progress:
@@ -66,6 +95,15 @@ class Progress:
         self._note = ""
         self.refresh()
 
+    def note_film(self, key: str, name: str, frames: int, total: int, *, fresh: int) -> None:
+        """`frames` of a film's `total` are restored, `fresh` of them just now; `key` tells films of one name apart."""
+        film = self._films.setdefault(key, _Film(name, frames - fresh, self._film_s))
+        film.frames, film.total = frames, total
+        self._frames += fresh
+        self._film_s = time.monotonic()
+        if frames >= total:
+            del self._films[key]
+
     def refresh(self) -> None:
         now = time.monotonic()
         if self._live:
@@ -85,8 +123,11 @@ class Progress:
         parts = [f"[{'#' * filled}{'.' * (20 - filled)}] {ended}/{self.total}"]
         if self._note:
             parts.append(self._note)
-        if self.px:
+        if self._frames:
+            parts.append(f"{self._frames / elapsed_s:.2f} frames/s")
+        elif self.px:
             parts.append(f"{self.px / 1e6 / elapsed_s:.2f} MP/s")
+        parts += [film.line(now) for film in islice(self._films.values(), _FILMS_SHOWN)]
         if self.failed:
             parts.append(f"{self.failed} failed")
         if 0 < reached < self.total:

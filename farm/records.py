@@ -5,6 +5,7 @@ All are frozen and picklable, hold standard-library types only, and do no I/O.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -25,9 +26,14 @@ class MediaKind(str, Enum):
 
 
 FORMAT_LIMITS: Mapping[str, int] = MappingProxyType(
-    {"png": 10_000_000, "jpg": 65_500, "webp": 16_383, "tiff": 10_000_000, "avif": 16_384}
+    {
+        **{"png": 10_000_000, "jpg": 65_500, "webp": 16_383, "tiff": 10_000_000, "avif": 16_384},
+        **dict.fromkeys(("mp4", "mov", "mkv", "webm", "gif"), 65_535),
+        "apng": 10_000_000,
+    }
 )
-"""Largest side in pixels that each format holds as libvips 8.18 writes it; libjpeg-turbo stops 35 short of 65 535."""
+"""Largest side in pixels that each format holds as libvips 8.18 writes it; libjpeg-turbo stops 35 short of 65 535.
+What a film's codec holds is less, see farm.media.video.codecs."""
 
 EXTENSION_FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -52,10 +58,26 @@ written, else Matroska, which holds everything"""
 ANIMATION_EXTENSIONS: Mapping[str, str] = MappingProxyType({"gif": "gif", "webp": "webp", "apng": "apng"})
 """Animated picture format of a lower-case extension"""
 
+FILM_FORMATS: Mapping[str, str] = MappingProxyType(
+    {"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "mkv", "webm": "webm", **ANIMATION_EXTENSIONS}
+)
+"""Container that a lower-case extension of an output stands for"""
+
+_NUMBERED = re.compile(r"%(?:0\d+)?d(?![A-Za-z0-9])")
 PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
     ("gif", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
 )
 """Lower-case extensions that folders are searched for; what this build cannot read fails as `unsupported`."""
+
+
+def is_sequence(url: str) -> bool:
+    """Whether the last segment is a numbered sequence of pictures, such as frame%08d.png."""
+    return extension_of(url) in PICTURE_EXTENSIONS and len(_NUMBERED.findall(url.rpartition("/")[2])) == 1
+
+
+def kind_of(url: str) -> MediaKind:
+    """What a source is taken for by its name."""
+    return MediaKind.VIDEO if extension_of(url) in CONTAINERS or is_sequence(url) else MediaKind.IMAGE
 
 
 def extension_of(url: str) -> str:
@@ -477,4 +499,4 @@ class LedgerEntry:
     worst_seconds: str = ""
     """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
     run: str = ""
-    schema: int = 1
+    schema: int = 2

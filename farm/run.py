@@ -20,7 +20,7 @@ from farm.entries import done_entry, failed_entry, refused_entry
 from farm.errors import ModelError
 from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.progress import Progress
-from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
+from farm.records import Done, Failed, MediaKind, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally
@@ -150,7 +150,8 @@ class _Run:
         for row in self._surveyor.rows():
             tally.states[row.state] += 1
             if row.state is RowState.PENDING and row.item is not None:
-                yield Part(item=row.item, kind=PartKind.PICTURE, cost_px=row.item.cost_px)
+                kind = PartKind.FILM if row.item.row.kind is MediaKind.VIDEO else PartKind.PICTURE
+                yield Part(item=row.item, kind=kind, cost_px=row.item.cost_px)
             elif row.state is RowState.REFUSED:
                 self._refused(row, tally)
             else:
@@ -276,13 +277,13 @@ class _Run:
     def _finish(self, finished: Finished, done: Done, engine: Engine, progress: Progress) -> None:
         part = finished.part
         item_id = part.item.item_id
-        if part.kind is PartKind.BAND:
+        if part.kind in (PartKind.BAND, PartKind.SEGMENT):
             self._infer_s[item_id] = self._infer_s.get(item_id, 0.0) + done.seconds.infer
             self._book.append(done_entry(part, done, finished.attempts, self._id))
             join = self._assembly.add(part, done)
             if join is not None:
                 engine.add([join])
-            progress.advance_part(px=done.source_px, partial=self._assembly.fraction)
+            self._show_part(part, done, progress)
             return
         infer_s = self._infer_s.get(item_id) if part.kind is PartKind.JOIN else None
         self._book.append(done_entry(part, done, finished.attempts, self._id, infer_s=infer_s))
@@ -291,8 +292,16 @@ class _Run:
             self._delete_pieces(item_id)
         self._now.done += 1
         self._now.source_px += done.source_px
+        self._now.frames += done.frames
         self._now.note_output(done.url)
         progress.advance(px=0 if part.kind is PartKind.JOIN else done.source_px)
+
+    def _show_part(self, part: Part, done: Done, progress: Progress) -> None:
+        frames, total = self._assembly.frames(part.item.item_id)
+        if total:
+            name = storage.name(part.item.row.source_url)
+            progress.note_film(part.item.item_id, name, frames, total, fresh=done.frames)
+        progress.advance_part(px=done.source_px, partial=self._assembly.fraction)
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))

@@ -75,7 +75,7 @@ class Pace:
 
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
-        if all(part.kind is PartKind.JOIN for part in unit.parts):
+        if all(part.kind in (PartKind.JOIN, PartKind.FILM) for part in unit.parts):
             return 4 * 3600.0
         px = max(unit.cost_px, len(unit.parts) * self._cap_px)
         part = unit.parts[0]

@@ -37,6 +37,8 @@ class RunSummary:
     left: int
     """not reached, because the run was stopped or the manifest changed under it"""
     source_px: int
+    frames: int
+    """of films"""
     seconds: float
     outputs: tuple[str, ...]
     """the first few outputs, for a person to open"""
@@ -66,6 +68,7 @@ class Tally:
     failed: int = 0
     """in workers; rows that the plan refused are in `states`"""
     source_px: int = 0
+    frames: int = 0
     outputs: list[str] = field(default_factory=list[str])
     failures: list[str] = field(default_factory=list[str])
 
@@ -91,6 +94,7 @@ class Tally:
             failed=self.failed + self.states[RowState.SETTLED] + self.states[RowState.REFUSED],
             left=rows - seen + self.states[RowState.PENDING] - self.done - self.failed,
             source_px=self.source_px,
+            frames=self.frames,
             seconds=seconds,
             outputs=tuple(self.outputs),
             failures=tuple(self.failures),

@@ -12,12 +12,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from farm import manifest, plan, storage
+from farm import collide, manifest, plan, storage
 from farm.config import RunConfig
-from farm.entries import band_piece
+from farm.entries import known_piece
 from farm.errors import ErrorKind, ItemError
 from farm.media import image
-from farm.records import FORMAT_LIMITS, ItemStatus, LedgerEntry, ManifestRow, Piece, RefusedRow, WorkItem
+from farm.records import (
+    ANIMATION_EXTENSIONS,
+    FORMAT_LIMITS,
+    FileStat,
+    ItemStatus,
+    LedgerEntry,
+    ManifestRow,
+    MediaKind,
+    Piece,
+    RefusedRow,
+    WorkItem,
+    extension_of,
+    is_sequence,
+)
 from farm.summary import RowState
 
 _PROBES_AT_ONCE = 8
@@ -32,6 +45,10 @@ _SETTLED = frozenset(
         ErrorKind.CORRUPT,
         ErrorKind.SUSPECT_OUTPUT,
         ErrorKind.NONFINITE_OUTPUT,
+        ErrorKind.NO_FRAMES,
+        ErrorKind.NO_VIDEO_STREAM,
+        ErrorKind.DECODE_ERRORS,
+        ErrorKind.UNSAFE_CONTAINER,
     }
 )
 """failures that the content alone decides, whatever the machine, its libraries and the limits of the day"""
@@ -88,7 +105,9 @@ class Surveyor:
         self._planner = planner
         self._ledger = ledger
         self._outputs = outputs
-        self._bands = _bands(ledger)
+        self._pieces = _pieces(ledger)
+        self._films = ANIMATION_EXTENSIONS.keys() if config.limits.pages in ("animation", "video") else ()
+        """extensions of pictures that are treated as films"""
 
     def rows(self) -> Iterator[PlannedRow]:
         """Every row of the manifest, in order, planned."""
@@ -100,13 +119,23 @@ class Surveyor:
                 yield from pool.map(self._probed, planned) if any(map(_needs_header, planned)) else planned
 
     def read(self) -> Iterator[ManifestRow | RefusedRow]:
-        """The manifest's rows as they stand."""
+        """The manifest's rows as they stand, each of the kind that this run takes it for."""
         config = self._config
-        return manifest.read_manifest(config.manifest, root=config.root, out=self._out, limit=config.limits.limit)
+        rows = manifest.read_manifest(config.manifest, root=config.root, out=self._out, limit=config.limits.limit)
+        return map(self._of_kind, rows)
+
+    def _of_kind(self, row: ManifestRow | RefusedRow) -> ManifestRow | RefusedRow:
+        if isinstance(row, RefusedRow):
+            return row
+        if row.kind is MediaKind.IMAGE and extension_of(row.source_url) in self._films:
+            return replace(row, kind=MediaKind.VIDEO)
+        if row.kind is MediaKind.VIDEO and is_sequence(row.source_url) and storage.exists(row.source_url):
+            return replace(row, kind=MediaKind.IMAGE)  # a picture whose name only looks like a sequence's
+        return row
 
     def check_outputs(self) -> None:
         """Raise ManifestError when two rows would write the same output."""
-        plan.check_outputs(self.read, self._planner)
+        collide.check_outputs(self.read, self._planner)
 
     def message(self, key: str) -> str | None:
         """What the ledger says of an item that has failed before; None when it knows nothing of it."""
@@ -119,10 +148,10 @@ class Surveyor:
         return known is None or (known.message, known.row) != (entry.message, entry.row)
 
     def pieces(self, item: WorkItem) -> dict[str, Piece]:
-        """Bands of a picture that an earlier run has finished and that are still there, by part id."""
+        """Bands or segments that an earlier run has finished and that are still there, by part id."""
         return {
-            entry.key: band_piece(index, entry)
-            for index, entry in self._bands.get(item.item_id, ())
+            entry.key: known_piece(index, entry)
+            for index, entry in self._pieces.get(item.item_id, ())
             if self._outputs.get(entry.output) == entry.bytes
         }
 
@@ -132,7 +161,7 @@ class Surveyor:
         output = ""
         try:
             output = self._planner.output_url(row)
-            item = self._planner.plan(row, storage.stat(row.source_url))
+            item = self._planner.plan(row, source_stat(row))
         except ItemError as error:
             state = RowState.REFUSED
             return PlannedRow(index=row.index, source=row.source_url, state=state, error=error, output=output)
@@ -157,7 +186,7 @@ class Surveyor:
         if item is None or not _needs_header(row):
             return row
         try:
-            error = plan.refuse_size(item, *_size(item))
+            error = _film_refusal(item) if item.row.kind is MediaKind.VIDEO else plan.refuse_size(item, *_size(item))
         except ItemError:
             return row  # what is wrong with the file is the worker's to say
         if error is None:
@@ -170,18 +199,34 @@ def _needs_header(row: PlannedRow) -> bool:
     return (
         row.state is RowState.PENDING
         and row.item is not None
-        and FORMAT_LIMITS[row.item.params.format] <= _HOLDS_ANYTHING
+        and (row.item.row.kind is MediaKind.VIDEO or FORMAT_LIMITS[row.item.params.format] <= _HOLDS_ANYTHING)
     )
 
 
-def _bands(ledger: Mapping[str, LedgerEntry]) -> dict[str, list[tuple[int, LedgerEntry]]]:
-    """Finished bands by item, each with its number, from part ids of the form ITEM/band/NUMBER."""
-    bands: dict[str, list[tuple[int, LedgerEntry]]] = {}
+def source_stat(row: ManifestRow) -> FileStat:
+    """What the store says of a source; of a numbered sequence, of all its pictures together. Raises ItemError."""
+    if row.kind is MediaKind.VIDEO and is_sequence(row.source_url):
+        from farm.media.video import sequence
+
+        return sequence.stat(row.source_url)
+    return storage.stat(row.source_url)
+
+
+def _film_refusal(item: WorkItem) -> ItemError | None:
+    """Why a film's codec or container cannot hold its output, or None."""
+    from farm.media import video  # only runs over films pay for PyAV
+
+    return video.refusal(item)
+
+
+def _pieces(ledger: Mapping[str, LedgerEntry]) -> dict[str, list[tuple[int, LedgerEntry]]]:
+    """Finished bands and segments by item, each with its number, from part ids of the form ITEM/KIND/NUMBER."""
+    pieces: dict[str, list[tuple[int, LedgerEntry]]] = {}
     for key, entry in ledger.items():
-        if entry.rows_out is not None:
+        if entry.extent is not None:
             item_id, _, number = key.split("/")
-            bands.setdefault(item_id, []).append((int(number), entry))
-    return bands
+            pieces.setdefault(item_id, []).append((int(number), entry))
+    return pieces
 
 
 def _size(item: WorkItem) -> tuple[int, int]:

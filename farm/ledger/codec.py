@@ -8,10 +8,10 @@ from operator import attrgetter
 from typing import Any
 
 from farm.errors import UsageError
-from farm.records import ItemStatus, LedgerEntry, PixelStats
+from farm.records import ItemStatus, LedgerEntry, PixelStats, SegmentReport
 
-SCHEMA = 1
-"""of LedgerEntry; entries of a higher number are refused"""
+SCHEMA = 2
+"""of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`"""
 _FIELDS = tuple(field.name for field in fields(LedgerEntry))
 _values = attrgetter(*_FIELDS)
 
@@ -22,6 +22,9 @@ def encode(entry: LedgerEntry) -> bytes:
     stats = entry.stats
     if stats is not None:
         record["stats"] = [stats.samples, stats.sum_in, stats.sum_out, stats.sum_abs_diff]
+    report = entry.report
+    if report is not None:
+        record["report"] = [report.changes, report.damaged]
     return json.dumps(record, separators=(",", ":")).encode()
 
 
@@ -34,9 +37,14 @@ def decode(line: bytes | str) -> LedgerEntry:
     if record["schema"] > SCHEMA:
         raise UsageError(f"the ledger was written by a newer farm (schema {record['schema']}); use that one")
     record["status"] = ItemStatus(record["status"])
-    if record["rows_out"] is not None:
-        record["rows_out"] = tuple(record["rows_out"])
+    if record["schema"] == 1:
+        record["extent"] = record.pop("rows_out")
+    if record["extent"] is not None:
+        record["extent"] = tuple(record["extent"])
     if record["stats"] is not None:
         samples, sum_in, sum_out, sum_abs_diff = record["stats"]
         record["stats"] = PixelStats(samples=samples, sum_in=sum_in, sum_out=sum_out, sum_abs_diff=sum_abs_diff)
+    if record.get("report") is not None:
+        changes, damaged = record["report"]
+        record["report"] = SegmentReport(changes=tuple(map(tuple, changes)), damaged=tuple(damaged))
     return LedgerEntry(**record)

@@ -30,6 +30,9 @@ RESULT_COLUMNS = (
     ("mode", "string"),
     ("precision", "string"),
     ("fidelity", "float64"),
+    ("frames", "int64"),
+    ("flicker", "float64"),
+    ("worst_seconds", "string"),
     ("attempts", "int64"),
     ("infer_s", "float64"),
     ("total_s", "float64"),
@@ -67,7 +70,7 @@ def write_results(root: str) -> str:
 def _result_rows(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
     latest: dict[str, LedgerEntry] = {}
     for entry in entries:
-        if entry.rows_out is not None:
+        if entry.extent is not None:
             continue
         identity = entry.output or entry.key
         other = latest.get(identity)

@@ -37,7 +37,7 @@ def compact(root: str, run: str) -> None:
             continue
         entries = latest(shard.entries())
         done = {key for key, entry in entries.items() if made_output(entry)}
-        kept = [e for key, e in entries.items() if e.rows_out is None or key.partition("/")[0] not in done]
+        kept = [e for key, e in entries.items() if e.extent is None or key.partition("/")[0] not in done]
         columns = {
             "key": [e.key for e in kept],
             "row": [e.row for e in kept],
@@ -148,7 +148,7 @@ def latest(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
 
 def made_output(entry: LedgerEntry) -> bool:
     """Whether this is a restored picture, and not a band of one."""
-    return entry.status is ItemStatus.DONE and entry.rows_out is None
+    return entry.status is ItemStatus.DONE and entry.extent is None
 
 
 def ledger_folder(root: str) -> str:

@@ -1,4 +1,4 @@
-"""What goes in: a manifest file, a folder or prefix, a glob, or one picture, read as a stream of rows.
+"""What goes in: a manifest file, a folder or prefix, a glob, one picture or one film, read as a stream of rows.
 
 Rows are read lazily and only checked, never enriched: whether a source exists is asked later. Wrong manifests raise
 ManifestError (exit 65, nothing started); a row with a hostile path becomes a RefusedRow, so that the counts add up.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from enum import Enum
 from itertools import islice
 from typing import BinaryIO
@@ -18,7 +19,17 @@ from farm.manifest import forms
 from farm.manifest.columns import RowMaker
 from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
 from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
-from farm.records import EXTENSION_FORMATS, PICTURE_EXTENSIONS, ManifestRow, RefusedRow, extension_of
+from farm.records import (
+    CONTAINERS,
+    EXTENSION_FORMATS,
+    PICTURE_EXTENSIONS,
+    ManifestRow,
+    MediaKind,
+    RefusedRow,
+    extension_of,
+    is_sequence,
+    kind_of,
+)
 
 __all__ = ["InputForm", "Row", "canonical", "default_out", "form_of", "read_manifest"]
 
@@ -33,7 +44,7 @@ class InputForm(str, Enum):
     CSV = "csv"
     JSONL = "jsonl"
     PARQUET = "parquet"
-    PICTURE = "picture"
+    MEDIUM = "picture or film"
     FOLDER = "folder"
     GLOB = "glob"
 
@@ -45,7 +56,7 @@ _FILE_FORMS: Mapping[str, InputForm] = {
     "ndjson": InputForm.JSONL,
     "parquet": InputForm.PARQUET,
     "pq": InputForm.PARQUET,
-    **dict.fromkeys(PICTURE_EXTENSIONS, InputForm.PICTURE),
+    **dict.fromkeys((*PICTURE_EXTENSIONS, *CONTAINERS), InputForm.MEDIUM),
 }
 _Reader = Callable[[BinaryIO, str, forms.CheckNames], Iterator[forms.Located]]
 _READERS: Mapping[InputForm, _Reader] = {
@@ -73,12 +84,12 @@ def form_of(url: str) -> InputForm:
         if remote:
             return InputForm.FOLDER
         what = (
-            "is neither a manifest nor a picture by its extension"
+            "is neither a manifest nor a picture or film by its extension"
             if os.path.exists(place)
             else "no such file or folder"
         )
-        tables = (extension for extension, form in _FILE_FORMS.items() if form is not InputForm.PICTURE)
-        known = ", ".join(f".{extension}" for extension in (*tables, *EXTENSION_FORMATS))
+        tables = (extension for extension, form in _FILE_FORMS.items() if form is not InputForm.MEDIUM)
+        known = ", ".join(f".{extension}" for extension in (*tables, *EXTENSION_FORMATS, *CONTAINERS))
         raise ManifestError(f"manifest: {printable(url)}: {what}; give a folder, a glob, or one of {known}")
     return form
 
@@ -115,8 +126,8 @@ def read_manifest(
         rows = _read_file(place, _READERS[form], root or storage.parent(place))
     elif root is not None:
         raise UsageError(f"--root: goes with manifest files, and {printable(url)} is a {form.value}; leave it out")
-    elif form is InputForm.PICTURE:
-        rows = iter([_picture(place)])
+    elif form is InputForm.MEDIUM:
+        rows = iter([_medium(place)])
     else:
         folder, pattern = (place, None) if form is InputForm.FOLDER else split_glob(place)
         choice = Everything() if pattern is None else Pattern(pattern)
@@ -135,8 +146,8 @@ def _read_file(url: str, read: _Reader, root: str) -> Iterator[Row]:
     return reading_manifest(url, rows())
 
 
-def _picture(url: str) -> Row:
-    """The only row of a run over one picture; a link is followed, since a person named it."""
+def _medium(url: str) -> Row:
+    """The only row of a run over one picture or film; a link is followed, since a person named it."""
     try:
         check_text(url)
     except ItemError as error:
@@ -149,8 +160,9 @@ def _read_listing(root: str, choice: Choice, out: str) -> Iterator[Row]:
         if found.error is not None:
             yield RefusedRow(index=index, source=printable(storage.join(root, found.relative)), error=found.error)
         else:
-            yield _row(index, f"{root.rstrip('/')}/{found.relative}", found.relative, found.bytes)
+            row = _row(index, f"{root.rstrip('/')}/{found.relative}", found.relative, found.bytes)
+            yield replace(row, kind=MediaKind.IMAGE) if is_sequence(row.source_url) else row  # it is there by that name
 
 
 def _row(index: int, url: str, relative: str, nbytes: int | None = None) -> ManifestRow:
-    return ManifestRow(index=index, source_url=url, relative_path=relative, bytes=nbytes)
+    return ManifestRow(index=index, source_url=url, relative_path=relative, kind=kind_of(url), bytes=nbytes)

@@ -12,13 +12,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from farm.config import FORMATS
+from farm.config import FILM_CONTAINERS, FORMATS
 from farm.errors import ItemError, ManifestError
 from farm.manifest.sources import SourceRules, printable
-from farm.records import EXTENSION_FORMATS, ManifestRow, Overrides, RefusedRow, extension_of
+from farm.records import (
+    EXTENSION_FORMATS,
+    FILM_FORMATS,
+    ManifestRow,
+    MediaKind,
+    Overrides,
+    RefusedRow,
+    extension_of,
+    kind_of,
+)
 
 IGNORED_PREFIX = "x_"
 """columns of the user's own; every other unknown name is taken for a typing mistake"""
+_ALL_FORMATS = (*FORMATS, *(name for name in FILM_CONTAINERS if name not in FORMATS))
+_ALL_EXTENSIONS = {**EXTENSION_FORMATS, **FILM_FORMATS}
 _WHOLE = re.compile(r"\d{1,18}")
 
 
@@ -63,9 +74,16 @@ def _sha256(value: object) -> str:
 
 
 def _format(value: object) -> str:
-    if value not in FORMATS:
-        raise ValueError(f"is not one of {', '.join(FORMATS)}")
+    if value not in _ALL_FORMATS:
+        raise ValueError(f"is not one of {', '.join(_ALL_FORMATS)}")
     return _text(value)
+
+
+def _kind(value: object) -> MediaKind:
+    try:
+        return MediaKind(_text(value))
+    except ValueError as error:
+        raise ValueError(f"is not one of {', '.join(kind.value for kind in MediaKind)}") from error
 
 
 def _model(value: object) -> str:
@@ -75,8 +93,8 @@ def _model(value: object) -> str:
 
 
 def _output(value: object) -> str:
-    if extension_of(_text(value)) not in EXTENSION_FORMATS:
-        raise ValueError(f"does not end in an extension that can be written ({', '.join(EXTENSION_FORMATS)})")
+    if extension_of(_text(value)) not in _ALL_EXTENSIONS:
+        raise ValueError(f"does not end in an extension that can be written ({', '.join(_ALL_EXTENSIONS)})")
     return _text(value)
 
 
@@ -92,10 +110,10 @@ COLUMNS: Mapping[str, Callable[[object], Any]] = {
     "model": _model,
     "outscale": _outscale,
     "format": _format,
+    "kind": _kind,
 }
 NOT_BUILT: Mapping[str, tuple[object, ...]] = {
     "task": ("upscale", "upscale_image"),
-    "kind": ("image",),
     "denoise": (1, "1", "1.0"),
     "face": (False, "false", "0"),
     "priority": (0, "0"),
@@ -143,20 +161,30 @@ class RowMaker:
         source = parsed.pop(SOURCE, None)
         if source is None:
             raise self._invalid(f"{_place(index, line)}, column source: is empty", "every row needs one")
-        overrides = self._overrides(index, line, parsed)
+        kind = parsed.pop("kind", None) or kind_of(source)
+        overrides = self._overrides(index, line, parsed, kind)
         try:
             url, relative = self._rules.resolve(source)
         except ItemError as error:
             return RefusedRow(index=index, source=printable(source), error=error)
-        return ManifestRow(index=index, source_url=url, relative_path=relative, overrides=overrides, **parsed)
+        return ManifestRow(
+            index=index, source_url=url, relative_path=relative, kind=kind, overrides=overrides, **parsed
+        )
 
-    def _overrides(self, index: int, line: int | None, parsed: dict[str, Any]) -> Overrides:
+    def _overrides(self, index: int, line: int | None, parsed: dict[str, Any], kind: MediaKind) -> Overrides:
         """Take what overrides the run's configuration out of `parsed`."""
         asked = {name: parsed.pop(name) for name in _OVERRIDES if name in parsed}
         if not asked:
             return _NO_OVERRIDES
         output, wanted = asked.get("output"), asked.get("format", "same")
-        if output is not None and wanted not in ("same", EXTENSION_FORMATS[extension_of(output)]):
+        formats, known = (EXTENSION_FORMATS, FORMATS) if kind is MediaKind.IMAGE else (FILM_FORMATS, FILM_CONTAINERS)
+        if wanted not in known:
+            found = f"is not one of {', '.join(known)}, and the row is of kind {kind.value}"
+            raise self._bad_value(index, line, "format", wanted, found)
+        if output is not None and extension_of(output) not in formats:
+            found = f"does not end in one of {', '.join(formats)}, and the row is of kind {kind.value}"
+            raise self._bad_value(index, line, "output", output, found)
+        if output is not None and wanted not in ("same", formats[extension_of(output)]):
             found = f"ends in .{extension_of(output)}, but format is {wanted}"
             raise self._bad_value(index, line, "output", output, found)
         return Overrides(**asked)

@@ -1,8 +1,8 @@
-"""Folders, prefixes and globs: the pictures below a root, sorted within each folder.
+"""Folders, prefixes and globs: the pictures and films below a root, sorted within each folder.
 
-Left out: hidden names, what has no picture's extension, the output root, and every folder that holds a `.farm`
-(another run's output root). Links are not followed out of the root: a link to a picture or a folder elsewhere is named
-as refused instead of vanishing; a folder linked from inside the root is listed once, where it lies.
+Left out: hidden names, what has no picture's or film's extension, the output root, and every folder that holds a
+`.farm` (another run's output root). Links are not followed out of the root: a link to a picture or a folder elsewhere
+is named as refused instead of vanishing; a folder linked from inside the root is listed once, where it lies.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Protocol
 from farm import storage
 from farm.errors import ErrorKind, ItemError, ManifestError
 from farm.manifest.sources import below, link_target, printable, reading_manifest
-from farm.records import PICTURE_EXTENSIONS, extension_of
+from farm.records import CONTAINERS, PICTURE_EXTENSIONS, extension_of
 
+_TAKEN = PICTURE_EXTENSIONS | CONTAINERS.keys()
 MAGIC = re.compile(r"[*?\[]")
 
 
@@ -41,17 +42,17 @@ class Choice(Protocol):
 
 
 class Everything:
-    """All pictures of a folder and of its folders."""
+    """All pictures and films of a folder and of its folders."""
 
     def descend(self, folder: str) -> bool:  # noqa: ARG002 (the protocol's)
         return True
 
     def take(self, file: str) -> bool:
-        return extension_of(file) in PICTURE_EXTENSIONS
+        return extension_of(file) in _TAKEN
 
 
 class Pattern:
-    """The pictures that a glob names: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of folders."""
+    """What a glob names: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of folders."""
 
     def __init__(self, pattern: str) -> None:
         parts = [part for part in pattern.split("/") if part]
@@ -61,7 +62,7 @@ class Pattern:
         return _matches(folder.split("/"), self._parts, leading=True)
 
     def take(self, file: str) -> bool:
-        return extension_of(file) in PICTURE_EXTENSIONS and _matches(file.split("/"), self._parts, leading=False)
+        return extension_of(file) in _TAKEN and _matches(file.split("/"), self._parts, leading=False)
 
 
 def _matches(names: list[str], parts: list[re.Pattern[str] | None], *, leading: bool) -> bool:
@@ -87,7 +88,7 @@ def split_glob(url: str) -> tuple[str, str]:
 
 
 def iter_found(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
-    """Pictures below a canonical `root`, without `out`. Raises ManifestError when the root cannot be listed."""
+    """Pictures and films below a canonical `root`, without `out`. Raises ManifestError if it cannot be listed."""
     if out == root:
         raise ManifestError(f"manifest: {root}: is the output root too; choose another --out, such as {root}/farm-out")
     listed = _iter_remote(root, out, choice) if storage.is_remote(root) else _iter_local(root, out, choice)

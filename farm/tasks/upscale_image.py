@@ -111,7 +111,7 @@ class UpscaleImage:
             width=made.pixels.shape[1],
             height=made.pixels.shape[0],
             source_px=keep_px,
-            rows_out=out_rows,
+            extent=out_rows,
         )
 
     def _join(self, part: Part, clock: _Clock) -> Done:

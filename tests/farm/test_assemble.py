@@ -28,7 +28,7 @@ def done_band(part: Part) -> Done:
         seconds=StageSeconds(),
         node="n",
         worker="w",
-        rows_out=(part.index, part.index + 1),
+        extent=(part.index, part.index + 1),
     )
 
 

@@ -96,7 +96,7 @@ def test_what_is_appended_is_read_back(root: str) -> None:
     band = done(
         2,
         key="key-2/band/0",
-        rows_out=(0, 64),
+        extent=(0, 64),
         stats=PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=6),
         message='a "b"\n\t\x1b',
     )
@@ -151,7 +151,7 @@ def test_compacting_leaves_one_file_a_shard_and_says_the_same(root: str) -> None
 
 def test_bands_go_when_their_picture_is_done(tmp_path: Path) -> None:
     root = str(tmp_path)
-    append(root, "run-1", done(0, key="key-0/band/0", rows_out=(0, 8)), done(1, key="key-1/band/0", rows_out=(0, 8)))
+    append(root, "run-1", done(0, key="key-0/band/0", extent=(0, 8)), done(1, key="key-1/band/0", extent=(0, 8)))
     append(root, "run-2", done(0))
     compact(root, "run-2")
     assert sorted(read_ledger(root)) == ["key-0", "key-1/band/0"]
@@ -291,7 +291,7 @@ def test_results_have_one_row_an_output_sorted_by_row(root: str) -> None:
         "run-1",
         done(2),
         done(0, status=ItemStatus.FAILED, error="corrupt", message="corrupt: ...", finished_unix=1.0),
-        done(1, key="key-1/band/0", rows_out=(0, 8)),
+        done(1, key="key-1/band/0", extent=(0, 8)),
     )
     append(root, "run-2", done(0, key="other", finished_unix=2.0))
     rows = results(root)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from farm.errors import ManifestError, UsageError
 from farm.manifest import InputForm, columns, default_out, form_of, forms, pages, read_manifest
-from farm.records import ManifestRow, Overrides
+from farm.records import ManifestRow, MediaKind, Overrides
 
 NAMES = (
     "a b.png",
@@ -128,7 +128,7 @@ BAD_VALUES = {
     "outscale": 17,
     "format": "gif",
     "task": "degrade",
-    "kind": "video",
+    "kind": "film",
     "denoise": 0.5,
     "face": True,
     "priority": 3,
@@ -149,6 +149,31 @@ def test_a_wrong_value_names_file_row_and_column(tmp_path: Path, form: str, colu
 def test_columns_that_are_not_built_may_hold_what_changes_nothing(tmp_path: Path, form: str) -> None:
     table: dict[str, list[object]] = {"source": ["a.png"], "task": ["upscale"], "kind": ["image"], "priority": [0]}
     assert len(rows(write(tmp_path / f"m.{form}", table))) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "values", "kind"),
+    [
+        ("a.png", {}, MediaKind.IMAGE),
+        ("a.MP4", {}, MediaKind.VIDEO),
+        ("f/frame%08d.png", {}, MediaKind.VIDEO),
+        ("100%diff.png", {}, MediaKind.IMAGE),
+        ("a.gif", {"kind": "video", "format": "mp4"}, MediaKind.VIDEO),
+        ("a.mp4", {"output": "b.webm"}, MediaKind.VIDEO),
+    ],
+)
+def test_a_row_is_a_film_by_its_name_or_its_column(
+    tmp_path: Path, source: str, values: dict[str, str], kind: MediaKind
+) -> None:
+    table: dict[str, list[object]] = {"source": [source], **{name: [value] for name, value in values.items()}}
+    assert rows(write(tmp_path / "m.csv", table))[0].kind is kind
+
+
+@pytest.mark.parametrize("values", [{"output": "b.png"}, {"format": "png"}])
+def test_a_film_does_not_become_a_picture(tmp_path: Path, values: dict[str, str]) -> None:
+    table: dict[str, list[object]] = {"source": ["a.mp4"], **{name: [value] for name, value in values.items()}}
+    with pytest.raises(ManifestError, match="the row is of kind video"):
+        rows(write(tmp_path / "m.csv", table))
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
@@ -329,9 +354,9 @@ def test_the_default_output_root_is_always_the_same_place(tmp_path: Path, monkey
 
 
 def test_what_is_neither_is_said_so(tmp_path: Path) -> None:
-    plant(tmp_path, "film.mp4")
-    with pytest.raises(ManifestError, match="neither a manifest nor a picture"):
-        form_of(str(tmp_path / "film.mp4"))
+    plant(tmp_path, "film.docx")
+    with pytest.raises(ManifestError, match="neither a manifest nor a picture or film"):
+        form_of(str(tmp_path / "film.docx"))
     with pytest.raises(ManifestError, match="scheme 'http' is not read"):
         form_of("http://host/a.png")
     assert form_of("s3://bucket/prefix") is InputForm.FOLDER

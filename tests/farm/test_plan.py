@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm import plan, storage
-from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig
+from farm import collide, plan, storage
+from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.manifest import read_manifest
-from farm.records import FileStat, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
+from farm.records import FileStat, ManifestRow, MediaKind, Overrides, RefusedRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.models import MODELS, ModelSpec
 
 OUT = "/data/out"
@@ -109,10 +110,53 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
         assert same.item_id == planned().item_id, "a png has no quality, and what is not resized no way of resizing"
 
 
+def film(source: str = "a.mp4", **overrides: object) -> ManifestRow:
+    return replace(row(source, **overrides), kind=MediaKind.VIDEO)
+
+
+def planned_film(one: ManifestRow | None = None, **options: object) -> WorkItem:
+    made = replace(config(), video=VideoConfig(**options))  # pyright: ignore[reportArgumentType]
+    return planned(one or film(), made)
+
+
+def test_whatever_decides_a_films_bytes_is_part_of_its_identity() -> None:
+    options: dict[str, object] = {
+        **{"container": "mkv", "codec": "hevc", "crf": 20, "preset": "slow", "pix_fmt": "yuv444p"},
+        **{"fps": Fraction(25), "segment_frames": 24, "audio": "none", "deinterlace": True, "salvage": True},
+        **{"allow_damaged": True, "encoder": "nvenc"},
+    }
+    assert {*options, "encoder_threads"} == {field.name for field in fields(VideoParams)}
+    changed = [planned_film(), *(planned_film(**{name: value}) for name, value in options.items())]
+    assert len({item.item_id for item in changed}) == len(changed)
+    assert planned_film(decoder="nvdec").item_id == planned_film().item_id, "decoders agree bit for bit"
+    assert planned(made=replace(config(), video=VideoConfig(crf=20))).item_id == planned().item_id
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "output"),
+    [
+        ("d/a.mp4", {}, "d/a_4x.mp4"),
+        ("a.MOV", {}, "a_4x.mov"),
+        ("a.avi", {}, "a_4x.mkv"),
+        ("a.mp4", {"container": "webm"}, "a_4x.webm"),
+        ("a.mp4", {"container": "sequence"}, "a_4x/frames.json"),
+        ("d/frame%08d.png", {}, "d/frame_4x/frames.json"),
+        ("d/frame%08d.png", {"container": "mp4"}, "d/frame_4x.mp4"),
+        ("a.gif", {}, "a_4x.gif"),
+    ],
+)
+def test_a_film_keeps_its_container_where_it_can_be_written(
+    source: str, options: dict[str, object], output: str
+) -> None:
+    assert planned_film(film(source), **options).output_url == f"{OUT}/{output}"
+
+
 def test_parameters_hash_covers_every_field_but_the_limits() -> None:
     item = planned()
     for field in fields(UpscaleParams):
-        assert (f'"{field.name}":' in plan.canonical_text(item.params)) != field.name.startswith("max_pixels_")
+        of_films = field.name == "video"
+        left_out = of_films or field.name.startswith("max_pixels_")
+        assert (f'"{field.name}":' in plan.canonical_text(item.params)) != left_out
     assert planned(row("b.png")).params_hash == item.params_hash
     assert planned(row(format="tiff")).params_hash != item.params_hash
 
@@ -262,7 +306,7 @@ def test_an_input_is_never_an_output() -> None:
 
 def check(rows: Iterable[ManifestRow | RefusedRow], made: plan.Planner | None = None) -> None:
     listed = list(rows)
-    plan.check_outputs(lambda: listed, made or planner())
+    collide.check_outputs(lambda: listed, made or planner())
 
 
 @pytest.mark.parametrize(
@@ -306,7 +350,7 @@ def test_the_row_number_in_the_name_settles_every_collision() -> None:
 
 
 def test_digests_that_only_look_equal_are_no_collision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_short", lambda _text: 1)
+    monkeypatch.setattr(collide, "_short", lambda _text: 1)
     check([row("a.png"), row("b.png")], planner(out="/data"))
 
 
@@ -360,7 +404,7 @@ def test_ten_thousand_local_rows_are_read_statted_and_planned_at_once(tmp_path: 
     made = planner(out=str(tmp_path / "farm-out"))
     read: Callable[[], list[ManifestRow | RefusedRow]] = lambda: list(read_manifest(str(tmp_path)))  # noqa: E731
     began = time.process_time()
-    plan.check_outputs(read, made)
+    collide.check_outputs(read, made)
     items = [made.plan(one, storage.stat(one.source_url)) for one in read() if isinstance(one, ManifestRow)]
     assert len({item.item_id for item in items}) == 10_000
     assert time.process_time() - began < 3
