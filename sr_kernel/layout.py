@@ -1,4 +1,4 @@
-"""What the planes of a video frame are: size, colour model, depth, subsampling, matrix, range. Standard library only."""
+"""What the planes of a frame are: size, colour model, depth, subsampling, matrix, range. Standard library only."""
 
 from __future__ import annotations
 
@@ -60,11 +60,16 @@ class FrameLayout:
         return -(-self.width >> across), -(-self.height >> down)
 
     @property
-    def plane_sizes(self) -> tuple[tuple[int, int], ...]:
-        """(width, height) of every plane, in order."""
+    def colour_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of every plane but alpha, in order."""
         full = (self.width, self.height)
         colour = {"yuv": (full, self.chroma_size, self.chroma_size), "rgb": (full, full, full), "gray": (full,)}
-        return (*colour[self.model], full) if self.alpha else colour[self.model]
+        return colour[self.model]
+
+    @property
+    def plane_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(width, height) of every plane, in order."""
+        return (*self.colour_sizes, (self.width, self.height)) if self.alpha else self.colour_sizes
 
     @property
     def bytes(self) -> int:
