@@ -1,0 +1,292 @@
+"""Which encoder a film is encoded with: the table of codecs, and the choice made from it at plan time.
+
+What a container or an encoder cannot hold is refused here, before any frame is decoded, with what to ask for instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+
+import av
+from av.codec.codec import UnknownCodecError
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.video.codec_table import CODECS, CodecSpec
+from farm.media.video.hdr import HdrMetadata
+from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
+from farm.media.video.settings import encoder_options
+from farm.records import UpscaleParams, VideoParams
+from sr_kernel.layout import FrameLayout
+
+_RGB_TAGS, _BT709_TAGS = (2, 2, 0, 2), (2, 2, 1, 1)
+"""matrix and range that stand in colour tags: identity and full; BT.709 and limited (first two: as the source says)"""
+_CONTAINER_SIDE = 65_535
+"""largest side in MP4 and MOV, which give it 16 bits"""
+_PICTURE_BYTES = (1 << 31) - 1
+"""FFmpeg refuses frames of (8 x width + 1024) x (height + 128) bytes and more (av_image_check_size)"""
+
+
+_AFTER_FAMILY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "mp4": ("h264", "hevc"),
+        "mov": ("h264", "hevc", "prores"),
+        "mkv": ("h264", "hevc", "ffv1"),
+        "webm": ("vp9", "av1"),
+    }
+)
+"""what `auto` tries after the source's family, in order: the first that loses neither alpha nor depth nor chroma"""
+_NVENC_PIX_FMTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"h264": ("yuv420p", "yuv444p"), "hevc": ("yuv420p", "yuv444p"), "av1": ("yuv420p",)}
+)
+"""what NVENC takes as separate planes"""
+_ALPHA_ADVICE = "ask for --container mov (prores), mkv (ffv1) or webm (vp9)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """What of a film decides its encoder."""
+
+    codec: str
+    """FFmpeg's name of the decoder, such as h264 or libdav1d"""
+    layout: FrameLayout
+    """of decoded frames"""
+    rate: Fraction
+    """frames a second on average"""
+    colour_tags: tuple[int, int, int, int] = (2, 2, 2, 0)
+    """primaries, transfer, matrix and range, as FilmPlan has them"""
+    hdr: HdrMetadata | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncoderChoice:
+    """What goes into a FilmPlan."""
+
+    encoder: str
+    pix_fmt: str
+    options: tuple[tuple[str, str], ...]
+    target: FrameLayout
+    colour_tags: tuple[int, int, int, int]
+    """of the output: the source's, but for matrix and range of an RGB source that becomes YUV"""
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fit:
+    """A codec with the pixel format that suits the source best, and what of the source that loses."""
+
+    codec: CodecSpec
+    pixel_format: PixelFormat
+    lost: tuple[str, ...]
+
+    @property
+    def loses_depth(self) -> bool:
+        return any("bits" in what for what in self.lost)
+
+
+def size_step(source: SourceFacts, params: UpscaleParams, url: str) -> tuple[int, int]:
+    """What width and height of the output must be multiples of, in pixels.
+
+    Raises:
+        ItemError: UNSUPPORTED, as `choose_encoder` says.
+    """
+    fit = _choose(source, params, url)
+    across, down = fit.pixel_format.chroma_shift
+    return (1 << across, 1 << down) if fit.codec.even else (1, 1)
+
+
+def choose_encoder(source: SourceFacts, size: tuple[int, int], params: UpscaleParams, url: str) -> EncoderChoice:
+    """The encoder of a film, its settings and the planes it takes. A pure function of its arguments.
+
+    Args:
+        size: width and height of the output in pixels, multiples of `size_step`.
+        url: of the source; stands in messages only.
+
+    Raises:
+        ItemError: UNSUPPORTED when container, codec, pixel format and source do not go together, or the encoder is
+            not in this build; TOO_LARGE when codec or container cannot hold the size.
+    """
+    fit = _choose(source, params, url)
+    _check_size(fit, size, params, url)
+    target = target_layout(fit.pixel_format, source.layout, size)
+    video = _video(params)
+    encoder = fit.codec.nvenc if video.encoder == "nvenc" else fit.codec.encoder
+    settings = encoder_options(encoder, fit.pixel_format, target, video, source.hdr, url)
+    tags = source.colour_tags
+    if source.layout.model == "rgb":
+        tags = (*tags[:2], *(_RGB_TAGS if target.model == "rgb" else _BT709_TAGS)[2:])
+    elif tags[3] == 0 and target.full_range:
+        tags = (*tags[:3], 2)
+    lost = f"{fit.codec.name} as {fit.pixel_format.name} loses {' and '.join(fit.lost)}" if fit.lost else None
+    kept = video.codec != "auto" or source.codec in fit.codec.families
+    family = next((spec.name for spec in CODECS.values() if source.codec in spec.families), None)
+    other = None if kept or family is None else f"a film in {family} becomes {fit.codec.name}, which holds it"
+    return EncoderChoice(
+        encoder=encoder,
+        pix_fmt=fit.pixel_format.name,
+        options=settings.options,
+        target=target,
+        colour_tags=tags,
+        warning="; ".join(part for part in (other, lost, settings.warning) if part) or None,
+    )
+
+
+def _choose(source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
+    """The codec and its pixel format."""
+    video = _video(params)
+    if video.container not in _AFTER_FAMILY:
+        raise _unsupported(url, f"no film can be written as {video.container}", "ask for mp4, mkv, mov or webm")
+    if video.codec != "auto":
+        if video.codec not in CODECS:
+            raise _unsupported(url, f"no codec is called {video.codec}", f"ask for one of {', '.join(CODECS)}")
+        return _named(CODECS[video.codec], source, params, url)
+    fits = [_fit(codec, source, params, url) for codec in _candidates(source, params)]
+    held = [fit for fit in fits if fit is not None]
+    if not held:
+        found = f"nothing that fits into {video.container} holds what was asked for"
+        if source.layout.alpha:
+            raise _unsupported(url, f"the film is transparent, which {video.container} does not hold", _ALPHA_ADVICE)
+        raise _unsupported(url, found, "leave --pix-fmt at auto, or name another --codec or --container")
+    best = min(held, key=lambda fit: (fit.loses_depth, bool(fit.lost) and source.codec not in fit.codec.families))
+    return _checked(best, video.encoder, url)
+
+
+def _candidates(source: SourceFacts, params: UpscaleParams) -> list[CodecSpec]:
+    """The source's family and what `auto` tries after it, of those that the container holds."""
+    video = _video(params)
+    family = [spec for spec in CODECS.values() if source.codec in spec.families]
+    others = [CODECS[name] for name in _AFTER_FAMILY[video.container]]
+    usable = [spec for spec in dict.fromkeys((*family, *others)) if video.container in spec.containers]
+    return [spec for spec in usable if spec.nvenc] if video.encoder == "nvenc" else usable
+
+
+def _named(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
+    """The codec that was asked for, or why it cannot be."""
+    video = _video(params)
+    if video.container not in codec.containers:
+        held = [spec.name for spec in CODECS.values() if video.container in spec.containers]
+        advice = f"ask for --container {' or '.join(codec.containers)}, or for --codec {' or '.join(held)}"
+        raise _unsupported(url, f"{codec.name} does not go into {video.container}", advice)
+    if video.encoder == "nvenc" and not codec.nvenc:
+        raise _unsupported(url, f"NVENC has no {codec.name}", "ask for --encoder software, or for h264, hevc or av1")
+    fit = _fit(codec, source, params, url)
+    if fit is None:
+        found = f"the film is transparent, which {codec.name} in {video.container} does not hold"
+        raise _unsupported(url, found, _ALPHA_ADVICE)
+    return _checked(fit, video.encoder, url)
+
+
+def _fit(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: str) -> _Fit | None:
+    """The codec's pixel format nearest to the source, or None where it has none that holds alpha or was asked for."""
+    video = _video(params)
+    names = _NVENC_PIX_FMTS[codec.name] if video.encoder == "nvenc" else codec.pix_fmts
+    if codec.name == "vp9" and video.container == "mp4":
+        names = tuple(name for name in names if name != "yuva420p")  # alpha of VP9 lies in Matroska's BlockAdditions
+    formats = [found for found in map(parse_pixel_format, names) if found]
+    if video.pix_fmt != "auto":
+        return _asked(codec, formats, source, params, url)
+    layout = source.layout
+    formats = [one for one in formats if one.alpha == layout.alpha]
+    if not formats:
+        return None
+    best = min(formats, key=lambda one: _cost(one, layout))
+    return _Fit(codec=codec, pixel_format=best, lost=_lost(best, layout))
+
+
+def _asked(
+    codec: CodecSpec, formats: Sequence[PixelFormat], source: SourceFacts, params: UpscaleParams, url: str
+) -> _Fit | None:
+    """The pixel format that was asked for; None where `auto` may try another codec."""
+    video = _video(params)
+    wanted = {video.pix_fmt, f"{video.pix_fmt}le"}
+    found = next((one for one in formats if one.name in wanted), None)
+    if found is None:
+        if video.codec == "auto":
+            return None
+        known = ", ".join(one.name for one in formats)
+        raise _unsupported(
+            url, f"{codec.name} in {video.container} takes no {video.pix_fmt}", f"ask for one of {known}"
+        )
+    if source.layout.alpha and not found.alpha:
+        advice = "leave --pix-fmt at auto, or name one with alpha, such as yuva444p10le"
+        raise _unsupported(url, f"the film is transparent, which {found.name} does not hold", advice)
+    if found.alpha and not source.layout.alpha:
+        raise _unsupported(url, f"the film has no alpha for {found.name}", "leave --pix-fmt at auto")
+    return _Fit(codec=codec, pixel_format=found, lost=())  # what is lost was asked for
+
+
+def _cost(one: PixelFormat, layout: FrameLayout) -> tuple[int, ...]:
+    """Of formats the smallest is nearest: what is lost first, then what is held in vain."""
+    across, down = (have - want for have, want in zip(one.chroma_shift, layout.chroma_shift, strict=True))
+    coloured = layout.model != "gray"
+    return (
+        int(coloured and one.model == "gray"),
+        coloured * (max(across, 0) + max(down, 0)),
+        max(layout.depth - one.depth, 0),
+        int(one.model != layout.model),
+        -min(across, 0) - min(down, 0) if coloured else -sum(one.chroma_shift),
+        abs(one.depth - layout.depth),
+    )
+
+
+def _lost(one: PixelFormat, layout: FrameLayout) -> tuple[str, ...]:
+    lost: list[str] = []
+    if layout.model != "gray" and any(h > w for h, w in zip(one.chroma_shift, layout.chroma_shift, strict=True)):
+        lost.append("chroma resolution")
+    if one.depth < layout.depth:
+        lost.append(f"{layout.depth - one.depth} of {layout.depth} bits")
+    return tuple(lost)
+
+
+def _checked(fit: _Fit, kind: str, url: str) -> _Fit:
+    """The fit, if this build of PyAV has its encoder."""
+    name = fit.codec.nvenc if kind == "nvenc" else fit.codec.encoder
+    try:
+        av.Codec(name, "w")
+    except UnknownCodecError as error:
+        advice = (
+            "ask for --encoder software" if kind == "nvenc" else "install PyAV's own wheels, or name another --codec"
+        )
+        raise _unsupported(url, f"this build of PyAV has no encoder {name}", advice) from error
+    return fit
+
+
+def _check_size(fit: _Fit, size: tuple[int, int], params: UpscaleParams, url: str) -> None:
+    """Refuse what the codec or the container cannot hold."""
+    width, height = size
+    codec, container = fit.codec, _video(params).container
+    asked = f"the output of {width}x{height}"
+    if min(size) < codec.least_side:
+        found = f"{asked} is too small for {codec.name}, whose sides begin at {codec.least_side}"
+        raise _unsupported(url, found, "ask for a larger --outscale, or for another --codec")
+    limit = None
+    if max(size) > codec.side or height > codec.short_side:
+        limit = f"{codec.name} ends at {codec.side}x{min(codec.side, codec.short_side)}"
+    elif width * height > codec.area:
+        limit = f"the highest level of {codec.name} ends at {codec.area} pixels"
+    elif container in ("mp4", "mov") and max(size) > _CONTAINER_SIDE:
+        limit = f"sides in {container} end at {_CONTAINER_SIDE}"
+    elif (8 * width + 1024) * (height + 128) >= _PICTURE_BYTES:
+        limit = "FFmpeg takes frames of up to 268 million pixels"
+    if limit is not None:
+        others = [spec.name for spec in CODECS.values() if _holds(spec, size) and container in spec.containers]
+        advice = f", or --codec {' or '.join(others)}" if others else ""
+        raise ItemError(ErrorKind.TOO_LARGE, url, f"{asked}: {limit}", f"ask for a smaller --outscale{advice}")
+
+
+def _holds(codec: CodecSpec, size: tuple[int, int]) -> bool:
+    width, height = size
+    fits = max(size) <= codec.side and height <= codec.short_side and width * height <= codec.area
+    return fits and (8 * width + 1024) * (height + 128) < _PICTURE_BYTES
+
+
+def _video(params: UpscaleParams) -> VideoParams:
+    if params.video is None:
+        raise ValueError("parameters of a picture, not of a film")
+    return params.video
+
+
+def _unsupported(url: str, found: str, advice: str) -> ItemError:
+    return ItemError(ErrorKind.UNSUPPORTED, url, found, advice)

@@ -1,0 +1,144 @@
+"""Pieces: the packets of one segment as a small Matroska file, whose packets' timestamps in ms are frame numbers.
+
+A void element at the end of the Segment says how many packets there are and a checksum over all of them, because Matroska's
+reader checks nothing: a piece that is cut or flipped is found when it is joined.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from types import TracebackType
+from typing import BinaryIO
+
+import av
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from farm.media.video.ebml import VOID, lengthened
+
+_TICK = Fraction(1, 1000)
+"""Matroska's, and so a frame's number"""
+_SEAL = struct.Struct(">2s8sII")
+"""void element of 16 bytes, name, packets, checksum"""
+_VOID, _NAME = bytes((VOID, 0x90)), b"farmseal"
+
+
+class BrokenPieceError(Exception):
+    """A piece is not what was written; the message says how."""
+
+
+class PieceWriter:
+    """Takes what an encoder gives, in coding order."""
+
+    def __init__(self, encoder: str, configure: Callable[[VideoStream], None]) -> None:
+        self._buffer = io.BytesIO()
+        options = {"fflags": "+bitexact"}
+        self._output = av.open(self._buffer, "w", format="matroska", container_options=options)
+        self.packets = 0
+        try:
+            self._stream: VideoStream = self._output.add_stream(encoder, rate=25)  # type: ignore[call-overload]
+            configure(self._stream)
+            self._stream.codec_context.open()
+        except BaseException:
+            self.close()
+            raise
+
+    def encode(self, frame: VideoFrame | None) -> None:
+        """One frame more, or None to empty the encoder."""
+        packets: list[Packet[VideoStream]] = self._stream.encode(frame)
+        for packet in packets:
+            packet.time_base = _TICK  # not converted: frame numbers stay
+            packet.duration = 1
+            self.packets += 1
+            self._output.mux(packet)
+
+    def finish(self) -> bytes:
+        """The whole piece; the encoder was emptied."""
+        self._output.close()
+        checksum = 0
+        self._buffer.seek(0)
+        with av.open(self._buffer, "r", format="matroska") as again:  # the muxer has changed packets of H.264 and HEVC
+            for packet in again.demux(again.streams.video[0]):
+                checksum = _sum(checksum, packet) if packet.pts is not None else checksum
+        with self._buffer.getbuffer() as data:
+            start = lengthened(data, _SEAL.size)
+            return b"".join((start, data[len(start) :], _SEAL.pack(_VOID, _NAME, self.packets, checksum)))
+
+    def close(self) -> None:
+        """Give up what is open."""
+        with suppress(FFmpegError, ValueError):
+            self._buffer.close()
+
+
+class PieceReader:
+    """One piece, open for reading; used in a with-statement. The file is closed with it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Read the seal and the header.
+
+        Raises:
+            BrokenPieceError: it is no piece, or cut.
+        """
+        self._file = file
+        try:
+            file.seek(-_SEAL.size, io.SEEK_END)
+            void, name, self.packets, self._checksum = _SEAL.unpack(file.read(_SEAL.size))
+            if (void, name) != (_VOID, _NAME):
+                raise BrokenPieceError("it does not end as a piece does")
+            file.seek(0)
+            self._input = av.open(file, "r", format="matroska")
+            self.stream = self._input.streams.video[0]
+        except (OSError, struct.error, IndexError, FFmpegError) as error:
+            file.close()
+            raise BrokenPieceError(str(error)[:200]) from error
+        except BaseException:
+            file.close()
+            raise
+
+    def __enter__(self) -> PieceReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._input.close()
+        self._file.close()
+
+    @property
+    def extradata(self) -> bytes:
+        return self.stream.codec_context.extradata or b""
+
+    def numbered(self) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """(frame number in the piece, packet), in coding order; what is found wrong is found at the end at the latest.
+
+        Raises:
+            BrokenPieceError: packets are missing, changed or doubled.
+        """
+        checksum, seen = 0, set[int]()
+        try:
+            for packet in self._input.demux(self.stream):
+                if packet.pts is None:  # how the reader says that this was all
+                    continue
+                number = round(packet.pts * packet.time_base / _TICK)
+                if not 0 <= number < self.packets or number in seen:
+                    raise BrokenPieceError(f"frame {number} of {self.packets} is no frame of it, or is there twice")
+                seen.add(number)
+                checksum = _sum(checksum, packet)
+                yield number, packet
+        except FFmpegError as error:
+            raise BrokenPieceError(str(error)[:200]) from error
+        if len(seen) != self.packets or checksum != self._checksum:
+            raise BrokenPieceError(f"{len(seen)} of {self.packets} packets, and their checksum is another")
+
+
+def _sum(checksum: int, packet: Packet[VideoStream]) -> int:
+    """Over the packet's number, whether it is a keyframe, and its bytes."""
+    number = round((packet.pts or 0) * packet.time_base / _TICK)
+    return zlib.crc32(memoryview(packet), zlib.crc32(struct.pack(">q?", number, packet.is_keyframe), checksum))

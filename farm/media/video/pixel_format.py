@@ -1,0 +1,80 @@
+"""FFmpeg's names of pixel formats, and the frame layouts they hold. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sr_kernel.layout import FrameLayout
+
+_CHROMA: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"420": (1, 1), "422": (1, 0), "444": (0, 0), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
+)
+"""digits of a name -> log2 of the subsampling across and down"""
+_YUV = re.compile(r"yuv(a?)(420|422|444|440|411|410)p(?:(9|10|12|14|16)le)?")
+_PLANAR_RGB = re.compile(r"gbr(a?)p(?:(9|10|12|14|16)le)?")
+_GRAY = re.compile(r"gray(?:(9|10|12|14|16)le)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelFormat:
+    """What the samples of one of FFmpeg's pixel formats are."""
+
+    name: str
+    model: str
+    """yuv, rgb or gray, as FrameLayout says"""
+    depth: int
+    chroma_shift: tuple[int, int] = (0, 0)
+    alpha: bool = False
+    packed: str = ""
+    """order of the channels of a packed format, such as BGRA, where 0 is a filler; empty: a plane a channel"""
+
+    @property
+    def planes(self) -> tuple[int, ...]:
+        """Of each of FFmpeg's planes, which plane of a FrameLayout it is: GBR against RGB."""
+        count = (1 if self.model == "gray" else 3) + self.alpha
+        return (1, 2, 0, 3)[:count] if self.model == "rgb" else tuple(range(count))
+
+
+_PACKED: Mapping[str, PixelFormat] = MappingProxyType(
+    {
+        "bgr0": PixelFormat(name="bgr0", model="rgb", depth=8, packed="BGR0"),
+        "bgra": PixelFormat(name="bgra", model="rgb", depth=8, packed="BGRA", alpha=True),
+        "ya8": PixelFormat(name="ya8", model="gray", depth=8, packed="YA", alpha=True),
+    }
+)
+"""the packed formats that ffv1 needs: it has no planar RGB of 8 bits"""
+
+
+def parse_pixel_format(name: str) -> PixelFormat | None:
+    """The format of that name, or None when it is none that frames are encoded from."""
+    if name in _PACKED:
+        return _PACKED[name]
+    if match := _YUV.fullmatch(name):
+        alpha, chroma, depth = match.groups()
+        return PixelFormat(
+            name=name, model="yuv", depth=int(depth or 8), chroma_shift=_CHROMA[chroma], alpha=bool(alpha)
+        )
+    if match := _PLANAR_RGB.fullmatch(name):
+        return PixelFormat(name=name, model="rgb", depth=int(match.group(2) or 8), alpha=bool(match.group(1)))
+    if match := _GRAY.fullmatch(name):
+        return PixelFormat(name=name, model="gray", depth=int(match.group(1) or 8))
+    return None
+
+
+def target_layout(pixel_format: PixelFormat, source: FrameLayout, size: tuple[int, int]) -> FrameLayout:
+    """The planes of a frame of `size` (width, height) in this format, with the source's matrix, range and siting."""
+    from_rgb = source.model == "rgb" and pixel_format.model == "yuv"
+    return FrameLayout(
+        width=size[0],
+        height=size[1],
+        model=pixel_format.model,
+        depth=pixel_format.depth,
+        chroma_shift=pixel_format.chroma_shift,
+        matrix="bt709" if from_rgb else source.matrix,
+        full_range=pixel_format.model == "rgb" or (source.full_range and not from_rgb),
+        siting="left" if source.chroma_shift != (1, 1) else source.siting,
+        alpha=pixel_format.alpha,
+    )
