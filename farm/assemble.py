@@ -84,7 +84,9 @@ def _segments(whole: Part, split: Split) -> list[Part]:
 def _join(cut: _Cut) -> Part:
     pieces = tuple(cut.pieces[index] for index in range(cut.wanted))
     split = cut.split
-    return replace(cut.whole, kind=PartKind.JOIN, size=split.size, film=split.film, pieces=pieces, cost_px=0)
+    out_pts = tuple(pts for span in split.spans for pts in span.out_pts)
+    join = replace(cut.whole, kind=PartKind.JOIN, size=split.size, pieces=pieces, cost_px=0)
+    return replace(join, film=split.film, out_pts=out_pts)
 
 
 def piece_of(index: int, done: Done) -> Piece:

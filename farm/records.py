@@ -355,6 +355,8 @@ class Part:
     """for a segment"""
     pieces: tuple[Piece, ...] = ()
     """what a join puts together, in order"""
+    out_pts: tuple[int, ...] = ()
+    """for the join of a film: timestamps of all its frames, in ticks of its time base"""
     cost_px: int = 0
 
     @property

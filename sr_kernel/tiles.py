@@ -90,7 +90,7 @@ class PictureSpec:
     scale: int
     """the network's own scale: 1, 2, 3, 4, ..."""
     outscale: float
-    """requested scale; the output is int(width * outscale) x int(height * outscale)"""
+    """requested scale; the output is int(width * outscale) x int(height * outscale) unless `out_size` says it"""
     halo_px: int
     """exact context radius of the network in source pixels"""
     align_px: int
@@ -105,9 +105,13 @@ class PictureSpec:
     """beyond this radius windows are not cut exactly but bounded"""
     bounded_halo_px: int = 32
     """halo of the bounded mode, in source pixels"""
+    out_size: tuple[int, int] | None = None
+    """width and height of the output where a codec cannot hold those of `outscale`"""
 
     def __post_init__(self) -> None:
         if min(self.width, self.height, self.scale, self.align_px, self.tile_px) < 1 or self.outscale <= 0:
+            raise ValueError(f"not a picture: {self}")
+        if self.out_size is not None and min(self.out_size) < 1:
             raise ValueError(f"not a picture: {self}")
         if min(self.halo_px, self.exact_px, self.max_exact_halo_px, self.bounded_halo_px) < 0:
             raise ValueError(f"negative halo or limit: {self}")
@@ -128,11 +132,11 @@ class PictureSpec:
 
     @property
     def out_width(self) -> int:
-        return max(1, int(self.width * self.outscale))
+        return self.out_size[0] if self.out_size else max(1, int(self.width * self.outscale))
 
     @property
     def out_height(self) -> int:
-        return max(1, int(self.height * self.outscale))
+        return self.out_size[1] if self.out_size else max(1, int(self.height * self.outscale))
 
     @property
     def resampled(self) -> bool:

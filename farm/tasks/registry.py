@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from farm.tasks.base import Task, WorkerContext
+from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
+from farm.tasks.upscale_video import UpscaleVideo
 
 
 def make_tasks(context: WorkerContext) -> dict[str, Task]:
-    """Every task a worker can do, by name."""
-    return {"upscale_image": UpscaleImage(context)}
+    """Every task a worker can do, by name; they share one station, so that one thread calls torch."""
+    station = Station(context)
+    return {"upscale_image": UpscaleImage(station), "upscale_video": UpscaleVideo(station)}

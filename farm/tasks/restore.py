@@ -48,8 +48,10 @@ class RestoredPixels:
     precision: str
 
 
-def picture_spec(params: UpscaleParams, width: int, height: int) -> PictureSpec:
-    """What the plan of a picture depends on."""
+def picture_spec(
+    params: UpscaleParams, width: int, height: int, out_size: tuple[int, int] | None = None
+) -> PictureSpec:
+    """What the plan of a picture, or of a film's frame, depends on."""
     return PictureSpec(
         width=width,
         height=height,
@@ -60,6 +62,7 @@ def picture_spec(params: UpscaleParams, width: int, height: int) -> PictureSpec:
         whole_body=params.whole_body,
         tile_px=params.tile_px,
         exact_px=params.exact_px,
+        out_size=out_size,
     )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from farm.records import ManifestRow, Part, PartKind, UpscaleParams, WorkItem
+from dataclasses import replace
+from fractions import Fraction
+
+from farm.records import FilmPlan, ManifestRow, MediaKind, Part, PartKind, Span, UpscaleParams, VideoParams, WorkItem
+from sr_kernel.layout import FrameLayout
 
 PARAMS = UpscaleParams(
     model="animevideov3",
@@ -30,6 +34,49 @@ PARAMS = UpscaleParams(
     max_pixels_out=8_200_000_000,
     pixel_epoch=1,
 )
+
+
+VIDEO = VideoParams(
+    container="mkv",
+    codec="ffv1",
+    crf=None,
+    preset="",
+    pix_fmt="auto",
+    fps="",
+    segment_frames=48,
+    audio="copy",
+    deinterlace=False,
+    salvage=False,
+    allow_damaged=False,
+    encoder="software",
+    encoder_threads=1,
+)
+FILM = FilmPlan(
+    source=FrameLayout(width=30, height=20, chroma_shift=(1, 1)),
+    target=FrameLayout(width=120, height=80, chroma_shift=(1, 1)),
+    stream_index=0,
+    time_base=Fraction(1, 25),
+    rate=Fraction(25),
+    frames=100,
+    encoder="ffv1",
+    pix_fmt="yuv420p",
+    options=(),
+    colour_tags=(2, 2, 2, 0),
+    sample_aspect=None,
+)
+
+
+def make_spans(frames: int, each: int) -> tuple[Span, ...]:
+    """Segments of a film of constant rate whose every frame is a keyframe."""
+    cuts = [(first, min(first + each, frames)) for first in range(0, frames, each)]
+    return tuple(Span(frames=cut, pts=tuple(range(*cut)), out_pts=tuple(range(*cut)), seek_pts=cut[0]) for cut in cuts)
+
+
+def make_film(index: int) -> Part:
+    """A film that nobody has looked into yet."""
+    item = make_item(index, replace(PARAMS, video=VIDEO))
+    row = replace(item.row, kind=MediaKind.VIDEO, source_url=f"/in/{index}.mkv")
+    return Part(item=replace(item, task="upscale_video", row=row), kind=PartKind.FILM, cost_px=100)
 
 
 def make_item(index: int, params: UpscaleParams = PARAMS, *, cost_px: int = 100) -> WorkItem:

@@ -48,3 +48,22 @@ def test_a_file_gets_a_line_now_and_then_and_quiet_gets_none() -> None:
             progress._printed_s -= 60
             progress.advance(px=1)
         assert stream.getvalue().count("\n") == (0 if quiet else 1)
+
+
+def test_films_show_their_frames_and_what_is_left_of_them() -> None:
+    progress = Progress(2, quiet=False, stream=Terminal())
+    progress._film_s = progress._started_s
+    progress.note_film("a", "holiday\x1b[2J.mp4", 48, 181, fresh=48)
+    progress.advance_part(px=48, partial=48 / 181)
+    assert progress.line(progress._started_s + 10) == (
+        "[##..................] 0/2  4.80 frames/s  holiday?[2J.mp4 48/181 27 s left  1 min 05 s left"
+    )
+    progress.note_film("a", "holiday.mp4", 181, 181, fresh=133)
+    assert "holiday" not in progress.line(progress._started_s + 20)
+
+
+def test_frames_of_an_earlier_run_do_not_count_as_speed() -> None:
+    progress = Progress(1, quiet=False, stream=Terminal())
+    progress._film_s = progress._started_s
+    progress.note_film("a", "a.mp4", 110, 200, fresh=10)
+    assert "1.00 frames/s  a.mp4 110/200 1 min 30 s left" in progress.line(progress._started_s + 10)

@@ -19,6 +19,7 @@ from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, Failed, ManifestRow, Part, PartKind, Split
 from farm.tasks.base import WorkerContext
+from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
 from farm.worker import Worker
 from sr_kernel.backend import DeviceMemoryError
@@ -75,7 +76,7 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
                 memory_bytes=memory_bytes,
                 model_files=((resolved.spec.name, str(model)),),
             )
-            made.append(UpscaleImage(context))
+            made.append(UpscaleImage(Station(context)))
             planner = Planner(config, MappingProxyType({str(model): resolved}), str(out), "cpu")
             return Bench(task=made[-1], planner=planner, folder=tmp_path, context=context)
 

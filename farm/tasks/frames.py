@@ -1,0 +1,209 @@
+"""Frames of one segment through the lane: decode, infer and encode overlap, a few batches are in memory at any time.
+
+The caller's thread decodes the next frames while the lane restores the last ones and, on a GPU, while their planes
+travel back. Frames come out in the order in which they went in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.video import Frame
+from farm.records import FilmPlan, WorkItem
+from farm.tasks.lane import ModelRef
+from farm.tasks.restore import Precision, Resize, whole
+from farm.tasks.station import Clock, Station
+from sr_kernel.colour import frame_to_rgb, rgb_to_frame
+from sr_kernel.fidelity import PixelStats
+from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
+from sr_kernel.tiles import PicturePlan
+from sr_kernel.upscale import Settings
+
+Planes = Sequence[NDArray[Any]]
+BATCHES_AHEAD = 2
+"""batches that wait for the lane or for the device while the next is decoded"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownFrame:
+    """A restored frame, ready to be encoded."""
+
+    index: int
+    """output frame of the film"""
+    planes: Planes
+    stats: PixelStats
+    change_in: float | None
+    """mean absolute change against the frame before, in levels of 0..255; None for the first of a segment"""
+    change_out: float | None
+    damaged: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """Frames on their way: those that are new to the network, and what of them each shown frame is."""
+
+    frames: tuple[Frame, ...]
+    fresh: tuple[int, ...]
+    """position in `frames` of every frame that is restored; others repeat the frame before them"""
+    started: Future[StartedFrames]
+
+
+class FramePipeline:
+    """One per segment: remembers the frame before, so that changes between frames are known."""
+
+    def __init__(
+        self, station: Station, item: WorkItem, film: FilmPlan, plan: PicturePlan, batch_limit: int | None, clock: Clock
+    ) -> None:
+        params = item.params
+        self._station = station
+        self._item = item
+        self._film = film
+        self._plan = plan
+        self._clock = clock
+        self._batch_limit = batch_limit
+        self._model = ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise)
+        self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
+        batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
+        self._settings = Settings(
+            precision=cast("Precision", self.precision), resize=cast("Resize", params.resize), batch=batch
+        )
+        self._frames_a_batch = max(1, batch // len(plan.tiles))
+        self._upscaler: FrameUpscaler | None = None
+        self._last: ShownFrame | None = None
+        self._last_planes: object = None
+
+    @property
+    def frames_held(self) -> int:
+        """Frames that are in memory at once, source and restored."""
+        return self._frames_a_batch * (BATCHES_AHEAD + 2)
+
+    def run(self, frames: Iterator[Frame]) -> Iterator[ShownFrame]:
+        """Restored frames, in order. Raises ItemError (nonfinite_output, suspect_output), MemoryError, LaneStopped."""
+        if self._film.source.alpha:
+            yield from map(self._with_alpha, self._decoded(frames))
+            return
+        waiting: deque[_Batch] = deque()
+        decoded = self._decoded(frames)
+        while batch := self._next_batch(decoded):
+            waiting.append(batch)
+            if len(waiting) > BATCHES_AHEAD:
+                yield from self._finished(waiting.popleft())
+        while waiting:
+            yield from self._finished(waiting.popleft())
+
+    def _decoded(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        while True:
+            with self._clock.stage("decode"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def _next_batch(self, decoded: Iterator[Frame]) -> _Batch | None:
+        """The next frames, sent to the lane. What a film repeats is restored once."""
+        frames: list[Frame] = []
+        fresh: list[int] = []
+        for frame in decoded:
+            if frame.planes is not self._last_planes:
+                fresh.append(len(frames))
+                self._last_planes = frame.planes
+            frames.append(frame)
+            if len(fresh) >= self._frames_a_batch:
+                break
+        if not frames:
+            return None
+        planes = [frames[at].planes for at in fresh]
+        started = self._station.lane.call(lambda: self._start(planes, self._settings))
+        return _Batch(frames=tuple(frames), fresh=tuple(fresh), started=started)
+
+    def _start(self, planes: Sequence[Planes], settings: Settings) -> StartedFrames:
+        """In the lane. Another film's model may have been resident in between."""
+        upscaler = self._station.resident.get(self._model)
+        started_s = time.monotonic()
+        frames = self._upscaler
+        if frames is None or frames.upscaler is not upscaler:
+            frames = self._upscaler = self._made(settings)
+        started = frames.start(planes)
+        self._clock.add("infer", time.monotonic() - started_s)
+        return started
+
+    def _made(self, settings: Settings) -> FrameUpscaler:
+        upscaler = self._station.resident.get(self._model)
+        return FrameUpscaler(upscaler, self._plan, self._film.source, self._film.target, settings)
+
+    def _finished(self, batch: _Batch) -> Iterator[ShownFrame]:
+        with self._clock.stage("wait"):
+            started = batch.started.result()
+        with self._clock.stage("infer"):
+            restored = started.frames()
+        made = dict(zip(batch.fresh, restored, strict=True))
+        for at, frame in enumerate(batch.frames):
+            if at in made:
+                self._last = self._shown(frame, self._finite(frame, made[at]))
+            elif self._last is not None:
+                self._last = replace(
+                    self._last, index=frame.index, damaged=frame.damaged, change_in=None, change_out=None
+                )
+            if self._last is None:
+                raise ValueError("a segment cannot begin with a repeated frame")
+            yield self._last
+
+    def _finite(self, frame: Frame, made: RestoredFrame) -> RestoredFrame:
+        """Half precision that overflows is tried once more in full; what is still not finite is never published."""
+        if made.finite:
+            return made
+        if self._settings.precision != "fp32":
+            settings = replace(self._settings, precision="fp32")
+            again = self._station.lane.call(lambda: self._made(settings).start([frame.planes])).result().frames()[0]
+            if again.finite:
+                return replace(again, change_in=made.change_in)
+        raise ItemError(
+            ErrorKind.NONFINITE_OUTPUT,
+            self._item.row.source_url,
+            f"the network's output of frame {frame.index} holds NaN or infinity even in fp32",
+            "check the model's weights with `farm models verify`",
+        )
+
+    def _shown(self, frame: Frame, made: RestoredFrame) -> ShownFrame:
+        self._station.check_believable(made.stats, self._item, f"restored frame {frame.index}")
+        return ShownFrame(
+            index=frame.index,
+            planes=made.planes,
+            stats=made.stats,
+            change_in=made.change_in,
+            change_out=made.change_out,
+            damaged=frame.damaged,
+        )
+
+    def _with_alpha(self, frame: Frame) -> ShownFrame:
+        """As a picture with alpha is restored: colour without what is hidden, alpha by itself. No changes are scored."""
+        if self._last is not None and frame.planes is self._last_planes:
+            self._last = replace(self._last, index=frame.index, damaged=frame.damaged)
+            return self._last
+        item, film = self._item, self._film
+        pixels = frame_to_rgb(frame.planes, film.source)
+        made = self._station.restorer.restore(
+            pixels, whole(self._plan), item.params, item.row.source_url, self._batch_limit
+        )
+        self._clock.add("wait", made.verdict.wait_s)
+        self._clock.add("infer", made.verdict.infer_s)
+        self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")
+        self._last_planes = frame.planes
+        self._last = ShownFrame(
+            index=frame.index,
+            planes=rgb_to_frame(np.ascontiguousarray(made.pixels), film.target),
+            stats=made.verdict.stats,
+            change_in=None,
+            change_out=None,
+            damaged=frame.damaged,
+        )
+        return self._last

@@ -1,0 +1,198 @@
+"""What the tasks of one worker share: the lane with its resident model, memory, the output root, sources, clocks.
+
+Made once in the actor process. One lane means that exactly one thread calls torch, whatever mix of tasks a worker gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from farm import __version__, lock, plan, storage
+from farm.errors import BusyError, DiskError, ErrorKind, ItemError
+from farm.media import image
+from farm.records import FileStat, Part, StageSeconds, WorkItem
+from farm.tasks.base import WorkerContext
+from farm.tasks.lane import Lane
+from farm.tasks.memory import MemoryBudget
+from farm.tasks.resident import ResidentModel
+from farm.tasks.restore import Restorer
+from sr_kernel.fidelity import PixelStats, is_black
+
+_WHOLE_FILE_BYTES = 256 << 20
+"""sources up to this size are read at once; larger ones are read while they are decoded"""
+_PIECE_SUFFIX = "piece"
+
+
+class Station:
+    """One per worker."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
+        self.node = socket.gethostname()
+        self.root = storage.OutputRoot(url=context.out, attempt=context.run)
+        self.resident = ResidentModel(context)
+        self.lane = Lane(self.resident.get)
+        self.restorer = Restorer(self.lane)
+        self.budget = MemoryBudget(context.memory_bytes)
+        self.stopping = False
+
+    @property
+    def name(self) -> str:
+        """Of the worker."""
+        return self.context.name
+
+    def stop(self) -> None:
+        """Stop at the next forward pass; whoever waits gets LaneStopped."""
+        self.stopping = True
+        self.lane.stop()
+
+    @contextmanager
+    def held(self, item: WorkItem, wanted_bytes: int, advice: str) -> Generator[None]:
+        """Wait for memory and keep it. Raises ItemError (out_of_memory) for more than a CPU worker has."""
+        context = self.context
+        if context.device == "cpu" and wanted_bytes > context.memory_bytes:
+            found = (
+                f"needs about {wanted_bytes / 2**30:.1f} GiB, this worker may use {context.memory_bytes / 2**30:.1f}"
+            )
+            raise ItemError(ErrorKind.OUT_OF_MEMORY, item.row.source_url, found, advice)
+        with self.budget.hold(wanted_bytes):
+            yield
+
+    @contextmanager
+    def source(self, item: WorkItem, clock: Clock) -> Generator[image.Source]:
+        """The source's bytes, or an open file when it is large; checked against the version that was planned."""
+        url = item.row.source_url
+        with self._settled(item, storage.stat, clock) as before:
+            with clock.stage("read"), reading(url):
+                small = before.bytes <= _WHOLE_FILE_BYTES
+                data = storage.read_bytes(url) if small else b""
+                if small and item.row.sha256 is not None:
+                    check_digest(item, hashlib.sha256(data).hexdigest())
+            if small:
+                yield data
+            else:
+                with storage.open_read(url) as file:
+                    yield file
+
+    @contextmanager
+    def opened(self, item: WorkItem, clock: Clock) -> Generator[BinaryIO]:
+        """The source as an open file, of which only what is asked for is read; checked as `source` does."""
+        with self._settled(item, storage.stat, clock), storage.open_read(item.row.source_url) as file:
+            yield file
+
+    @contextmanager
+    def settled(self, item: WorkItem, stat: Callable[[str], FileStat], clock: Clock) -> Generator[None]:
+        """Checks, before and after the block, that a source whose version `stat` tells is the one that was planned."""
+        with self._settled(item, stat, clock):
+            yield
+
+    @contextmanager
+    def _settled(self, item: WorkItem, stat: Callable[[str], FileStat], clock: Clock) -> Generator[FileStat]:
+        url = item.row.source_url
+        with clock.stage("read"), reading(url):
+            before = stat(url)
+            if item.row.sha256 is None and plan.source_version(item.row, before) != item.source_version:
+                raise changed(item, "is not the version that was planned")
+        yield before
+        with reading(url):
+            if stat(url).version != before.version:
+                raise changed(item, "changed while it was read")
+
+    def check_believable(self, stats: PixelStats, item: WorkItem, what: str = "the restored picture") -> None:
+        """Raises ItemError (suspect_output) for an output that is black where its source is not."""
+        if is_black(stats):
+            raise ItemError(
+                ErrorKind.SUSPECT_OUTPUT,
+                item.row.source_url,
+                f"{what} is black where the source is not",
+                "try --precision fp32, and check the model's weights",
+            )
+
+    def publish(self, url: str, data: bytes) -> storage.Published:
+        """Make `data` the content of `url` in one step. Raises BusyError for an orphan."""
+        self.check_alive()
+        return self.root.publish(url, data)
+
+    def check_alive(self) -> None:
+        """An orphan must not publish: actors were seen writing for seconds after their driver had been killed."""
+        context = self.context
+        if context.driver_host == self.node and not lock.holds(context.out, context.run):
+            raise BusyError(f"run {context.run} is over; nothing more is published in its name")
+
+    def piece_url(self, part: Part) -> str:
+        """Where a band or a segment waits for its join."""
+        name = f"{part.index:05d}.{_PIECE_SUFFIX}"
+        return storage.join(self.context.out, ".farm", "parts", part.item.item_id, name)
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Generator[None]:
+        """Time what happens inside."""
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - started_s)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds that were taken elsewhere."""
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
+    @property
+    def seconds(self) -> StageSeconds:
+        """All of them."""
+        return StageSeconds(**self._seconds)
+
+
+@contextmanager
+def reading(url: str) -> Generator[None]:
+    """A source that cannot be read is the row's misfortune, not the run's."""
+    try:
+        yield
+    except DiskError as error:
+        raise ItemError(ErrorKind.STORAGE_ERROR, url, str(error), "check the disk or the store") from error
+
+
+def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | None:
+    """What an output says of how it was made; None when it is to say nothing."""
+    params = item.params
+    if not params.stamp:
+        return None
+    return {
+        "Version": __version__,
+        "Model": params.model,
+        "ModelSHA256": params.model_sha256,
+        "Scale": f"{params.outscale:g}",
+        "Precision": precision,
+        "Mode": mode,
+        "Denoise": f"{params.denoise:g}",
+        "Resize": params.resize,
+        "ParametersHash": item.params_hash,
+    }
+
+
+def changed(item: WorkItem, found: str) -> ItemError:
+    """The source is not what it was."""
+    return ItemError(ErrorKind.CHANGED_DURING_READ, item.row.source_url, found, "run again when it is settled")
+
+
+def check_digest(item: WorkItem, found: str) -> None:
+    """Raises ItemError when the source's sha256 is not the manifest's."""
+    if found != item.row.sha256:
+        raise ItemError(
+            ErrorKind.CHANGED_DURING_READ,
+            item.row.source_url,
+            f"sha256 is {found}, the manifest says {item.row.sha256}",
+            "copy the source again or correct the manifest",
+        )

@@ -1,0 +1,314 @@
+"""The task that restores films: the cut into segments, the segments, and the join into one file.
+
+A film's packets are read once (FILM); each SEGMENT is decoded, restored and encoded once, by any worker, and waits
+under OUT/.farm; the JOIN puts segments together without encoding anything again and copies all else from the source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from typing import BinaryIO, Protocol
+
+from farm import entries, plan, storage
+from farm.errors import ErrorKind, ItemError
+from farm.media import video
+from farm.records import Done, FilmPlan, Part, PartKind, Piece, SegmentReport, Span, Split, WorkItem
+from farm.tasks.frames import FramePipeline, Planes, ShownFrame
+from farm.tasks.restore import picture_spec
+from farm.tasks.station import Clock, Station, stamp_of
+from sr_kernel.fidelity import PixelStats
+from sr_kernel.models import BODY_PX_BYTES
+from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
+
+_DECODER_FRAMES = 24
+"""frames that a decoder, its reordering and a deinterlacer hold at most"""
+_DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING})
+_SMALLER = "lower --tile-px or --exact-px, use fewer --workers, or a smaller --outscale"
+
+
+class UpscaleVideo:
+    """One per worker; see farm.tasks.base.Task."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+
+    def run(self, part: Part, batch_limit: int | None) -> Done | Split:
+        clock = Clock()
+        if part.kind is PartKind.FILM:
+            return self._film(part, clock)
+        if part.kind is PartKind.SEGMENT:
+            return self._segment(part, clock, batch_limit)
+        return self._join(part, clock)
+
+    def stop(self) -> None:
+        self._station.stop()
+
+    # -- the three kinds of parts ------------------------------------------------------------------------------
+
+    def _film(self, part: Part, clock: Clock) -> Split:
+        item = part.item
+        with self._source(item, clock) as source:
+            cut = video.read_film(source, item.row.source_url, item.params)
+        layout = cut.film.source
+        refusal = plan.refuse_size(item, layout.width, layout.height)
+        if refusal is not None:
+            raise refusal
+        return Split(
+            part_id=part.part_id,
+            size=(layout.width, layout.height),
+            film=cut.film,
+            spans=cut.spans,
+            node=self._station.node,
+            worker=self._station.name,
+        )
+
+    def _segment(self, part: Part, clock: Clock, batch_limit: int | None) -> Done:
+        item, film, span = part.item, _film_of(part), _span_of(part)
+        frame_plan = _frame_plan(item, film)
+        pipeline = FramePipeline(self._station, item, film, frame_plan, batch_limit, clock)
+        wanted = _segment_bytes(film, frame_plan, pipeline)
+        notes = _Notes(film, span)
+        with self._station.held(item, wanted, _SMALLER), self._source(item, clock) as source:
+            frames = video.iter_frames(source, item.row.source_url, film, span, item.params)
+            with self._sink(item, film) as sink:
+                for shown in pipeline.run(frames):
+                    notes.add(shown)
+                    with clock.stage("encode"):
+                        sink.write(shown.index, shown.planes)
+                with clock.stage("encode"):
+                    data = sink.finish()
+        with clock.stage("write"):
+            published = self._station.publish(self._station.piece_url(part), data)
+        return self._done(
+            part,
+            published,
+            clock,
+            frames=len(span.pts),
+            stats=notes.stats,
+            mode=frame_plan.mode.value,
+            precision=pipeline.precision,
+            report=notes.report,
+            extent=span.frames,
+        )
+
+    def _join(self, part: Part, clock: Clock) -> Done:
+        item, film = part.item, _film_of(part)
+        frame_plan = _frame_plan(item, film)
+        precision = item.params.precision if film.source.depth == 8 else item.params.precision_16bit
+        stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
+        with self._source(item, clock) as source, self._joining(part), clock.stage("encode"):
+            if film.encoder:
+                published, warning = self._joined(part, source, film, stamp)
+            else:
+                self._station.check_alive()
+                index = video.sequence_index(film, part.out_pts, item.params, stamp)
+                published, warning = self._station.publish(item.output_url, index), None
+        report = entries.joined_report(piece.report for piece in part.pieces)
+        return self._done(
+            part,
+            published,
+            clock,
+            frames=film.frames,
+            stats=sum((piece.stats for piece in part.pieces), PixelStats()),
+            mode=frame_plan.mode.value,
+            precision=precision,
+            report=report,
+            warning="; ".join(filter(None, (film.warning, warning, _damage(report)))) or None,
+        )
+
+    def _joined(
+        self, part: Part, source: BinaryIO | None, film: FilmPlan, stamp: dict[str, str] | None
+    ) -> tuple[storage.Published, str | None]:
+        item = part.item
+        openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
+        with self._station.root.open_write(item.output_url) as sink:
+            url, params = item.row.source_url, item.params
+            warning = video.join_film(source, url, film, part.out_pts, params, openers, sink, stamp)
+            self._station.check_alive()
+            return sink.commit(), warning
+
+    @contextmanager
+    def _joining(self, part: Part) -> Generator[None]:
+        """A segment that is damaged or lost is no fault of the source: it goes, and the next run makes it anew."""
+        try:
+            yield
+        except ItemError as error:
+            bad = [piece for piece in part.pieces if error.kind in _DAMAGE and not _is_whole(piece)]
+            if not bad:
+                raise
+            for piece in bad:
+                storage.delete(piece.url)
+            raise ItemError(
+                ErrorKind.CHANGED_DURING_READ,
+                part.item.row.source_url,
+                f"{len(bad)} finished segments of it were damaged or lost before the join ({error.found})",
+                "run the same command again, which makes them anew",
+            ) from error
+
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _source(self, item: WorkItem, clock: Clock) -> Generator[BinaryIO | None]:
+        """The source as an open file; None for a numbered sequence, whose pictures are opened one by one."""
+        if video.is_sequence(item.row.source_url):
+            with self._station.settled(item, video.sequence_stat, clock):
+                yield None
+        else:
+            with self._station.opened(item, clock) as source:
+                yield source
+
+    @contextmanager
+    def _sink(self, item: WorkItem, film: FilmPlan) -> Generator[_Sink]:
+        if film.encoder:
+            with video.SegmentEncoder(film, item.row.source_url) as encoder:
+                yield _Encoded(encoder)
+        else:
+            yield _Pictures(self._station, item, film)
+
+    def _done(
+        self,
+        part: Part,
+        published: storage.Published,
+        clock: Clock,
+        *,
+        frames: int,
+        stats: PixelStats,
+        mode: str,
+        precision: str,
+        report: SegmentReport,
+        extent: tuple[int, int] | None = None,
+        warning: str | None = None,
+    ) -> Done:
+        film = _film_of(part)
+        return Done(
+            part_id=part.part_id,
+            url=published.url,
+            sha256=published.sha256,
+            bytes=published.bytes,
+            width=film.target.width,
+            height=film.target.height,
+            source_px=film.source.width * film.source.height * frames,
+            mode=mode,
+            precision=precision,
+            stats=stats,
+            seconds=clock.seconds,
+            node=self._station.node,
+            worker=self._station.name,
+            frames=frames,
+            report=report,
+            extent=extent,
+            warning=warning,
+        )
+
+
+class _Sink(Protocol):
+    """Where the frames of a segment go."""
+
+    def write(self, index: int, planes: Planes) -> None: ...
+
+    def finish(self) -> bytes:
+        """What is kept under OUT/.farm until the join."""
+        ...
+
+
+class _Encoded:
+    """Frames become a piece of a film."""
+
+    def __init__(self, encoder: video.SegmentEncoder) -> None:
+        self._encoder = encoder
+
+    def write(self, index: int, planes: Planes) -> None:  # noqa: ARG002 (pieces count from 0)
+        self._encoder.write(planes)
+
+    def finish(self) -> bytes:
+        return self._encoder.finish()
+
+
+class _Pictures:
+    """Frames become pictures of a numbered sequence at once; its index, written by the join, makes it whole."""
+
+    def __init__(self, station: Station, item: WorkItem, film: FilmPlan) -> None:
+        self._station = station
+        self._item = item
+        self._film = film
+        self._written: list[tuple[str, str, int]] = []
+
+    def write(self, index: int, planes: Planes) -> None:
+        params = self._item.params
+        url = storage.join(storage.parent(self._item.output_url), video.frame_name(index, params))
+        published = self._station.publish(url, video.encode_still(planes, self._film, params))
+        self._written.append((url, published.sha256, published.bytes))
+
+    def finish(self) -> bytes:
+        return json.dumps(self._written).encode()
+
+
+class _Notes:
+    """What is known of a segment's frames, gathered while they are shown."""
+
+    def __init__(self, film: FilmPlan, span: Span) -> None:
+        self._time_base = film.time_base
+        self._pts = dict(zip(range(*span.frames), span.out_pts, strict=True))
+        self._changes: defaultdict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+        self._damaged: list[int] = []
+        self.stats = PixelStats()
+
+    def add(self, shown: ShownFrame) -> None:
+        self.stats = self.stats + shown.stats
+        if shown.damaged:
+            self._damaged.append(shown.index)
+        if shown.change_in is not None and shown.change_out is not None:
+            second = int(Fraction(self._pts[shown.index]) * self._time_base)
+            before = self._changes[second]
+            self._changes[second] = (before[0] + shown.change_in, before[1] + shown.change_out)
+
+    @property
+    def report(self) -> SegmentReport:
+        changes = ((second, round(one, 4), round(two, 4)) for second, (one, two) in sorted(self._changes.items()))
+        return SegmentReport(changes=tuple(changes), damaged=tuple(self._damaged))
+
+
+def _film_of(part: Part) -> FilmPlan:
+    if part.film is None:
+        raise ValueError(f"{part.part_id} has no film")
+    return part.film
+
+
+def _span_of(part: Part) -> Span:
+    if part.span is None:
+        raise ValueError(f"{part.part_id} has no span")
+    return part.span
+
+
+def _frame_plan(item: WorkItem, film: FilmPlan) -> PicturePlan:
+    source, target = film.source, film.target
+    return plan_picture(picture_spec(item.params, source.width, source.height, (target.width, target.height)))
+
+
+def _segment_bytes(film: FilmPlan, frame_plan: PicturePlan, pipeline: FramePipeline) -> int:
+    """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body."""
+    spec, deep = frame_plan.spec, 1 if film.source.depth == 8 else 2
+    frames = (pipeline.frames_held + _DECODER_FRAMES) * film.source.bytes + pipeline.frames_held * film.target.bytes
+    canvas = spec.out_width * spec.out_height * 3 * deep + spec.width * spec.height * 3 * 4
+    body = 0
+    if frame_plan.strategy is Strategy.BODY:
+        body = spec.area_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
+    return frames + canvas + body + (video.encoder_bytes(film) if film.encoder else 0)
+
+
+def _damage(report: SegmentReport) -> str | None:
+    if not report.damaged:
+        return None
+    return f"{len(report.damaged)} damaged frames were concealed: {video.frame_ranges(report.damaged)}"
+
+
+def _is_whole(piece: Piece) -> bool:
+    try:
+        return storage.sha256_of(piece.url) == piece.sha256
+    except ItemError:
+        return False
