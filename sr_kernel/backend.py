@@ -116,11 +116,16 @@ class Backend:
 
         Integers travel to the device, not floats. Raises DeviceMemoryError.
         """
-        samples = stack_windows(windows)
+        samples = self.send(stack_windows(windows))
         with memory_errors(), torch.inference_mode():
-            if self.device.type == "cuda":
-                samples = samples.pin_memory().to(self.device, non_blocking=True)
             return to_unit(samples, torch.float32)
+
+    def send(self, samples: Tensor) -> Tensor:
+        """Samples of main memory on the device, which is not waited for. Raises DeviceMemoryError."""
+        with memory_errors(), torch.inference_mode():
+            if self.device.type == "cuda":  # from memory that is not pinned a copy waits for all work before it
+                samples = samples.pin_memory()
+            return samples.to(self.device, non_blocking=True)
 
     def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
         """The part `keep` of each window of `upload` through the network, in pixels of the window.

@@ -89,7 +89,8 @@ def frame_to_rgb(planes: Planes, layout: FrameLayout) -> Pixels:
     tensors = as_tensors(planes, layout.plane_sizes, layout)
     with torch.inference_mode():
         colour = tensors[: len(layout.colour_sizes)]
-        rgb = _luma_levels(colour[0], layout).unsqueeze(2) if layout.model == "gray" else to_rgb(colour, layout)
+        gray = layout.model == "gray"
+        rgb = _luma_levels(colour[0], layout).clone().unsqueeze(2) if gray else to_rgb(colour, layout)
         if layout.alpha:
             alpha = _rescaled(tensors[-1], _top(layout.depth), _level_top(rgb.dtype)).to(rgb.dtype)
             rgb = torch.cat([rgb, alpha.unsqueeze(2)], dim=2)

@@ -1,0 +1,266 @@
+"""Forward: windows on a device through a network to their results, on the device. Nothing here waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sr_kernel.archs import RRDBNet
+from sr_kernel.archs.layer import grow
+from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
+from sr_kernel.models import ModelSpec
+from sr_kernel.pixels import to_levels, to_samples, top_level
+from sr_kernel.resample import Resampler
+from sr_kernel.tiles import TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
+
+_SMALLEST_SPLIT_PX = 8
+"""kept sides are not halved below this when memory is out: the halo would be nearly all of the work"""
+_RESAMPLERS_KEPT = 16
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How windows are restored; every field decides bytes, but `batch` on a CPU."""
+
+    precision: Literal["fp32", "fp16", "bf16"]
+    resize: Literal["lanczos", "official"] = "lanczos"
+    """antialiased Lanczos-3 on floats before rounding, or Lanczos4 after rounding as upstream does"""
+    batch: int = 1
+    """windows a forward pass; on a GPU a shorter batch is filled up to this shape"""
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"batch: {self.batch} is below 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One window, and what its result is to be."""
+
+    tile: Tile
+    plan: PicturePlan
+    dtype: np.dtype[Any]
+    """of the result's samples: uint8 or uint16, as the source"""
+
+    @property
+    def need(self) -> Box:
+        """Source pixels whose output the result is made from: tile.keep, and what resampling reaches beyond it."""
+        return _needed(self.tile, self.plan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A window's result on the device."""
+
+    samples: Tensor
+    """(H, W, 3), the pixels of `tile.out` in the job's dtype"""
+    means: Tensor
+    """(h, w, 3) fp32, the network's output averaged over each source pixel of `tile.keep`, 0..255"""
+    sums: Tensor
+    """int64 [4]: `sum_in`, `sum_out` and `sum_abs_diff` of its stats, and 1 when all output was finite, else 0"""
+    count: int
+    """`samples` of its stats"""
+
+
+class Forward:
+    """A model on its device. Not thread-safe: one thread calls it."""
+
+    def __init__(self, spec: ModelSpec, backend: Backend) -> None:
+        self._spec = spec
+        self._backend = backend
+        self._resamplers: dict[tuple[object, ...], Resampler] = {}
+
+    def close(self) -> None:
+        self._resamplers.clear()
+
+    def batches(
+        self,
+        cut: Callable[[Sequence[int]], Tensor],
+        jobs: Sequence[Job],
+        settings: Settings,
+        then: Callable[[Sequence[Made]], T],
+    ) -> Iterator[T]:
+        """Windows of one shape through the whole network in batches: what `then` makes of each batch's results.
+
+        `cut` gives the windows of some jobs, named by their place, as `Backend.upload` does. Out of memory, also in
+        `cut` and `then`, the batch is halved for all that follow, then, where the plan is exact, the window. Raises
+        DeviceMemoryError when nothing smaller is left, PrecisionError.
+        """
+        first, batch = 0, settings.batch
+        while first < len(jobs):
+            places = range(first, min(first + batch, len(jobs)))
+            try:
+                # On a GPU bytes depend on the batch's shape: there a short one is filled up.
+                fill = [places[-1]] * (batch - len(places)) if self._backend.static_shapes else []
+                with memory_errors(), torch.inference_mode():
+                    x = cut([*places, *fill])
+                done = then(self._batch(x, [jobs[place] for place in places], settings))
+            except DeviceMemoryError:
+                if batch == 1:
+                    raise
+                batch //= 2
+                continue
+            first += batch
+            yield done
+
+    def body(self, x: Tensor, plan: PicturePlan, dtype: np.dtype[Any], settings: Settings) -> Iterator[Made]:
+        """A picture x (1, 3, H, W) whose body runs whole (`Strategy.BODY`): the result of every tile of the tail.
+
+        Raises DeviceMemoryError, PrecisionError.
+        """
+        whole = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2])
+        network = cast("RRDBNet", self._backend.network(settings.precision))
+        with memory_errors(), torch.inference_mode():
+            features = network.body(x)
+        for tile in plan.tiles:
+            job = Job(tile=tile, plan=plan, dtype=dtype)
+            with memory_errors(), torch.inference_mode():
+                made = self._finish(network.tail(features, whole, job.need)[0], x[0], whole, job, settings)
+            yield made
+
+    def _batch(self, x: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
+        """One forward pass, and what follows it; x may hold more windows than there are jobs."""
+        boxes = [_shift(job.need, job.tile.read) for job in jobs]
+        # On a GPU bytes depend on shapes: there all of a window is computed, wherever what is kept of it lies.
+        static = self._backend.static_shapes
+        keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else _union(boxes)
+        splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
+        made = self._run(x, keep, settings.precision, self._spec.halo_px if splittable else None)
+        scale = self._spec.scale
+        with memory_errors(), torch.inference_mode():
+            return [
+                self._finish(_part(made[index], _shift(box, keep), scale), x[index], job.tile.read, job, settings)
+                for index, (job, box) in enumerate(zip(jobs, boxes, strict=True))
+            ]
+
+    def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Tensor:
+        """`Backend.run`; out of memory the kept part is halved, each half with its own halo, where one is given."""
+        try:
+            return self._backend.run(x, keep, precision)
+        except DeviceMemoryError:
+            if halo_px is None or max(keep.width, keep.height) < 2 * _SMALLEST_SPLIT_PX:
+                raise
+            halves, axis = _halves(keep, self._spec.align_px)
+            reads = [_aligned(grow(half, halo_px, x.shape[3], x.shape[2]), self._spec.align_px) for half in halves]
+            if max(read.area_px for read in reads) == x.shape[2] * x.shape[3]:
+                raise
+        parts = [
+            self._run(x[..., read.y0 : read.y1, read.x0 : read.x1], _shift(half, read), precision, halo_px)
+            for half, read in zip(halves, reads, strict=True)
+        ]
+        return torch.cat(parts, dim=axis)
+
+    def _finish(self, made: Tensor, x: Tensor, area: Box, job: Job, settings: Settings) -> Made:
+        """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result."""
+        # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
+        finite = torch.isfinite(made.sum())
+        made = made.clamp_(0, 1)
+        kept = _part(made, _shift(job.tile.keep, job.need), self._spec.scale)
+        keep = _shift(job.tile.keep, area)
+        source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
+        means = _means(kept, self._spec.scale)
+        sums = torch.stack([*_sums(means, source), finite.long()])
+        if job.plan.spec.resampled:
+            levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings)
+        else:
+            levels = kept.permute(2, 0, 1).unsqueeze(0) * top_level(job.dtype)
+        samples = to_samples(levels, job.dtype)[0]
+        return Made(samples=samples, means=means, sums=sums, count=source.numel())
+
+    def _resize(self, planes: Tensor, job: Job, settings: Settings) -> Tensor:
+        """The levels of `job.tile.out` from the network's output of `job.need`, 0..1; both NCHW."""
+        spec, scale, dtype = job.plan.spec, self._spec.scale, job.dtype
+        sizes = (spec.width * scale, spec.height * scale, spec.out_width, spec.out_height)
+        key = (*sizes, settings.resize, dtype)
+        if key not in self._resamplers:
+            if len(self._resamplers) >= _RESAMPLERS_KEPT:
+                self._resamplers.clear()
+            self._resamplers[key] = Resampler(*sizes, settings.resize, eight_bit=dtype == np.uint8)
+        levels = to_levels(planes, dtype) if settings.resize == "official" else planes * top_level(dtype)
+        return self._resamplers[key].apply(levels, (job.need.x0 * scale, job.need.y0 * scale), job.tile.out)
+
+
+def _needed(tile: Tile, plan: PicturePlan) -> Box:
+    """Source pixels whose output the result needs: those kept, or all that are right where the output is resampled."""
+    spec, read = plan.spec, tile.read
+    if not spec.resampled:
+        return tile.keep
+    halo = spec.halo_px if plan.mode is Mode.EXACT else min(spec.halo_px, spec.bounded_halo_px)
+    if plan.strategy is Strategy.BODY:
+        halo = TAIL_HALO * spec.align_px
+    halo = -(-halo // spec.align_px) * spec.align_px
+    return Box(
+        x0=read.x0 + halo if read.x0 > 0 else 0,
+        y0=read.y0 + halo if read.y0 > 0 else 0,
+        x1=read.x1 - halo if read.x1 < spec.padded_width else spec.width,
+        y1=read.y1 - halo if read.y1 < spec.padded_height else spec.height,
+    )
+
+
+def _means(made: Tensor, scale: int) -> Tensor:
+    """The clamped output (h * scale, w * scale, 3) averaged over each source pixel, (h, w, 3), 0..255.
+
+    Samples are added one after another, never by a reduction, whose order could depend on the shape.
+    """
+    rows = made[::scale].clone()
+    for dy in range(1, scale):
+        rows += made[dy::scale]
+    cells = rows[:, ::scale].clone()
+    for dx in range(1, scale):
+        cells += rows[:, dx::scale]
+    return cells.mul_(255 / scale**2)
+
+
+def _sums(means: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`sum_in`, `sum_out` and `sum_abs_diff` of PixelStats over source samples, 0..1, and `_means`, (h, w, 3) both."""
+    out = means.round().to(torch.int32)
+    levels = (source * 255).round_().to(torch.int32)
+    return levels.sum(), out.sum(), (out - levels).abs_().sum()
+
+
+def _part(made: Tensor, box: Box, scale: int) -> Tensor:
+    """What `box`, in source pixels, covers of an output (h, w, 3)."""
+    return made[box.y0 * scale : box.y1 * scale, box.x0 * scale : box.x1 * scale]
+
+
+def _shift(box: Box, origin: Box) -> Box:
+    """`box` counted from the corner of `origin`."""
+    return Box(x0=box.x0 - origin.x0, y0=box.y0 - origin.y0, x1=box.x1 - origin.x0, y1=box.y1 - origin.y0)
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all."""
+    return Box(
+        x0=min(box.x0 for box in boxes),
+        y0=min(box.y0 for box in boxes),
+        x1=max(box.x1 for box in boxes),
+        y1=max(box.y1 for box in boxes),
+    )
+
+
+def _aligned(box: Box, align: int) -> Box:
+    """`box` grown to multiples of `align`."""
+    return Box(
+        x0=box.x0 // align * align,
+        y0=box.y0 // align * align,
+        x1=-(-box.x1 // align) * align,
+        y1=-(-box.y1 // align) * align,
+    )
+
+
+def _halves(box: Box, align: int) -> tuple[tuple[Box, Box], int]:
+    """`box` cut across its longer side, and the axis of (N, h, w, 3) along which the halves join."""
+    if box.width >= box.height:
+        middle = (box.x0 + box.x1) // (2 * align) * align
+        left = Box(x0=box.x0, y0=box.y0, x1=middle, y1=box.y1)
+        return (left, Box(x0=middle, y0=box.y0, x1=box.x1, y1=box.y1)), 2
+    middle = (box.y0 + box.y1) // (2 * align) * align
+    top = Box(x0=box.x0, y0=box.y0, x1=box.x1, y1=middle)
+    return (top, Box(x0=box.x0, y0=middle, x1=box.x1, y1=box.y1)), 1
