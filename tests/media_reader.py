@@ -6,7 +6,6 @@ import functools
 import json
 import re
 import subprocess
-from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -116,6 +115,33 @@ class Probe:
         """Digests of all packets, one tuple a stream of this kind."""
         return [tuple(packet.digest for packet in self.packets(stream)) for stream in self.streams(kind)]
 
+    def sound(self) -> list[tuple[str, ...]]:
+        """Digests of the audio packets, one tuple a stream; AAC without the headers that only MPEG streams need."""
+        if self.head["format"]["format_name"] != "mpegts":
+            return self.digests("audio")
+        streams: list[tuple[str, ...]] = []
+        for stream in self.streams("audio"):
+            bare = ("-bsf:a", "aac_adtstoasc") if stream["codec_name"] == "aac" else ()
+            how = ("-map", f"0:{stream['index']}", "-c", "copy", *bare, "-f", "framemd5", "-")
+            lines = run_ffmpeg("-i", self.path, *how).decode().splitlines()
+            streams.append(tuple(f"MD5:{line.split(',')[5].strip()}" for line in lines if not line.startswith("#")))
+        return streams
+
+    def texts(self) -> list[list[tuple[float, str]]]:
+        """(second, words) of every subtitle, one list a stream: what a viewer reads, however it is stored."""
+        found: list[list[tuple[float, str]]] = []
+        for stream in self.streams("subtitle"):
+            written = run_ffmpeg("-i", self.path, "-map", f"0:{stream['index']}", "-f", "srt", "-").decode()
+            cues = [cue.splitlines() for cue in written.strip().split("\n\n") if cue]
+            found.append([(_seconds(cue[1]), re.sub(r"<[^>]+>", "", "\n".join(cue[2:]))) for cue in cues])
+        return found
+
+    def metadata(self) -> dict[str, str]:
+        """Tags of the film that a person wrote; keys in lower case."""
+        own = ("encoder", "major_brand", "minor_version", "compatible_brands", "creation_time", "duration")
+        tags = self.head["format"].get("tags", {})
+        return {key.lower(): value for key, value in tags.items() if key.lower() not in own}
+
     def tags(self, kind: str) -> list[dict[str, str]]:
         """Language and title of each stream of one kind; `und` and nothing said are the same."""
         rows = [stream.get("tags", {}) for stream in self.streams(kind)]
@@ -156,9 +182,9 @@ class Probe:
         return None
 
     def mastering(self) -> dict[str, Any]:
-        """HDR mastering display and content light level of the first frame, as ffprobe writes them."""
+        """HDR mastering display and content light level, of the container or of the first frame."""
         found: dict[str, Any] = {}
-        for side in self.frames[0].get("side_data_list", []):
+        for side in [*self.frames[0].get("side_data_list", []), *self.video.get("side_data_list", [])]:
             if side["side_data_type"] in ("Mastering display metadata", "Content light level metadata"):
                 found |= {key: _number(value) for key, value in side.items() if key != "side_data_type"}
         return found
@@ -214,17 +240,12 @@ class Probe:
         return self._decode("rgb24")[1]
 
 
+def _seconds(cue: str) -> float:
+    """When a cue `00:00:01,250 --> ...` begins."""
+    hours, minutes, seconds = cue.split(" ")[0].replace(",", ".").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+
+
 def _number(value: object) -> object:
     """Rationals that are written differently are equal: 34500/50000 is 69/100."""
     return float(Fraction(value)) if isinstance(value, str) and "/" in value else value
-
-
-def gaps(source: Probe, output: Probe) -> list[Fraction]:
-    """How far each output frame's time lies from its source frame's, in ticks of the output's time base."""
-    pairs = zip(source.times(), output.times(), strict=True)
-    return [abs(there - here) / output.time_base() for here, there in pairs]
-
-
-def multiset(rows: list[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
-    """Streams whatever their order."""
-    return Counter(rows)

@@ -1,0 +1,204 @@
+"""What each option of films does, and the real films of the shared folder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from ..media_reader import Probe
+from ..moving_pattern import frame_number, require_ffmpeg, run_ffmpeg
+from ..networks import test_data
+from ..seeded import save_srvgg
+from ..videos import DAMAGED_GOP, WHOLE_FRAMES, make_film
+from . import same_film
+from .conftest import Farm, files
+from .film_runs import FilmRuns
+
+Films = Callable[..., list[Path]]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Films:
+    """Files of the generated set by name."""
+    require_ffmpeg()
+    folder = tmp_path_factory.getbasetemp() / "films"
+    return lambda *names: [make_film(name, folder) for name in names]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
+    folder = tmp_path_factory.mktemp("options")
+    return FilmRuns(
+        farm=Farm(model=save_srvgg(folder / "x1.pth", features=8, convs=2, scale=1), cache=folder), folder=folder
+    )
+
+
+MENDED = ("cut.mp4", "damaged.mp4", "interlaced.mkv", "interlaced-mpeg2.ts", "tracks.mp4")
+
+
+@pytest.fixture(scope="module")
+def mended(runs: FilmRuns, films: Films) -> FilmRuns:
+    """Everything that is refused without a flag, and no sound."""
+    flags = (
+        "--salvage",
+        "--allow-damaged",
+        "--deinterlace",
+        "--audio",
+        "none",
+        "--codec",
+        "h264",
+        "--container",
+        "mkv",
+    )
+    runs.submit("mended", films(*MENDED), *flags, "--segment-frames", "10", "--workers", "2")
+    return runs
+
+
+def numbers(probe: Probe) -> list[int]:
+    return [frame_number(pixels) for pixels in probe.rgb()]
+
+
+def test_salvage_publishes_what_a_cut_film_holds(mended: FilmRuns) -> None:
+    assert mended.codes["mended"] == 0, mended.errors["mended"]
+    assert numbers(mended.made("mended", "cut.mp4")) == list(range(WHOLE_FRAMES))
+    message = str(mended.row("mended", "cut.mp4")["message"])
+    assert f"{WHOLE_FRAMES} of 100" in message, "what is missing is said"
+
+
+def test_damaged_frames_are_allowed_by_flag_and_listed(mended: FilmRuns) -> None:
+    output = mended.made("mended", "damaged.mp4")
+    same_film.check_times(mended.source("damaged.mp4"), output)
+    sound = [number for number in range(36) if number not in DAMAGED_GOP]
+    found = numbers(output)
+    assert [found[number] for number in sound] == sound, "the other groups of pictures are whole"
+    assert str(DAMAGED_GOP.start) in str(mended.row("mended", "damaged.mp4")["message"])
+
+
+@pytest.mark.parametrize("film", ["interlaced.mkv", "interlaced-mpeg2.ts"])
+def test_deinterlaced_films_have_one_moment_a_frame(mended: FilmRuns, film: str) -> None:
+    output, source = mended.made("mended", film), mended.source(film)
+    same_film.check_times(source, output)
+    assert not any(frame["interlaced_frame"] for frame in output.frames)
+    halves = [[frame_number(pixels[field::2]) for field in (0, 1)] for pixels in output.rgb()]
+    assert [top for top, _ in halves] == [bottom for _, bottom in halves] == list(range(0, 48, 2))
+
+
+def test_no_sound_is_none_at_all(mended: FilmRuns) -> None:
+    for film in MENDED:
+        assert not mended.made("mended", film).streams("audio")
+    same_film.check_subtitles(mended.source("tracks.mp4"), mended.made("mended", "tracks.mp4"))
+    assert {mended.made("mended", film).video["codec_name"] for film in MENDED} == {"h264"}
+    assert files(mended.folder / "mended") == {f"{Path(film).stem}_1x.mkv" for film in MENDED} | {"results.parquet"}
+
+
+@pytest.mark.parametrize(("film", "rate"), [("constant.mp4", 25), ("variable.mkv", 25), ("ntsc.mp4", 30)])
+def test_another_rate_shows_the_frame_of_each_moment(runs: FilmRuns, films: Films, film: str, rate: int) -> None:
+    flags = ("--fps", "30", "--codec", "ffv1", "--pix-fmt", "gbrp", "--container", "mkv", "--segment-frames", "8")
+    runs.submit("rated", films("constant.mp4", "variable.mkv", "ntsc.mp4"), *flags, "--workers", "2")
+    output, source = runs.made("rated", film), runs.source(film)
+    times, shown = output.times(), source.times()
+    assert all(abs(b - a - Fraction(1, 30)) <= 2 * output.time_base() for a, b in itertools.pairwise(times))
+    wanted = [max(n for n, at in enumerate(shown) if at - shown[0] <= Fraction(j, 30)) for j in range(len(times))]
+    assert numbers(output) == wanted
+    assert abs(len(times) / 30 - len(shown) / rate) < 0.1
+    assert output.video["pix_fmt"] in ("gbrp", "bgr0")
+    same_film.check_sound(source, output)
+
+
+def test_a_container_that_cannot_hold_the_sound_gets_it_transcoded_and_says_so(runs: FilmRuns, films: Films) -> None:
+    flags = ("--codec", "vp9", "--container", "webm", "--preset", "8", "--workers", "2")
+    runs.submit("webm", films("constant.mp4", "tracks.mp4", "odd.webm"), *flags)
+    for film in ("constant.mp4", "tracks.mp4"):
+        output, source = runs.made("webm", film), runs.source(film)
+        same_film.check_times(source, output)
+        assert {stream["codec_name"] for stream in output.streams("audio")} == {"opus"}
+        assert output.tags("audio") == source.tags("audio")
+        assert "opus" in str(runs.row("webm", film)["message"]).lower()
+        heard = [sum(packet.duration or 0 for packet in output.packets(stream)) for stream in output.streams("audio")]
+        assert all(abs(float(seconds) - 0.98) < 0.08 for seconds in heard)
+    assert len(runs.made("webm", "tracks.mp4").streams("subtitle")) == 2
+    same_film.check_sound(runs.source("odd.webm"), runs.made("webm", "odd.webm"))
+    assert not runs.row("webm", "odd.webm")["message"], "nothing to warn of where sound is copied"
+
+
+def test_codec_container_crf_and_preset_are_what_was_asked_for(runs: FilmRuns, films: Films) -> None:
+    names = ("constant.mp4", "high10.mp4", "rotated.mp4")
+    flags = ("--codec", "hevc", "--container", "mov", "--preset", "ultrafast", "--workers", "2")
+    sizes = {}
+    for crf in ("18", "40"):
+        runs.submit(f"crf-{crf}", films(*names), *flags, "--crf", crf)
+        sizes[crf] = sum(runs.made(f"crf-{crf}", name).path.stat().st_size for name in names)
+    assert sizes["40"] < sizes["18"] * 0.8
+    for name in names:
+        output, source = runs.made("crf-40", name), runs.source(name)
+        assert (output.video["codec_name"], output.path.suffix) == ("hevc", ".mov")
+        assert output.depth() == source.depth()
+        same_film.check_times(source, output)
+        same_film.check_sound(source, output)
+        same_film.check_picture(source, output, scale=1)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--codec", "prores", "--container", "webm"),
+        ("--codec", "h264", "--container", "webm"),
+        ("--pix-fmt", "nonsense"),
+        ("--codec", "h264", "--pix-fmt", "gray16le"),
+        ("--codec", "h264", "--preset", "nonsense"),
+        ("--codec", "h264", "--crf", "60"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_is_refused_and_says_why(runs: FilmRuns, films: Films, flags: tuple[str, ...]) -> None:
+    (film,) = films("one-frame.mp4")
+    made = runs.farm.submit(film, runs.folder / "refused", *flags, "--workers", "1")
+    assert made.returncode in (2, 3), made.stderr
+    said = made.stderr + "".join(str(runs.row("refused", film.name)["message"]) for _ in range(made.returncode == 3))
+    assert flags[-1] in said, said
+    assert "Traceback" not in made.stderr
+    assert files(runs.folder / "refused") <= {"results.parquet"}
+
+
+REAL_SECONDS = {"chaplin": "2", "edit_list_positive_shift": "0.3", "nasa_13013": "2", "onepiece_demo": "2"}
+"""films that would take too long here: so much of them, cut by copying packets"""
+REAL = (
+    *("bear-vp9-odd-dimensions.webm", "chaplin.mp4", "edit_list_positive_shift.mp4", "h265_10bits.mp4"),
+    *("hlg10-color-test.mp4", "nasa_13013.mp4", "onepiece_demo.mp4", "sample_with_chapters.mkv"),
+    *("sample_with_srt.mkv", "video_90.mov"),
+)
+
+
+@pytest.fixture(scope="module")
+def real(runs: FilmRuns, tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
+    """The real films through a network of two convolutions."""
+    require_ffmpeg()
+    folder = tmp_path_factory.mktemp("real")
+    found: list[Path] = []
+    for name in REAL:
+        source = test_data() / "media" / "videos" / name
+        seconds = REAL_SECONDS.get(source.stem)
+        if seconds is not None:
+            cut = folder / name
+            run_ffmpeg("-i", source, "-map", "0", "-c", "copy", "-t", seconds, cut)
+            source = cut
+        found.append(folder / f"link-{name}")
+        found[-1].symlink_to(source)
+    flags = ("--codec", "ffv1", "--container", "mkv", "--segment-frames", "12", "--workers", "2")
+    runs.submit("real", found, *flags)
+    return runs
+
+
+@pytest.mark.parametrize("film", REAL)
+def test_real_films_keep_every_frame_and_stream(real: FilmRuns, film: str) -> None:
+    output, source = real.made("real", f"link-{film}"), real.source(f"link-{film}")
+    same_film.check_times(source, output)
+    same_film.check_sound(source, output)
+    same_film.check_subtitles(source, output)
+    same_film.check_rest(source, output)
+    same_film.check_picture(source, output, scale=1)
+    assert output.complaints() == ""
