@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -140,6 +141,15 @@ def test_refusals_say_how_much_and_where(runs: SetRuns) -> None:
     assert "of 36" in damaged
     for film in ("interlaced.mkv", "interlaced-mpeg2.ts"):
         assert "--deinterlace" in str(runs.row("lossless", film)["message"])
+
+
+def test_results_score_flicker_and_name_the_worst_seconds(runs: SetRuns) -> None:
+    runs.run("lossless")
+    for film in ("constant.mp4", "ntsc.mp4", "high10.mp4"):
+        row = runs.row("lossless", film)
+        assert 0.5 < float(str(row["flicker"])) < 2, "a network of two convolutions hardly changes the picture"
+        assert re.fullmatch(r"[01]:\d+\.\d\d( [01]:\d+\.\d\d)?", str(row["worst_seconds"]))
+    assert runs.row("lossless", "one-frame.mp4")["flicker"] == 0
 
 
 @pytest.mark.parametrize("film", FEW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -37,6 +38,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
     )
 
 
+HEVC_FLAGS = ("--codec", "hevc", "--container", "mov", "--preset", "ultrafast", "--workers", "2")
 MENDED = ("cut.mp4", "damaged.mp4", "interlaced.mkv", "interlaced-mpeg2.ts", "tracks.mp4")
 
 
@@ -109,6 +111,18 @@ def test_another_rate_shows_the_frame_of_each_moment(runs: FilmRuns, films: Film
     same_film.check_sound(source, output)
 
 
+def test_a_finished_run_is_left_alone(runs: FilmRuns, films: Films) -> None:
+    films_ = films("constant.mp4", "high10.mp4", "rotated.mp4")
+    out = runs.submit("crf-18", films_, *HEVC_FLAGS, "--crf", "18")
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.*")}
+    started = time.monotonic()
+    again = runs.farm.submit(out.with_name("crf-18-in"), out, "--precision", "fp32", *HEVC_FLAGS, "--crf", "18")
+    assert again.returncode == 0, again.stderr
+    assert "3 done before" in again.stderr
+    assert time.monotonic() - started < 5, "nothing to do must not start Ray or open a film"
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.*")} == before
+
+
 def test_a_container_that_cannot_hold_the_sound_gets_it_transcoded_and_says_so(runs: FilmRuns, films: Films) -> None:
     flags = ("--codec", "vp9", "--container", "webm", "--preset", "8", "--workers", "2")
     runs.submit("webm", films("constant.mp4", "tracks.mp4", "odd.webm"), *flags)
@@ -127,10 +141,9 @@ def test_a_container_that_cannot_hold_the_sound_gets_it_transcoded_and_says_so(r
 
 def test_codec_container_crf_and_preset_are_what_was_asked_for(runs: FilmRuns, films: Films) -> None:
     names = ("constant.mp4", "high10.mp4", "rotated.mp4")
-    flags = ("--codec", "hevc", "--container", "mov", "--preset", "ultrafast", "--workers", "2")
     sizes = {}
     for crf in ("18", "40"):
-        runs.submit(f"crf-{crf}", films(*names), *flags, "--crf", crf)
+        runs.submit(f"crf-{crf}", films(*names), *HEVC_FLAGS, "--crf", crf)
         sizes[crf] = sum(runs.made(f"crf-{crf}", name).path.stat().st_size for name in names)
     assert sizes["40"] < sizes["18"] * 0.8
     for name in names:
