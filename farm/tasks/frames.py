@@ -22,11 +22,12 @@ from farm.records import FilmPlan, WorkItem
 from farm.tasks.lane import ModelRef
 from farm.tasks.restore import Precision, Resize, whole
 from farm.tasks.station import Clock, Station
+from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import frame_to_rgb, rgb_to_frame
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import PicturePlan
-from sr_kernel.upscale import Settings
+from sr_kernel.upscale import Settings, Upscaler
 
 Planes = Sequence[NDArray[Any]]
 BATCHES_AHEAD = 2
@@ -54,7 +55,7 @@ class _Batch:
     frames: tuple[Frame, ...]
     fresh: tuple[int, ...]
     """position in `frames` of every frame that is restored; others repeat the frame before them"""
-    started: Future[StartedFrames]
+    started: Future[list[StartedFrames]]
 
 
 class FramePipeline:
@@ -77,7 +78,7 @@ class FramePipeline:
             precision=cast("Precision", self.precision), resize=cast("Resize", params.resize), batch=batch
         )
         self._frames_a_batch = max(1, batch // len(plan.tiles))
-        self._upscaler: FrameUpscaler | None = None
+        self._resident: tuple[Upscaler, FrameUpscaler] | None = None
         self._last: ShownFrame | None = None
         self._last_planes: object = None
 
@@ -122,29 +123,31 @@ class FramePipeline:
         if not frames:
             return None
         planes = [frames[at].planes for at in fresh]
-        started = self._station.lane.call(lambda: self._start(planes, self._settings))
+        started = self._station.lane.call(lambda: self._start(planes))
         return _Batch(frames=tuple(frames), fresh=tuple(fresh), started=started)
 
-    def _start(self, planes: Sequence[Planes], settings: Settings) -> StartedFrames:
+    def _start(self, planes: Sequence[Planes]) -> list[StartedFrames]:
         """In the lane. Another film's model may have been resident in between."""
         upscaler = self._station.resident.get(self._model)
         started_s = time.monotonic()
-        frames = self._upscaler
-        if frames is None or frames.upscaler is not upscaler:
-            frames = self._upscaler = self._made(settings)
-        started = frames.start(planes)
+        if self._resident is None or self._resident[0] is not upscaler:
+            self._resident = upscaler, self._made(upscaler, self._settings)
+        started = _in_parts(self._resident[1], planes)
         self._clock.add("infer", time.monotonic() - started_s)
         return started
 
-    def _made(self, settings: Settings) -> FrameUpscaler:
-        upscaler = self._station.resident.get(self._model)
+    def _again(self, planes: Planes, settings: Settings) -> StartedFrames:
+        """In the lane: one frame by itself."""
+        return self._made(self._station.resident.get(self._model), settings).start([planes])
+
+    def _made(self, upscaler: Upscaler, settings: Settings) -> FrameUpscaler:
         return FrameUpscaler(upscaler, self._plan, self._film.source, self._film.target, settings)
 
     def _finished(self, batch: _Batch) -> Iterator[ShownFrame]:
         with self._clock.stage("wait"):
             started = batch.started.result()
         with self._clock.stage("infer"):
-            restored = started.frames()
+            restored = [frame for some in started for frame in some.frames()]
         made = dict(zip(batch.fresh, restored, strict=True))
         for at, frame in enumerate(batch.frames):
             if at in made:
@@ -163,7 +166,7 @@ class FramePipeline:
             return made
         if self._settings.precision != "fp32":
             settings = replace(self._settings, precision="fp32")
-            again = self._station.lane.call(lambda: self._made(settings).start([frame.planes])).result().frames()[0]
+            again = self._station.lane.call(lambda: self._again(frame.planes, settings)).result().frames()[0]
             if again.finite:
                 return replace(again, change_in=made.change_in)
         raise ItemError(
@@ -207,3 +210,14 @@ class FramePipeline:
             damaged=frame.damaged,
         )
         return self._last
+
+
+def _in_parts(frames: FrameUpscaler, planes: Sequence[Planes]) -> list[StartedFrames]:
+    """All frames at once; out of memory, half of them and then the others. Raises DeviceMemoryError for a single one."""
+    try:
+        return [frames.start(planes)]
+    except DeviceMemoryError:
+        if len(planes) == 1:
+            raise
+    half = len(planes) // 2
+    return [*_in_parts(frames, planes[:half]), *_in_parts(frames, planes[half:])]

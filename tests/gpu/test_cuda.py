@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from sr_kernel.backend import Backend, supports_bf16
+from sr_kernel.colour import frame_to_rgb, rgb_to_frame
+from sr_kernel.frames import FrameUpscaler
+from sr_kernel.layout import FrameLayout
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window
 from sr_kernel.upscale import Settings, Upscaler
@@ -79,3 +82,21 @@ def test_closing_gives_the_memory_back() -> None:
     upscaler.restore(random_picture(30, 30), plan_of(srvgg_spec(), 30, 30), Settings(precision="fp16"))
     upscaler.close()
     assert torch.cuda.memory_allocated() <= before
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_frames_of_a_film_are_the_pictures_of_a_gpu(spec: ModelSpec) -> None:
+    """Planes to planes on the device: the picture of each frame within a level, whatever shares its batch."""
+    plan = plan_of(spec, 70, 50, tile_px=32)
+    source = FrameLayout(width=70, height=50, chroma_shift=(1, 1))
+    target = FrameLayout(width=plan.spec.out_width, height=plan.spec.out_height, chroma_shift=(1, 1))
+    settings = Settings(precision="fp16", batch=4)
+    upscaler = cuda_upscaler(spec)
+    frames = [rgb_to_frame(random_picture(70, 50, seed=seed), source) for seed in range(3)]
+    together = FrameUpscaler(upscaler, plan, source, target, settings).start(frames).frames()
+    for planes, restored in zip(frames, together, strict=True):
+        picture = upscaler.restore(frame_to_rgb(planes, source), plan, settings)
+        for made, wanted in zip(restored.planes, rgb_to_frame(picture.pixels, target), strict=True):
+            np.testing.assert_allclose(made.astype(int), wanted.astype(int), atol=1)
+    assert together[0].change_in is None
+    assert together[1].change_in is not None
