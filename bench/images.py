@@ -20,8 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,9 +27,10 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
-from network import flop_of, network_pass, plan_of  # beside this file
+from figures import cpu_name, mid, peaks  # beside this file
+from network import flop_of, network_pass, plan_of
+from watch import watched
 
 from farm.fetch import locate
 from sr_kernel.backend import Backend
@@ -62,60 +61,6 @@ class Run:
     def rate(self) -> float:
         """Source megapixels a second, steady state."""
         return self.px / self.steady_s / 1e6
-
-
-class MemoryWatch(threading.Thread):
-    """Samples the resident memory of a process and everything below it, by role."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._root = psutil.Process(pid)
-        self._over = threading.Event()
-        self.peaks_mb: dict[str, float] = {}
-
-    def run(self) -> None:
-        while not self._over.wait(1.0):  # looking through all processes costs several per cent of a core at 5 Hz
-            try:
-                family = [self._root, *self._root.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            for process in family:
-                self._sample(process)
-
-    def _sample(self, process: psutil.Process) -> None:
-        try:
-            title = " ".join(process.cmdline()[:1])
-            rss_mb = process.memory_info().rss / 1e6
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return
-        if process.pid == self._root.pid:
-            role = "driver"
-        elif title.startswith("ray::") and "IDLE" not in title:
-            role = "actor"
-        else:
-            return
-        self.peaks_mb[role] = max(self.peaks_mb.get(role, 0.0), rss_mb)
-
-    def stop(self) -> dict[str, float]:
-        self._over.set()
-        self.join()
-        return self.peaks_mb
-
-
-def watched(command: list[str]) -> tuple[str, float, dict[str, float]]:
-    """Standard output, wall seconds and memory of a command; its failure is ours."""
-    path = os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL)
-    watch = MemoryWatch(process.pid)
-    watch.start()
-    out, _ = process.communicate()
-    wall_s = time.perf_counter() - started
-    memory = watch.stop()
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return out, wall_s, memory
 
 
 def run_official(pictures: Path, spec: ModelSpec, weights: Path, tile: int) -> Run:
@@ -175,11 +120,6 @@ def best_tile(pictures: Path, spec: ModelSpec, weights: Path, count: int = 4) ->
         return max(TILES, key=lambda tile: run_official(Path(folder), spec, weights, tile).rate)
 
 
-def mid(values: list[float]) -> str:
-    """Median and range."""
-    return f"{statistics.median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
-
-
 def table(results: dict[str, list[Run]]) -> list[str]:
     base = statistics.median(run.rate for run in results["official, untiled"])
     lines = [
@@ -190,9 +130,7 @@ def table(results: dict[str, list[Run]]) -> list[str]:
         rate = statistics.median(run.rate for run in runs)
         start = statistics.median(run.wall_s - run.steady_s for run in runs)
         wall = statistics.median(run.wall_s for run in runs)
-        roles = sorted({role for run in runs for role in run.memory_mb})
-        peak_mb = {role: max(run.memory_mb.get(role, 0.0) for run in runs) for role in roles}
-        memory = ", ".join(f"{role} {value:.0f}" for role, value in peak_mb.items())
+        memory = peaks(run.memory_mb for run in runs)
         rates = mid([run.rate for run in runs])
         lines.append(f"| {name} | {rates} | {rate / base:.2f} | {start:.1f} | {wall:.1f} | {memory} |")
     return lines
@@ -279,11 +217,6 @@ def report(
         "",
         "Made by `bench/images.py`; steady state from the first picture's start to the last one's end.",
     ]
-
-
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The official package over a folder, as its own program does it: read, enhance, write, one picture after another.
 
 Started by bench/images.py in a process of its own. Prints one JSON line: when it was ready, and the seconds of every
-picture. Only in bench/: the farm itself never imports realesrgan or basicsr for this.
+picture.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import time
-import types
 from pathlib import Path
+
+from official_package import make_upsampler  # beside this file
 
 
 def main() -> None:
@@ -31,20 +32,9 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, started: float) -> dict[str, object]:
-    _mend_torchvision()
     import cv2
-    from realesrgan import RealESRGANer
 
-    network, scale = _network(arguments.model)
-    upsampler = RealESRGANer(
-        scale=scale,
-        model_path=str(arguments.weights),
-        model=network,
-        tile=arguments.tile,
-        tile_pad=10,
-        pre_pad=0,
-        half=False,
-    )
+    upsampler, scale = make_upsampler(arguments.model, arguments.weights, arguments.tile)
     arguments.out.mkdir(parents=True, exist_ok=True)
     ready = time.perf_counter()
     seconds: list[float] = []
@@ -58,29 +48,6 @@ def run(arguments: argparse.Namespace, started: float) -> dict[str, object]:
         px += picture.shape[0] * picture.shape[1]
     ended = time.perf_counter()
     return {"start_s": ready - started, "steady_s": ended - ready, "px": px, "pid": os.getpid(), "pictures_s": seconds}
-
-
-def _mend_torchvision() -> None:
-    """basicsr 1.4.2 imports a module that torchvision removed; the official package cannot be imported without it."""
-    from torchvision.transforms import functional
-
-    module = types.ModuleType("torchvision.transforms.functional_tensor")
-    module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
-    sys.modules[module.__name__] = module
-
-
-def _network(model: str):
-    from basicsr.archs.rrdbnet_arch import RRDBNet
-    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
-
-    from sr_kernel.models import MODELS
-
-    spec = MODELS[model]
-    if spec.arch == "srvgg":
-        kind = {"num_feat": spec.features, "num_conv": spec.blocks, "upscale": spec.scale, "act_type": "prelu"}
-        return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, **kind), spec.scale
-    kind = {"num_feat": spec.features, "num_block": spec.blocks, "num_grow_ch": spec.growth, "scale": spec.scale}
-    return RRDBNet(num_in_ch=3, num_out_ch=3, **kind), spec.scale
 
 
 if __name__ == "__main__":

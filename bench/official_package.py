@@ -1,0 +1,49 @@
+"""The official package, ready to enhance. In bench/ only: the farm never imports realesrgan or basicsr for this."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+
+def make_upsampler(model: str, weights: Path, tile: int) -> tuple[Any, int]:
+    """A RealESRGANer as the official programs make it, in fp32, and the network's scale; tile 0 means untiled."""
+    _mend_torchvision()
+    from realesrgan import RealESRGANer
+
+    network, scale = _network(model)
+    upsampler = RealESRGANer(
+        scale=scale,
+        model_path=str(weights),
+        model=network,
+        tile=tile,
+        tile_pad=10,
+        pre_pad=0,
+        half=False,
+    )
+    return upsampler, scale
+
+
+def _mend_torchvision() -> None:
+    """basicsr 1.4.2 imports a module that torchvision removed; the official package cannot be imported without it."""
+    from torchvision.transforms import functional
+
+    module = types.ModuleType("torchvision.transforms.functional_tensor")
+    module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+
+
+def _network(model: str):
+    from basicsr.archs.rrdbnet_arch import RRDBNet
+    from realesrgan.archs.srvgg_arch import SRVGGNetCompact
+
+    from sr_kernel.models import MODELS
+
+    spec = MODELS[model]
+    if spec.arch == "srvgg":
+        kind = {"num_feat": spec.features, "num_conv": spec.blocks, "upscale": spec.scale, "act_type": "prelu"}
+        return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, **kind), spec.scale
+    kind = {"num_feat": spec.features, "num_block": spec.blocks, "num_grow_ch": spec.growth, "scale": spec.scale}
+    return RRDBNet(num_in_ch=3, num_out_ch=3, **kind), spec.scale

@@ -1,0 +1,120 @@
+"""A command and everything below it: its wall clock, and the memory of its processes by role."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+
+
+class MemoryWatch(threading.Thread):
+    """Samples the resident memory of a process and everything below it, by role."""
+
+    def __init__(self, pid: int, period_s: float = 1.0) -> None:
+        super().__init__(daemon=True)
+        self._root = psutil.Process(pid)
+        self._period_s = period_s
+        """looking through all processes at 5 Hz costs several per cent of a core"""
+        self._over = threading.Event()
+        self.peaks_mb: dict[str, float] = {}
+
+    def run(self) -> None:
+        while not self._over.wait(self._period_s):
+            try:
+                family = [self._root, *self._root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            for process in family:
+                self._sample(process)
+
+    def _sample(self, process: psutil.Process) -> None:
+        try:
+            role = self._role(process)
+            if role is not None:
+                rss_mb = process.memory_info().rss / 1e6
+                self.peaks_mb[role] = max(self.peaks_mb.get(role, 0.0), rss_mb)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return
+
+    def _role(self, process: psutil.Process) -> str | None:
+        """driver (what was started), actor, ffmpeg, or None for what else Ray starts."""
+        if process.pid == self._root.pid:
+            return "driver"
+        title = " ".join(process.cmdline()[:1])
+        if title.startswith("ray::") and "IDLE" not in title:
+            return "actor"
+        return "ffmpeg" if os.path.basename(title) == "ffmpeg" else None
+
+    def stop(self) -> dict[str, float]:
+        self._over.set()
+        self.join()
+        return self.peaks_mb
+
+
+class FilmWatch(MemoryWatch):
+    """Also tells when a worker first had a local file open: a ledger says when parts ended, not when they began."""
+
+    LOOK_S = 0.1
+
+    def __init__(self, pid: int, film: Path, period_s: float = 1.0) -> None:
+        super().__init__(pid, period_s)
+        self._film = str(film.resolve())
+        self.opened_unix: float | None = None
+        """when no worker had it open yet, at most LOOK_S before one had"""
+
+    def run(self) -> None:
+        looked = time.time()
+        while not self._over.wait(self.LOOK_S):
+            now = time.time()
+            if any(self._holds(process) for process in self._family()):
+                self.opened_unix = looked
+                break
+            looked = now
+        super().run()
+
+    def _family(self) -> list[psutil.Process]:
+        try:
+            return self._root.children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def _holds(self, process: psutil.Process) -> bool:
+        try:
+            if self._role(process) != "actor":
+                return False
+            return any(file.path == self._film for file in process.open_files())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+
+def start(command: list[str]) -> subprocess.Popen[str]:
+    """A command of ours that finds the farm and decides itself how many threads it takes."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.pop("OMP_NUM_THREADS", None)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Standard output of a command that was started; its failure is ours."""
+    out, _ = process.communicate()
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, process.args))} ended with {process.returncode}")  # pyright: ignore
+    return out
+
+
+def watched(command: list[str]) -> tuple[str, float, dict[str, float]]:
+    """Standard output, wall seconds and memory of a command; its failure is ours."""
+    started = time.perf_counter()
+    process = start(command)
+    watch = MemoryWatch(process.pid)
+    watch.start()
+    out = finish(process)
+    wall_s = time.perf_counter() - started
+    return out, wall_s, watch.stop()
