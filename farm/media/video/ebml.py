@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 SEGMENT, VOID = 0x18538067, 0xEC
 _CHECKSUM, _SEEK_HEAD = 0xBF, 0x114D9B74
 _COLOUR = (SEGMENT, 0x1654AE6B, 0xAE, 0xE0, 0x55B0)
 """Segment, Tracks, TrackEntry, Video, Colour"""
 
 
-def element(name: int, data: bytes) -> bytes:
-    """One element; its size always takes eight bytes."""
-    return name.to_bytes((name.bit_length() + 7) // 8, "big") + (1 << 56 | len(data)).to_bytes(8, "big") + data
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Element:
+    """Where an element stands in a file."""
+
+    name: int
+    at: int
+    content: int
+    """where its head ends"""
+    end: int
+
+
+def element(name: int, data: bytes, size_bytes: int = 8) -> bytes:
+    """One element, whose size takes so many bytes."""
+    size = (1 << 7 * size_bytes | len(data)).to_bytes(size_bytes, "big")
+    return name.to_bytes((name.bit_length() + 7) // 8, "big") + size + data
+
+
+def children(data: bytes, at: int, end: int) -> Iterator[Element]:
+    """The elements that stand one after the other from `at`, as far as their heads lie before `end`."""
+    while at < end:
+        name, size, head = head_at(data, at)
+        yield Element(name=name, at=at, content=at + head, end=end if size is None else at + head + size)
+        at = end if size is None else at + head + size
 
 
 def head_at(data: bytes | memoryview, at: int) -> tuple[int, int | None, int]:

@@ -1,7 +1,7 @@
 """Pieces: the packets of one segment as a small Matroska file, whose packets' timestamps in ms are frame numbers.
 
-A void element at the end of the Segment says how many packets there are and a checksum over all of them, because Matroska's
-reader checks nothing: a piece that is cut or flipped is found when it is joined.
+A void element at the end of the Segment says how many packets there are and a checksum over all of them, because the
+reader of Matroska checks nothing: a piece that is cut or flipped is found when it is joined.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import av
 from av.error import FFmpegError
@@ -22,12 +22,21 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from farm.media.video.ebml import VOID, lengthened
+from farm.media.video.hdr import with_hdr
 
 _TICK = Fraction(1, 1000)
 """Matroska's, and so a frame's number"""
 _SEAL = struct.Struct(">2s8sII")
 """void element of 16 bytes, name, packets, checksum"""
 _VOID, _NAME = bytes((VOID, 0x90)), b"farmseal"
+
+
+_HEADER_BYTES = 1 << 20
+"""the description of the track lies within so much of the beginning"""
+
+
+_REORDER = 64
+"""frames; more than any encoder reorders"""
 
 
 class BrokenPieceError(Exception):
@@ -39,7 +48,7 @@ class PieceWriter:
 
     def __init__(self, encoder: str, configure: Callable[[VideoStream], None]) -> None:
         self._buffer = io.BytesIO()
-        options = {"fflags": "+bitexact"}
+        options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
         self._output = av.open(self._buffer, "w", format="matroska", container_options=options)
         self.packets = 0
         try:
@@ -52,10 +61,10 @@ class PieceWriter:
 
     def encode(self, frame: VideoFrame | None) -> None:
         """One frame more, or None to empty the encoder."""
-        packets: list[Packet[VideoStream]] = self._stream.encode(frame)
-        for packet in packets:
+        for packet in cast("list[Packet[VideoStream]]", self._stream.encode(frame)):
             packet.time_base = _TICK  # not converted: frame numbers stay
             packet.duration = 1
+            packet.dts = self.packets - _REORDER  # x265's own are wrong in segments of few frames; Matroska keeps none
             self.packets += 1
             self._output.mux(packet)
 
@@ -68,8 +77,12 @@ class PieceWriter:
             for packet in again.demux(again.streams.video[0]):
                 checksum = _sum(checksum, packet) if packet.pts is not None else checksum
         with self._buffer.getbuffer() as data:
-            start = lengthened(data, _SEAL.size)
-            return b"".join((start, data[len(start) :], _SEAL.pack(_VOID, _NAME, self.packets, checksum)))
+            start = lengthened(data[:_HEADER_BYTES], _SEAL.size)
+        self._buffer.seek(0)
+        self._buffer.write(start)
+        self._buffer.seek(0, io.SEEK_END)
+        self._buffer.write(_SEAL.pack(_VOID, _NAME, self.packets, checksum))
+        return self._buffer.getvalue()  # the buffer's own bytes, not a copy
 
     def close(self) -> None:
         """Give up what is open."""
@@ -88,14 +101,15 @@ class PieceReader:
         """
         self._file = file
         try:
-            file.seek(-_SEAL.size, io.SEEK_END)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(size - _SEAL.size, 0))
             void, name, self.packets, self._checksum = _SEAL.unpack(file.read(_SEAL.size))
             if (void, name) != (_VOID, _NAME):
                 raise BrokenPieceError("it does not end as a piece does")
             file.seek(0)
             self._input = av.open(file, "r", format="matroska")
             self.stream = self._input.streams.video[0]
-        except (OSError, struct.error, IndexError, FFmpegError) as error:
+        except (struct.error, IndexError, FFmpegError) as error:
             file.close()
             raise BrokenPieceError(str(error)[:200]) from error
         except BaseException:
@@ -136,6 +150,28 @@ class PieceReader:
             raise BrokenPieceError(str(error)[:200]) from error
         if len(seen) != self.packets or checksum != self._checksum:
             raise BrokenPieceError(f"{len(seen)} of {self.packets} packets, and their checksum is another")
+
+
+@contextmanager
+def template_of(file: BinaryIO, options: Mapping[str, str]) -> Generator[VideoStream]:
+    """A stream like that of the piece, for an output to copy: with HDR metadata that no encoder took. Closes the file.
+
+    Args:
+        options: of the film.
+
+    Raises:
+        BrokenPieceError: it is no piece.
+    """
+    with file:
+        try:
+            header = with_hdr(file.read(_HEADER_BYTES), options)
+            container = av.open(io.BytesIO(header), "r", format="matroska")
+        except (FFmpegError, ValueError, IndexError) as error:
+            raise BrokenPieceError(str(error)[:200]) from error
+        with container:
+            if not container.streams.video:
+                raise BrokenPieceError("it has no video stream")
+            yield container.streams.video[0]
 
 
 def _sum(checksum: int, packet: Packet[VideoStream]) -> int:

@@ -1,0 +1,128 @@
+"""Sound encoded anew, where it cannot be copied or was asked not to be: in sync within one audio frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import Any, cast
+
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.error import BlockingIOError as NothingYetError
+from av.error import EOFError as EndOfStreamError
+from av.error import InvalidDataError
+from av.filter import Graph
+from av.packet import Packet
+from av.stream import Stream
+
+_LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape")
+"""how the names of decoders begin whose sound lost nothing so far"""
+_BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 80_000}
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""what both encoders hold, by the number of channels"""
+_OPUS_RATE = 48_000
+_AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
+
+
+class AudioTranscoder:
+    """Decodes, fills gaps with silence so that sound stays where it was, and encodes. A Track of `streams`."""
+
+    def __init__(self, output: OutputContainer, container: str, source: AudioStream) -> None:
+        """Add the stream to the output.
+
+        Raises:
+            FFmpegError, ValueError: the sound cannot be decoded, or not be encoded.
+        """
+        context = source.codec_context
+        context.open(strict=False)
+        encoder = _encoder(container, context.name)
+        channels = max(context.layout.nb_channels, 1)
+        layout = _LAYOUTS.get(channels, "stereo")
+        rate = _rate(encoder, context.sample_rate or _OPUS_RATE)
+        self._source = source
+        self.target = cast(AudioStream, output.add_stream(encoder, rate=rate))
+        self._encoder: AudioCodecContext = self.target.codec_context
+        self._encoder.layout = layout
+        self._encoder.time_base = Fraction(1, rate)
+        if encoder in _BITS_PER_CHANNEL:
+            self._encoder.bit_rate = _BITS_PER_CHANNEL[encoder] * (channels if channels in _LAYOUTS else 2)
+        if encoder == "flac":
+            self._encoder.format = "s16" if context.format.bytes <= 2 else "s32"
+        self._encoder.open()
+        self._graph: Graph | None = None
+
+    def send(self, packet: Packet[Stream]) -> list[Packet[Stream]]:
+        """Packets of the output; a damaged packet of the source is silence."""
+        frames: list[AudioFrame] = []
+        with suppress(InvalidDataError):  # its time passes all the same: the next frame's gap is filled
+            frames = self._source.decode(cast("Packet[Any]", packet))
+        return list(self._encoded(frames))
+
+    def flush(self) -> list[Packet[Stream]]:
+        """The end of the sound."""
+        frames: list[AudioFrame] = []
+        with suppress(InvalidDataError):
+            frames = self._source.decode(None)
+        packets = list(self._encoded(frames))
+        if self._graph is not None:
+            self._graph.push(None)
+            packets += self._drained()
+        return packets + self._tagged(None)
+
+    def _encoded(self, frames: Iterable[AudioFrame]) -> Iterator[Packet[Stream]]:
+        for frame in frames:
+            if frame.pts is None:
+                continue
+            if self._graph is None:
+                self._graph = self._filter(frame)
+            self._graph.push(frame)
+            yield from self._drained()
+
+    def _drained(self) -> list[Packet[Stream]]:
+        packets: list[Packet[Stream]] = []
+        assert self._graph is not None
+        while True:
+            try:
+                frame = cast(AudioFrame, self._graph.pull())
+            except (NothingYetError, EndOfStreamError):
+                return packets
+            packets += self._tagged(frame)
+
+    def _tagged(self, frame: AudioFrame | None) -> list[Packet[Stream]]:
+        return cast("list[Packet[Stream]]", self.target.encode(frame))
+
+    def _filter(self, first: AudioFrame) -> Graph:
+        """From frames as decoded to frames as the encoder takes them; gaps and overlaps from 0.1 s on are mended."""
+        graph, encoder = Graph(), self._encoder
+        time_base = first.time_base or self._source.time_base
+        source = graph.add_abuffer(
+            sample_rate=first.sample_rate, format=first.format, layout=first.layout, time_base=time_base
+        )
+        resample = graph.add("aresample", f"{encoder.sample_rate}:async=1")
+        form = graph.add(
+            "aformat",
+            f"sample_fmts={encoder.format.name}:sample_rates={encoder.sample_rate}"
+            f":channel_layouts={encoder.layout.name}",
+        )
+        graph.link_nodes(source, resample, form, graph.add("abuffersink")).configure()
+        if encoder.frame_size:
+            graph.set_audio_frame_size(encoder.frame_size)
+        return graph
+
+
+def _encoder(container: str, decoder: str) -> str:
+    if container in ("mp4", "mov"):
+        return "aac"
+    return "flac" if container == "mkv" and decoder.startswith(_LOSSLESS) else "libopus"
+
+
+def _rate(encoder: str, rate: int) -> int:
+    """The source's sample rate where the encoder has it, else the nearest above."""
+    if encoder == "libopus":
+        return _OPUS_RATE
+    if encoder == "aac":
+        return min((have for have in _AAC_RATES if have >= rate), default=_AAC_RATES[0])
+    return rate

@@ -1,0 +1,65 @@
+"""When frames are shown and decoded, in whole ticks of the film's time base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from av.container import InputContainer
+
+from farm.records import FilmPlan, VideoParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameTimes:
+    """The times of every frame of the output."""
+
+    film: FilmPlan
+    out_pts: Sequence[int]
+    """as planned; strictly increasing"""
+    last: int
+    """how long the last frame is shown"""
+
+    @property
+    def shift(self) -> Fraction:
+        """Seconds that everything in the output is later than in the source: no container shows what is before 0."""
+        return max(-self.out_pts[0], 0) * self.film.time_base if self.out_pts else Fraction(0)
+
+    def shown_at(self, frame: int) -> int:
+        """When a frame appears."""
+        return self.out_pts[frame] + max(-self.out_pts[0], 0)
+
+    def duration(self, frame: int) -> int:
+        """How long a frame is shown: until the next."""
+        return self.out_pts[frame + 1] - self.out_pts[frame] if frame + 1 < len(self.out_pts) else self.last
+
+    def decode_time(self, position: int, delay: int) -> int:
+        """When the packet at a position of the coding order is decoded: the time of the frame `delay` frames earlier.
+
+        Before the first frame there is none; there decoding runs at the pace of the first two.
+        """
+        if position >= delay:
+            return self.shown_at(position - delay)
+        return self.shown_at(0) - (delay - position) * self.duration(0)
+
+
+def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[int], video: VideoParams) -> int:
+    """How long the last frame is shown, in ticks: as the source says, else as long as the frame before.
+
+    Reads packets from the last keyframe on; leaves the container at the end of the file.
+    """
+    usual = max(round(1 / (film.rate * film.time_base)), 1)
+    if len(out_pts) > 1:
+        usual = out_pts[-1] - out_pts[-2]
+    if video.fps or video.salvage or not out_pts:
+        return usual
+    stream = container.streams[film.stream_index]
+    if "mov" in container.format.name:  # packets there say how long it is to the next in coding order
+        if stream.duration is None or stream.start_time is None:
+            return usual
+        rest = stream.start_time + stream.duration - out_pts[-1]
+        return rest if 0 < rest <= 1000 * usual else usual
+    container.seek(out_pts[-1], stream=stream)
+    said = [packet.duration for packet in container.demux(stream) if packet.pts == out_pts[-1] and packet.duration]
+    return said[-1] if said else usual
