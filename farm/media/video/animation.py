@@ -1,0 +1,243 @@
+"""Animated GIF, WebP and APNG as films: every frame as it is seen, disposal and blending done.
+
+libvips unfolds GIF and WebP, FFmpeg APNG, which libvips does not know; both page by page, so memory is that of a frame
+and of the compressed file. A picture that is no animation is a film of one frame of a tenth of a second. Delays are the
+file's own; what shows them as a film follows the browsers (`picture_cut.timeline_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from io import BytesIO
+from types import MappingProxyType
+from typing import Any, BinaryIO, cast
+
+import av
+import numpy as np
+import pyvips
+from av.error import FFmpegError
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.formats import HEAD_BYTES, misnamed, sniff
+from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
+from farm.media.video.animation_table import AnimationTable, read_animation_table
+from farm.media.video.picture_cut import Timeline, cut_pictures, timeline_of, video_of
+from farm.media.video.planes import source_format
+from farm.media.video.still_frames import is_opaque, pixels_of, planes_of
+from farm.media.video.values import FilmCut, Frame, Planes
+from farm.media.vips import OpenSource, translated
+from farm.records import FilmPlan, Span, UpscaleParams
+from sr_kernel.layout import FrameLayout
+
+_LOADERS: Mapping[str, str] = MappingProxyType({"gif": "gifload_source", "webp": "webpload_source"})
+_ROWS = 5_000_000
+"""of pages loaded as one tall picture: half of what libvips allowed for a side when it allowed least"""
+_DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.DECODE_ERRORS})
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Animation:
+    """An animated picture whose header has passed the rules."""
+
+    file: BinaryIO
+    """the source, or what a cut one still holds of whole frames"""
+    url: str
+    format: str
+    """by content: gif, webp, png, or another of one frame"""
+    header: ImageHeader
+    table: AnimationTable
+    limits: ReadLimits
+
+    @property
+    def frames(self) -> int:
+        return self.table.frames
+
+    def pictures(self, first: int, last: int) -> Generator[Pixels, None, None]:
+        """Frames ``first <= frame < last``, each whole.
+
+        Raises:
+            ItemError: CORRUPT when one of them cannot be decoded.
+        """
+        if not self.table.animated:
+            yield decode(self.file, self.url, self.limits).pixels
+        elif self.format in _LOADERS:
+            yield from self._vips_pictures(first, last)
+        else:
+            yield from self._apng_pictures(first, last)
+
+    def _vips_pictures(self, first: int, last: int) -> Generator[Pixels, None, None]:
+        height, width = self.header.height, self.header.width
+        most = max(1, _ROWS // height)
+        for start in range(first, last, most):
+            count = min(most, last - start)
+            source = OpenSource(self.file)
+            with translated(self._damaged, source):
+                image = pyvips.Operation.call(
+                    _LOADERS[self.format],
+                    source.vips(),
+                    access="sequential",
+                    fail_on="error",
+                    page=start,
+                    n=count,
+                )
+                region = pyvips.Region.new(image)
+            for number in range(count):
+                with translated(self._damaged, source):
+                    data = region.fetch(0, number * height, width, height)
+                yield np.frombuffer(cast("Any", data), np.uint8).reshape(height, width, image.bands)
+
+    def _apng_pictures(self, first: int, last: int) -> Generator[Pixels, None, None]:
+        self.file.seek(0)
+        number = 0
+        try:
+            with av.open(self.file, "r", format="apng") as container:
+                for frame in container.decode(video=0):
+                    found = source_format(frame.format.name)
+                    if found is None or frame.is_corrupt:
+                        raise self._damaged(f"frame {number} as {frame.format.name}")
+                    if first <= number < last:
+                        yield pixels_of(found.read(frame))
+                    number += 1
+                    if number >= last:
+                        return
+        except FFmpegError as error:
+            raise self._damaged(str(error)) from error
+        raise self._damaged(f"{number} of {self.frames} frames decodable")
+
+    def _damaged(self, message: str) -> ItemError:
+        name = "apng" if self.format == "png" else self.format
+        return ItemError(ErrorKind.CORRUPT, self.url, f"damaged {name} ({message[:200]})", "copy it again")
+
+
+def open_animation(source: BinaryIO, url: str, params: UpscaleParams) -> Animation:
+    """Judge an animated picture by its structure and its header; no pixel is decoded.
+
+    Raises:
+        ItemError: as `farm.media.image.read_header` says; TRUNCATED for a file that ends early, unless `salvage`:
+            then its whole frames are the film; NO_FRAMES.
+    """
+    video = video_of(params)
+    source.seek(0)
+    file_format = sniff(source.read(HEAD_BYTES), url)
+    table = read_animation_table(source, file_format)
+    if not table.whole and not (video.salvage and table.frames):
+        total = f" of {table.declared}" if table.declared else ""
+        found = f"the file ends too early, {table.frames}{total} frames decodable"
+        raise ItemError(ErrorKind.TRUNCATED, url, found, "copy it again, or keep what there is with --salvage")
+    if not table.frames:
+        raise ItemError(ErrorKind.NO_FRAMES, url, "not one frame", "remove the row")
+    file = source if table.whole else _whole_frames(source, file_format, table)
+    limits = ReadLimits(max_pixels=params.max_pixels_in, pages="first", salvage=video.salvage)
+    header = read_header(file, url, limits)
+    if file_format in _LOADERS and table.animated and header.pages < table.frames:
+        found = f"{header.pages} of {table.frames} frames decodable"
+        if not (video.salvage or video.allow_damaged):
+            raise ItemError(ErrorKind.DECODE_ERRORS, url, found, "copy it again, or keep what there is with --salvage")
+        table = replace(table, delays=table.delays[: header.pages])
+    return Animation(file=file, url=url, format=file_format, header=header, table=table, limits=limits)
+
+
+def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut:
+    """The plan of an animated picture. Decodes it once: whether it is whole, and whether its alpha is used.
+
+    Raises:
+        ItemError: as `open_animation` says; CORRUPT for frames that cannot be decoded, unless `allow_damaged`.
+    """
+    animation = open_animation(source, url, params)
+    header = animation.header
+    opaque = True
+    for _, pixels, _ in _shown(animation, 0, animation.frames, params):
+        opaque = opaque and is_opaque(pixels)
+    layout = FrameLayout(
+        width=header.width,
+        height=header.height,
+        model="gray" if header.gray else "rgb",
+        depth=header.depth,
+        full_range=True,
+        alpha=header.has_alpha and not opaque,  # often it only says what does not change from frame to frame
+    )
+    warnings = [misnamed(url, animation.format)] if animation.format != "png" else []
+    if not animation.table.whole:
+        warnings.append(f"the file is cut; the {animation.frames} frames that it still holds were kept")
+    codec = "apng" if animation.format == "png" else animation.format
+    return cut_pictures(
+        layout,
+        _timeline(animation, params),
+        codec,
+        params,
+        url,
+        asked_rate=_asked_rate(params),
+        warnings=tuple(filter(None, warnings)),
+    )
+
+
+def iter_animation(source: BinaryIO, url: str, film: FilmPlan, span: Span, params: UpscaleParams) -> Iterator[Frame]:
+    """The frames of one segment; decoded from the start of the file, as frames build on each other.
+
+    Raises:
+        ItemError: as `read_animation` says.
+    """
+    animation = open_animation(source, url, params)
+    numbers = {pts: number for number, pts in enumerate(_timeline(animation, params).pts)}
+    wanted = [numbers[pts] for pts in span.pts]
+    with closing(_shown(animation, wanted[0], wanted[-1] + 1, params)) as shown:
+        at, planes, damaged = -1, cast(Planes, ()), False
+        for index, number in zip(range(*span.frames), wanted, strict=True):
+            while at < number:
+                at, pixels, damaged = next(shown)
+                planes = planes_of(pixels, film.source) if at == number else planes
+            yield Frame(index=index, planes=planes, damaged=damaged)
+
+
+def _timeline(animation: Animation, params: UpscaleParams) -> Timeline:
+    return timeline_of(animation.table.delays, _asked_rate(params))
+
+
+def _asked_rate(params: UpscaleParams) -> Fraction | None:
+    fps = video_of(params).fps
+    return Fraction(fps) if fps else None
+
+
+def _shown(
+    animation: Animation, first: int, last: int, params: UpscaleParams
+) -> Generator[tuple[int, Pixels, bool], None, None]:
+    """(number, pixels, damaged) of frames; with `allow_damaged` the last good one stands for all after it."""
+    number, pixels = first, None
+    try:
+        for pixels in animation.pictures(first, last):
+            yield number, pixels, False
+            number += 1
+        return
+    except ItemError as error:
+        if error.kind not in _DAMAGE or not video_of(params).allow_damaged:
+            raise
+        while pixels is None:
+            first -= 1
+            if first < 0:
+                raise
+            pixels = _alone(animation, first)
+    for missing in range(number, last):
+        yield missing, pixels, True
+
+
+def _alone(animation: Animation, number: int) -> Pixels | None:
+    """One frame; None when it cannot be decoded."""
+    try:
+        return next(animation.pictures(number, number + 1))
+    except ItemError as error:
+        if error.kind not in _DAMAGE:
+            raise
+    return None
+
+
+def _whole_frames(source: BinaryIO, file_format: str, table: AnimationTable) -> BytesIO:
+    """What a cut file holds of whole frames, with the end that its format wants."""
+    source.seek(0)
+    data = source.read(table.end)
+    if file_format == "webp":
+        return BytesIO(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    return BytesIO(data + (b";" if file_format == "gif" else _PNG_END))

@@ -1,0 +1,41 @@
+"""Films made of pictures, whichever they are: a numbered sequence or an animated picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from farm.media.video.animation import iter_animation, read_animation
+from farm.media.video.sequence import iter_sequence, read_sequence
+from farm.media.video.values import FilmCut, Frame
+from farm.records import ANIMATION_EXTENSIONS, FilmPlan, Span, UpscaleParams, extension_of, is_sequence
+
+
+def is_pictures(url: str) -> bool:
+    """Whether a film is made of pictures, by its name."""
+    return is_sequence(url) or extension_of(url) in ANIMATION_EXTENSIONS
+
+
+def read_pictures(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmCut:
+    """The plan of such a film.
+
+    Args:
+        source: the open file of an animated picture; None for a sequence.
+
+    Raises:
+        ItemError: as `read_sequence` and `read_animation` say.
+    """
+    return read_sequence(url, params) if source is None else read_animation(source, url, params)
+
+
+def iter_pictures(
+    source: BinaryIO | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams
+) -> Iterator[Frame]:
+    """The frames of one segment, exactly as many as the span has.
+
+    Raises:
+        ItemError: as `iter_sequence` and `iter_animation` say.
+    """
+    if source is None:
+        return iter_sequence(url, film, span, params)
+    return iter_animation(source, url, film, span, params)
