@@ -1,0 +1,287 @@
+"""The frames of one segment, exactly those that were planned, from a film that any worker opens anew.
+
+Decoding begins at the packet that the plan names. Only where the first frames cannot be had from there is it tried
+from earlier keyframes, and from the start of the film, before anything is called damage.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.stream import VideoStream
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.video.damage import decode_error
+from farm.media.video.decoder import DecodedFrame, FrameSource
+from farm.media.video.deinterlace import deinterlaced
+from farm.media.video.plan import FIELD_CONTEXT, video_params
+from farm.media.video.planes import source_format
+from farm.media.video.source import opened
+from farm.media.video.values import Frame, Planes
+from farm.records import FilmPlan, Span, UpscaleParams
+
+_EARLIER_S = (0, 1, 10)
+"""how far before the wanted keyframe is sought: demuxers that search by decode times land behind it"""
+_AHEAD = 4
+"""frames that may come before one that is still missing is given up"""
+_HELD = 16
+"""frames that are kept back at most until it is known whether what they were predicted from is whole"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """Where an attempt begins to decode."""
+
+    seek: int | None
+    """None: the start of the file"""
+    packet: int | None
+    """stamp of the first packet that is decoded; None: whatever the seek finds"""
+    last: bool = False
+    """whether damage is final"""
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """One source frame that the segment is made of."""
+
+    stamp: int
+    outputs: list[int]
+    """output frames that show it"""
+
+
+class _Damage(Exception):
+    """A frame of the segment is damaged or missing."""
+
+    def __init__(self, output: int, *, at_start: bool, lost: bool = False) -> None:
+        super().__init__(output)
+        self.output = output
+        self.at_start = at_start
+        """whether no whole frame came before it, so that another start may help"""
+        self.lost = lost
+        """whether the packet to start from was not found"""
+
+
+def iter_frames(
+    source: BinaryIO, url: str, film: FilmPlan, span: Span, params: UpscaleParams, threads: int = 1
+) -> Iterator[Frame]:
+    """The segment's frames, in order; one that is shown twice has the same planes, the same object, twice.
+
+    Args:
+        source: seekable; its position is changed.
+        threads: of the decoder.
+
+    Raises:
+        ItemError: DECODE_ERRORS, which lists the damaged frames of the whole film, unless `allow_damaged` is set: a
+            missing frame then repeats another, and those that suffered say so. UNSUPPORTED for frames that are not as
+            the plan says: other sizes, other formats, fields.
+    """
+    allowed = video_params(params).allow_damaged
+    segment = _Segment(source, url, film, span, params)
+    threads = 1 if allowed else threads  # which packet was refused is only known of one thread
+    searching = True
+    for start in segment.starts():
+        if start.packet is not None and not searching:
+            continue
+        try:
+            yield from segment.frames(start, threads)
+            return
+        except _Damage as damage:
+            searching = searching and damage.lost
+            if start.last or not damage.at_start:
+                raise decode_error(source, url, film, params, damage.output) from damage
+
+
+class _Segment:
+    """What is still to come of one segment, over several attempts."""
+
+    def __init__(self, source: BinaryIO, url: str, film: FilmPlan, span: Span, params: UpscaleParams) -> None:
+        video = video_params(params)
+        self._source = source
+        self._url = url
+        self._film = film
+        self._span = span
+        self._allowed = video.allow_damaged
+        self._wanted = _wanted(span, repeats=bool(video.fps))
+        self._places: dict[int, list[int]] = {}
+        for place, one in enumerate(self._wanted):
+            self._places.setdefault(one.stamp, []).append(place)
+        self._ascending = all(a.stamp <= b.stamp for a, b in zip(self._wanted, self._wanted[1:], strict=False))
+        self._next = 0
+        self._sound = False
+        """whether a whole frame was given"""
+        self._previous: Planes | None = None
+
+    def starts(self) -> list[_Start]:
+        """The attempts, each dearer than the one before."""
+        packet = self._span.seek_pts
+        whole = _Start(seek=None, packet=None, last=True)
+        if packet is None:
+            return [whole]
+        earlier = [packet - int(seconds / self._film.time_base) for seconds in _EARLIER_S]
+        found = [_Start(seek=seek, packet=packet) for seek in (*earlier, None)]
+        return [*found, _Start(seek=earlier[-1], packet=None), whole]
+
+    def frames(self, start: _Start, threads: int) -> Iterator[Frame]:
+        """Frames that were not given before; raises _Damage."""
+        with opened(self._source, self._url) as container:
+            stream = self._stream(container)
+            if start.seek is not None and not _seek(container, stream, start.seek):
+                raise self._damage(lost=True)
+            counted = self._span.seek_pts is None
+            decoder = FrameSource(container, stream, counted=counted, threads=threads, start=start.packet)
+            shown = _settled(decoder) if self._allowed else decoder.frames()
+            shown = self._checked(shown)
+            if self._film.deinterlace:
+                shown = deinterlaced(self._near(shown), self._url)
+            yield from self._matched(shown, start, decoder)
+
+    def _stream(self, container: InputContainer) -> VideoStream:
+        for stream in container.streams.video:
+            if stream.index == self._film.stream_index:
+                return stream
+        found = "its video stream is gone since it was planned"
+        raise ItemError(ErrorKind.CHANGED_DURING_READ, self._url, found, "run the same command again")
+
+    def _checked(self, frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
+        """Frames that are as the plan says; of damaged ones, others are as good as missing."""
+        layout = self._film.source
+        planned = (layout.width, layout.height, layout.model, layout.depth, layout.chroma_shift)
+        for one in frames:
+            frame, kind = one.frame, source_format(one.frame.format.name)
+            fits = kind is not None and planned == (
+                frame.width,
+                frame.height,
+                kind.model,
+                kind.depth,
+                kind.chroma_shift,
+            )
+            if fits and kind is not None and (kind.alpha or not layout.alpha):
+                if frame.interlaced_frame and not self._film.deinterlace and self._place(one.stamp) is not None:
+                    found = f"frame {self._number(one.stamp)} is interlaced, others before it are not"
+                    advice = "add --deinterlace, which makes one whole frame of each two fields"
+                    raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, advice)
+                yield one
+            elif self._place(one.stamp) is not None and not one.damaged:
+                found = f"frame {self._number(one.stamp)} is {frame.width} x {frame.height} {frame.format.name}, "
+                found += f"the first is {layout.width} x {layout.height}"
+                advice = "cut the film where its size or format changes"
+                raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, advice)
+
+    def _near(self, frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
+        """The segment's frames and those around it, which fields are made whole from."""
+        before: deque[DecodedFrame] = deque(maxlen=FIELD_CONTEXT)
+        begun, after = False, 0
+        last = self._wanted[-1].stamp
+        for one in frames:
+            begun = begun or self._place(one.stamp) is not None
+            if not begun:
+                before.append(one)
+                continue
+            while before:
+                yield before.popleft()
+            yield one
+            after += one.stamp == last or after > 0
+            if after > FIELD_CONTEXT:
+                return
+
+    def _matched(self, frames: Iterable[DecodedFrame], start: _Start, decoder: FrameSource) -> Iterator[Frame]:
+        """The frames of the segment among those that are decoded, in order, none twice, none left out."""
+        ahead: dict[int, DecodedFrame] = {}
+        skip, past = self._span.skip, 0
+        for one in frames:
+            if skip and one.stamp == self._wanted[0].stamp:
+                skip -= 1
+                continue
+            place = self._place(one.stamp, ahead)
+            if place is not None:
+                ahead[place] = one
+                while self._next in ahead or len(ahead) > _AHEAD:
+                    yield from self._taken(ahead, start)
+            elif self._ascending and one.stamp > self._wanted[-1].stamp:
+                past += 1
+            if self._next == len(self._wanted) or past > _AHEAD:
+                break
+        if not decoder.found_start:
+            raise self._damage(lost=True)
+        while self._next < len(self._wanted):
+            yield from self._taken(ahead, start)
+
+    def _taken(self, ahead: dict[int, DecodedFrame], start: _Start) -> Iterator[Frame]:
+        """The next frame, out of those that have come; concealed by another where it has not."""
+        one = ahead.pop(self._next, None)
+        damaged = one is None or one.damaged
+        if damaged and (not self._allowed or (not self._sound and not start.last)):
+            raise self._damage()
+        if one is not None:
+            planes = self._planes(one)
+        elif self._previous is not None:
+            planes = self._previous
+        elif ahead:
+            planes = self._planes(ahead[min(ahead)])
+        else:
+            raise self._damage()
+        outputs = self._wanted[self._next].outputs
+        self._next += 1
+        self._sound = self._sound or not damaged
+        self._previous = planes
+        for output in outputs:
+            yield Frame(index=output, planes=planes, damaged=damaged)
+
+    def _planes(self, one: DecodedFrame) -> Planes:
+        kind = source_format(one.frame.format.name)
+        if kind is None:
+            raise ValueError(f"unchecked frame of {one.frame.format.name}")
+        return kind.read(one.frame)[: len(self._film.source.plane_sizes)]
+
+    def _place(self, stamp: int, ahead: Iterable[int] = ()) -> int | None:
+        """Which of the frames still wanted this is, or None."""
+        places = self._places.get(stamp, ())
+        return next((place for place in places if place >= self._next and place not in ahead), None)
+
+    def _number(self, stamp: int) -> int:
+        return self._wanted[self._place(stamp) or 0].outputs[0]
+
+    def _damage(self, *, lost: bool = False) -> _Damage:
+        wanted = self._wanted[min(self._next, len(self._wanted) - 1)]
+        return _Damage(wanted.outputs[0], at_start=not self._sound, lost=lost)
+
+
+def _wanted(span: Span, *, repeats: bool) -> list[_Wanted]:
+    """The source frames of a segment; equal timestamps are one frame shown again where a rate was asked for."""
+    wanted: list[_Wanted] = []
+    for output, stamp in zip(range(*span.frames), span.pts, strict=True):
+        if repeats and wanted and wanted[-1].stamp == stamp:
+            wanted[-1].outputs.append(output)
+        else:
+            wanted.append(_Wanted(stamp, [output]))
+    return wanted
+
+
+def _seek(container: InputContainer, stream: VideoStream, stamp: int) -> bool:
+    """Go to the keyframe at or before a timestamp; false where the container cannot."""
+    try:
+        container.seek(stamp, stream=stream, backward=True)
+    except (FFmpegError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def _settled(decoder: FrameSource) -> Iterator[DecodedFrame]:
+    """Frames that are kept back until it is known whether what they were predicted from is whole."""
+    held: deque[DecodedFrame] = deque()
+    for one in decoder.frames():
+        held.append(one)
+        while held and (decoder.tracker.is_settled(held[0].stamp) or len(held) > _HELD):
+            yield _judged(decoder, held.popleft())
+    while held:
+        yield _judged(decoder, held.popleft())
+
+
+def _judged(decoder: FrameSource, one: DecodedFrame) -> DecodedFrame:
+    one.damaged = decoder.tracker.is_damaged(one.stamp)
+    return one

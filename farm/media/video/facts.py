@@ -1,0 +1,130 @@
+"""What a decoded frame says of its film: layout, colours, aspect, rotation, fields."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from types import MappingProxyType
+from typing import cast
+
+import av
+from av.sidedata.sidedata import SideData, Type
+from av.video.stream import VideoStream
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.video.hdr import read_hdr
+from farm.media.video.planes import SourceFormat, source_format
+from farm.media.video.values import FrameFacts
+from sr_kernel.layout import FrameLayout
+
+UNSPECIFIED = 2
+_MATRICES: Mapping[int, str] = MappingProxyType(
+    {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+)
+"""H.273 number of the matrix -> name in sr_kernel.layout"""
+_OTHER_MATRICES: Mapping[int, str] = MappingProxyType(
+    {
+        8: "YCgCo",
+        10: "BT.2020 of constant luminance",
+        11: "YDzDx",
+        14: "ICtCp",
+        15: "IPT-C2",
+        16: "YCgCo-R",
+        17: "YCgCo-R",
+    }
+)
+_BT2020 = 9
+_HD_HEIGHT = 720
+_FULL, _LIMITED = 2, 1
+_CENTERED = frozenset({"mjpeg", "mjpegb", "mpeg1video", "theora", "vp3"})
+"""codecs whose chroma lies in the middle of its luma samples"""
+_UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+
+
+def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str) -> FrameFacts:
+    """What is true of the film, as far as its first frame tells.
+
+    Args:
+        codec: FFmpeg's name of the decoder.
+
+    Raises:
+        ItemError: UNSUPPORTED for pixel formats and colour matrices that have no right conversion here.
+    """
+    kind = source_format(frame.format.name)
+    if kind is None:
+        found = f"pixel format {frame.format.name}, which is not read"
+        raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to a YUV or RGB format of 8 to 16 bits first")
+    tags = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
+    return FrameFacts(
+        layout=_layout(frame, kind, codec, tags, url),
+        pix_fmt=frame.format.name,
+        colour_tags=(tags[0], tags[1], tags[2], _FULL if kind.full_range and kind.model == "yuv" else tags[3]),
+        sample_aspect=_sample_aspect(stream),
+        rotation=_display_matrix(frame),
+        interlaced=frame.interlaced_frame,
+        hdr=read_hdr(frame),
+    )
+
+
+def _layout(
+    frame: av.VideoFrame, kind: SourceFormat, codec: str, tags: tuple[int, int, int, int], url: str
+) -> FrameLayout:
+    full = {"yuv": kind.full_range or tags[3] == _FULL, "gray": tags[3] != _LIMITED, "rgb": True}[kind.model]
+    matrix = _matrix(frame.height, tags, url) if kind.model == "yuv" else "bt709"
+    siting = "center" if codec in _CENTERED else "left"
+    if matrix == "bt2020" and kind.chroma_shift == (1, 1):
+        siting = "topleft"
+    return FrameLayout(
+        width=frame.width,
+        height=frame.height,
+        model=kind.model,
+        depth=kind.depth,
+        chroma_shift=kind.chroma_shift,
+        matrix=matrix,
+        full_range=full,
+        siting=siting,
+        alpha=kind.alpha and not _is_opaque_palette(frame),
+    )
+
+
+def _matrix(height: int, tags: tuple[int, int, int, int], url: str) -> str:
+    """The matrix that the film says, else that of its primaries or, by convention, of its height."""
+    if tags[2] in _OTHER_MATRICES:
+        found = f"colours in {_OTHER_MATRICES[tags[2]]}, which have no conversion here"
+        raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to BT.709 or BT.2020 first")
+    if tags[2] in _MATRICES:
+        return _MATRICES[tags[2]]
+    if tags[0] == _BT2020:
+        return "bt2020"
+    return "bt709" if height >= _HD_HEIGHT else "bt601"
+
+
+def _is_opaque_palette(frame: av.VideoFrame) -> bool:
+    return frame.format.name == "pal8" and min(bytes(frame.planes[1])[3::4]) == 255
+
+
+def _sample_aspect(stream: VideoStream) -> Fraction | None:
+    aspect = stream.sample_aspect_ratio
+    return aspect if aspect else None
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:
+    """Nine integers of 16.16 and 2.30 bits, as MP4 and FFmpeg have them; empty for upright."""
+    try:
+        sides = list(cast("Iterable[SideData]", frame.side_data))  # PyAV's mapping iterates over its values
+    except ValueError:  # side data of a kind newer than PyAV's list hides all others from it but the angle
+        return _turned(frame.rotation)
+    for side in sides:
+        data = bytes(side)
+        if side.type is Type.DISPLAYMATRIX and len(data) >= 36:
+            matrix = struct.unpack_from("=9i", data)
+            return () if matrix == _UPRIGHT else matrix
+    return ()
+
+
+def _turned(degrees: int) -> tuple[int, ...]:
+    """The display matrix of a turn by a multiple of 90 degrees, counted as FFmpeg does: counter-clockwise."""
+    cosine, sine = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}.get(degrees % 360, (1, 0))
+    matrix = (cosine << 16, -sine << 16, 0, sine << 16, cosine << 16, 0, 0, 0, 1 << 30)
+    return () if matrix == _UPRIGHT else matrix

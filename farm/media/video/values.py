@@ -1,0 +1,93 @@
+"""What is known of a film, from its header to its frames. No live objects of PyAV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.media.video.hdr import HdrMetadata
+from farm.records import FilmPlan, Span
+from sr_kernel.layout import FrameLayout
+
+Planes = tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]
+"""The planes of one frame, as its FrameLayout says; they may be views into the decoder's memory and are not written"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoHeader:
+    """What a container says of its film before a packet is read. None of it is believed where packets say otherwise."""
+
+    container: str
+    """FFmpeg's names of the demuxer, such as mov,mp4,m4a,3gp,3g2,mj2"""
+    stream_index: int
+    codec: str
+    """FFmpeg's name of the decoder"""
+    width: int
+    height: int
+    """as coded; rotation is not applied"""
+    pix_fmt: str
+    time_base: Fraction
+    """seconds a tick"""
+    rate: Fraction
+    """frames a second; 25 where nothing is said"""
+    frames: int | None
+    duration_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameFacts:
+    """What the first decoded frame says of all of them."""
+
+    layout: FrameLayout
+    pix_fmt: str
+    colour_tags: tuple[int, int, int, int]
+    """primaries, transfer, matrix and range, as FilmPlan has them"""
+    sample_aspect: Fraction | None
+    rotation: tuple[int, ...]
+    """display matrix; empty: none"""
+    interlaced: bool
+    hdr: HdrMetadata | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmTable:
+    """Every frame of a film, in the order in which they are shown.
+
+    A frame is named by its stamp: the timestamp of its packet, or, in a counted film, whose packets have none, the
+    number of its packet from the start of the file.
+    """
+
+    header: VideoHeader
+    facts: FrameFacts
+    rate: Fraction
+    """frames a second on average, from the times"""
+    stamps: tuple[int, ...]
+    times: tuple[int, ...]
+    """when each frame is shown, in ticks; the stamps themselves, but for films whose stamps are not in order"""
+    keys: tuple[int, ...]
+    """positions, ascending, of frames that decoding may start from: all that are shown after them are whole"""
+    start: int | None
+    """stamp of the packet that decoding of the first frame starts from; None: the film is counted"""
+    warning: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmCut:
+    """A film with everything resolved, and its segments."""
+
+    film: FilmPlan
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One decoded frame of a film."""
+
+    index: int
+    """number of the output frame that is made of it"""
+    planes: Planes
+    damaged: bool = False
+    """whether the decoder had to conceal something in it or in what it was predicted from, or to repeat another"""
