@@ -98,14 +98,14 @@ def start(command: list[str]) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
     environment.pop("OMP_NUM_THREADS", None)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
     """Standard output of a command that was started; its failure is ours."""
-    out, _ = process.communicate()
+    out, said = process.communicate()
     if process.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, process.args))} ended with {process.returncode}")  # pyright: ignore
+        raise SystemExit(f"{process.args} ended with {process.returncode}: {said[-1000:]}")
     return out
 
 
