@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video import Frame
@@ -23,13 +22,12 @@ from farm.tasks.lane import ModelRef
 from farm.tasks.restore import Precision, Resize, whole
 from farm.tasks.station import Clock, Station
 from sr_kernel.backend import DeviceMemoryError
-from sr_kernel.colour import frame_to_rgb, rgb_to_frame
+from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import PicturePlan
 from sr_kernel.upscale import Settings, Upscaler
 
-Planes = Sequence[NDArray[Any]]
 BATCHES_AHEAD = 2
 """batches that wait for the lane or for the device while the next is decoded"""
 
@@ -152,12 +150,8 @@ class FramePipeline:
         for at, frame in enumerate(batch.frames):
             if at in made:
                 self._last = self._shown(frame, self._finite(frame, made[at]))
-            elif self._last is not None:
-                self._last = replace(
-                    self._last, index=frame.index, damaged=frame.damaged, change_in=None, change_out=None
-                )
-            if self._last is None:
-                raise ValueError("a segment cannot begin with a repeated frame")
+            else:
+                self._last = _repeated(self._last, frame)
             yield self._last
 
     def _finite(self, frame: Frame, made: RestoredFrame) -> RestoredFrame:
@@ -188,9 +182,9 @@ class FramePipeline:
         )
 
     def _with_alpha(self, frame: Frame) -> ShownFrame:
-        """As a picture with alpha is restored: colour without what is hidden, alpha by itself. No changes are scored."""
-        if self._last is not None and frame.planes is self._last_planes:
-            self._last = replace(self._last, index=frame.index, damaged=frame.damaged)
+        """As a picture with alpha is restored: colour without what is hidden, alpha by itself. No score."""
+        if frame.planes is self._last_planes:
+            self._last = _repeated(self._last, frame)
             return self._last
         item, film = self._item, self._film
         pixels = frame_to_rgb(frame.planes, film.source)
@@ -212,8 +206,15 @@ class FramePipeline:
         return self._last
 
 
+def _repeated(last: ShownFrame | None, frame: Frame) -> ShownFrame:
+    """The frame before once more, where a rate or damage asks for it."""
+    if last is None:
+        raise ValueError("a segment cannot begin with a repeated frame")
+    return replace(last, index=frame.index, damaged=frame.damaged, change_in=None, change_out=None)
+
+
 def _in_parts(frames: FrameUpscaler, planes: Sequence[Planes]) -> list[StartedFrames]:
-    """All frames at once; out of memory, half of them and then the others. Raises DeviceMemoryError for a single one."""
+    """All frames at once; out of memory, one half and then the other. Raises DeviceMemoryError for a single one."""
     try:
         return [frames.start(planes)]
     except DeviceMemoryError:

@@ -18,13 +18,15 @@ from farm import entries, plan, storage
 from farm.errors import ErrorKind, ItemError
 from farm.media import video
 from farm.records import Done, FilmPlan, Part, PartKind, Piece, SegmentReport, Span, Split, WorkItem
-from farm.tasks.frames import FramePipeline, Planes, ShownFrame
+from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import picture_spec
 from farm.tasks.station import Clock, Station, stamp_of
+from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import BODY_PX_BYTES
 from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
 
+_GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
 """frames that a decoder, its reordering and a deinterlacer hold at most"""
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING})
@@ -74,7 +76,9 @@ class UpscaleVideo:
         wanted = _segment_bytes(film, frame_plan, pipeline)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock) as source:
-            frames = video.iter_frames(source, item.row.source_url, film, span, item.params)
+            frames = video.iter_frames(
+                source, item.row.source_url, film, span, item.params, threads=self._decoder_threads
+            )
             with self._sink(item, film) as sink:
                 for shown in pipeline.run(frames):
                     notes.add(shown)
@@ -149,6 +153,11 @@ class UpscaleVideo:
                 f"{len(bad)} finished segments of it were damaged or lost before the join ({error.found})",
                 "run the same command again, which makes them anew",
             ) from error
+
+    @property
+    def _decoder_threads(self) -> int:
+        """A CPU worker has one core; what feeds a GPU must not wait for one."""
+        return 1 if self._station.context.device == "cpu" else _GPU_DECODER_THREADS
 
     # -- what they share ---------------------------------------------------------------------------------------
 
@@ -241,7 +250,8 @@ class _Pictures:
     def write(self, index: int, planes: Planes) -> None:
         params = self._item.params
         url = storage.join(storage.parent(self._item.output_url), video.frame_name(index, params))
-        published = self._station.publish(url, video.encode_still(planes, self._film, params))
+        picture = video.encode_still(planes, self._film, params, self._item.row.source_url)
+        published = self._station.publish(url, picture)
         self._written.append((url, published.sha256, published.bytes))
 
     def finish(self) -> bytes:

@@ -1,0 +1,71 @@
+"""A film of any kind, real or made of pictures: read its cut, show its frames, join its segments, refuse it early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO
+
+from farm import storage
+from farm.errors import ErrorKind, ItemError
+from farm.media.video import decode, join, plan
+from farm.media.video.animation_join import join_animation
+from farm.media.video.picture_film import is_pictures, iter_pictures, read_pictures
+from farm.media.video.picture_target import ANIMATIONS
+from farm.media.video.source import read_header
+from farm.media.video.values import FilmCut, Frame
+from farm.records import FilmPlan, Span, UpscaleParams, WorkItem
+
+_EARLY = frozenset({ErrorKind.TOO_LARGE, ErrorKind.UNSUPPORTED})
+"""what a header can say already; everything else is the worker's to say, who reads all of the film"""
+
+
+def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmCut:
+    """How a film is restored, and its segments. `source` is None for a numbered sequence. Raises ItemError."""
+    if source is None or is_pictures(url):
+        return read_pictures(source, url, params)
+    return plan.read_film(source, url, params)
+
+
+def iter_frames(
+    source: BinaryIO | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams, *, threads: int
+) -> Iterator[Frame]:
+    """The frames of one segment, exactly as many as the span has. Raises ItemError (decode_errors, unsupported)."""
+    if source is None or is_pictures(url):
+        return iter_pictures(source, url, film, span, params)
+    return decode.iter_frames(source, url, film, span, params, threads)
+
+
+def join_film(
+    source: BinaryIO | None,
+    url: str,
+    film: FilmPlan,
+    out_pts: Sequence[int],
+    params: UpscaleParams,
+    pieces: Sequence[Callable[[], BinaryIO]],
+    sink: BinaryIO,
+    stamp: Mapping[str, str] | None,
+) -> str | None:
+    """Write the film into `sink` and say what a person should know; arguments and errors as the two joins have them."""
+    if plan.video_params(params).container in ANIMATIONS:
+        return join_animation(source, url, film, out_pts, params, pieces, sink, stamp)
+    beside = None if is_pictures(url) else source  # pictures carry nothing that a film has beside its frames
+    return join.join_film(beside, url, film, out_pts, params, pieces, sink, stamp)
+
+
+def refusal(item: WorkItem) -> ItemError | None:
+    """Why the codec or the container cannot hold the output, as far as the source's header tells, or None.
+
+    Raises ItemError when the header cannot be read.
+    """
+    url = item.row.source_url
+    if is_pictures(url):
+        return None
+    with storage.open_read(url) as source:
+        header = read_header(source, url)
+    try:
+        plan.check_header(header, url, item.params)
+    except ItemError as error:
+        if error.kind in _EARLY:
+            return error
+        raise
+    return None
