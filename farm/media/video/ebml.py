@@ -61,7 +61,7 @@ def lengthened(data: memoryview, added: int) -> bytes:
 
 
 def with_colour(data: bytes, added: bytes, depth: int = 0) -> bytes:
-    """A file's header with elements more at the end of the Colour of its first track; the Segment ends with its Tracks.
+    """The beginning of a file with elements more at the end of the Colour of its first track; it may be cut anywhere.
 
     Raises:
         ValueError: there is no video track.
@@ -73,7 +73,7 @@ def with_colour(data: bytes, added: bytes, depth: int = 0) -> bytes:
         if name == _COLOUR[depth]:
             inner = data[at + head : end]
             inner = inner + added if depth == len(_COLOUR) - 1 else with_colour(inner, added, depth + 1)
-            return _unchecked(data[:at], depth) + element(name, inner) + (data[end:] if depth > 1 else b"")
+            return _unchecked(data[:at], depth) + element(name, inner) + data[end:]
         at = end
     if depth < len(_COLOUR) - 1:
         raise ValueError("no video track")

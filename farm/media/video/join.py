@@ -26,14 +26,26 @@ from farm.media.video.piece import BrokenPieceError, PieceReader, template_of
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.source import opened
 from farm.media.video.streams import MUXERS, AnyPacket, Others, add_audio, add_stream, describe, kept_tags
-from farm.media.video.timing import FrameTimes, last_duration
+from farm.media.video.timing import FrameTimes, container_seconds, last_duration
 from farm.records import FilmPlan, UpscaleParams, VideoParams
 
 Opener = Callable[[], BinaryIO]
 
 _BRAND_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 """tags that say what file the source was"""
-_TIMESCALE_END = 1 << 31
+_SHOWN_TAGS = frozenset(("title", "artist", "album", "album_artist", "genre", "show", "composer"))
+_MP4_TAGS = _SHOWN_TAGS | frozenset(
+    (
+        *("comment", "date", "copyright", "grouping", "lyrics", "description", "synopsis", "episode_id", "network"),
+        *("keywords", "location", "location-eng", "creation_time", "track", "disc", "compilation", "media_type"),
+        *("season_number", "episode_sort", "hd_video", "gapless_playback", "encoding_tool", "rating"),
+    )
+)
+"""lower-case tags that players show, and all that MP4's own form has a place for"""
+_TIMESCALE_END, _DURATION_END = 1 << 31, 1 << 32
+"""of MP4: ticks a second, and ticks of a film whose duration takes 32 bits, which every player reads"""
+_CHAPTERS = 1000
+"""ticks a second that chapters are usually given in"""
 
 
 def join_film(
@@ -118,14 +130,15 @@ class _Join:
     def _open(self, source: InputContainer, sink: BinaryIO) -> OutputContainer:
         """The output with its tags and chapters."""
         tags = {name: value for name, value in source.metadata.items() if name.lower() not in _BRAND_TAGS}
-        stamp = "; ".join(f"{name}={value}" for name, value in (self._stamp or {}).items())
         options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled", "max_interleave_delta": "1"}
         if self._container in ("mp4", "mov"):
             options |= self._timescales(source)
-        if self._container == "mov":
-            options["movflags"] = "use_metadata_tags"  # QuickTime's own form of tags, which takes any name
-        if stamp:  # the tags of MP4 have fixed names; this one is that of the program that wrote the file
-            tags["encoding_tool" if self._container == "mp4" else "farm"] = stamp
+        any_name = self._container != "mp4" or self._takes_any_tag(source, tags)
+        if self._container in ("mp4", "mov") and any_name:
+            options["movflags"] = "use_metadata_tags"
+        if self._stamp:  # where tags have fixed names, that of the program which wrote the file
+            stamp = "; ".join(f"{name}={value}" for name, value in self._stamp.items())
+            tags["farm" if any_name else "encoding_tool"] = stamp
         output = av.open(sink, "w", format=MUXERS[self._container], container_options=options, buffer_size=1 << 20)
         output.metadata.update(tags)
         chapters = source.chapters()
@@ -133,14 +146,26 @@ class _Join:
             output.set_chapters(chapters)
         return output
 
+    def _takes_any_tag(self, source: InputContainer, tags: Mapping[str, str]) -> bool:
+        """Whether an MP4 gets QuickTime's form of tags, which takes any name, instead of its own, which players show.
+
+        It does for the tags of telephones (com.android.version) where there is nothing that players show.
+        """
+        lost = sorted(name for name in tags if name.lower() not in _MP4_TAGS)
+        shown = any(name.lower() in _SHOWN_TAGS for name in tags)
+        cover = any(stream.disposition & Disposition.attached_pic for stream in source.streams.video)
+        if lost and (shown or cover):
+            self.others.warnings.append(f"tags that mp4 has no place for are left out: {', '.join(lost)}")
+        return bool(lost) and not shown and not cover
+
     def _timescales(self, source: InputContainer) -> dict[str, str]:
         """Time bases of MP4 that hold the film's own: FFmpeg otherwise doubles small ones and rounds edits to ms."""
         scale = self._film.time_base.denominator
-        options = {"movie_timescale": str(scale)}
         rates = [stream.sample_rate for stream in source.streams.audio if stream.sample_rate]
-        common = lcm(scale, *rates)
-        if common < _TIMESCALE_END // 1000:  # edits of sound are exact too
-            options["movie_timescale"] = str(common)
+        seconds = max(self._out_pts[-1] * self._film.time_base, container_seconds(source))
+        wanted = (lcm(scale, _CHAPTERS, *rates), lcm(scale, _CHAPTERS))  # edits of sound and chapters are exact too
+        fitting = [one for one in wanted if one < _TIMESCALE_END and one * seconds < _DURATION_END]
+        options = {"movie_timescale": str(min(fitting[0] if fitting else scale, _TIMESCALE_END - 1))}
         shown = [stream for stream in source.streams.video if not stream.disposition & Disposition.attached_pic]
         if len(shown) == 1 and scale < _TIMESCALE_END:
             options["video_track_timescale"] = str(scale)

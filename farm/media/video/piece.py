@@ -175,6 +175,9 @@ def template_of(file: BinaryIO, options: Mapping[str, str]) -> Generator[VideoSt
 
 
 def _sum(checksum: int, packet: Packet[VideoStream]) -> int:
-    """Over the packet's number, whether it is a keyframe, and its bytes."""
+    """Over the packet's number, whether it is a keyframe, its bytes, and what lies beside them, such as alpha."""
     number = round((packet.pts or 0) * packet.time_base / _TICK)
-    return zlib.crc32(memoryview(packet), zlib.crc32(struct.pack(">q?", number, packet.is_keyframe), checksum))
+    checksum = zlib.crc32(struct.pack(">q?", number, packet.is_keyframe), checksum)
+    for side in packet.iter_sidedata():
+        checksum = zlib.crc32(bytes(side), checksum)
+    return zlib.crc32(memoryview(packet), checksum)

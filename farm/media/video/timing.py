@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from av import time_base
 from av.container import InputContainer
 
 from farm.records import FilmPlan, VideoParams
@@ -63,3 +64,8 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
     container.seek(out_pts[-1], stream=stream)
     said = [packet.duration for packet in container.demux(stream) if packet.pts == out_pts[-1] and packet.duration]
     return said[-1] if said else usual
+
+
+def container_seconds(container: InputContainer) -> Fraction:
+    """How long the container says that it is; 0 where it says nothing."""
+    return Fraction(container.duration or 0, time_base)

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -163,7 +164,7 @@ def pieces_of(source: Source, cuts: Sequence[int]) -> list[bytes]:
     """The film encoded in segments that end before the frames named, and at the end."""
     pieces: list[bytes] = []
     bounds = [0, *cuts, len(source.frames)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         with SegmentEncoder(source.film, "film") as encoder:
             for planes in source.frames[start:end]:
                 encoder.write(planes)
