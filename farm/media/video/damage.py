@@ -45,7 +45,7 @@ def scan_damage(
 def decode_error(source: BinaryIO, url: str, film: FilmPlan, params: UpscaleParams, output: int) -> ItemError:
     """The error that lists all damaged frames of the film, of which `output` is one."""
     damaged = sorted({*scan_damage(source, url, film, params), output})
-    found = f"frames {listed(damaged)} damaged of {film.frames}"
+    found = f"frame{'s' * (len(damaged) > 1)} {listed(damaged)} damaged of {film.frames}"
     if film.frames > _SCAN_FRAMES:
         found += f" (only the first {_SCAN_FRAMES} were looked at)"
     advice = "copy it again, or go on with --allow-damaged, which repeats or conceals them"

@@ -115,6 +115,8 @@ class _Segment:
         self._sound = False
         """whether a whole frame was given"""
         self._previous: Planes | None = None
+        self._spare: DecodedFrame | None = None
+        """a frame before the segment, or behind it, that stands for frames of which nothing is left"""
 
     def starts(self) -> list[_Start]:
         """The attempts, each dearer than the one before."""
@@ -204,6 +206,9 @@ class _Segment:
                     yield from self._taken(ahead, start)
             elif self._ascending and one.stamp > self._wanted[-1].stamp:
                 past += 1
+                self._spare = self._spare or one
+            elif self._next == 0:
+                self._spare = one
             if self._next == len(self._wanted) or past > _AHEAD:
                 break
         if not decoder.found_start:
@@ -221,10 +226,12 @@ class _Segment:
             planes = self._planes(one)
         elif self._previous is not None:
             planes = self._previous
+        elif self._spare is not None:
+            planes = self._planes(self._spare)
         elif ahead:
             planes = self._planes(ahead[min(ahead)])
         else:
-            raise self._damage()
+            raise self._damage(lost=True)
         outputs = self._wanted[self._next].outputs
         self._next += 1
         self._sound = self._sound or not damaged

@@ -6,17 +6,14 @@ checksum, and when it was predicted from a damaged one: all frames decoded after
 
 from __future__ import annotations
 
-import logging
 from bisect import bisect_right
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from types import MappingProxyType
 from typing import Literal
 
 import av
-import av.logging as av_logging
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -24,20 +21,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from farm.media.video.packets import holds_shown_frame, is_entry, is_reference, iter_packets
+from farm.media.video.messages import heard
+from farm.media.video.packets import PacketFeed, holds_shown_frame, is_entry, is_reference
+from farm.media.video.planes import source_format
 
-_COMPLAINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "ffv1": ("CRC mismatch", "damaged", "invalid", "error"),
-        "mjpeg": ("error", "bad vlc", "overread", "invalid"),
-        "hevc": ("mismatching checksum", "error while decoding", "CABAC_MAX_BIN", "outside"),
-    }
-)
-"""decoder -> what it says, and says nowhere else, when samples are lost"""
-_MESSAGES = ("ffv1", "mjpeg")
-"""decoders of which every damage is told by messages alone; they run in one thread, so that messages can be heard"""
-_WITH_ALPHA: Mapping[str, Literal["libvpx-vp9", "libvpx"]] = MappingProxyType({"vp9": "libvpx-vp9", "vp8": "libvpx"})
-"""decoders that give the alpha of WebM, which FFmpeg's own leave out"""
+_TALKERS = ("ffv1", "mjpeg")
+"""decoders that tell of damage by messages alone; they run in one thread, in which messages can be heard"""
+_LIBVPX: Mapping[str, Literal["libvpx-vp9", "libvpx"]] = MappingProxyType({"vp9": "libvpx-vp9", "vp8": "libvpx"})
+"""decoders of 8 bits that give the alpha of WebM; that of VP9 notices damage, too. FFmpeg's own do neither"""
 _PENDING = 64
 """packets whose frames a decoder may hold; those before are taken for lost"""
 _LATER_KEYS = 2
@@ -138,6 +129,8 @@ class FrameSource:
         """whether anything at all was damaged"""
         self._context = open_decoder(stream, threads)
         self._codec = self._context.name
+        self.is_own = self._context is stream.codec_context
+        """whether the decoder knows what the container says of colours and rotation"""
         self._single = self._context.thread_count == 1
 
     def frames(self) -> Iterator[DecodedFrame]:
@@ -149,7 +142,7 @@ class FrameSource:
     def _packets(self) -> Iterator[tuple[Packet[VideoStream], int]]:
         extradata = self._stream.codec_context.extradata
         later = 0
-        for one in iter_packets(self._container, self._stream, counted=self._counted):
+        for one in PacketFeed(self._container, self._stream, counted=self._counted):
             if one.stamp is None:
                 continue
             if self._start is not None and not self.found_start and one.stamp != self._start:
@@ -164,13 +157,14 @@ class FrameSource:
                 entry=is_entry(self._codec, extradata, packet),
                 reference=is_reference(self._codec, extradata, packet),
             )
+            if packet.is_corrupt:
+                self._damage(one.stamp)
             packet.pts = one.stamp  # what the decoder hands on to the frame
             yield packet, one.stamp
 
     def _decoded(self, packet: Packet[VideoStream] | None, stamp: int | None) -> Iterator[DecodedFrame]:
         frames: list[av.VideoFrame] = []
-        heard = _heard(self._codec) if self._single and self._codec in _COMPLAINTS else nullcontext(list[str]())
-        with heard as complaints:
+        with heard(self._codec if self._single else "") as complaints:
             try:
                 frames = self._context.decode(packet)
             except (FFmpegError, ValueError):
@@ -198,27 +192,12 @@ class FrameSource:
 
 
 def open_decoder(stream: VideoStream, threads: int) -> VideoCodecContext:
-    """The decoder of a stream, not yet open; FFmpeg's own but where it would leave something out."""
+    """The decoder of a stream, not yet open."""
     context = stream.codec_context
-    other = _WITH_ALPHA.get(context.name)
-    if other and any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.metadata.items()):
+    other, known = _LIBVPX.get(context.name), source_format(context.pix_fmt or "")
+    alpha = any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.metadata.items())
+    if other and known is not None and known.depth == 8 and (alpha or other == "libvpx-vp9"):
         context = av.Codec(other, "r").create("video")
-    context.thread_count = 1 if context.name in _MESSAGES else threads
+    context.thread_count = 1 if context.name in _TALKERS else threads
     context.options = {"err_detect": "crccheck+bitstream+buffer"}
     return context
-
-
-@contextmanager
-def _heard(codec: str) -> Generator[list[str]]:
-    """What the decoder complains of in this thread while the block runs; filled when it ends."""
-    if av_logging.get_level() is None:
-        logger = logging.getLogger("libav")  # of other threads: said to nobody, as before
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
-        av_logging.set_skip_repeated(False)
-        av_logging.set_level(av_logging.ERROR)
-    complaints: list[str] = []
-    with av_logging.Capture() as logs:
-        yield complaints
-    said = [message for _, name, message in logs if name == codec]
-    complaints.extend(message for message in said if any(word in message for word in _COMPLAINTS[codec]))

@@ -26,27 +26,37 @@ class StampedPacket:
     """None: it has no timestamp"""
 
 
-def iter_packets(container: InputContainer, stream: VideoStream, *, counted: bool) -> Iterator[StampedPacket]:
-    """Packets of the stream from where the container stands, empty ones left out; damage between them is skipped.
+class PacketFeed:
+    """Packets of the stream from where its container stands, empty ones left out; damage between them is skipped."""
 
-    Args:
+    def __init__(self, container: InputContainer, stream: VideoStream, *, counted: bool) -> None:
+        """Args:
+
         counted: name packets by their number; the container must stand at its start.
-    """
-    for other in container.streams:
-        if other.index != stream.index:
-            other.discard = Discard.all
-    failures = number = 0
-    while failures < _READ_FAILURES:
-        try:
-            for packet in container.demux(stream):
-                if not packet.size:  # the mark of the end, or a frame that a recorder dropped
-                    continue
-                failures = 0
-                yield StampedPacket(packet=packet, stamp=number if counted else packet_stamp(packet))
-                number += 1
-            return
-        except (FFmpegError, ValueError):
-            failures += 1
+        """
+        self._container = container
+        self._stream = stream
+        self._counted = counted
+        self.failures = 0
+        """reads that failed so far"""
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+
+    def __iter__(self) -> Iterator[StampedPacket]:
+        number = in_a_row = 0
+        while in_a_row < _READ_FAILURES:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if not packet.size:  # the mark of the end, or a frame that a recorder dropped
+                        continue
+                    in_a_row = 0
+                    yield StampedPacket(packet=packet, stamp=number if self._counted else packet_stamp(packet))
+                    number += 1
+                return
+            except (FFmpegError, ValueError):
+                in_a_row += 1
+                self.failures += 1
 
 
 def packet_stamp(packet: Packet[VideoStream]) -> int | None:

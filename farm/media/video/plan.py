@@ -11,8 +11,9 @@ from typing import BinaryIO
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
 from farm.media.video.picture_target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.planes import source_format
 from farm.media.video.table import read_table
-from farm.media.video.values import FilmCut, FilmTable
+from farm.media.video.values import FilmCut, FilmTable, VideoHeader
 from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 
@@ -21,6 +22,8 @@ FIELD_CONTEXT = 2
 _TWINS = 8
 """frames of one timestamp that are looked back over for the first of them"""
 DEINTERLACED_MODELS = ("yuv", "gray")
+_UNSPECIFIED = (2, 2, 2, 0)
+"""colour tags of a film that has not been looked into"""
 
 
 def read_film(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut:
@@ -75,6 +78,28 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         deinterlace=video.deinterlace,
         warning="; ".join(part for part in (table.warning, choice.warning) if part) or None,
     )
+
+
+def check_header(header: VideoHeader, url: str, params: UpscaleParams) -> None:
+    """What the container alone says: whether limits, codec and container allow the output.
+
+    Raises:
+        ItemError: TOO_LARGE, UNSUPPORTED.
+    """
+    kind = source_format(header.pix_fmt)
+    if kind is None or min(header.width, header.height) < 1:
+        return  # frames know better than a header that says nothing
+    layout = FrameLayout(
+        width=header.width,
+        height=header.height,
+        model=kind.model,
+        depth=kind.depth,
+        chroma_shift=kind.chroma_shift,
+        alpha=kind.alpha,
+    )
+    _check_size(layout, url, params)
+    facts = SourceFacts(codec=header.codec, layout=layout, rate=header.rate, colour_tags=_UNSPECIFIED)
+    _choose(facts, params, video_params(params), url)
 
 
 def _check_fields(table: FilmTable, url: str, video: VideoParams) -> None:

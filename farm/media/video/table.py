@@ -13,13 +13,15 @@ from fractions import Fraction
 from typing import BinaryIO
 
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.containers import cut_sign
 from farm.media.video.decoder import FrameSource
 from farm.media.video.facts import frame_facts
-from farm.media.video.packets import holds_shown_frame, is_entry, iter_packets, packet_stamp, splices
+from farm.media.video.messages import DEMUXERS, heard
+from farm.media.video.packets import PacketFeed, StampedPacket, holds_shown_frame, is_entry, packet_stamp, splices
 from farm.media.video.source import film_stream, header_of, opened, unsafe
 from farm.media.video.values import FilmTable, FrameFacts, VideoHeader
 from farm.records import VideoParams
@@ -28,6 +30,19 @@ _PROVED_FRAMES = 24
 """first frames whose times must be what the packets say"""
 _JUMP_S = 1
 """timestamps of keyframes that go back by more than this are another clock's"""
+_SEARCH_S = 1
+"""before a keyframe that is sought in containers without an index"""
+_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg", "nut", "mxf", "dv", "ivf"})
+"""containers whose structure does not say where they end"""
+_WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf"})
+"""containers that say in their heads how long the film is"""
+_ONE_TO_ONE = frozenset({"h264", "hevc", "libdav1d", "vp8", "vp9", "libvpx", "libvpx-vp9", "prores", "mjpeg", "ffv1"})
+"""codecs of which each packet makes one frame, but for fields"""
+_LOST_SHARE = Fraction(1, 4)
+"""of the first frames that may be missing before it is the packets that are not believed"""
+_SKIPPING = frozenset({"mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1"})
+_SKIPPED_BYTES = 8
+"""codecs that mark a frame that is not coded by a packet of a few bytes"""
 _SAME_RATE = Fraction(1, 200)
 
 
@@ -54,7 +69,12 @@ class _Packets:
     """stamps of packets of which the demuxer knows that something is missing"""
     declared: int | None = None
     """frames that the container promises"""
+    failures: int = 0
+    """places where the demuxer lost its way or its packets"""
     splices: bool = False
+    """whether HEVC was cut and joined, so that frames after a keyframe may be left out"""
+    skipping: bool = False
+    """whether packets may stand for no frame, or for one that is repeated"""
 
 
 @dataclass(slots=True)
@@ -81,31 +101,49 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
     sign = cut_sign(packets.header.container, source)
     if not packets.stamps:
         raise _no_frames(packets, sign, url)
+    sign = sign or _tail_sign(source, packets, url)
     if sign:
         return _cut_table(source, packets, sign, url, params)
     _check_jumps(packets, url)
+    lost = _lost(packets, url, params)
     proof = _decode(source, packets, url, _PROVED_FRAMES)
     if proof.facts is None:
         proof = _decode(source, packets, url, None)
         if proof.facts is None:
             found = f"none of its {len(packets.stamps)} frames can be decoded"
             raise ItemError(ErrorKind.DECODE_ERRORS, url, found, "copy it again, or leave it out")
-    known = None if packets.counted or packets.splices else _proved(packets, proof)
+    doubtful = packets.counted or packets.splices or packets.skipping
+    known = None if doubtful else _proved(packets, proof)
     if known is None:
         proof = _decode(source, packets, url, None)
         known = list(proof.stamps)
-    return _table(packets, proof, known)
+    return _table(packets, proof, known, warning=lost)
+
+
+def _lost(packets: _Packets, url: str, params: VideoParams) -> str | None:
+    """What the container has lost within the file: an error, or the warning where that is allowed."""
+    missing = (packets.declared or 0) - len(packets.stamps) if packets.header.container.startswith("mov") else 0
+    if not packets.failures and missing <= 0:
+        return None
+    places = max(packets.failures, 1)
+    found = f"the container is damaged in {places} place{'s' * (places > 1)}"
+    if missing > 0:
+        found = f"{len(packets.stamps)} of {packets.declared} frames are there; {found}"
+    if params.allow_damaged:
+        return f"{found}; what it lost is not in the output"
+    advice = "copy it again, or go on with what is there with --allow-damaged"
+    raise ItemError(ErrorKind.DECODE_ERRORS, url, found, advice)
 
 
 def _read_packets(source: BinaryIO, url: str) -> _Packets:
-    with opened(source, url) as container:
+    with heard(*DEMUXERS) as complaints, opened(source, url) as container:
         stream = film_stream(container, url)
         header = header_of(container, stream)
         packets = _collect(container, stream, header, counted=container.format.flags & _NO_TIMESTAMPS != 0)
     if packets.nameless:
         with opened(source, url) as container:
-            stream = film_stream(container, url)
-            packets = _collect(container, stream, header, counted=True)
+            packets = _collect(container, film_stream(container, url), header, counted=True)
+    packets.failures += len(complaints)
     return packets
 
 
@@ -116,25 +154,33 @@ _NO_TIMESTAMPS = 0x80
 def _collect(container: InputContainer, stream: VideoStream, header: VideoHeader, *, counted: bool) -> _Packets:
     packets = _Packets(header=header, counted=counted)
     extradata = stream.codec_context.extradata
-    for one in iter_packets(container, stream, counted=counted):
-        if one.stamp is None:
-            packets.nameless += 1
-            continue
-        if packets.start is None:
-            packets.start = one.stamp
-        if one.packet.is_corrupt:
-            packets.corrupt.add(one.stamp)
-        if one.packet.is_keyframe and packets.first_key is None:
-            packets.first_key = (one.stamp, len(packets.stamps))
-        if holds_shown_frame(header.codec, one.packet):
-            packets.stamps.append(one.stamp)
-            if counted:
-                packets.clock.append(packet_stamp(one.packet))
-            if is_entry(header.codec, extradata, one.packet):
-                packets.entries.append(one.stamp)
-        packets.splices = packets.splices or splices(header.codec, extradata, one.packet)
+    feed = PacketFeed(container, stream, counted=counted)
+    for one in feed:
+        _note(packets, one, header.codec, extradata)
+    packets.failures = feed.failures
     packets.declared = _declared(stream, header)
     return packets
+
+
+def _note(packets: _Packets, one: StampedPacket, codec: str, extradata: bytes | None) -> None:
+    """Enter one packet into the table."""
+    if one.stamp is None:
+        packets.nameless += 1
+        return
+    if packets.start is None:
+        packets.start = one.stamp
+    if one.packet.is_corrupt:
+        packets.corrupt.add(one.stamp)
+    if one.packet.is_keyframe and packets.first_key is None:
+        packets.first_key = (one.stamp, len(packets.stamps))
+    if holds_shown_frame(codec, one.packet):
+        packets.stamps.append(one.stamp)
+        if packets.counted:
+            packets.clock.append(packet_stamp(one.packet))
+        if is_entry(codec, extradata, one.packet):
+            packets.entries.append(one.stamp)
+    packets.skipping = packets.skipping or (codec in _SKIPPING and one.packet.size < _SKIPPED_BYTES)
+    packets.splices = packets.splices or splices(codec, extradata, one.packet)
 
 
 def _declared(stream: VideoStream, header: VideoHeader) -> int | None:
@@ -154,12 +200,28 @@ def _no_frames(packets: _Packets, sign: str | None, url: str) -> ItemError:
     return ItemError(ErrorKind.NO_FRAMES, url, "its video stream has no frames", "leave the file out of the manifest")
 
 
+def _tail_sign(source: BinaryIO, packets: _Packets, url: str) -> str | None:
+    """What shows that a container without a length of its own was cut: its very last frame is not whole."""
+    names = packets.header.container.split(",")
+    if not packets.entries or packets.counted or not _WITHOUT_LENGTH.intersection(names):
+        return None
+    start = packets.entries[-2:][0]  # leading frames of the last keyframe are predicted from the group before it
+    with opened(source, url) as container:
+        stream = film_stream(container, url)
+        frames = FrameSource(container, stream, counted=False, threads=1, start=start)
+        container.seek(start - int(_SEARCH_S / packets.header.time_base), stream=stream)
+        stamps = {one.stamp for one in frames.frames()}
+    last = next(reversed(frames.tracker.positions), None)  # some containers give other stamps after a seek
+    whole = last is None or (last in stamps and not frames.tracker.is_damaged(last))
+    return None if whole else "its last frame is not whole"
+
+
 def _of(packets: _Packets) -> str:
     """How many frames there should be, as far as anything says so."""
     if packets.declared:
         return f" of {packets.declared}"
     header = packets.header
-    if header.duration_s and header.duration_s > 0:
+    if header.duration_s and _WITH_DURATION.intersection(header.container.split(",")):
         return f" of about {round(header.duration_s * float(header.rate))}"
     return ""
 
@@ -204,7 +266,23 @@ def _decode(source: BinaryIO, packets: _Packets, url: str, limit: int | None) ->
             if len(decoded.stamps) == limit:
                 break
         decoded.damaged = frames.failed
+    if decoded.facts is not None and not frames.is_own:
+        decoded.facts = _said_by_container(source, decoded.facts, packets.header, url)
     return decoded
+
+
+def _said_by_container(source: BinaryIO, facts: FrameFacts, header: VideoHeader, url: str) -> FrameFacts:
+    """Facts whose colours, rotation and HDR metadata come from FFmpeg's own decoder, which is told of the container."""
+    with opened(source, url) as container:
+        stream = film_stream(container, url)
+        try:
+            frame = next(container.decode(stream), None)
+        except FFmpegError:
+            frame = None
+        if frame is None:
+            return facts
+        told = frame_facts(frame, stream, header.codec, url)
+    return replace(told, layout=replace(told.layout, alpha=facts.layout.alpha), pix_fmt=facts.pix_fmt)
 
 
 def _proved(packets: _Packets, proof: _Decoded) -> list[int] | None:
@@ -220,9 +298,13 @@ def _proved(packets: _Packets, proof: _Decoded) -> list[int] | None:
         first = bisect_left(shown, got[0])
         if all(stamp < key or stamp in lost for stamp in shown[:first]):
             shown = [stamp for stamp in shown[first:] if stamp not in lost or stamp in got]
-    if proof.damaged:
+    if proof.damaged or shown[: len(got)] == got:
         return shown
-    return shown if shown[: len(got)] == got else None
+    behind = shown[: bisect_left(shown, got[-1]) + 1] if got else []
+    lost = len(behind) - len(got)
+    orderly = got == [stamp for stamp in behind if stamp in set(got)]
+    one_to_one = packets.header.codec in _ONE_TO_ONE and not proof.interlaced
+    return shown if orderly and one_to_one and lost <= _LOST_SHARE * len(behind) else None  # damage, told of later
 
 
 def _table(packets: _Packets, decoded: _Decoded, stamps: list[int], warning: str | None = None) -> FilmTable:
