@@ -1,0 +1,451 @@
+"""Joined films have every frame at its time and everything else of the source, as an independent reader sees them."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.video.hdr import read_hdr
+from farm.media.video.join import join_film
+from farm.media.video.timing import FrameTimes
+from sr_kernel.layout import FrameLayout
+from tests.farm.media.films import (
+    Source,
+    encode,
+    facts,
+    ffmpeg,
+    media,
+    openers,
+    pieces_of,
+    plan,
+    planes_of,
+    probe,
+    read,
+    through,
+    video_params,
+)
+
+FAST = {"preset": "ultrafast"}
+X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "2", "-threads", "1")
+
+
+def streams(path: Path, kind: str) -> list[dict[str, Any]]:
+    found = probe(path, "-show_streams")["streams"]
+    return [one for one in found if one["codec_type"] == kind and not one["disposition"]["attached_pic"]]
+
+
+def packets(path: Path, stream: int) -> list[tuple[Fraction, str]]:
+    """(seconds, digest) of every packet."""
+    found = probe(
+        path,
+        *("-select_streams", str(stream), "-show_entries", "packet=pts,data_hash:stream=time_base"),
+        *("-show_data_hash", "md5"),
+    )
+    base = Fraction(found["streams"][0]["time_base"])
+    return [(one["pts"] * base, one["data_hash"]) for one in found["packets"]]
+
+
+def check_video(out: Path, source: Source) -> None:
+    """Every frame is there, at its time within one tick of the output."""
+    index = [one["index"] for one in streams(out, "video")][_rank(source)]
+    found = probe(
+        out, "-select_streams", str(index), "-show_entries", "frame=pts:stream=time_base,codec_name,sample_aspect_ratio"
+    )
+    base = Fraction(found["streams"][0]["time_base"])
+    times = [frame["pts"] * base for frame in found["frames"]]
+    wanted = [pts * source.film.time_base for pts in source.pts]
+    assert len(times) == len(wanted)
+    assert max(abs(one - other) for one, other in zip(times, wanted, strict=True)) < base
+    if out.suffix in (".mp4", ".mov"):
+        assert times == wanted
+    shape = Fraction(found["streams"][0].get("sample_aspect_ratio", "1:1").replace(":", "/"))
+    assert shape == (source.film.sample_aspect or 1)
+
+
+def _rank(source: Source) -> int:
+    """Which of the film's video streams is the restored one."""
+    with av.open(str(source.path)) as container:
+        return [one.index for one in container.streams.video].index(source.film.stream_index)
+
+
+def check_copied(out: Path, path: Path, kind: str) -> None:
+    """Every stream of a kind has the same packets, at their times within one tick."""
+    ours, theirs = streams(out, kind), streams(path, kind)
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one["codec_name"] == other["codec_name"]
+        assert one["disposition"] == {**other["disposition"], "default": one["disposition"]["default"]}
+        language = other.get("tags", {}).get("language", "und")
+        assert one.get("tags", {}).get("language", "und") == language
+        have, want = packets(out, one["index"]), packets(path, other["index"])
+        assert [digest for _, digest in have] == [digest for _, digest in want]
+        tick = max(Fraction(one["time_base"]), Fraction(other["time_base"]))
+        assert all(abs(a - b) <= tick for (a, _), (b, _) in zip(have, want, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix", "cuts"),
+    [
+        ("bear-vp9-odd-dimensions.webm", "webm", (7, 8)),
+        ("chaplin.mp4", "mp4", (16, 32)),
+        ("chaplin.mp4", "mkv", (47,)),
+        ("h265_10bits.mp4", "mp4", (1, 3)),
+        ("nasa_13013.mp4", "mp4", (16, 32)),
+        ("nasa_13013.mp4", "mov", (30,)),
+        ("onepiece_demo.mp4", "mkv", (12,)),
+        ("sample_with_chapters.mkv", "mkv", (30,)),
+        ("sample_with_chapters.mkv", "mp4", (30,)),
+        ("sample_with_srt.mkv", "mkv", (9,)),
+        ("video_90.mov", "mov", (1,)),
+    ],
+)
+def test_real_films_come_through_whole(name: str, suffix: str, cuts: tuple[int, ...], tmp_path: Path) -> None:
+    path, out = media(name), tmp_path / f"out.{suffix}"
+    source, warning = through(path, out, cuts, 48, salvage=True, **({} if suffix == "webm" else FAST))
+    check_video(out, source)
+    check_copied(out, path, "audio")
+    check_copied(out, path, "subtitle")
+    said, was = probe(out, "-show_chapters")["chapters"], probe(path, "-show_chapters")["chapters"]
+    assert [one["tags"] for one in said] == [one["tags"] for one in was]
+    assert [float(one["start_time"]) for one in said] == [float(one["start_time"]) for one in was]
+    assert (warning is None) == (not name.startswith("nasa"))
+
+
+def test_a_telephone_film_keeps_its_colours_and_its_tags(tmp_path: Path) -> None:
+    path, out = media("hlg10-color-test.mp4"), tmp_path / "out.mp4"
+    source, warning = through(path, out, (4,), limit=6, preset="ultrafast", salvage=True)
+    assert warning is None
+    check_video(out, source)
+    check_copied(out, path, "audio")
+    one, other = streams(out, "video")[0], streams(path, "video")[0]
+    names = ("pix_fmt", "color_range", "color_space", "color_transfer", "color_primaries", "time_base")
+    assert [one[name] for name in names] == [other[name] for name in names]
+    assert one["codec_tag_string"] == "hvc1"
+    tags = probe(out, "-show_format")["format"]["tags"]
+    assert tags["com.android.version"] == "14"
+    assert tags["creation_time"] == "2024-02-09T20:23:48.000000Z"
+
+
+SUBTITLES = "1\n00:00:00,200 --> 00:00:00,700\nHello <i>there</i>\n\n2\n00:00:00,800 --> 00:00:00,950\nTwo\nlines\n"
+CHAPTERS = (
+    ";FFMETADATA1\ntitle=My title\ncomment=mine\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=One\n"
+    "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=1000\ntitle=Two\n"
+)
+FONT = b"\0\1\0\0 a font" * 40
+
+
+def lavfi(graph: str, seconds: float = 1) -> tuple[str, ...]:
+    return "-f", "lavfi", "-t", str(seconds), "-i", graph
+
+
+PICTURE = lavfi("testsrc2=s=160x96:r=24")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Films with everything: two sounds, one longer than the film, subtitles, chapters, cover art, a font, a shape."""
+    root = tmp_path_factory.mktemp("full")
+    (root / "s.srt").write_text(SUBTITLES)
+    (root / "c.txt").write_text(CHAPTERS)
+    (root / "f.ttf").write_bytes(FONT)
+    cover = ffmpeg(root / "cover.png", *lavfi("color=red:s=32x32"), "-frames:v", "1")
+    inputs = (*PICTURE, *lavfi("sine=440:r=44100"), "-i", str(root / "s.srt"), "-i", str(root / "c.txt"))
+    common = (*X264, "-aspect", "16:9", "-metadata:s:a:0", "language=fra", "-map_metadata", "3", "-map_chapters", "3")
+    mkv = ffmpeg(
+        root / "full.mkv",
+        *(*inputs, *lavfi("sine=220:r=48000", 2), "-map", "0", "-map", "1", "-map", "4", "-map", "2", *common),
+        *("-c:a:0", "flac", "-c:a:1", "libopus", "-c:s", "srt", "-disposition:s:0", "forced"),
+        *("-metadata:s:a:1", "language=deu", "-metadata:s:a:1", "title=Commentary"),
+        *("-attach", str(root / "f.ttf"), "-metadata:s:t:0", "mimetype=application/x-truetype-font"),
+        *("-attach", str(cover), "-metadata:s:t:1", "mimetype=image/png", "-metadata:s:t:1", "filename=cover.png"),
+    )
+    mp4 = ffmpeg(
+        root / "full.mp4",
+        *(*inputs, "-i", str(cover), "-map", "0", "-map", "1", "-map", "2", "-map", "4", *common),
+        *("-c:a", "aac", "-c:s", "mov_text", "-c:v:1", "png", "-disposition:v:1", "attached_pic"),
+    )
+    return {"mkv": mkv, "mp4": mp4}
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "says"),
+    [
+        ("mkv", "mkv", None),
+        ("mp4", "mp4", None),
+        ("mp4", "mkv", "becomes srt"),
+        ("mkv", "mp4", "becomes mov_text"),
+        ("mkv", "webm", "is encoded anew"),
+        ("mp4", "mov", "cover art (png) does not go into mov"),
+    ],
+)
+def test_films_with_everything(kind: str, suffix: str, says: str | None, full: dict[str, Path], tmp_path: Path) -> None:
+    path, out = full[kind], tmp_path / f"out.{suffix}"
+    source, warning = through(path, out, (5, 6), stamp={"version": "0.1", "model": "m"})
+    assert warning is None if says is None else says in (warning or "")
+    check_video(out, source)
+    if suffix != "webm":
+        check_copied(out, path, "audio")
+    said = probe(out, "-show_chapters", "-show_format", "-show_streams")
+    assert [(one["start_time"], one["tags"]["title"]) for one in said["chapters"]] == [
+        ("0.000000", "One"),
+        ("0.400000", "Two"),
+    ]
+    tags = {name.lower(): value for name, value in said["format"]["tags"].items()}
+    assert (tags["title"], tags["comment"]) == ("My title", "mine")
+    assert "version=0.1; model=m" in tags.values()
+    texts = [str(rect.dialogue) for rect in _subtitles(out)]
+    assert len(texts) == 2
+    assert "there" in texts[0]
+    covers = [one for one in said["streams"] if one["disposition"]["attached_pic"]]
+    assert len(covers) == (suffix in ("mkv", "mp4"))
+    fonts = [one for one in said["streams"] if one["codec_type"] == "attachment"]
+    assert [one["tags"]["filename"] for one in fonts] == (["f.ttf"] if kind == suffix == "mkv" else [])
+    if kind != "mkv" or suffix == "mkv":
+        assert "f.ttf" not in (warning or "")
+
+
+def _subtitles(path: Path) -> list[Any]:
+    with av.open(str(path)) as container:
+        return [rect for packet in container.demux(subtitles=0) for rect in packet.decode()]
+
+
+def test_attachments_and_covers_are_the_same_bytes(full: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    through(full["mkv"], out)
+    with av.open(str(out)) as one, av.open(str(full["mkv"])) as other:
+        assert [s.data for s in one.streams.attachments] == [s.data for s in other.streams.attachments] == [FONT]
+        pictures = [bytes(next(iter(c.demux(c.streams.video[1])))) for c in (one, other)]
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_variable_rate_stays_variable(suffix: str, tmp_path: Path) -> None:
+    uneven = "setpts='if(lt(N,9),N,9+(N-9)*2.5)/24/TB'"
+    path = ffmpeg(
+        tmp_path / "in.mp4", *PICTURE, "-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1/90000", *X264, "-bf", "0"
+    )
+    out = tmp_path / f"out.{suffix}"
+    source, _ = through(path, out, (4, 10))
+    check_video(out, source)
+    assert len(set(np.diff(source.pts))) > 1
+    assert float(probe(out, "-show_format")["format"]["duration"]) == pytest.approx(
+        float(probe(path, "-show_format")["format"]["duration"]), abs=0.002
+    )
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_late_start_and_an_edit_list_stay(suffix: str, tmp_path: Path) -> None:
+    path, out = media("edit_list_positive_shift.mp4"), tmp_path / f"out.{suffix}"
+    source, _ = through(path, out, (3,), limit=8, salvage=True, preset="ultrafast")
+    assert source.pts[0] == 15_360
+    check_video(out, source)
+    check_copied(out, path, "audio")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_a_start_before_zero_moves_everything_alike(suffix: str, full: dict[str, Path], tmp_path: Path) -> None:
+    params, out = video_params(container=suffix), tmp_path / f"out.{suffix}"
+    source = read(full["mp4"], params)
+    early = [pts - 4096 for pts in source.pts]
+    with full["mp4"].open("rb") as original, out.open("w+b") as sink:
+        join_film(original, "film", source.film, early, params, openers(pieces_of(source, ())), sink, None)
+    check_video(out, source)
+    sound = packets(out, streams(out, "audio")[0]["index"])
+    first = next(time for time, _ in sound if time >= 0)
+    assert first == pytest.approx(4096 / 12_288, abs=0.025)
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("vp9", "webm"), ("av1", "mkv"), ("ffv1", "mkv"), ("prores", "mov"), ("hevc", "mp4")]
+)
+def test_shape_rotation_and_colours_are_in_the_container(codec: str, suffix: str, tmp_path: Path) -> None:
+    layout = FrameLayout(width=96, height=64, chroma_shift=(1, 1), depth=10 if codec != "vp9" else 8)
+    matrix = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    source = plan(facts(layout), video_params(container=suffix, codec=codec), frames=4)
+    source = replace(source, sample_aspect=Fraction(32, 27), rotation=matrix, colour_tags=(9, 16, 9, 1))
+    out = _joined(source, [0, 1001, 2002, 4004], tmp_path / f"out.{suffix}", codec=codec)
+    found = streams(out, "video")[0]
+    assert found["sample_aspect_ratio"] == "32:27"
+    assert [found[name] for name in ("color_primaries", "color_transfer", "color_space", "color_range")] == [
+        "bt2020",
+        "smpte2084",
+        "bt2020nc",
+        "tv",
+    ]
+    assert [side["rotation"] for side in found["side_data_list"] if "rotation" in side] == [-90]
+
+
+def _joined(film: Any, out_pts: list[int], out: Path, **video: Any) -> Path:
+    """A film of generated frames in pieces of two, joined over a source that has nothing else."""
+    original = io.BytesIO()
+    with av.open(original, "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.width, stream.height = 16, 16
+        container.mux([*stream.encode(av.VideoFrame(16, 16)), *stream.encode(None)])
+    pieces = [encode(film, range(at, min(at + 2, len(out_pts)))) for at in range(0, len(out_pts), 2)]
+    params = video_params(container=out.suffix[1:], **video)
+    with out.open("w+b") as sink:
+        join_film(original, "film", film, out_pts, params, openers(pieces), sink, None)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("hevc", "mkv"), ("av1", "webm"), ("vp9", "webm"), ("ffv1", "mkv"), ("prores", "mov")]
+)
+def test_hdr_metadata_comes_out_of_every_codec(codec: str, suffix: str, tmp_path: Path) -> None:
+    said = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    path = ffmpeg(
+        tmp_path / "in.mkv",
+        *(*PICTURE, "-frames:v", "3", "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"),
+        *("-x265-params", f"log-level=none:master-display={said}:max-cll=1000,400:hdr10=1:pools=1"),
+    )
+    params = video_params(container=suffix, codec=codec)
+    film = read(path, params).film
+    out = _joined(film, [0, 42, 83], tmp_path / f"out.{suffix}", codec=codec)
+    with av.open(str(out)) as container:
+        found = read_hdr(next(container.decode(video=0)))
+    assert found is not None
+    assert found.light == "1000,400"
+    assert found.luminance is not None
+    assert [float(x) for x in found.luminance] == pytest.approx([0.005, 1000], abs=1e-4)
+    assert float(found.primaries[0]) == pytest.approx(0.68, abs=1e-4)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "aac"), ("webm", "opus"), ("mkv", "flac")])
+def test_sound_encoded_anew_stays_in_sync(suffix: str, codec: str, tmp_path: Path) -> None:
+    click = "aevalsrc='if(between(mod(t,0.5),0.2,0.22),0.8*sin(6000*t),0)':s=44100"
+    path = ffmpeg(tmp_path / "in.mov", *PICTURE, *lavfi(click, 1.5), *X264, "-c:a", "pcm_s16le")
+    out = tmp_path / f"out.{suffix}"
+    _, warning = through(path, out, audio="transcode", **({} if suffix == "webm" else FAST))
+    assert warning is None
+    assert [one["codec_name"] for one in streams(out, "audio")] == [codec]
+    one, other = _clicks(out), _clicks(path)
+    assert len(one) == len(other) == 3
+    assert np.abs(np.subtract(one, other)).max() < 0.004
+
+
+def _clicks(path: Path) -> list[float]:
+    """Seconds at which it becomes loud."""
+    with av.open(str(path)) as container:
+        loud: list[float] = []
+        for frame in container.decode(audio=0):
+            samples = frame.to_ndarray().astype(float)
+            samples = np.abs(samples).reshape(-1) / (32_768 if frame.format.name.startswith("s16") else 1)
+            assert frame.time is not None
+            loud += [frame.time + at / frame.sample_rate for at in np.flatnonzero(samples > 0.3)]
+        return [time for before, time in zip([-1.0, *loud], loud, strict=False) if time - before > 0.1]
+
+
+def test_no_sound_when_none_is_asked_for(full: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.mkv"
+    _, warning = through(full["mkv"], out, audio="none")
+    assert (streams(out, "audio"), warning) == ([], None)
+
+
+def test_joins_cannot_be_seen_in_a_lossless_film(full: dict[str, Path], tmp_path: Path) -> None:
+    digests = set[bytes]()
+    for cuts in ((), (1, 2, 3), (11,)):
+        out = tmp_path / "out.mkv"
+        source, _ = through(full["mkv"], out, cuts, codec="ffv1")
+        with av.open(str(out)) as container:
+            frames = [planes_of(frame, source.film.target) for frame in container.decode(video=0)]
+        assert all(
+            np.array_equal(a, b) for f, g in zip(frames, source.frames, strict=True) for a, b in zip(f, g, strict=True)
+        )
+        digests.add(b"".join(plane.tobytes() for frame in frames for plane in frame))
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_the_same_join_gives_the_same_bytes(suffix: str, full: dict[str, Path], tmp_path: Path) -> None:
+    outs = [tmp_path / f"{number}.{suffix}" for number in "12"]
+    for out in outs:
+        through(full["mkv"], out, (7,))
+    assert outs[0].read_bytes() == outs[1].read_bytes()
+
+
+@pytest.mark.parametrize("spoil", ["cut", "flip", "other settings", "missing", "one too many", "empty"])
+def test_a_damaged_piece_is_named(spoil: str, full: dict[str, Path]) -> None:
+    params = video_params(container="mkv", preset="ultrafast")
+    source = read(full["mp4"], params)
+    pieces = pieces_of(source, (8, 16))
+    flipped = bytearray(pieces[1])
+    flipped[len(flipped) // 2] ^= 1
+    other = pieces_of(replace(source, film=replace(source.film, options=(("preset", "slow"),))), (8, 16))
+    pieces = {
+        "cut": [pieces[0], pieces[1][:-200], pieces[2]],
+        "flip": [pieces[0], bytes(flipped), pieces[2]],
+        "other settings": [pieces[0], other[1], pieces[2]],
+        "missing": [pieces[0], pieces[2]],
+        "one too many": [*pieces, pieces[2]],
+        "empty": [],
+    }[spoil]
+    with full["mp4"].open("rb") as original, pytest.raises(ItemError) as caught:
+        join_film(original, "film", source.film, source.pts, params, openers(pieces), io.BytesIO(), None)
+    assert caught.value.kind is ErrorKind.CORRUPT
+    says = "piece 1 of its segments" if spoil in ("cut", "flip", "other settings") else "its pieces hold"
+    assert says in caught.value.found
+
+
+def test_an_error_of_the_sink_comes_through(full: dict[str, Path]) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > 20_000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    params = video_params(container="mkv")
+    source = read(full["mp4"], params)
+    with full["mp4"].open("rb") as original, pytest.raises(OSError, match="No space left"):
+        join_film(original, "film", source.film, source.pts, params, openers(pieces_of(source, ())), Full(), None)
+
+
+def test_decode_times_rise_and_never_pass_the_time_shown() -> None:
+    film = plan(facts(FrameLayout(width=16, height=16, chroma_shift=(1, 1))), video_params())
+    times = FrameTimes(film=film, out_pts=[10, 11, 30, 31, 32, 90], last=7)
+    decoded = [times.decode_time(position, 2) for position in range(6)]
+    assert decoded == [8, 9, 10, 11, 30, 31]
+    assert [times.duration(frame) for frame in range(6)] == [1, 19, 1, 1, 58, 7]
+
+
+def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from tests.farm.media.test_video_join import *
+from tests.farm.media.test_video_join import _joined
+film = plan(facts(FrameLayout(width=960, height=540)), video_params(codec="ffv1"))
+pieces = [encode(film, range(12))]
+original = io.BytesIO()
+with av.open(original, "w", format="matroska") as container:
+    stream = container.add_stream("ffv1", rate=24)
+    stream.width, stream.height = 16, 16
+    container.mux([*stream.encode(av.VideoFrame(16, 16)), *stream.encode(None)])
+def line(name):
+    return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith(name))
+def peak(count):
+    open("/proc/self/clear_refs", "w").write("5")
+    before = line("VmRSS")
+    with Path(sys.argv[1]).open("w+b") as sink:
+        pts = [1000 * at for at in range(12 * count)]
+        join_film(original, "film", film, pts, video_params(codec="ffv1"), openers(pieces * count), sink, None)
+    return line("VmHWM") - before
+peak(2)
+print(peak(4), peak(60), len(pieces[0]))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "o.mkv")], capture_output=True, text=True, check=True
+    )
+    few, many, piece = map(int, run.stdout.split())
+    assert piece > 250_000
+    assert many < few + 4 * piece
