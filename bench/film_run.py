@@ -15,8 +15,6 @@ import pyarrow.parquet as pq
 from film_clip import cut, repeat  # beside this file
 from watch import FilmWatch, finish, start, watched
 
-from farm.ledger import read_ledger
-from farm.records import LedgerEntry
 from sr_kernel.models import ModelSpec
 
 HERE = Path(__file__).parent
@@ -60,7 +58,7 @@ class Run:
     infer_s: float = 0.0
     """seconds that the farm's workers spent in their lanes"""
     join_s: float = 0.0
-    """seconds from the end of the last segment to the end of the film"""
+    """seconds of putting the segments together"""
     precision: str = "fp32"
 
     @property
@@ -135,16 +133,9 @@ def run_farm(job: Job, workers: int, *, model: str | None = None, period_s: floa
         memory_mb=memory_mb,
         output=Path(row["output"]),
         infer_s=row["infer_s"],
-        join_s=join_s(read_ledger(str(out))),
+        join_s=row["total_s"],
         precision=row["precision"],
     )
-
-
-def join_s(entries: Mapping[str, LedgerEntry]) -> float:
-    """From the end of the last segment to the end of the film, as the ledger has them; 0 where it has no segments."""
-    segments = [entry.finished_unix for entry in entries.values() if entry.extent is not None]
-    films = [entry.finished_unix for entry in entries.values() if entry.extent is None]
-    return max(films) - max(segments) if segments else 0.0
 
 
 def best_tile(job: Job) -> int:

@@ -87,7 +87,7 @@ def derived(results: Mapping[str, Sequence[Run]], workers: int) -> list[str]:
         f"against its best tile size: {middle[id(many)] / middle[id(tiled)]:.2f} times",
         f"- {workers} workers against one, each on a core of its own: {middle[id(many)] / middle[id(one)]:.2f} times",
         f"- share of steady state that workers spent restoring (network, colour, quantising): {mid(inside)}",
-        f"- from the end of the last segment to the end of the film: {mid([run.join_s for run in many])} s",
+        f"- putting the segments together: {mid([run.join_s for run in many])} s",
     ]
 
 

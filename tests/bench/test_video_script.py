@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import shlex
 import shutil
@@ -97,18 +96,6 @@ def test_memory_is_compared_by_role(bench: SimpleNamespace) -> None:
         "long": a_run(bench, steady_s=9, actor=600, driver=90),
     }
     assert bench.video.memory_lines(runs)[-1] == "- ten times longer: actor 1.20, driver 0.90 times the memory"
-
-
-def test_the_join_is_timed_from_the_last_segment(bench: SimpleNamespace) -> None:
-    from farm.records import ItemStatus, LedgerEntry
-
-    film = LedgerEntry(key="a", shard=0, row=0, source="", output="", status=ItemStatus.DONE, finished_unix=9.5)
-    segments = [
-        dataclasses.replace(film, key=f"a/segment/{index}", extent=(index, index + 1), finished_unix=end)
-        for index, end in enumerate((8.0, 9.0, 7.0))
-    ]
-    assert bench.film_run.join_s({entry.key: entry for entry in (film, *segments)}) == 0.5
-    assert bench.film_run.join_s({"a": film}) == 0.0
 
 
 def test_a_watched_command_is_measured_and_its_failure_is_ours(bench: SimpleNamespace) -> None:
