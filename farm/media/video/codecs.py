@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
+from typing import cast
 
-import av
 from av.codec.codec import UnknownCodecError
+from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.codec_table import CODECS, CodecSpec
@@ -241,15 +243,21 @@ def _lost(one: PixelFormat, layout: FrameLayout) -> tuple[str, ...]:
 
 
 def _checked(fit: _Fit, kind: str, url: str) -> _Fit:
-    """The fit, if this build of PyAV has its encoder."""
+    """The fit, if its encoder is there."""
     name = fit.codec.nvenc if kind == "nvenc" else fit.codec.encoder
     try:
-        av.Codec(name, "w")
+        context = cast(VideoCodecContext, VideoCodecContext.create(name, "w"))
     except UnknownCodecError as error:
-        advice = (
-            "ask for --encoder software" if kind == "nvenc" else "install PyAV's own wheels, or name another --codec"
-        )
+        advice = "ask for --encoder software" if kind == "nvenc" else "install PyAV's own wheels, or another --codec"
         raise _unsupported(url, f"this build of PyAV has no encoder {name}", advice) from error
+    if kind == "nvenc":  # the build has it, but has the machine?
+        context.width, context.height, context.pix_fmt = 256, 256, fit.pixel_format.name
+        context.time_base = Fraction(1, 25)
+        try:
+            context.open()
+        except FFmpegError as error:
+            found = f"{name} does not open here ({str(error)[:150]})"
+            raise _unsupported(url, found, "ask for --encoder software, or run where a GPU has NVENC") from error
     return fit
 
 

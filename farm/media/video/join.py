@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from math import lcm
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
@@ -28,6 +28,9 @@ from farm.media.video.source import opened
 from farm.media.video.streams import MUXERS, AnyPacket, Others, add_audio, add_stream, describe, kept_tags
 from farm.media.video.timing import FrameTimes, container_seconds, last_duration
 from farm.records import FilmPlan, UpscaleParams, VideoParams
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # only PyAV's stubs have it
 
 Opener = Callable[[], BinaryIO]
 
@@ -83,8 +86,11 @@ def join_film(
         last = last_duration(container, film, out_pts, params.video)
     with opened(source, url) as container:
         join.write(container, FrameTimes(film=film, out_pts=out_pts, last=last), sink)
-    if film.sample_aspect is not None and params.video.container in ("mkv", "webm"):
-        write_display_size(sink, film.sample_aspect)
+    if film.sample_aspect is not None and film.sample_aspect != 1 and params.video.container in ("mkv", "webm"):
+        try:
+            write_display_size(sink, film.sample_aspect)
+        except ValueError as error:
+            join.others.warnings.append(f"the shape of samples is not in the container ({error})")
     return "; ".join(join.others.warnings) or None
 
 
@@ -111,10 +117,13 @@ class _Join:
 
     def write(self, source: InputContainer, times: FrameTimes, sink: BinaryIO) -> None:
         """The whole file."""
-        output = self._open(source, sink)
+        output = self._open(source, times, sink)
         try:
             video = self._add_streams(output, source)
             output.start_encoding()
+            for stream in source.streams:
+                if stream.index not in self.others.tracks:
+                    stream.discard = Discard.all  # demuxers with an index then leave out the bytes
             for cover, picture in self.others.covers:
                 output.mux(_cover_packet(cover, picture))
             self._merge(output, self._video_packets(video, times), self._other_packets(source, times))
@@ -127,7 +136,7 @@ class _Join:
             with suppress(FFmpegError, OSError, ValueError):  # what went wrong is already on its way
                 output.close()
 
-    def _open(self, source: InputContainer, sink: BinaryIO) -> OutputContainer:
+    def _open(self, source: InputContainer, times: FrameTimes, sink: BinaryIO) -> OutputContainer:
         """The output with its tags and chapters."""
         tags = {name: value for name, value in source.metadata.items() if name.lower() not in _BRAND_TAGS}
         options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled", "max_interleave_delta": "1"}
@@ -141,9 +150,8 @@ class _Join:
             tags["farm" if any_name else "encoding_tool"] = stamp
         output = av.open(sink, "w", format=MUXERS[self._container], container_options=options, buffer_size=1 << 20)
         output.metadata.update(tags)
-        chapters = source.chapters()
-        if chapters:
-            output.set_chapters(chapters)
+        if chapters := source.chapters():
+            output.set_chapters([_later(chapter, times.shift) for chapter in chapters])
         return output
 
     def _takes_any_tag(self, source: InputContainer, tags: Mapping[str, str]) -> bool:
@@ -308,6 +316,12 @@ def _shifted(packet: AnyPacket, shift: Fraction, before: Fraction) -> Fraction:
         ticks = round(shift / packet.time_base)
         packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
     return before if packet.dts is None else packet.dts * packet.time_base
+
+
+def _later(chapter: Chapter, shift: Fraction) -> Chapter:
+    """A chapter so many seconds later."""
+    ticks = round(shift / (chapter["time_base"] or Fraction(1, av.time_base)))
+    return {**chapter, "start": chapter["start"] + ticks, "end": chapter["end"] + ticks}
 
 
 def _cover_packet(stream: Stream, picture: bytes) -> AnyPacket:

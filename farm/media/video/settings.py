@@ -135,7 +135,9 @@ def _own_options(
     if encoder == "prores_ks":
         fit = "4444" if pixel_format.chroma_shift == (0, 0) else "hq"
         return {"profile": preset or fit, "vendor": "apl0", **untold}
-    return {"preset": preset, "rc": "vbr", "cq": crf, "b": "0", "forced-idr": "1", "rc-lookahead": str(LOOKAHEAD)}
+    # Without B-frames: what the join knows of reordering it takes from the parameter sets, and those of NVENC say less.
+    fixed = {"rc": "vbr", "b": "0", "bf": "0", "forced-idr": "1", "rc-lookahead": str(LOOKAHEAD)}
+    return {"preset": preset, "cq": crf, **fixed}
 
 
 def _joined(*parts: Mapping[str, str]) -> str:

@@ -148,7 +148,7 @@ def add_stream(output: OutputContainer, container: str, source: InputContainer, 
     elif holds(container, stream):
         if isinstance(stream, VideoStream):
             others.warnings.append(f"{describe(stream)} is copied, not restored")
-        others.tracks[stream.index] = CopiedTrack(_copied(output, container, stream))
+        others.tracks[stream.index] = CopiedTrack(_copied(output, stream))
     elif isinstance(stream, SubtitleStream) and stream.codec_context.name in _TEXT:
         _add_text(output, container, stream, others)
     else:
@@ -163,7 +163,7 @@ def add_audio(output: OutputContainer, container: str, stream: AudioStream, mode
     """
     fits = holds(container, stream)
     if mode == "copy" and fits:
-        others.tracks[stream.index] = CopiedTrack(_copied(output, container, stream))
+        others.tracks[stream.index] = CopiedTrack(_copied(output, stream))
         return
     if mode == "copy":
         others.warnings.append(f"{describe(stream)} does not go into {container} and is encoded anew")
@@ -189,12 +189,8 @@ def _inherit(target: Stream, stream: Stream, *, copied: bool) -> None:
     target.disposition = stream.disposition
 
 
-def _copied(output: OutputContainer, container: str, stream: Stream) -> Stream:
+def _copied(output: OutputContainer, stream: Stream) -> Stream:
     target = output.add_stream_from_template(stream, opaque=True)
-    if isinstance(target, VideoStream):
-        if container in ("mp4", "mov") and stream.codec_context.name == "hevc":
-            target.codec_context.codec_tag = "hvc1"
-        target.metadata.pop("timecode", None)
     _inherit(target, stream, copied=True)
     return target
 

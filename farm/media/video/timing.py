@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from av import time_base
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from farm.records import FilmPlan, VideoParams
 
@@ -61,8 +62,11 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
             return usual
         rest = stream.start_time + stream.duration - out_pts[-1]
         return rest if 0 < rest <= 1000 * usual else usual
-    container.seek(out_pts[-1], stream=stream)
-    said = [packet.duration for packet in container.demux(stream) if packet.pts == out_pts[-1] and packet.duration]
+    try:
+        container.seek(out_pts[-1], stream=stream)
+        said = [packet.duration for packet in container.demux(stream) if packet.pts == out_pts[-1] and packet.duration]
+    except FFmpegError:  # a container that cannot be searched
+        return usual
     return said[-1] if said else usual
 
 

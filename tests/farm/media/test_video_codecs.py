@@ -201,3 +201,12 @@ def test_every_pixel_format_of_the_table_is_one_that_the_encoder_takes() -> None
         known = {one.name for one in av.Codec(codec.encoder, "w").video_formats or ()}
         assert set(codec.pix_fmts) <= known, codec.name
         assert all(parse_pixel_format(name) for name in codec.pix_fmts)
+
+
+def test_hardware_that_is_not_there_is_said_at_plan_time() -> None:
+    params = video_params(encoder="nvenc", codec="h264")
+    try:
+        encoder = choose_encoder(facts(YUV420), SIZE, params, "film").encoder
+    except ItemError as error:
+        encoder = f"{error.kind.value}: {error.found}"
+    assert encoder == "h264_nvenc" or encoder.startswith("unsupported: h264_nvenc does not open here")

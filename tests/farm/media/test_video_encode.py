@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from farm.errors import ErrorKind, ItemError
+from farm.media.video.codec_table import CODECS as CODEC_TABLE
 from farm.media.video.encode import SegmentEncoder, encoder_rate
 from farm.media.video.hdr import HdrMetadata, read_hdr
 from farm.media.video.piece import BrokenPieceError, PieceReader
+from farm.media.video.pixel_format import parse_pixel_format
 from farm.records import FilmPlan
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import encode, facts, picture, plan, planes_of, video_params
@@ -99,6 +101,25 @@ def test_a_lossless_piece_gives_every_sample_back(layout: FrameLayout, pix_fmt: 
             planes = [packed[..., channel] for channel in channels]
         for plane, original in zip(planes, picture(layout, number), strict=True):
             np.testing.assert_array_equal(plane, original)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_pixel_format_of_the_table_is_encoded(codec: str) -> None:
+    for name in CODEC_TABLE[codec].pix_fmts:
+        found = parse_pixel_format(name)
+        assert found is not None
+        layout = FrameLayout(
+            width=64,
+            height=48,
+            model=found.model,
+            depth=found.depth,
+            chroma_shift=found.chroma_shift,
+            full_range=found.model == "rgb",
+            alpha=found.alpha,
+        )
+        made = film(codec, layout, container="mov" if codec == "prores" else "mkv")
+        assert made.pix_fmt == name
+        assert len(decoded(encode(made, range(2)))) == 2
 
 
 @pytest.mark.parametrize("codec", CODECS)
