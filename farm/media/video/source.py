@@ -193,7 +193,7 @@ def _printable(data: bytes) -> str:
 
 
 def film_stream(container: InputContainer, url: str) -> VideoStream:
-    """The stream that is restored: FFmpeg's choice among those that are no cover art and can be decoded.
+    """The stream that is restored: the default, else the first, of those that are no cover art and can be decoded.
 
     Raises:
         ItemError: NO_VIDEO_STREAM, UNSUPPORTED.
@@ -208,8 +208,7 @@ def film_stream(container: InputContainer, url: str) -> VideoStream:
     if not decodable:
         advice = "convert it to a codec that FFmpeg decodes"
         raise ItemError(ErrorKind.UNSUPPORTED, url, "FFmpeg has no decoder for its video stream", advice)
-    best = container.streams.best("video")
-    return next((stream for stream in decodable if best is not None and stream.index == best.index), decodable[0])
+    return next((stream for stream in decodable if stream.disposition & Disposition.default), decodable[0])
 
 
 def _is_still(stream: VideoStream) -> bool:
