@@ -9,50 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from math import lcm
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
-from av.stream import Discard, Disposition, Stream
+from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.aspect import write_display_size
+from farm.media.video.output import open_output
 from farm.media.video.piece import BrokenPieceError, PieceReader, template_of
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.source import opened
-from farm.media.video.streams import MUXERS, AnyPacket, Others, add_audio, add_stream, describe, kept_tags
-from farm.media.video.timing import FrameTimes, container_seconds, last_duration
+from farm.media.video.streams import AnyPacket, Others, add_audio, add_stream, describe, kept_tags
+from farm.media.video.timing import FrameTimes, last_duration, usual_duration
 from farm.records import FilmPlan, UpscaleParams, VideoParams
-
-if TYPE_CHECKING:
-    from av.container.core import Chapter  # only PyAV's stubs have it
 
 Opener = Callable[[], BinaryIO]
 
-_BRAND_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
-"""tags that say what file the source was"""
-_SHOWN_TAGS = frozenset(("title", "artist", "album", "album_artist", "genre", "show", "composer"))
-_MP4_TAGS = _SHOWN_TAGS | frozenset(
-    (
-        *("comment", "date", "copyright", "grouping", "lyrics", "description", "synopsis", "episode_id", "network"),
-        *("keywords", "location", "location-eng", "creation_time", "track", "disc", "compilation", "media_type"),
-        *("season_number", "episode_sort", "hd_video", "gapless_playback", "encoding_tool", "rating"),
-    )
-)
-"""lower-case tags that players show, and all that MP4's own form has a place for"""
-_TIMESCALE_END, _DURATION_END = 1 << 31, 1 << 32
-"""of MP4: ticks a second, and ticks of a film whose duration takes 32 bits, which every player reads"""
-_CHAPTERS = 1000
-"""ticks a second that chapters are usually given in"""
-
 
 def join_film(
-    source: BinaryIO,
+    source: BinaryIO | None,
     url: str,
     film: FilmPlan,
     out_pts: Sequence[int],
@@ -64,7 +44,7 @@ def join_film(
     """Write the film: video from the pieces, everything else from the source.
 
     Args:
-        source: seekable; not closed.
+        source: seekable; not closed. None: the film is made of pictures, and has nothing else.
         url: of the source; stands in messages only.
         out_pts: timestamp of every frame of the film, strictly increasing, in ticks of the film's time base.
         pieces: one a segment, in order; each is called once, when it is due, but for the first, which is looked at
@@ -82,10 +62,13 @@ def join_film(
     if params.video is None:
         raise ValueError("parameters of a picture, not of a film")
     join = _Join(url, film, out_pts, params.video, pieces, stamp)
-    with opened(source, url) as container:
-        last = last_duration(container, film, out_pts, params.video)
-    with opened(source, url) as container:
-        join.write(container, FrameTimes(film=film, out_pts=out_pts, last=last), sink)
+    if source is None:
+        join.write(None, FrameTimes(film=film, out_pts=out_pts, last=usual_duration(film, out_pts)), sink)
+    else:
+        with opened(source, url) as container:
+            last = last_duration(container, film, out_pts, params.video)
+        with opened(source, url) as container:
+            join.write(container, FrameTimes(film=film, out_pts=out_pts, last=last), sink)
     if film.sample_aspect is not None and film.sample_aspect != 1 and params.video.container in ("mkv", "webm"):
         try:
             write_display_size(sink, film.sample_aspect)
@@ -115,15 +98,12 @@ class _Join:
         self._stamp = stamp
         self.others = Others()
 
-    def write(self, source: InputContainer, times: FrameTimes, sink: BinaryIO) -> None:
+    def write(self, source: InputContainer | None, times: FrameTimes, sink: BinaryIO) -> None:
         """The whole file."""
-        output = self._open(source, times, sink)
+        output = open_output(sink, source, self._container, times, self._stamp, self.others)
         try:
-            video = self._add_streams(output, source)
+            video = self._add_video(output, None) if source is None else self._add_streams(output, source)
             output.start_encoding()
-            for stream in source.streams:
-                if stream.index not in self.others.tracks:
-                    stream.discard = Discard.all  # demuxers with an index then leave out the bytes
             for cover, picture in self.others.covers:
                 output.mux(_cover_packet(cover, picture))
             self._merge(output, self._video_packets(video, times), self._other_packets(source, times))
@@ -135,49 +115,6 @@ class _Join:
         finally:
             with suppress(FFmpegError, OSError, ValueError):  # what went wrong is already on its way
                 output.close()
-
-    def _open(self, source: InputContainer, times: FrameTimes, sink: BinaryIO) -> OutputContainer:
-        """The output with its tags and chapters."""
-        tags = {name: value for name, value in source.metadata.items() if name.lower() not in _BRAND_TAGS}
-        options = {"fflags": "+bitexact", "avoid_negative_ts": "disabled", "max_interleave_delta": "1"}
-        if self._container in ("mp4", "mov"):
-            options |= self._timescales(source)
-        any_name = self._container != "mp4" or self._takes_any_tag(source, tags)
-        if self._container in ("mp4", "mov") and any_name:
-            options["movflags"] = "use_metadata_tags"
-        if self._stamp:  # where tags have fixed names, that of the program which wrote the file
-            stamp = "; ".join(f"{name}={value}" for name, value in self._stamp.items())
-            tags["farm" if any_name else "encoding_tool"] = stamp
-        output = av.open(sink, "w", format=MUXERS[self._container], container_options=options, buffer_size=1 << 20)
-        output.metadata.update(tags)
-        if chapters := source.chapters():
-            output.set_chapters([_later(chapter, times.shift) for chapter in chapters])
-        return output
-
-    def _takes_any_tag(self, source: InputContainer, tags: Mapping[str, str]) -> bool:
-        """Whether an MP4 gets QuickTime's form of tags, which takes any name, instead of its own, which players show.
-
-        It does for the tags of telephones (com.android.version) where there is nothing that players show.
-        """
-        lost = sorted(name for name in tags if name.lower() not in _MP4_TAGS)
-        shown = any(name.lower() in _SHOWN_TAGS for name in tags)
-        cover = any(stream.disposition & Disposition.attached_pic for stream in source.streams.video)
-        if lost and (shown or cover):
-            self.others.warnings.append(f"tags that mp4 has no place for are left out: {', '.join(lost)}")
-        return bool(lost) and not shown and not cover
-
-    def _timescales(self, source: InputContainer) -> dict[str, str]:
-        """Time bases of MP4 that hold the film's own: FFmpeg otherwise doubles small ones and rounds edits to ms."""
-        scale = self._film.time_base.denominator
-        rates = [stream.sample_rate for stream in source.streams.audio if stream.sample_rate]
-        seconds = max(self._out_pts[-1] * self._film.time_base, container_seconds(source))
-        wanted = (lcm(scale, _CHAPTERS, *rates), lcm(scale, _CHAPTERS))  # edits of sound and chapters are exact too
-        fitting = [one for one in wanted if one < _TIMESCALE_END and one * seconds < _DURATION_END]
-        options = {"movie_timescale": str(min(fitting[0] if fitting else scale, _TIMESCALE_END - 1))}
-        shown = [stream for stream in source.streams.video if not stream.disposition & Disposition.attached_pic]
-        if len(shown) == 1 and scale < _TIMESCALE_END:
-            options["video_track_timescale"] = str(scale)
-        return options
 
     def _add_streams(self, output: OutputContainer, source: InputContainer) -> VideoStream:
         """Every stream of the source in its place; the restored one in that of its source."""
@@ -195,7 +132,7 @@ class _Join:
             raise ItemError(ErrorKind.CORRUPT, self._url, found, "copy it again, then run again")
         return added
 
-    def _add_video(self, output: OutputContainer, original: Stream) -> VideoStream:
+    def _add_video(self, output: OutputContainer, original: Stream | None) -> VideoStream:
         film = self._film
         with _of_piece(self._url, 0), self._first_piece() as file, template_of(file, dict(film.options)) as template:
             self._reorder = template.codec_context.reorder_depth
@@ -213,13 +150,14 @@ class _Join:
         elif context.name == "prores" and len(self._extradata) == 4:
             context.codec_tag = self._extradata.decode("ascii", "replace")
         stream.time_base = Fraction(1, film.time_base.denominator)
-        stream.metadata.update(kept_tags(original.metadata, copied=False))
+        if original is not None:
+            stream.metadata.update(kept_tags(original.metadata, copied=False))
+            stream.disposition = original.disposition
+            if self._container in ("mp4", "mov") and stream.metadata.pop("timecode", None):
+                self.others.warnings.append(f"the timecode of {describe(original)} is left out")
         pixel_format = parse_pixel_format(film.pix_fmt)
         if pixel_format is not None and pixel_format.alpha and film.encoder == "libvpx-vp9":
             stream.metadata["alpha_mode"] = "1"
-        if self._container in ("mp4", "mov") and stream.metadata.pop("timecode", None):
-            self.others.warnings.append(f"the timecode of {describe(original)} is left out")
-        stream.disposition = original.disposition
         return stream
 
     def _first_piece(self) -> BinaryIO:
@@ -247,13 +185,18 @@ class _Join:
         if done != len(self._out_pts):
             raise self._mismatch(done)
 
-    def _other_packets(self, source: InputContainer, times: FrameTimes) -> Iterator[tuple[Fraction, AnyPacket]]:
+    def _other_packets(self, source: InputContainer | None, times: FrameTimes) -> Iterator[tuple[Fraction, AnyPacket]]:
         """(decode time in seconds, packet) of everything else, as the source has it, in the order of its file."""
         tracks = self.others.tracks
+        if source is None or not tracks:
+            return
         wanted = [source.streams[index] for index in tracks]
+        for stream in source.streams:
+            if stream.index not in tracks:
+                stream.discard = Discard.all  # demuxers with an index then leave out the bytes
         now = Fraction(0)
         try:
-            for packet in source.demux(wanted) if wanted else ():
+            for packet in source.demux(wanted):
                 if packet.size == 0 and packet.pts is None and packet.dts is None:
                     continue  # how the reader says that this was all
                 for made in tracks[packet.stream_index].send(packet):
@@ -316,12 +259,6 @@ def _shifted(packet: AnyPacket, shift: Fraction, before: Fraction) -> Fraction:
         ticks = round(shift / packet.time_base)
         packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
     return before if packet.dts is None else packet.dts * packet.time_base
-
-
-def _later(chapter: Chapter, shift: Fraction) -> Chapter:
-    """A chapter so many seconds later."""
-    ticks = round(shift / (chapter["time_base"] or Fraction(1, av.time_base)))
-    return {**chapter, "start": chapter["start"] + ticks, "end": chapter["end"] + ticks}
 
 
 def _cover_packet(stream: Stream, picture: bytes) -> AnyPacket:

@@ -51,9 +51,7 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
 
     Reads packets from the last keyframe on; leaves the container at the end of the file.
     """
-    usual = max(round(1 / (film.rate * film.time_base)), 1)
-    if len(out_pts) > 1:
-        usual = out_pts[-1] - out_pts[-2]
+    usual = usual_duration(film, out_pts)
     if video.fps or video.salvage or not out_pts:
         return usual
     stream = container.streams[film.stream_index]
@@ -68,6 +66,11 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
     except FFmpegError:  # a container that cannot be searched
         return usual
     return said[-1] if said else usual
+
+
+def usual_duration(film: FilmPlan, out_pts: Sequence[int]) -> int:
+    """How long the last frame is shown where nothing says it: as long as the frame before."""
+    return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.time_base)), 1)
 
 
 def container_seconds(container: InputContainer) -> Fraction:
