@@ -1,0 +1,284 @@
+"""One worker's task over films, part by part: what a whole run cannot make happen on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from types import MappingProxyType
+
+import av
+import numpy as np
+import pytest
+
+from farm import fetch, storage
+from farm.assemble import Assembly
+from farm.config import ModelConfig, RunConfig, VideoConfig
+from farm.errors import ErrorKind, ItemError
+from farm.lock import RunLock
+from farm.plan import Planner
+from farm.records import Done, ManifestRow, MediaKind, Part, PartKind, Split
+from farm.tasks.base import WorkerContext
+from farm.tasks.frames import FramePipeline
+from farm.tasks.lane import LaneStopped
+from farm.tasks.restore import Cut, picture_spec, whole
+from farm.tasks.station import Station
+from farm.tasks.upscale_video import UpscaleVideo
+from sr_kernel.backend import DeviceMemoryError
+from sr_kernel.colour import Planes
+from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
+from sr_kernel.tiles import plan_picture
+
+from ..seeded import save_srvgg
+
+SIZE = (24, 16)
+
+
+@dataclass
+class Bench:
+    """One worker's task over one film."""
+
+    task: UpscaleVideo
+    station: Station
+    planner: Planner
+    folder: Path
+
+    def film(self, pictures: Sequence[np.ndarray], pix_fmt: str = "bgr0") -> Part:
+        path = self.folder / "film.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = *SIZE, pix_fmt
+            for picture in pictures:
+                kind = "rgba" if picture.shape[2] == 4 else "rgb24"
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=kind).reformat(format=pix_fmt)))
+            container.mux(stream.encode(None))
+        row = ManifestRow(index=0, source_url=str(path), relative_path="film.mkv", kind=MediaKind.VIDEO)
+        item = self.planner.plan(row, storage.stat(str(path)))
+        return Part(item=item, kind=PartKind.FILM, cost_px=item.cost_px)
+
+    def segments(self, film: Part) -> tuple[Assembly, list[Part]]:
+        split = self.task.run(film, None)
+        assert isinstance(split, Split)
+        assembly = Assembly()
+        return assembly, assembly.begin(film, split, {})
+
+    def join_of(self, film: Part) -> Part:
+        assembly, segments = self.segments(film)
+        joins = [assembly.add(one, self.done(one)) for one in segments]
+        assert joins[-1] is not None
+        return joins[-1]
+
+    def done(self, part: Part) -> Done:
+        done = self.task.run(part, None)
+        assert isinstance(done, Done)
+        return done
+
+    def restored(self, pictures: Sequence[np.ndarray], pix_fmt: str = "bgr0") -> tuple[Done, list[np.ndarray]]:
+        done = self.done(self.join_of(self.film(pictures, pix_fmt)))
+        with av.open(done.url) as container:
+            kind = "rgba" if pix_fmt == "bgra" else "rgb24"
+            return done, [frame.to_ndarray(format=kind) for frame in container.decode(video=0)]
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = save_srvgg(tmp_path / "tiny.pth", features=8, convs=2)
+    resolved = fetch.resolve(str(model))
+    out = tmp_path / "out"
+    made: list[UpscaleVideo] = []
+    with RunLock(str(out)) as held:
+
+        def make(*, memory_bytes: int = 1 << 30, precision: str = "fp32", **options: object) -> Bench:
+            config = RunConfig(
+                manifest=str(tmp_path), model=ModelConfig(model=str(model), tile_px=32, precision=precision)
+            )
+            config = replace(config, video=VideoConfig(**{"segment_frames": 4, **options}))  # pyright: ignore
+            context = WorkerContext(
+                name="cpu-0",
+                run=held.run,
+                driver_host="elsewhere",
+                out=str(out),
+                device="cpu",
+                io_threads=1,
+                units_in_flight=1,
+                memory_bytes=memory_bytes,
+                model_files=((resolved.spec.name, str(model)),),
+            )
+            station = Station(context)
+            made.append(UpscaleVideo(station))
+            planner = Planner(config, MappingProxyType({str(model): resolved}), str(out), "cpu")
+            return Bench(task=made[-1], station=station, planner=planner, folder=tmp_path)
+
+        yield make
+        for task in made:
+            task.stop()
+
+
+def noise(number: int, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 255, (*SIZE[::-1], channels), dtype=np.uint8, endpoint=True)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[RestoredFrame, str], RestoredFrame]) -> None:
+    """Put something wrong into what the network gives."""
+    start = FrameUpscaler.start
+
+    def started(self: FrameUpscaler, frames: Sequence[Planes]) -> StartedFrames:
+        precision = self._settings.precision
+        real = start(self, frames)
+        made = [change(frame, precision) for frame in real.frames()]
+
+        class Spoilt:
+            def frames(self) -> list[RestoredFrame]:
+                return made
+
+        return Spoilt()  # pyright: ignore[reportReturnType]
+
+    monkeypatch.setattr(FrameUpscaler, "start", started)
+
+
+def test_frames_are_the_pictures_of_the_image_path_whatever_the_segments(make_bench: Callable[..., Bench]) -> None:
+    pictures = [noise(number) for number in range(7)]
+    bench = make_bench(segment_frames=3)
+    done, frames = bench.restored(pictures)
+    item = bench.film(pictures).item
+    for picture, frame in zip(pictures, frames, strict=True):
+        wanted = bench.station.restorer.restore(picture, cut_of(bench), item.params, "", None).pixels
+        np.testing.assert_array_equal(frame, wanted)
+    assert (done.frames, done.width, done.height) == (7, 96, 64)
+    assert [frame.tobytes() for frame in make_bench(segment_frames=100).restored(pictures)[1]] == [
+        frame.tobytes() for frame in frames
+    ]
+
+
+def cut_of(bench: Bench) -> Cut:
+    """One frame, as a picture."""
+    return whole(plan_picture(picture_spec(bench.film([noise(0)]).item.params, *SIZE)))
+
+
+def test_alpha_is_restored_as_that_of_a_picture(make_bench: Callable[..., Bench]) -> None:
+    pictures = [noise(number, 4) for number in range(3)]
+    for picture in pictures:
+        picture[:, :8, 3], picture[:, 8:, 3] = 0, 255
+    _, frames = make_bench().restored(pictures, "bgra")
+    assert len(frames) == 3
+    assert all((frame[:, :24, 3] == 0).all() and (frame[:, 40:, 3] == 255).all() for frame in frames)
+
+
+def test_frames_that_a_rate_repeats_are_restored_once(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    start = FrameUpscaler.start
+    monkeypatch.setattr(
+        FrameUpscaler, "start", lambda self, frames: (counted.append(len(frames)), start(self, frames))[1]
+    )
+    done, frames = make_bench(fps=Fraction(50), segment_frames=100).restored([noise(number) for number in range(3)])
+    assert (done.frames, len(frames), sum(counted)) == (6, 6, 3)
+    assert all((frames[at] == frames[at + 1]).all() for at in (0, 2, 4))
+
+
+def test_out_of_memory_fewer_frames_are_tried_and_the_bytes_stay(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [noise(number) for number in range(5)]
+    _, wanted = make_bench().restored(pictures)
+    start = FrameUpscaler.start
+
+    def started(self: FrameUpscaler, frames: Sequence[Planes]) -> StartedFrames:
+        if len(frames) > 1:
+            raise DeviceMemoryError("as on a full GPU")
+        return start(self, frames)
+
+    monkeypatch.setattr(FrameUpscaler, "start", started)
+    monkeypatch.setattr(
+        FramePipeline, "__init__", _several(FramePipeline.__init__)
+    )  # on a CPU a batch is one frame; here three
+    _, frames = make_bench().restored(pictures)
+    assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in wanted]
+
+
+def _several(init: Callable[..., None]) -> Callable[..., None]:
+    def made(self: FramePipeline, *arguments: object) -> None:
+        init(self, *arguments)
+        self._frames_a_batch = 3
+
+    return made
+
+
+def test_half_precision_that_overflows_is_tried_in_full(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [noise(number) for number in range(3)]
+    _, wanted = make_bench(precision="fp32").restored(pictures)
+    spoil(monkeypatch, lambda frame, precision: replace(frame, finite=precision == "fp32"))
+    _, frames = make_bench(precision="bf16").restored(pictures)
+    assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in wanted]
+
+
+def test_what_is_never_finite_is_never_published(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(monkeypatch, lambda frame, _precision: replace(frame, finite=False))
+    bench = make_bench()
+    _, segments = bench.segments(bench.film([noise(0)]))
+    with pytest.raises(ItemError, match="frame 0 holds NaN") as failed:
+        bench.task.run(segments[0], None)
+    assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
+
+
+def test_a_fade_to_black_is_legal_and_a_black_frame_of_a_bright_one_is_not(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [noise(0), np.zeros((*SIZE[::-1], 3), np.uint8)]
+    assert make_bench().restored(pictures)[0].frames == 2
+    spoil(monkeypatch, lambda frame, _precision: replace(frame, stats=replace(frame.stats, sum_out=0)))
+    bench = make_bench(segment_frames=1)
+    _, (bright, black) = bench.segments(bench.film(pictures))
+    assert bench.done(black).frames == 1
+    with pytest.raises(ItemError, match="frame 0 is black where the source is not") as failed:
+        bench.task.run(bright, None)
+    assert failed.value.kind is ErrorKind.SUSPECT_OUTPUT
+
+
+def test_more_than_a_worker_has_is_refused_with_advice(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(memory_bytes=1000)
+    _, segments = bench.segments(bench.film([noise(0)]))
+    with pytest.raises(ItemError, match=r"this worker may use 0\.0; lower --tile-px") as failed:
+        bench.task.run(segments[0], None)
+    assert failed.value.kind is ErrorKind.OUT_OF_MEMORY
+
+
+def test_a_stopped_worker_leaves_its_segment_without_a_trace(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    _, segments = bench.segments(bench.film([noise(0)]))
+    bench.task.stop()
+    with pytest.raises(LaneStopped):
+        bench.task.run(segments[0], None)
+    assert not storage.exists(bench.station.piece_url(segments[0]))
+
+
+def test_a_damaged_segment_is_made_anew_and_only_that(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    join = bench.join_of(bench.film([noise(number) for number in range(10)]))
+    bad = Path(join.pieces[1].url)
+    content = bytearray(bad.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    bad.write_bytes(content)
+    with pytest.raises(ItemError, match="1 finished segments of it were damaged or lost") as failed:
+        bench.task.run(join, None)
+    assert failed.value.kind is ErrorKind.CHANGED_DURING_READ
+    assert [storage.exists(piece.url) for piece in join.pieces] == [True, False, True]
+    assert not storage.exists(join.item.output_url)
+
+
+def test_changes_between_frames_are_told_by_second(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(segment_frames=100)
+    join = bench.join_of(bench.film([noise(number % 2) for number in range(60)]))
+    (piece,) = join.pieces
+    seconds = [second for second, _, _ in piece.report.changes]
+    assert seconds == [0, 1, 2]
+    assert all(one > 0 and two > 0 for _, one, two in piece.report.changes)
+    still = bench.join_of(bench.film([noise(0)] * 5))
+    assert [change for _, *change in still.pieces[0].report.changes] == [[0.0, 0.0]]
