@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -41,6 +41,44 @@ def looks_like(head: bytes) -> str | None:
         return "asf"
     signatures = ((b"\x1a\x45\xdf\xa3", "matroska"), (b"FLV\x01", "flv"), (b"OggS", "ogg"))
     return next((name for magic, name in signatures if head.startswith(magic)), None)
+
+
+def names_other_files(container: str, file: BinaryIO) -> bool:
+    """Whether an MP4 or QuickTime index says that samples lie in other files (data references that are not "self")."""
+    if "mov" not in container.split(","):
+        return False
+    level = [(0, file.seek(0, os.SEEK_END))]
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        level = [extent for start, end in level for extent in _children(file, start, end, name)]
+    return any(_refers_outside(file, start, end) for start, end in level)
+
+
+def _children(file: BinaryIO, start: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Where the contents of the boxes of one name lie, among those between two offsets."""
+    at = start
+    while at + 8 <= end:
+        file.seek(at)
+        head = file.read(16)
+        length, begin = int.from_bytes(head[:4], "big"), at + 8
+        if length == 1 and len(head) == 16:
+            length, begin = int.from_bytes(head[8:], "big"), at + 16
+        length = end - at if length == 0 else length
+        if length < 8:
+            return
+        if head[4:8] == wanted:
+            yield begin, min(at + length, end)
+        at += length
+
+
+def _refers_outside(file: BinaryIO, start: int, end: int) -> bool:
+    file.seek(start)
+    data = file.read(min(end - start, _TAIL_BYTES))
+    at = 8  # behind version, flags and the number of entries
+    while at + 12 <= len(data):
+        if not data[at + 11] & 1:
+            return True
+        at += max(12, int.from_bytes(data[at : at + 4], "big"))
+    return False
 
 
 def _boxes(file: BinaryIO, size: int) -> str | None:

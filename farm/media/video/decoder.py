@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 from farm.media.video.messages import heard
 from farm.media.video.packets import PacketFeed, holds_shown_frame, is_entry, is_reference
 from farm.media.video.planes import source_format
+from farm.media.video.source import pixel_format_name
 
 _TALKERS = ("ffv1", "mjpeg")
 """decoders that tell of damage by messages alone; they run in one thread, in which messages can be heard"""
@@ -194,7 +195,7 @@ class FrameSource:
 def open_decoder(stream: VideoStream, threads: int) -> VideoCodecContext:
     """The decoder of a stream, not yet open."""
     context = stream.codec_context
-    other, known = _LIBVPX.get(context.name), source_format(context.pix_fmt or "")
+    other, known = _LIBVPX.get(context.name), source_format(pixel_format_name(context))
     alpha = any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.metadata.items())
     if other and known is not None and known.depth == 8 and (alpha or other == "libvpx-vp9"):
         context = av.Codec(other, "r").create("video")

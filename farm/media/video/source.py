@@ -16,6 +16,7 @@ import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
@@ -234,12 +235,17 @@ def header_of(container: InputContainer, stream: VideoStream) -> VideoHeader:
         codec=context.name,
         width=context.width,
         height=context.height,
-        pix_fmt=context.pix_fmt or "",
+        pix_fmt=pixel_format_name(context),
         time_base=base,
         rate=rate,
         frames=stream.frames or _counted_tag(stream.metadata),
         duration_s=duration,
     )
+
+
+def pixel_format_name(context: VideoCodecContext) -> str:
+    """FFmpeg's name of the pixel format, empty where none is known; PyAV's own `pix_fmt` then reads address 0."""
+    return context.format.name if context.format is not None else ""
 
 
 def _counted_tag(metadata: dict[str, str]) -> int | None:

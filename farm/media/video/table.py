@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.containers import cut_sign
+from farm.media.video.containers import cut_sign, names_other_files
 from farm.media.video.decoder import FrameSource
 from farm.media.video.facts import frame_facts
 from farm.media.video.messages import DEMUXERS, heard
@@ -98,6 +98,8 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
             `params.salvage` is set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
     """
     packets = _read_packets(source, url)
+    if names_other_files(packets.header.container, source):
+        raise unsafe(url, "its index points to other files")
     sign = cut_sign(packets.header.container, source)
     if not packets.stamps:
         raise _no_frames(packets, sign, url)
@@ -195,8 +197,6 @@ def _no_frames(packets: _Packets, sign: str | None, url: str) -> ItemError:
     if sign:
         found = f"0{_of(packets)} frames decodable; {sign}"
         return ItemError(ErrorKind.TRUNCATED, url, found, "copy it again")
-    if packets.header.container.startswith("mov") and packets.header.frames:
-        return unsafe(url, f"its {packets.header.frames} frames lie in another file")
     return ItemError(ErrorKind.NO_FRAMES, url, "its video stream has no frames", "leave the file out of the manifest")
 
 

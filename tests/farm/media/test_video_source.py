@@ -1,0 +1,266 @@
+"""Only real films are opened, from the one file they are in; what is cut or is none has its class."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from farm.errors import ErrorKind, ItemError, UnreachableError
+from farm.media.video.containers import cut_sign
+from farm.media.video.decode import iter_frames
+from farm.media.video.plan import read_film
+from farm.media.video.source import Reading, opened, read_header
+from tests.clips import CLIPS, extents, film, h264, in_front
+from tests.farm.media.test_video_table import params, table_of
+from tests.pictures import photo, png_of
+
+URL = "films/x.mp4"
+
+
+def kind_of(data: bytes, **video: object) -> ErrorKind | None:
+    """The class a film is refused with when it is read to its end, or None."""
+    settings = params(**video)
+    try:
+        source = io.BytesIO(data)
+        cut = read_film(source, URL, settings)
+        for span in cut.spans:
+            for _ in iter_frames(source, URL, cut.film, span, settings):
+                pass
+    except ItemError as error:
+        return error.kind if str(error).startswith(f"{error.kind.value}: {URL}: ") else ErrorKind.WORKER_DIED
+    return None
+
+
+def refusal(data: bytes) -> ItemError:
+    with pytest.raises(ItemError) as caught:
+        table_of(data)
+    return caught.value
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A server on this machine that nobody may call."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+        yield server
+
+
+def make_canary(path: Path, data: bytes) -> Path:
+    """A file that shows whether it was read, by its time of last access; skips where the disk does not keep that."""
+    path.write_bytes(data)
+    os.utime(path, (1, 1))
+    path.read_bytes()
+    if path.stat().st_atime == 1:
+        pytest.skip("this disk does not keep the time of last access")
+    os.utime(path, (1, 1))
+    return path
+
+
+class _Counted(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+# -- what is no film -----------------------------------------------------------------------------------------------
+
+NO_FILMS = {
+    "empty": (b"", ErrorKind.EMPTY_INPUT),
+    "one byte": (b"\0", ErrorKind.CORRUPT),
+    "zeros": (bytes(10_000), ErrorKind.CORRUPT),
+    "noise": (random.Random(1).randbytes(20_000), ErrorKind.CORRUPT),
+    "words": (b"this is no film at all\n" * 50, ErrorKind.CORRUPT),
+    "html": (b"<!DOCTYPE html><html><body>404 not found</body></html>", ErrorKind.CORRUPT),
+    "store error": (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', ErrorKind.CORRUPT),
+    "json": (b'{"error": "denied"}', ErrorKind.CORRUPT),
+    "png": (png_of(photo(1)), ErrorKind.UNSUPPORTED),
+    "jpeg": (b"\xff\xd8\xff\xe0" + bytes(500), ErrorKind.UNSUPPORTED),
+    "webp": (b"RIFF\x10\0\0\0WEBPVP8 " + bytes(500), ErrorKind.UNSUPPORTED),
+    "avif": (b"\0\0\0\x1cftypavif" + bytes(500), ErrorKind.UNSUPPORTED),
+}
+
+
+@pytest.mark.parametrize(("data", "kind"), NO_FILMS.values(), ids=NO_FILMS)
+def test_what_is_no_film_has_its_class(data: bytes, kind: ErrorKind) -> None:
+    assert refusal(data).kind is kind
+
+
+LISTS = {
+    "concat": "ffconcat version 1.0\nfile '{path}'\n",
+    "concat without a head": "file '{path}'\n",
+    "concat with a comment": "# list\nfile {path}\nfile {path}\n",
+    "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{path}\n{url}\n#EXT-X-ENDLIST\n",
+    "m3u8 behind a mark": "\ufeff#EXTM3U\n{url}\n",
+    "dash": '<?xml version="1.0"?>\n<MPD><Period><BaseURL>{url}</BaseURL></Period></MPD>',
+    "smooth": '<SmoothStreamingMedia MajorVersion="2"><x>{url}</x></SmoothStreamingMedia>',
+    "sdp": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nm=video {port} RTP/AVP 96\r\n",
+    "address": "{url}\n",
+    "pls": "[playlist]\nFile1={url}\n",
+}
+
+
+@pytest.mark.parametrize("script", LISTS.values(), ids=LISTS)
+def test_lists_of_other_files_are_refused_and_nothing_they_name_is_touched(
+    script: str, tmp_path: Path, listener: socket.socket
+) -> None:
+    canary = make_canary(tmp_path / "canary.mp4", film("constant.mp4"))
+    port = listener.getsockname()[1]
+    data = script.format(path=canary, url=f"http://127.0.0.1:{port}/x.mp4", port=port).encode()
+    assert refusal(data).kind is ErrorKind.UNSAFE_CONTAINER
+    assert canary.stat().st_atime == 1
+    with pytest.raises(TimeoutError):
+        listener.accept()
+
+
+def test_an_index_that_points_to_another_file_is_not_followed(tmp_path: Path) -> None:
+    whole = h264("mov", frames=10)
+    canary = make_canary(tmp_path / "media.mov", whole)
+    name = str(canary).encode()
+    # A data reference that is not "in this file": an alias with the absolute path, as QuickTime writes it (type 18).
+    body = bytes(4 + 150) + b"\0\x12" + len(name).to_bytes(2, "big") + name + b"\xff\xff\0\0"
+    entry = (8 + len(body)).to_bytes(4, "big") + b"alis" + body
+    at = whole.index(b"dref")
+    old = int.from_bytes(whole[at - 4 : at], "big")
+    box = (16 + len(entry)).to_bytes(4, "big") + b"dref" + bytes(4) + b"\0\0\0\1" + entry
+    data = bytearray(whole[: at - 4] + box + whole[at - 4 + old :])
+    for parent in (b"moov", b"trak", b"mdia", b"minf", b"dinf"):
+        place = data.index(parent) - 4
+        length = int.from_bytes(data[place : place + 4], "big") + len(box) - old
+        data[place : place + 4] = length.to_bytes(4, "big")
+    assert refusal(bytes(data)).kind is ErrorKind.UNSAFE_CONTAINER
+    assert canary.stat().st_atime == 1
+
+
+def test_a_demuxer_that_asks_for_another_file_is_refused() -> None:
+    reading = Reading(io.BytesIO(b""))
+    with pytest.raises(PermissionError):
+        reading.refuse("/etc/passwd", 1, {})
+    assert reading.opened_others
+
+
+# -- what is cut ---------------------------------------------------------------------------------------------------
+
+
+def test_a_cut_film_says_how_many_of_its_frames_are_there() -> None:
+    data = in_front(h264("mp4", "bframes=0:keyint=1", frames=100, size=(64, 48)))
+    cut = data[: len(data) * 60 // 100]
+    error = refusal(cut)
+    assert error.kind is ErrorKind.TRUNCATED
+    assert error.found.split(" frames decodable")[0] in {f"{count} of 100" for count in range(55, 62)}
+    count = int(error.found.split()[0])
+    table = table_of(cut, salvage=True)
+    assert len(table.stamps) == count
+    assert error.found in (table.warning or "")
+    assert kind_of(cut, salvage=True) is None
+
+
+CUT = ("fragments.mp4", "open-gop.mkv", "vp9.webm", "mpeg4.avi", "yuyv.avi", "open-gop.ts", "mpeg2.ts", "mpeg2.mpg")
+
+
+@pytest.mark.parametrize("name", [*CUT, "flash.flv", "windows.asf", "rgb.mkv", "nv12.nut"])
+def test_films_of_every_container_are_found_to_be_cut(name: str) -> None:
+    data = film(name)
+    cut = data[: len(data) * 6 // 10]
+    if name.endswith((".ts", ".mpg")):  # within a keyframe, at a whole packet: only that frame shows it
+        at, size = next((at, size) for at, size, key in extents(data)[12:] if key)
+        cut = data[: (at + size // 2) // 188 * 188]
+    error = refusal(cut)
+    assert (error.kind, " frames decodable" in error.found) == (ErrorKind.TRUNCATED, True)
+    count = int(error.found.split()[0])
+    assert 0 < count < len(table_of(data).stamps)
+    assert kind_of(cut, salvage=True) is None
+    kept = table_of(cut, salvage=True)
+    assert len(kept.stamps) == count
+    assert set(kept.stamps) <= set(table_of(data).stamps)
+
+
+def test_a_film_without_its_index_is_cut() -> None:
+    data = film("constant.mp4")
+    error = refusal(data[: data.index(b"moov") - 4])
+    assert error.kind is ErrorKind.TRUNCATED
+    assert "moov" in error.found
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_whole_film_shows_no_sign_of_a_cut(name: str) -> None:
+    header = read_header(io.BytesIO(film(name)), URL)
+    assert cut_sign(header.container, io.BytesIO(film(name))) is None
+
+
+# -- what stores and damage do -------------------------------------------------------------------------------------
+
+
+class _Failing(io.BytesIO):
+    """A store that goes away after some bytes."""
+
+    left = 30_000
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise UnreachableError("s3://bucket: the store does not answer; check the network")
+        return data
+
+
+@pytest.mark.parametrize("name", ["constant.mp4", "open-gop.mkv", "mpeg2.ts", "mpeg4.avi"])
+def test_an_error_of_the_store_is_no_shorter_film(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.media.video.source.BUFFER_BYTES", 4096)
+    source: BinaryIO = _Failing(film(name))
+    with pytest.raises(UnreachableError):
+        read_film(source, URL, params())
+
+
+def test_a_header_is_read_without_the_film() -> None:
+    data = in_front(h264("mp4", "keyint=1:qp=1", frames=100, size=(320, 240)))
+    source = _Counted(data)
+    header = read_header(source, URL)
+    assert (header.width, header.height, header.codec, header.frames) == (320, 240, "h264", 100)
+    assert (header.rate, header.duration_s) == (25, 4.0)
+    assert source.count < len(data)
+
+
+def test_the_file_is_left_open_and_has_no_name_for_ffmpeg() -> None:
+    source = io.BytesIO(film("constant.mp4"))
+    with opened(source, URL) as container:
+        assert container.name == "<none>"
+    assert not source.closed
+
+
+@pytest.mark.parametrize("name", ["constant.mp4", "open-gop.mkv", "vp9.webm", "mpeg4.avi", "mpeg2.ts", "rgb.mkv"])
+def test_flipped_bits_end_in_an_error_or_a_film_and_never_in_a_crash(name: str) -> None:
+    data = film(name)
+    started = time.monotonic()
+    outcomes = set[ErrorKind | None]()
+    for seed in range(10):
+        draw = random.Random(f"{name}/{seed}")
+        bad = bytearray(data)
+        reach = len(bad) if seed % 2 else 2000  # every other one in the head
+        for _ in range(1 + seed % 7):
+            bad[draw.randrange(reach)] ^= 1 << draw.randrange(8)
+        outcomes.add(kind_of(bytes(bad), allow_damaged=seed % 3 == 0))
+    assert outcomes <= {
+        None,
+        ErrorKind.CORRUPT,
+        ErrorKind.TRUNCATED,
+        ErrorKind.DECODE_ERRORS,
+        ErrorKind.UNSUPPORTED,
+        ErrorKind.NO_VIDEO_STREAM,
+        ErrorKind.NO_FRAMES,
+        ErrorKind.TOO_LARGE,
+        ErrorKind.UNSAFE_CONTAINER,
+    }
+    assert time.monotonic() - started < 60

@@ -1,0 +1,234 @@
+"""A film's table has every frame that a decoder shows, with its time, whatever container and codec say it."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from farm.errors import ErrorKind, ItemError
+from farm.media.video.plan import plan_film, plan_spans, read_film
+from farm.media.video.table import read_table
+from farm.media.video.values import FilmTable
+from farm.records import UpscaleParams
+from tests.clips import CLIPS, clip, edited, film, h264, remuxed, sequential, with_sound
+from tests.farm.items import PARAMS, VIDEO
+
+URL = "films/x.mp4"
+REAL = Path(os.environ.get("FARM_TEST_DATA", "")) / "media" / "videos"
+TIMELESS = ("raw.m2v",)
+
+
+def params(**video: object) -> UpscaleParams:
+    return replace(PARAMS, outscale=2.0, video=replace(VIDEO, **video))  # pyright: ignore[reportArgumentType]
+
+
+def table_of(data: bytes, **video: object) -> FilmTable:
+    settings = params(**video).video
+    assert settings is not None
+    return read_table(io.BytesIO(data), URL, settings)
+
+
+def real_files() -> list[Path]:
+    return sorted(REAL.iterdir()) if REAL.is_dir() else []
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_the_table_has_the_frames_and_times_of_a_decoder(name: str) -> None:
+    table = table_of(film(name))
+    assert list(table.times) == [time for time, _ in sequential(film(name))]
+    assert (table.start is None) is (name in TIMELESS)
+
+
+@pytest.mark.skipif(not real_files(), reason="FARM_TEST_DATA has no media/videos")
+@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
+def test_the_table_of_a_real_film_has_its_frames(path: Path) -> None:
+    data = path.read_bytes()
+    with av.open(io.BytesIO(data)) as container:
+        times = [frame.pts for frame in container.decode(container.streams.best("video"))]
+    assert list(table_of(data).times) == times
+
+
+def test_packets_that_an_edit_list_leaves_out_are_no_frames() -> None:
+    data = edited(film("constant.mp4"), 5 * 512)
+    with av.open(io.BytesIO(data)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert any(packet.is_discard for packet in packets)
+    table = table_of(data)
+    assert len(table.stamps) == 35 < len(packets)
+    assert list(table.times) == [time for time, _ in sequential(data)]
+
+
+def test_a_film_that_starts_between_keyframes_starts_with_its_first_whole_frame() -> None:
+    packets = iter(range(100))
+    late = remuxed(film("open-gop.ts"), "mpegts", lambda _: next(packets) >= 6)
+    table = table_of(late)
+    assert list(table.times) == [time for time, _ in sequential(late)]
+    assert 20 < len(table.times) < 34
+
+
+def test_cover_art_and_sound_are_not_the_film() -> None:
+    data = with_sound(film("constant.mp4"), "mp4", cover=True)
+    table = table_of(data)
+    assert (len(table.stamps), table.facts.layout.width) == (40, 96)
+    for other in (with_sound(data, "mp4", film=False), with_sound(data, "mp4", film=False, cover=True)):
+        with pytest.raises(ItemError) as caught:
+            table_of(other)
+        assert caught.value.kind is ErrorKind.NO_VIDEO_STREAM
+
+
+def test_a_film_without_packets_has_no_frames() -> None:
+    empty = remuxed(film("constant.mp4"), "mp4", lambda _: False, movflags="frag_keyframe+empty_moov")
+    with pytest.raises(ItemError) as caught:
+        table_of(empty)
+    assert caught.value.kind is ErrorKind.NO_FRAMES
+
+
+def test_frames_of_one_timestamp_are_both_kept_and_their_times_ascend() -> None:
+    times = [40 * number for number in range(24)]
+    single = clip("mpeg4", "matroska", options={"g": "6"}, frames=24, times=times)
+
+    def doubled(packet: av.Packet) -> bool:
+        if packet.pts == 280:
+            packet.pts = packet.dts = 240
+        return True
+
+    table = table_of(remuxed(single, "matroska", doubled))
+    assert len(table.stamps) == 24
+    assert table.stamps[6:8] == (240, 240)
+    assert table.times[6:8] == (240, 241)
+    assert all(a < b for a, b in zip(table.times, table.times[1:], strict=False))
+
+
+def test_negative_times_are_kept() -> None:
+    def earlier(packet: av.Packet) -> bool:
+        packet.pts, packet.dts = packet.pts - 36000, packet.dts - 36000
+        return True
+
+    data = remuxed(film("open-gop.ts"), "mpegts", earlier, avoid_negative_ts="disabled", mpegts_copyts="1")
+    times = [time for time, _ in sequential(data)]
+    assert times[0] is not None
+    assert times[0] < 0
+    assert list(table_of(data).times) == times
+
+
+def test_a_clock_that_starts_anew_is_refused() -> None:
+    with pytest.raises(ItemError) as caught:
+        table_of(film("mpeg2.ts") + film("mpeg2.ts"))
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+    assert "jump back" in caught.value.found
+
+
+def test_recovery_points_that_come_true_later_are_no_place_to_start() -> None:
+    with av.open(io.BytesIO(film("intra-refresh.ts"))) as container:
+        marked = sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
+    assert marked > 2
+    assert table_of(film("intra-refresh.ts")).keys == (0,)
+
+
+@pytest.mark.parametrize("name", ["open-gop.mkv", "open-gop.ts", "open-gop-hevc.mkv", "mpeg2.ts", "vp9.webm"])
+def test_open_groups_of_pictures_are_places_to_start(name: str) -> None:
+    assert len(table_of(film(name)).keys) >= 3
+
+
+def test_facts_come_from_the_film_and_by_convention() -> None:
+    small = table_of(film("constant.mp4")).facts
+    assert (small.layout.matrix, small.layout.siting, small.layout.full_range) == ("bt601", "left", False)
+    assert small.colour_tags[:3] == (2, 2, 2)
+    assert table_of(film("jpeg.mov")).facts.layout.full_range
+    assert table_of(film("jpeg.mov")).facts.layout.siting == "center"
+    large = table_of(h264("mp4", frames=2, size=(64, 720))).facts
+    assert large.layout.matrix == "bt709"
+    said = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
+    wide = table_of(h264("mp4", frames=2, pix_fmt="yuv420p10le", settings=said)).facts
+    assert (wide.colour_tags, wide.layout.matrix, wide.layout.siting) == ((9, 16, 9, 1), "bt2020", "topleft")
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "depth", "shift", "alpha"),
+    [
+        ("rgb.mkv", "rgb", 8, (0, 0), False),
+        ("gray.mkv", "gray", 10, (0, 0), False),
+        ("prores.mov", "yuv", 10, (1, 0), False),
+        ("nv12.nut", "yuv", 8, (1, 1), False),
+        ("yuyv.avi", "yuv", 8, (1, 0), False),
+        ("runs.mov", "rgb", 8, (0, 0), False),
+        ("odd.mkv", "yuv", 8, (0, 0), False),
+    ],
+)
+def test_layouts_follow_the_pixel_format(
+    name: str, model: str, depth: int, shift: tuple[int, int], alpha: bool
+) -> None:
+    layout = table_of(film(name)).facts.layout
+    assert (layout.model, layout.depth, layout.chroma_shift, layout.alpha) == (model, depth, shift, alpha)
+
+
+@pytest.mark.skipif(not real_files(), reason="FARM_TEST_DATA has no media/videos")
+def test_rotation_is_carried_as_it_is_stored() -> None:
+    facts = table_of((REAL / "video_90.mov").read_bytes()).facts
+    assert facts.rotation[:5] == (0, 65536, 0, -65536, 0)
+    assert len(facts.rotation) == 9
+    assert (facts.layout.width, facts.layout.height) == (568, 320)
+
+
+def test_a_variable_rate_is_an_average() -> None:
+    table = table_of(film("variable.mkv"))
+    seconds = (table.times[-1] - table.times[0]) * table.header.time_base
+    assert abs(table.rate - (len(table.times) - 1) / seconds) < Fraction(1, 50)
+    assert table_of(film("constant.mp4")).rate == 25
+
+
+# -- segments ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [1, 7, 12, 18, 1000])
+def test_segments_end_at_keyframes_that_are_near_and_leave_nothing_out(most: int) -> None:
+    cut = read_film(io.BytesIO(film("constant.mp4")), URL, params(segment_frames=most))
+    table = table_of(film("constant.mp4"))
+    assert sum((span.pts for span in cut.spans), ()) == table.stamps
+    assert sum((span.out_pts for span in cut.spans), ()) == table.times
+    starts = [span.frames[0] for span in cut.spans]
+    assert starts == [0, *(span.frames[1] for span in cut.spans[:-1])]
+    assert max(len(span.pts) for span in cut.spans) <= most
+    if most in (12, 18):
+        assert starts == [0, 12, 24, 36][: 4 if most == 12 else 3]
+
+
+def test_a_span_starts_from_the_last_keyframe_before_it() -> None:
+    table = table_of(film("constant.mp4"))
+    spans = plan_spans(table, plan_film(table, URL, params()), replace(VIDEO, segment_frames=5))
+    for span in spans:
+        before = [table.stamps[key] for key in table.keys if key <= span.frames[0]]
+        assert span.seek_pts == before[-1]
+
+
+def test_a_rate_that_is_asked_for_repeats_and_leaves_out_frames() -> None:
+    data = film("constant.mp4")
+    table = table_of(data)
+    double = read_film(io.BytesIO(data), URL, params(fps="50/1"))
+    assert double.film.frames == 80
+    assert [pts for span in double.spans for pts in span.pts] == [stamp for stamp in table.stamps for _ in "ab"]
+    half = read_film(io.BytesIO(data), URL, params(fps="25/2", segment_frames=7))
+    assert [pts for span in half.spans for pts in span.pts] == list(table.stamps[::2])
+    out = [time for span in half.spans for time in span.out_pts]
+    assert out == [2 * 512 * number for number in range(20)]
+
+
+def test_interlaced_films_are_refused_unless_deinterlaced() -> None:
+    data = clip("mpeg2video", "mpegts", options={"b": "2M", "flags": "+ildct+ilme"}, frames=8)
+    with pytest.raises(ItemError) as caught:
+        read_film(io.BytesIO(data), URL, params())
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+    assert "--deinterlace" in caught.value.advice
+    assert read_film(io.BytesIO(data), URL, params(deinterlace=True)).film.deinterlace
+
+
+def test_plans_are_a_pure_function_of_the_film() -> None:
+    assert read_film(io.BytesIO(film("vp9.webm")), URL, params()) == read_film(
+        io.BytesIO(film("vp9.webm")), URL, params()
+    )
