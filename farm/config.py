@@ -112,7 +112,7 @@ class VideoConfig:
     its rate, 24 unless given"""
     container: str = "same"
     segment_frames: int = 48
-    """frames of a segment at most, 1..10000; decides where lossy films have keyframes, so it is part of the identity"""
+    """frames of a segment at most, 2..10000; decides where lossy films have keyframes, so it is part of the identity"""
     audio: str = "copy"
     deinterlace: bool = False
     salvage: bool = False
@@ -132,8 +132,8 @@ class VideoConfig:
         _one_of("decoder", self.decoder, DECODERS)
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise UsageError(f"--crf: {self.crf} is not in 0..63")
-        if not 1 <= self.segment_frames <= 10_000:
-            raise UsageError(f"--segment-frames: {self.segment_frames} is not in 1..10000")
+        if not 2 <= self.segment_frames <= 10_000:
+            raise UsageError(f"--segment-frames: {self.segment_frames} is not in 2..10000")
         if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
             raise UsageError(f"--fps: {self.fps} is not in 0.01..1000")
 

@@ -73,7 +73,7 @@ class UpscaleVideo:
         item, film, span = part.item, _film_of(part), _span_of(part)
         frame_plan = _frame_plan(item, film)
         pipeline = FramePipeline(self._station, item, film, frame_plan, batch_limit, clock)
-        wanted = _segment_bytes(film, frame_plan, pipeline)
+        wanted = _segment_bytes(film, span, frame_plan, pipeline)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock) as source:
             frames = video.iter_frames(
@@ -300,7 +300,7 @@ def _frame_plan(item: WorkItem, film: FilmPlan) -> PicturePlan:
     return plan_picture(picture_spec(item.params, source.width, source.height, (target.width, target.height)))
 
 
-def _segment_bytes(film: FilmPlan, frame_plan: PicturePlan, pipeline: FramePipeline) -> int:
+def _segment_bytes(film: FilmPlan, span: Span, frame_plan: PicturePlan, pipeline: FramePipeline) -> int:
     """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body."""
     spec, deep = frame_plan.spec, 1 if film.source.depth == 8 else 2
     frames = (pipeline.frames_held + _DECODER_FRAMES) * film.source.bytes + pipeline.frames_held * film.target.bytes
@@ -308,7 +308,7 @@ def _segment_bytes(film: FilmPlan, frame_plan: PicturePlan, pipeline: FramePipel
     body = 0
     if frame_plan.strategy is Strategy.BODY:
         body = spec.area_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
-    return frames + canvas + body + (video.encoder_bytes(film) if film.encoder else 0)
+    return frames + canvas + body + (video.encoder_bytes(film, len(span.pts)) if film.encoder else 0)
 
 
 def _damage(report: SegmentReport) -> str | None:

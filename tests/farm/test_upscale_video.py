@@ -234,9 +234,9 @@ def test_a_fade_to_black_is_legal_and_a_black_frame_of_a_bright_one_is_not(
     pictures = [noise(0), np.zeros((*SIZE[::-1], 3), np.uint8)]
     assert make_bench().restored(pictures)[0].frames == 2
     spoil(monkeypatch, lambda frame, _precision: replace(frame, stats=replace(frame.stats, sum_out=0)))
-    bench = make_bench(segment_frames=1)
-    _, (bright, black) = bench.segments(bench.film(pictures))
-    assert bench.done(black).frames == 1
+    bench = make_bench(segment_frames=2)
+    _, (bright, black) = bench.segments(bench.film([noise(0), noise(1), pictures[1], pictures[1]]))
+    assert bench.done(black).frames == 2
     with pytest.raises(ItemError, match="frame 0 is black where the source is not") as failed:
         bench.task.run(bright, None)
     assert failed.value.kind is ErrorKind.SUSPECT_OUTPUT

@@ -19,6 +19,8 @@ from sr_kernel.layout import FrameLayout
 
 FIELD_CONTEXT = 2
 """frames on either side that a deinterlaced frame is made from"""
+_LEAST = 2
+"""frames of a segment that is not the last: H.264 cannot tell two pieces of one frame apart"""
 _TWINS = 8
 """frames of one timestamp that are looked back over for the first of them"""
 DEINTERLACED_MODELS = ("yuv", "gray")
@@ -175,7 +177,7 @@ def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Sp
     while start < len(shown.places):
         end = min(start + most, len(shown.places))
         if end < len(shown.places):
-            near = range(end, start + max(1, -(-most // 2)) - 1, -1)
+            near = range(end, start + max(_LEAST, -(-most // 2)) - 1, -1)
             end = next((cut for cut in near if _is_cut(cut, shown.places, keys)), end)
         spans.append(_span(table, film, shown, start, end))
         start = end

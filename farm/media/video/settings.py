@@ -18,6 +18,9 @@ from sr_kernel.layout import FrameLayout
 
 LOOKAHEAD = 20
 """frames that encoders look ahead: quality hardly gains by more, and each is held in memory"""
+_NEVER = "100000"
+"""frames before x264 may begin another closed group: one a piece, since two such beginnings in a row, of which the
+second begins the next piece, could bear the same idr_pic_id, and decoders would take them for one picture"""
 _SPEEDS = ("placebo", "veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast", "superfast", "ultrafast")
 _PRORES_PROFILES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
 
@@ -106,7 +109,8 @@ def _own_options(
     display, light = hdr.display(whole=True), hdr.light
     if encoder == "libx264":
         more = _joined(
-            {"open-gop": "0", "rc-lookahead": str(LOOKAHEAD), "lookahead-threads": "1", "sliced-threads": "0"},
+            {"open-gop": "0", "keyint": "infinite", "min-keyint": _NEVER},
+            {"rc-lookahead": str(LOOKAHEAD), "lookahead-threads": "1", "sliced-threads": "0"},
             {"mastering-display": display, "cll": light},
         )
         return {"crf": crf, "preset": preset, "x264-params": more}
