@@ -200,5 +200,5 @@ def open_decoder(stream: VideoStream, threads: int) -> VideoCodecContext:
     if other and known is not None and known.depth == 8 and (alpha or other == "libvpx-vp9"):
         context = av.Codec(other, "r").create("video")
     context.thread_count = 1 if context.name in _TALKERS else threads
-    context.options = {"err_detect": "crccheck+bitstream+buffer"}
+    context.options = {"err_detect": "crccheck"}  # more of it calls padding of old encoders damage
     return context

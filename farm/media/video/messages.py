@@ -16,7 +16,13 @@ COMPLAINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "mjpeg": ("error", "bad vlc", "overread", "invalid"),
         },
         **{"hevc": ("mismatching checksum",), "ogg": ("CRC mismatch",), "asf": ("packet_",)},
-        "matroska,webm": ("invalid as first byte", "Invalid EBML", "exceeds containing", "Invalid length"),
+        "matroska,webm": (
+            "invalid as first byte",
+            "Invalid EBML",
+            "exceeds containing",
+            "Invalid length",
+            "Invalid track",
+        ),
     }
 )
 """who speaks, and what it says only where something is lost"""

@@ -61,6 +61,8 @@ class _Packets:
     """stamp of the first keyframe, and how many shown frames come before it in the file"""
     start: int | None = None
     """stamp of the first packet"""
+    start_times: frozenset[int | None] = frozenset()
+    """timestamps of the first packet"""
     clock: list[int | None] = field(default_factory=list[int | None])
     """timestamps of those packets where they are named by number"""
     nameless: int = 0
@@ -160,6 +162,9 @@ def _collect(container: InputContainer, stream: VideoStream, header: VideoHeader
     for one in feed:
         _note(packets, one, header.codec, extradata)
     packets.failures = feed.failures
+    if packets.start is not None and _starts_with_key(stream, packets.start_times):
+        packets.first_key = (packets.start, 0)  # although its packet may be too damaged to look like one
+        packets.entries = [packets.start, *(stamp for stamp in packets.entries if stamp != packets.start)]
     packets.declared = _declared(stream, header)
     return packets
 
@@ -171,6 +176,7 @@ def _note(packets: _Packets, one: StampedPacket, codec: str, extradata: bytes | 
         return
     if packets.start is None:
         packets.start = one.stamp
+        packets.start_times = frozenset((one.packet.pts, one.packet.dts))
     if one.packet.is_corrupt:
         packets.corrupt.add(one.stamp)
     if one.packet.is_keyframe and packets.first_key is None:
@@ -183,6 +189,12 @@ def _note(packets: _Packets, one: StampedPacket, codec: str, extradata: bytes | 
             packets.entries.append(one.stamp)
     packets.skipping = packets.skipping or (codec in _SKIPPING and one.packet.size < _SKIPPED_BYTES)
     packets.splices = packets.splices or splices(codec, extradata, one.packet)
+
+
+def _starts_with_key(stream: VideoStream, times: frozenset[int | None]) -> bool:
+    """Whether the container's index says that the first packet is a keyframe."""
+    first = stream.index_entries[0] if len(stream.index_entries) else None
+    return first is not None and first.is_keyframe and first.timestamp in times
 
 
 def _declared(stream: VideoStream, header: VideoHeader) -> int | None:

@@ -13,6 +13,7 @@ import pytest
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.plan import plan_film, plan_spans, read_film
+from farm.media.video.source import film_stream
 from farm.media.video.table import read_table
 from farm.media.video.values import FilmTable
 from farm.records import UpscaleParams
@@ -50,7 +51,7 @@ def test_the_table_has_the_frames_and_times_of_a_decoder(name: str) -> None:
 def test_the_table_of_a_real_film_has_its_frames(path: Path) -> None:
     data = path.read_bytes()
     with av.open(io.BytesIO(data)) as container:
-        times = [frame.pts for frame in container.decode(container.streams.best("video"))]
+        times = [frame.pts for frame in container.decode(film_stream(container, URL))]
     assert list(table_of(data).times) == times
 
 
