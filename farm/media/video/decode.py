@@ -91,6 +91,8 @@ def iter_frames(
             yield from segment.frames(start, threads)
             return
         except _Damage as damage:
+            if segment.changed is not None:
+                raise segment.changed from damage
             searching = searching and damage.lost
             if start.last or not damage.at_start:
                 raise decode_error(source, url, film, params, damage.output) from damage
@@ -111,6 +113,8 @@ class _Segment:
         for place, one in enumerate(self._wanted):
             self._places.setdefault(one.stamp, []).append(place)
         self._ascending = all(a.stamp <= b.stamp for a, b in zip(self._wanted, self._wanted[1:], strict=False))
+        self.changed: ItemError | None = None
+        """what is told of frames of another size or format than the film's"""
         self._next = 0
         self._sound = False
         """whether a whole frame was given"""
@@ -153,26 +157,31 @@ class _Segment:
         """Frames that are as the plan says; of damaged ones, others are as good as missing."""
         layout = self._film.source
         planned = (layout.width, layout.height, layout.model, layout.depth, layout.chroma_shift)
+        others = 0
         for one in frames:
             frame, kind = one.frame, source_format(one.frame.format.name)
-            fits = kind is not None and planned == (
-                frame.width,
-                frame.height,
-                kind.model,
-                kind.depth,
-                kind.chroma_shift,
-            )
-            if fits and kind is not None and (kind.alpha or not layout.alpha):
+            found = kind and (frame.width, frame.height, kind.model, kind.depth, kind.chroma_shift)
+            if kind is not None and found == planned and (kind.alpha or not layout.alpha):
                 if frame.interlaced_frame and not self._film.deinterlace and self._place(one.stamp) is not None:
                     found = f"frame {self._number(one.stamp)} is interlaced, others before it are not"
                     advice = "add --deinterlace, which makes one whole frame of each two fields"
                     raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, advice)
                 yield one
-            elif self._place(one.stamp) is not None and not one.damaged:
-                found = f"frame {self._number(one.stamp)} is {frame.width} x {frame.height} {frame.format.name}, "
-                found += f"the first is {layout.width} x {layout.height}"
-                advice = "cut the film where its size or format changes"
-                raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, advice)
+            elif not one.damaged:
+                self.changed = self._change(one)
+                others += 1
+                if self._place(one.stamp) is not None:
+                    raise self.changed
+                if others > _AHEAD:
+                    return
+
+    def _change(self, one: DecodedFrame) -> ItemError:
+        """The error of a film whose frames change; decoders also lose frames just before that."""
+        frame, layout = one.frame, self._film.source
+        where = "a frame" if self._place(one.stamp) is None else f"frame {self._number(one.stamp)}"
+        found = f"{where} is {frame.width} x {frame.height} {frame.format.name}, "
+        found += f"the first is {layout.width} x {layout.height}"
+        return ItemError(ErrorKind.UNSUPPORTED, self._url, found, "cut the film where its size or format changes")
 
     def _near(self, frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
         """The segment's frames and those around it, which fields are made whole from."""

@@ -158,8 +158,6 @@ class FrameSource:
                 entry=is_entry(self._codec, extradata, packet),
                 reference=is_reference(self._codec, extradata, packet),
             )
-            if packet.is_corrupt:
-                self._damage(one.stamp)
             packet.pts = one.stamp  # what the decoder hands on to the frame
             yield packet, one.stamp
 

@@ -39,6 +39,8 @@ class PacketFeed:
         self._counted = counted
         self.failures = 0
         """reads that failed so far"""
+        self.empty = 0
+        """packets without a byte so far: frames that a recorder dropped"""
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
@@ -48,7 +50,8 @@ class PacketFeed:
         while in_a_row < _READ_FAILURES:
             try:
                 for packet in self._container.demux(self._stream):
-                    if not packet.size:  # the mark of the end, or a frame that a recorder dropped
+                    if not packet.size:
+                        self.empty += packet.dts is not None  # else it is the mark of the end
                         continue
                     in_a_row = 0
                     yield StampedPacket(packet=packet, stamp=number if self._counted else packet_stamp(packet))

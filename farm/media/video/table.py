@@ -6,24 +6,18 @@ not (fields in packets of their own, B-frames without times, raw streams, a cut 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import BinaryIO
-
-from av.container import InputContainer
-from av.error import FFmpegError
-from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.containers import cut_sign, names_other_files
 from farm.media.video.decoder import FrameSource
-from farm.media.video.facts import frame_facts
-from farm.media.video.messages import DEMUXERS, heard
-from farm.media.video.packets import PacketFeed, StampedPacket, holds_shown_frame, is_entry, packet_stamp, splices
-from farm.media.video.source import film_stream, header_of, opened, unsafe
-from farm.media.video.values import FilmTable, FrameFacts, VideoHeader
+from farm.media.video.packet_table import PacketTable, read_packets
+from farm.media.video.proof import Proof, decode_film, proved_stamps
+from farm.media.video.source import film_stream, opened, unsafe
+from farm.media.video.values import FilmTable, VideoHeader
 from farm.records import VideoParams
 
 _PROVED_FRAMES = 24
@@ -36,60 +30,7 @@ _WITHOUT_LENGTH = frozenset({"mpegts", "mpeg", "nut", "mxf", "dv", "ivf"})
 """containers whose structure does not say where they end"""
 _WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf"})
 """containers that say in their heads how long the film is"""
-_ONE_TO_ONE = frozenset({"h264", "hevc", "libdav1d", "vp8", "vp9", "libvpx", "libvpx-vp9", "prores", "mjpeg", "ffv1"})
-"""codecs of which each packet makes one frame, but for fields"""
-_LOST_SHARE = Fraction(1, 4)
-"""of the first frames that may be missing before it is the packets that are not believed"""
-_SKIPPING = frozenset({"mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1"})
-_SKIPPED_BYTES = 8
-"""codecs that mark a frame that is not coded by a packet of a few bytes"""
 _SAME_RATE = Fraction(1, 200)
-
-
-@dataclass(slots=True)
-class _Packets:
-    """The packet table, in the order of the file."""
-
-    header: VideoHeader
-    counted: bool
-    """packets are named by their number"""
-    stamps: list[int] = field(default_factory=list[int])
-    """of packets that hold a frame that is shown"""
-    entries: list[int] = field(default_factory=list[int])
-    """stamps of packets that decoding may start from"""
-    first_key: tuple[int, int] | None = None
-    """stamp of the first keyframe, and how many shown frames come before it in the file"""
-    start: int | None = None
-    """stamp of the first packet"""
-    start_times: frozenset[int | None] = frozenset()
-    """timestamps of the first packet"""
-    clock: list[int | None] = field(default_factory=list[int | None])
-    """timestamps of those packets where they are named by number"""
-    nameless: int = 0
-    """packets without any timestamp"""
-    corrupt: set[int] = field(default_factory=set[int])
-    """stamps of packets of which the demuxer knows that something is missing"""
-    declared: int | None = None
-    """frames that the container promises"""
-    failures: int = 0
-    """places where the demuxer lost its way or its packets"""
-    splices: bool = False
-    """whether HEVC was cut and joined, so that frames after a keyframe may be left out"""
-    skipping: bool = False
-    """whether packets may stand for no frame, or for one that is repeated"""
-
-
-@dataclass(slots=True)
-class _Decoded:
-    """What a decoder made of the film or of its beginning."""
-
-    stamps: list[int] = field(default_factory=list[int])
-    """in the order in which frames came"""
-    whole: list[bool] = field(default_factory=list[bool])
-    facts: FrameFacts | None = None
-    interlaced: bool = False
-    damaged: bool = False
-    """whether anything was"""
 
 
 def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
@@ -99,7 +40,7 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
         ItemError: as `farm.media.video.source.opened` and `film_stream`; NO_FRAMES; TRUNCATED for a cut file unless
             `params.salvage` is set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
     """
-    packets = _read_packets(source, url)
+    packets = read_packets(source, url)
     if names_other_files(packets.header.container, source):
         raise unsafe(url, "its index points to other files")
     sign = cut_sign(packets.header.container, source)
@@ -110,23 +51,27 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
         return _cut_table(source, packets, sign, url, params)
     _check_jumps(packets, url)
     lost = _lost(packets, url, params)
-    proof = _decode(source, packets, url, _PROVED_FRAMES)
+    proof = decode_film(source, packets, url, _PROVED_FRAMES)
     if proof.facts is None:
-        proof = _decode(source, packets, url, None)
+        proof = decode_film(source, packets, url, None)
         if proof.facts is None:
             found = f"none of its {len(packets.stamps)} frames can be decoded"
             raise ItemError(ErrorKind.DECODE_ERRORS, url, found, "copy it again, or leave it out")
     doubtful = packets.counted or packets.splices or packets.skipping
-    known = None if doubtful else _proved(packets, proof)
+    known = None if doubtful else proved_stamps(packets, proof)
     if known is None:
-        proof = _decode(source, packets, url, None)
+        proof = decode_film(source, packets, url, None)
         known = list(proof.stamps)
     return _table(packets, proof, known, warning=lost)
 
 
-def _lost(packets: _Packets, url: str, params: VideoParams) -> str | None:
+def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
     """What the container has lost within the file: an error, or the warning where that is allowed."""
-    missing = (packets.declared or 0) - len(packets.stamps) if packets.header.container.startswith("mov") else 0
+    missing = (
+        (packets.declared or 0) - len(packets.stamps) - packets.empty
+        if packets.header.container.startswith("mov")
+        else 0
+    )
     if not packets.failures and missing <= 0:
         return None
     places = max(packets.failures, 1)
@@ -139,80 +84,14 @@ def _lost(packets: _Packets, url: str, params: VideoParams) -> str | None:
     raise ItemError(ErrorKind.DECODE_ERRORS, url, found, advice)
 
 
-def _read_packets(source: BinaryIO, url: str) -> _Packets:
-    with heard(*DEMUXERS) as complaints, opened(source, url) as container:
-        stream = film_stream(container, url)
-        header = header_of(container, stream)
-        packets = _collect(container, stream, header, counted=container.format.flags & _NO_TIMESTAMPS != 0)
-    if packets.nameless:
-        with opened(source, url) as container:
-            packets = _collect(container, film_stream(container, url), header, counted=True)
-    packets.failures += len(complaints)
-    return packets
-
-
-_NO_TIMESTAMPS = 0x80
-"""AVFMT_NOTIMESTAMPS: raw streams"""
-
-
-def _collect(container: InputContainer, stream: VideoStream, header: VideoHeader, *, counted: bool) -> _Packets:
-    packets = _Packets(header=header, counted=counted)
-    extradata = stream.codec_context.extradata
-    feed = PacketFeed(container, stream, counted=counted)
-    for one in feed:
-        _note(packets, one, header.codec, extradata)
-    packets.failures = feed.failures
-    if packets.start is not None and _starts_with_key(stream, packets.start_times):
-        packets.first_key = (packets.start, 0)  # although its packet may be too damaged to look like one
-        packets.entries = [packets.start, *(stamp for stamp in packets.entries if stamp != packets.start)]
-    packets.declared = _declared(stream, header)
-    return packets
-
-
-def _note(packets: _Packets, one: StampedPacket, codec: str, extradata: bytes | None) -> None:
-    """Enter one packet into the table."""
-    if one.stamp is None:
-        packets.nameless += 1
-        return
-    if packets.start is None:
-        packets.start = one.stamp
-        packets.start_times = frozenset((one.packet.pts, one.packet.dts))
-    if one.packet.is_corrupt:
-        packets.corrupt.add(one.stamp)
-    if one.packet.is_keyframe and packets.first_key is None:
-        packets.first_key = (one.stamp, len(packets.stamps))
-    if holds_shown_frame(codec, one.packet):
-        packets.stamps.append(one.stamp)
-        if packets.counted:
-            packets.clock.append(packet_stamp(one.packet))
-        if is_entry(codec, extradata, one.packet):
-            packets.entries.append(one.stamp)
-    packets.skipping = packets.skipping or (codec in _SKIPPING and one.packet.size < _SKIPPED_BYTES)
-    packets.splices = packets.splices or splices(codec, extradata, one.packet)
-
-
-def _starts_with_key(stream: VideoStream, times: frozenset[int | None]) -> bool:
-    """Whether the container's index says that the first packet is a keyframe."""
-    first = stream.index_entries[0] if len(stream.index_entries) else None
-    return first is not None and first.is_keyframe and first.timestamp in times
-
-
-def _declared(stream: VideoStream, header: VideoHeader) -> int | None:
-    """Frames that the container promises: its index without what edit lists leave out, or its count."""
-    if header.container.startswith("mov") and header.frames:
-        shown = sum(1 for entry in stream.index_entries if not entry.is_discard)
-        return min(header.frames, shown) if shown else header.frames
-    return header.frames
-
-
-def _no_frames(packets: _Packets, sign: str | None, url: str) -> ItemError:
+def _no_frames(packets: PacketTable, sign: str | None, url: str) -> ItemError:
     if sign:
         found = f"0{_of(packets)} frames decodable; {sign}"
         return ItemError(ErrorKind.TRUNCATED, url, found, "copy it again")
     return ItemError(ErrorKind.NO_FRAMES, url, "its video stream has no frames", "leave the file out of the manifest")
 
 
-def _tail_sign(source: BinaryIO, packets: _Packets, url: str) -> str | None:
+def _tail_sign(source: BinaryIO, packets: PacketTable, url: str) -> str | None:
     """What shows that a container without a length of its own was cut: its very last frame is not whole."""
     names = packets.header.container.split(",")
     if not packets.entries or packets.counted or not _WITHOUT_LENGTH.intersection(names):
@@ -228,7 +107,7 @@ def _tail_sign(source: BinaryIO, packets: _Packets, url: str) -> str | None:
     return None if whole else "its last frame is not whole"
 
 
-def _of(packets: _Packets) -> str:
+def _of(packets: PacketTable) -> str:
     """How many frames there should be, as far as anything says so."""
     if packets.declared:
         return f" of {packets.declared}"
@@ -238,9 +117,9 @@ def _of(packets: _Packets) -> str:
     return ""
 
 
-def _cut_table(source: BinaryIO, packets: _Packets, sign: str, url: str, params: VideoParams) -> FilmTable:
+def _cut_table(source: BinaryIO, packets: PacketTable, sign: str, url: str, params: VideoParams) -> FilmTable:
     """What is left of a cut file, found by decoding all of it: the frames that are whole."""
-    decoded = _decode(source, packets, url, None)
+    decoded = decode_film(source, packets, url, None)
     whole = [
         stamp
         for stamp, sound in zip(decoded.stamps, decoded.whole, strict=True)
@@ -253,7 +132,7 @@ def _cut_table(source: BinaryIO, packets: _Packets, sign: str, url: str, params:
     return _table(packets, decoded, whole, warning=f"the file is cut: {found}")
 
 
-def _check_jumps(packets: _Packets, url: str) -> None:
+def _check_jumps(packets: PacketTable, url: str) -> None:
     """Refuse films whose clock starts anew within them: one timestamp would name several frames."""
     ticks = _JUMP_S / packets.header.time_base
     for before, after in zip(packets.entries, packets.entries[1:], strict=False):
@@ -263,63 +142,7 @@ def _check_jumps(packets: _Packets, url: str) -> None:
             raise ItemError(ErrorKind.UNSUPPORTED, url, found, advice)
 
 
-def _decode(source: BinaryIO, packets: _Packets, url: str, limit: int | None) -> _Decoded:
-    """Decode from the start of the file, up to `limit` frames."""
-    decoded = _Decoded()
-    with opened(source, url) as container:
-        stream = film_stream(container, url)
-        frames = FrameSource(container, stream, counted=packets.counted, threads=1)
-        for one in frames.frames():
-            if decoded.facts is None:
-                decoded.facts = frame_facts(one.frame, stream, packets.header.codec, url)
-            decoded.interlaced = decoded.interlaced or one.frame.interlaced_frame
-            decoded.stamps.append(one.stamp)
-            decoded.whole.append(not one.damaged)
-            if len(decoded.stamps) == limit:
-                break
-        decoded.damaged = frames.failed
-    if decoded.facts is not None and not frames.is_own:
-        decoded.facts = _said_by_container(source, decoded.facts, packets.header, url)
-    return decoded
-
-
-def _said_by_container(source: BinaryIO, facts: FrameFacts, header: VideoHeader, url: str) -> FrameFacts:
-    """Facts whose colours, rotation and HDR metadata come from FFmpeg's own decoder, which is told of the container."""
-    with opened(source, url) as container:
-        stream = film_stream(container, url)
-        try:
-            frame = next(container.decode(stream), None)
-        except FFmpegError:
-            frame = None
-        if frame is None:
-            return facts
-        told = frame_facts(frame, stream, header.codec, url)
-    return replace(told, layout=replace(told.layout, alpha=facts.layout.alpha), pix_fmt=facts.pix_fmt)
-
-
-def _proved(packets: _Packets, proof: _Decoded) -> list[int] | None:
-    """The stamps of all frames in the order they are shown, or None where the decoder does not agree with the packets.
-
-    What lies before the first keyframe, and the leading frames of that one, are frames only if the decoder shows them.
-    """
-    shown = sorted(packets.stamps)
-    got = proof.stamps
-    if packets.first_key is not None and got:
-        key, before = packets.first_key
-        lost = set(packets.stamps[:before])
-        first = bisect_left(shown, got[0])
-        if all(stamp < key or stamp in lost for stamp in shown[:first]):
-            shown = [stamp for stamp in shown[first:] if stamp not in lost or stamp in got]
-    if proof.damaged or shown[: len(got)] == got:
-        return shown
-    behind = shown[: bisect_left(shown, got[-1]) + 1] if got else []
-    lost = len(behind) - len(got)
-    orderly = got == [stamp for stamp in behind if stamp in set(got)]
-    one_to_one = packets.header.codec in _ONE_TO_ONE and not proof.interlaced
-    return shown if orderly and one_to_one and lost <= _LOST_SHARE * len(behind) else None  # damage, told of later
-
-
-def _table(packets: _Packets, decoded: _Decoded, stamps: list[int], warning: str | None = None) -> FilmTable:
+def _table(packets: PacketTable, decoded: Proof, stamps: list[int], warning: str | None = None) -> FilmTable:
     if decoded.facts is None:
         raise ValueError("a film without a frame")
     header = packets.header
@@ -343,7 +166,7 @@ def _table(packets: _Packets, decoded: _Decoded, stamps: list[int], warning: str
     )
 
 
-def _times(packets: _Packets, stamps: Sequence[int]) -> list[int]:
+def _times(packets: PacketTable, stamps: Sequence[int]) -> list[int]:
     """When each frame is shown, strictly ascending: frames of one time follow each other by one tick."""
     clock = sorted(time for time in packets.clock if time is not None)
     if packets.counted and len(clock) == len(stamps):
