@@ -131,7 +131,7 @@ class Probe:
         """(second, words) of every subtitle, one list a stream: what a viewer reads, however it is stored."""
         found: list[list[tuple[float, str]]] = []
         for stream in self.streams("subtitle"):
-            written = run_ffmpeg("-i", self.path, "-map", f"0:{stream['index']}", "-f", "srt", "-").decode()
+            written = run_ffmpeg("-copyts", "-i", self.path, "-map", f"0:{stream['index']}", "-f", "srt", "-").decode()
             cues = [cue.splitlines() for cue in written.strip().split("\n\n") if cue]
             found.append([(_seconds(cue[1]), re.sub(r"<[^>]+>", "", "\n".join(cue[2:]))) for cue in cues])
         return found

@@ -175,7 +175,10 @@ LAYOUTS: dict[str, tuple[str, FrameLayout]] = {
     ),
     "odd.webm": ("yuv420p", FrameLayout(width=97, height=65, chroma_shift=(1, 1), matrix="bt601")),
     "high10.mp4": ("yuv420p10le", FrameLayout(width=96, height=64, chroma_shift=(1, 1), matrix="bt601", depth=10)),
-    "pq.mp4": ("yuv420p10le", FrameLayout(width=96, height=64, chroma_shift=(1, 1), matrix="bt2020", depth=10)),
+    "pq.mp4": (
+        "yuv420p10le",
+        FrameLayout(width=96, height=64, chroma_shift=(1, 1), matrix="bt2020", depth=10, siting="topleft"),
+    ),
     "half-chroma-10.mov": (
         "yuv422p10le",
         FrameLayout(width=96, height=64, chroma_shift=(1, 0), matrix="bt601", depth=10),

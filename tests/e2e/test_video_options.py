@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ..media_reader import Probe
@@ -85,8 +86,14 @@ def test_deinterlaced_films_have_one_moment_a_frame(mended: FilmRuns, film: str)
     output, source = mended.made("mended", film), mended.source(film)
     same_film.check_times(source, output)
     assert not any(frame["interlaced_frame"] for frame in output.frames)
-    halves = [[frame_number(pixels[field::2]) for field in (0, 1)] for pixels in output.rgb()]
-    assert [top for top, _ in halves] == [bottom for _, bottom in halves] == list(range(0, 48, 2))
+    assert [frame_number(pixels[::2]) for pixels in output.rgb()] == list(range(0, 48, 2)), "the first field is kept"
+    assert comb(output) < comb(source) / 2
+
+
+def comb(probe: Probe) -> float:
+    """How far lines stand out from the lines above and below them, in levels: two moments in one frame do."""
+    light = probe.rgb().astype(np.float64).mean(axis=3)
+    return float(np.abs(2 * light[:, 1:-1] - light[:, :-2] - light[:, 2:]).mean())
 
 
 def test_no_sound_is_none_at_all(mended: FilmRuns) -> None:
@@ -99,7 +106,7 @@ def test_no_sound_is_none_at_all(mended: FilmRuns) -> None:
 
 @pytest.mark.parametrize(("film", "rate"), [("constant.mp4", 25), ("variable.mkv", 25), ("ntsc.mp4", 30)])
 def test_another_rate_shows_the_frame_of_each_moment(runs: FilmRuns, films: Films, film: str, rate: int) -> None:
-    flags = ("--fps", "30", "--codec", "ffv1", "--pix-fmt", "gbrp", "--container", "mkv", "--segment-frames", "8")
+    flags = ("--fps", "30", "--codec", "ffv1", "--pix-fmt", "bgr0", "--container", "mkv", "--segment-frames", "8")
     runs.submit("rated", films("constant.mp4", "variable.mkv", "ntsc.mp4"), *flags, "--workers", "2")
     output, source = runs.made("rated", film), runs.source(film)
     times, shown = output.times(), source.times()
@@ -107,7 +114,7 @@ def test_another_rate_shows_the_frame_of_each_moment(runs: FilmRuns, films: Film
     wanted = [max(n for n, at in enumerate(shown) if at - shown[0] <= Fraction(j, 30)) for j in range(len(times))]
     assert numbers(output) == wanted
     assert abs(len(times) / 30 - len(shown) / rate) < 0.1
-    assert output.video["pix_fmt"] in ("gbrp", "bgr0")
+    assert output.video["pix_fmt"] == "bgr0"
     same_film.check_sound(source, output)
 
 
@@ -131,7 +138,7 @@ def test_a_container_that_cannot_hold_the_sound_gets_it_transcoded_and_says_so(r
         same_film.check_times(source, output)
         assert {stream["codec_name"] for stream in output.streams("audio")} == {"opus"}
         assert output.tags("audio") == source.tags("audio")
-        assert "opus" in str(runs.row("webm", film)["message"]).lower()
+        assert "encoded anew" in str(runs.row("webm", film)["message"])
         heard = [sum(packet.duration or 0 for packet in output.packets(stream)) for stream in output.streams("audio")]
         assert all(abs(float(seconds) - 0.98) < 0.08 for seconds in heard)
     assert len(runs.made("webm", "tracks.mp4").streams("subtitle")) == 2
@@ -171,8 +178,7 @@ def test_what_cannot_be_is_refused_and_says_why(runs: FilmRuns, films: Films, fl
     (film,) = films("one-frame.mp4")
     made = runs.farm.submit(film, runs.folder / "refused", *flags, "--workers", "1")
     assert made.returncode in (2, 3), made.stderr
-    said = made.stderr + "".join(str(runs.row("refused", film.name)["message"]) for _ in range(made.returncode == 3))
-    assert flags[-1] in said, said
+    assert flags[-1] in made.stderr
     assert "Traceback" not in made.stderr
     assert files(runs.folder / "refused") <= {"results.parquet"}
 

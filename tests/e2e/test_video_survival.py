@@ -67,7 +67,9 @@ class Watch:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("film-source")
-    encode(folder / "film.mp4", *H264, "-g", "30", "-bf", "2", *AAC, frames=FRAMES, size=(160, 120))
+    encode(
+        folder / "film.mp4", *H264, "-g", "24", "-sc_threshold", "0", "-bf", "2", *AAC, frames=FRAMES, size=(160, 120)
+    )
     return folder
 
 
