@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import av
+from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -198,5 +199,6 @@ def open_decoder(stream: VideoStream, threads: int) -> VideoCodecContext:
     if other and known is not None and known.depth == 8 and (alpha or other == "libvpx-vp9"):
         context = av.Codec(other, "r").create("video")
     context.thread_count = 1 if context.name in _TALKERS else threads
+    context.thread_type = ThreadType.SLICE  # a thread a frame would name the wrong packet when it refuses one
     context.options = {"err_detect": "crccheck"}  # more of it calls padding of old encoders damage
     return context
