@@ -59,7 +59,7 @@ class Work:
     def frames(self) -> Iterator[Planes]:
         """Decoded."""
         with storage.open_read(self.url) as source:
-            for frame in video.iter_frames(source, self.url, self.film, self.whole, self.params, threads=1):
+            for frame in video.iter_frames(source, self.url, self.film, self.whole, self.params, video.DecoderConfig()):
                 yield tuple(frame.planes)
 
 

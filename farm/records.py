@@ -307,7 +307,8 @@ class Span:
     out_pts: tuple[int, ...]
     """timestamp of each output frame, strictly increasing, in the same ticks"""
     seek_pts: int | None
-    """timestamp of the keyframe that decoding starts from; None: from the start of the film"""
+    """timestamp of the keyframe that decoding starts from; None: the film's packets have no timestamps, `pts` are
+    numbers of packets, and decoding starts at the beginning"""
     skip: int = 0
     """of source frames with the timestamp pts[0], how many come before the one that is meant"""
 

@@ -254,6 +254,7 @@ class _Run:
             io_threads=self._config.worker.io_threads,
             units_in_flight=SchedulePolicy().units_in_flight,
             memory_bytes=0,
+            decoder=self._config.video.decoder,
             weights_dir=self._config.model.weights_dir,
             model_files=files,
         )

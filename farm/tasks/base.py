@@ -28,6 +28,8 @@ class WorkerContext:
     units_in_flight: int
     memory_bytes: int
     """what all pictures in this process may occupy together"""
+    decoder: str = "software"
+    """software or nvdec, for films; of no effect on a CPU"""
     core: int | None = None
     """the core this process stays on, or None"""
     weights_dir: str | None = None

@@ -76,9 +76,7 @@ class UpscaleVideo:
         wanted = _segment_bytes(film, span, frame_plan, pipeline)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock) as source:
-            frames = video.iter_frames(
-                source, item.row.source_url, film, span, item.params, threads=self._decoder_threads
-            )
+            frames = video.iter_frames(source, item.row.source_url, film, span, item.params, self._decoder)
             with self._sink(item, film) as sink:
                 for shown in pipeline.run(frames):
                     notes.add(shown)
@@ -155,9 +153,12 @@ class UpscaleVideo:
             ) from error
 
     @property
-    def _decoder_threads(self) -> int:
+    def _decoder(self) -> video.DecoderConfig:
         """A CPU worker has one core; what feeds a GPU must not wait for one."""
-        return 1 if self._station.context.device == "cpu" else _GPU_DECODER_THREADS
+        context = self._station.context
+        if context.device == "cpu":
+            return video.DecoderConfig()
+        return video.DecoderConfig(threads=_GPU_DECODER_THREADS, hardware=context.decoder == "nvdec")
 
     # -- what they share ---------------------------------------------------------------------------------------
 

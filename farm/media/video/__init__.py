@@ -11,10 +11,11 @@ from farm.media.video.film import iter_frames, join_film, read_film, refusal
 from farm.media.video.memory import encoder_bytes
 from farm.media.video.sequence import stat as sequence_stat
 from farm.media.video.still_frames import encode_still, frame_name, sequence_index
-from farm.media.video.values import FilmCut, Frame
+from farm.media.video.values import DecoderConfig, FilmCut, Frame
 from farm.records import is_sequence
 
 __all__ = [
+    "DecoderConfig",
     "FilmCut",
     "Frame",
     "SegmentEncoder",

@@ -22,7 +22,7 @@ from farm.media.video.deinterlace import deinterlaced
 from farm.media.video.plan import FIELD_CONTEXT, video_params
 from farm.media.video.planes import source_format
 from farm.media.video.source import opened
-from farm.media.video.values import Frame, Planes
+from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
 from farm.records import FilmPlan, Span, UpscaleParams
 
 _EARLIER_S = (0, 1, 10)
@@ -67,13 +67,17 @@ class _Damage(Exception):
 
 
 def iter_frames(
-    source: BinaryIO, url: str, film: FilmPlan, span: Span, params: UpscaleParams, threads: int = 1
+    source: BinaryIO,
+    url: str,
+    film: FilmPlan,
+    span: Span,
+    params: UpscaleParams,
+    how: DecoderConfig = ONE_THREAD,
 ) -> Iterator[Frame]:
     """The segment's frames, in order; one that is shown twice has the same planes, the same object, twice.
 
     Args:
         source: seekable; its position is changed.
-        threads: of the decoder.
 
     Raises:
         ItemError: DECODE_ERRORS, which lists the damaged frames of the whole film, unless `allow_damaged` is set: a
@@ -82,13 +86,13 @@ def iter_frames(
     """
     allowed = video_params(params).allow_damaged
     segment = _Segment(source, url, film, span, params)
-    threads = 1 if allowed else threads  # which packet was refused is only known of one thread
+    how = ONE_THREAD if allowed else how  # which packet was refused is only known of one thread in software
     searching = True
     for start in segment.starts():
         if start.packet is not None and not searching:
             continue
         try:
-            yield from segment.frames(start, threads)
+            yield from segment.frames(start, how)
             return
         except _Damage as damage:
             if segment.changed is not None:
@@ -132,14 +136,14 @@ class _Segment:
         found = [_Start(seek=seek, packet=packet) for seek in (*earlier, None)]
         return [*found, _Start(seek=earlier[-1], packet=None), whole]
 
-    def frames(self, start: _Start, threads: int) -> Iterator[Frame]:
+    def frames(self, start: _Start, how: DecoderConfig) -> Iterator[Frame]:
         """Frames that were not given before; raises _Damage."""
-        with opened(self._source, self._url) as container:
+        with opened(self._source, self._url, hardware=how.hardware) as container:
             stream = self._stream(container)
             if start.seek is not None and not _seek(container, stream, start.seek):
                 raise self._damage(lost=True)
             counted = self._span.seek_pts is None
-            decoder = FrameSource(container, stream, counted=counted, threads=threads, start=start.packet)
+            decoder = FrameSource(container, stream, counted=counted, threads=how.threads, start=start.packet)
             shown = _settled(decoder) if self._allowed else decoder.frames()
             shown = self._checked(shown)
             if self._film.deinterlace:

@@ -12,7 +12,7 @@ from farm.media.video.animation_join import join_animation
 from farm.media.video.picture_film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.picture_target import ANIMATIONS
 from farm.media.video.source import read_header
-from farm.media.video.values import FilmCut, Frame
+from farm.media.video.values import DecoderConfig, FilmCut, Frame
 from farm.records import FilmPlan, Span, UpscaleParams, WorkItem
 
 _EARLY = frozenset({ErrorKind.TOO_LARGE, ErrorKind.UNSUPPORTED})
@@ -27,12 +27,12 @@ def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmC
 
 
 def iter_frames(
-    source: BinaryIO | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams, *, threads: int
+    source: BinaryIO | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams, how: DecoderConfig
 ) -> Iterator[Frame]:
     """The frames of one segment, exactly as many as the span has. Raises ItemError (decode_errors, unsupported)."""
     if source is None or is_pictures(url):
         return iter_pictures(source, url, film, span, params)
-    return decode.iter_frames(source, url, film, span, params, threads)
+    return decode.iter_frames(source, url, film, span, params, how)
 
 
 def join_film(

@@ -6,6 +6,7 @@ out those whose files are lists of other files (concat, HLS, DASH, SDP, image se
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from fractions import Fraction
 from typing import BinaryIO, NoReturn
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
@@ -61,6 +63,7 @@ _PICTURES = (
     *((b"%PDF", "PDF"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x0a", "JPEG XL"), (b"v/1\x01", "OpenEXR")),
 )
 _COPY_AGAIN = "copy it again"
+_LOG = logging.getLogger("farm.media.video")
 
 
 class Reading:
@@ -102,8 +105,11 @@ class Reading:
 
 
 @contextmanager
-def opened(source: BinaryIO, url: str) -> Generator[InputContainer]:
+def opened(source: BinaryIO, url: str, *, hardware: bool = False) -> Generator[InputContainer]:
     """An open container while the block runs; what the store raised meanwhile comes out as it was raised.
+
+    Args:
+        hardware: let the GPU's own decoder work where there is one for the codec; it gives the same pixels.
 
     Raises:
         ItemError: EMPTY_INPUT, UNSAFE_CONTAINER, UNSUPPORTED, TRUNCATED or CORRUPT.
@@ -113,7 +119,7 @@ def opened(source: BinaryIO, url: str) -> Generator[InputContainer]:
     _judge(head, url)
     reading = Reading(source)
     try:
-        with _open(reading, head, source, url) as container:
+        with _open(reading, head, source, url, hardware=hardware) as container:
             yield container
     except BaseException as error:
         if reading.error is not None and error is not reading.error:
@@ -125,24 +131,33 @@ def opened(source: BinaryIO, url: str) -> Generator[InputContainer]:
         raise unsafe(url, "it names other files")
 
 
-def _open(reading: Reading, head: bytes, source: BinaryIO, url: str) -> InputContainer:
-    source.seek(0)
-    options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
+def _open(reading: Reading, head: bytes, source: BinaryIO, url: str, *, hardware: bool = False) -> InputContainer:
+    if hardware:
+        try:
+            return _demuxer(reading, source, HWAccel("cuda", allow_software_fallback=True))
+        except (FFmpegError, RuntimeError):
+            _LOG.warning("no hardware decoder for %s; FFmpeg's own gives the same pixels", url)
     try:
-        return av.open(
-            reading,
-            "r",
-            container_options=options,
-            metadata_errors="replace",
-            buffer_size=BUFFER_BYTES,
-            io_open=reading.refuse,
-        )
+        return _demuxer(reading, source, None)
     except (FFmpegError, ValueError, PermissionError, MemoryError) as error:
         if reading.error is not None:
             raise reading.error from error
         if reading.opened_others:
             raise unsafe(url, "it names other files") from error
         raise _not_opened(head, source, url, str(error)) from error
+
+
+def _demuxer(reading: Reading, source: BinaryIO, hardware: HWAccel | None) -> InputContainer:
+    source.seek(0)
+    return av.open(
+        reading,
+        "r",
+        container_options={"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"},
+        metadata_errors="replace",
+        buffer_size=BUFFER_BYTES,
+        io_open=reading.refuse,
+        hwaccel=hardware,
+    )
 
 
 def _judge(head: bytes, url: str) -> None:

@@ -83,6 +83,18 @@ class FilmCut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderConfig:
+    """How frames are decoded; none of it changes a pixel."""
+
+    threads: int = 1
+    hardware: bool = False
+    """the GPU's own decoder (NVDEC) where it knows the codec, else FFmpeg's"""
+
+
+ONE_THREAD = DecoderConfig()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One decoded frame of a film."""
 

@@ -22,7 +22,7 @@ from farm.media.video.decode import iter_frames
 from farm.media.video.plan import read_film
 from farm.media.video.planes import source_format
 from farm.media.video.source import film_stream
-from farm.media.video.values import FilmCut, Frame
+from farm.media.video.values import ONE_THREAD, DecoderConfig, FilmCut, Frame
 from farm.records import UpscaleParams
 from tests.clips import CLIPS, clip, edited, extents, film, flipped, h264, in_front, picture, remuxed, sequential
 from tests.farm.items import PARAMS, VIDEO
@@ -45,13 +45,13 @@ class Shown:
     damaged: bool
 
 
-def frames_of(data: bytes, threads: int = 1, **video: object) -> list[Shown]:
+def frames_of(data: bytes, how: DecoderConfig = ONE_THREAD, **video: object) -> list[Shown]:
     """All frames of all segments, each segment from a decoder of its own."""
     settings = params(**video)
     cut = read_film(io.BytesIO(data), URL, settings)
     found: list[Shown] = []
     for span in cut.spans:
-        frames = list(iter_frames(io.BytesIO(data), URL, cut.film, span, settings, threads))
+        frames = list(iter_frames(io.BytesIO(data), URL, cut.film, span, settings, how))
         assert [frame.index for frame in frames] == list(range(*span.frames))
         for time, frame in zip(span.out_pts, frames, strict=True):
             assert [plane.shape[::-1] for plane in frame.planes] == list(cut.film.source.plane_sizes)
@@ -118,7 +118,7 @@ def test_a_film_that_starts_between_keyframes_is_not_called_damaged() -> None:
 
 def test_several_threads_of_the_decoder_change_nothing() -> None:
     for name in ("constant.mp4", "open-gop-hevc.mkv", "vp9.webm"):
-        assert same(frames_of(film(name), threads=3, segment_frames=17), sequential(film(name)))
+        assert same(frames_of(film(name), DecoderConfig(threads=3), segment_frames=17), sequential(film(name)))
 
 
 def test_frames_of_one_timestamp_are_told_apart() -> None:
@@ -363,3 +363,9 @@ def test_a_wrong_keyframe_is_found_out_and_decoding_starts_earlier() -> None:
 def test_long_lists_are_cut_short() -> None:
     assert listed([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"
     assert listed(range(0, 200, 2)).endswith("46 and 76 more")
+
+
+def test_the_gpus_decoder_is_asked_for_and_done_without_where_there_is_none() -> None:
+    """NVDEC itself cannot be tried without a GPU; FFmpeg falls back to its own decoder, which gives the same pixels."""
+    data = film("constant.mp4")
+    assert frames_of(data, DecoderConfig(threads=2, hardware=True)) == frames_of(data)
