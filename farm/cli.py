@@ -178,6 +178,7 @@ def main() -> None:
 @click.option("--deinterlace", is_flag=True, help="Films: deinterlace (bwdif); interlaced films are refused without.")
 @click.option("--salvage", is_flag=True, help="Films: publish what a cut file still holds.")
 @click.option("--allow-damaged", is_flag=True, help="Films: go on over damaged frames and list them.")
+@click.option("--tag-colours", is_flag=True, help="Films: name the colour matrix that was assumed if none was named.")
 @click.option("--encoder", type=click.Choice(ENCODERS), default="software", show_default=True, help="Films: encoder.")
 @click.option("--decoder", type=click.Choice(DECODERS), default="software", show_default=True, help="Films: decoder.")
 @click.option(
@@ -239,7 +240,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
 
 def _video_config(flags: dict[str, Any]) -> VideoConfig:
     names = ("codec", "crf", "preset", "pix_fmt", "fps", "container", "segment_frames", "audio", "deinterlace")
-    more = ("salvage", "allow_damaged", "encoder", "decoder")
+    more = ("salvage", "allow_damaged", "tag_colours", "encoder", "decoder")
     return VideoConfig(**{name: flags[name] for name in (*names, *more)})
 
 

@@ -119,6 +119,8 @@ class VideoConfig:
     """publish what a cut file still holds"""
     allow_damaged: bool = False
     """publish although frames were damaged, and list them"""
+    tag_colours: bool = False
+    """write the matrix that was assumed where the source names none: players guess by size, and restoring changes it"""
     encoder: str = "software"
     """software, or nvenc: the GPU's own encoder"""
     decoder: str = "software"

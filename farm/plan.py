@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from farm.config import ModelConfig, OutputConfig, RunConfig
@@ -129,10 +130,7 @@ class Planner:
         """The item of a row. Raises ItemError: unsafe_path, or too_large when the manifest already says the size."""
         recipe = self._recipe(row)
         output_url = self.output_url(row)
-        if output_url == row.source_url:
-            raise ItemError(
-                ErrorKind.UNSAFE_PATH, row.source_url, "is its own output", "choose another --out or --name"
-            )
+        self._check_own_input(row, output_url)
         version = source_version(row, stat)
         task = TASKS[row.kind]
         identity = (row.source_url, version, task, recipe.identity, output_url)
@@ -152,6 +150,16 @@ class Planner:
             if refusal:
                 raise refusal
         return item
+
+    def _check_own_input(self, row: ManifestRow, output_url: str) -> None:
+        """No output is its own source; the pictures of a sequence do not go where their sources lie."""
+        advice = "choose another --out or --name"
+        if output_url == row.source_url:
+            raise ItemError(ErrorKind.UNSAFE_PATH, row.source_url, "is its own output", advice)
+        folder = output_url.rpartition("/")[0]
+        if self._format(row) == "sequence" and folder == row.source_url.rpartition("/")[0]:
+            found = f"its pictures would go to {folder}, where the source lies"
+            raise ItemError(ErrorKind.UNSAFE_PATH, row.source_url, found, advice)
 
     def _name(self, row: ManifestRow, source_name: str) -> str:
         """The output's file name; a stem too long for a file system is cut and keeps a digest of the whole."""
@@ -266,6 +274,8 @@ class Planner:
             allow_damaged=config.allow_damaged,
             encoder=config.encoder,
             encoder_threads=ENCODER_THREADS[self._device_class],
+            tag_colours=config.tag_colours,
+            codecs=metadata.version("av"),
         )
 
     def _precision_16bit(self, kind: MediaKind) -> str:

@@ -55,8 +55,8 @@ CONTAINERS: Mapping[str, str] = MappingProxyType(
 """Container that a film with a lower-case extension is written to when it is to be the same: its own where it can be
 written, else Matroska, which holds everything"""
 
-ANIMATION_EXTENSIONS: Mapping[str, str] = MappingProxyType({"gif": "gif", "webp": "webp", "apng": "apng"})
-"""Animated picture format of a lower-case extension"""
+ANIMATION_EXTENSIONS: Mapping[str, str] = MappingProxyType({"gif": "gif", "webp": "webp", "apng": "apng", "png": "apng"})
+"""Animated picture format of a lower-case extension; whether a file of that name is animated, its content says"""
 
 FILM_FORMATS: Mapping[str, str] = MappingProxyType(
     {"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "mkv", "webm": "webm", **ANIMATION_EXTENSIONS}
@@ -180,6 +180,10 @@ class VideoParams:
     """software or nvenc"""
     encoder_threads: int
     """threads of one encoder; x264's bytes depend on them"""
+    tag_colours: bool
+    """write the matrix that was assumed where the source names none"""
+    codecs: str
+    """version of PyAV, and so of the encoders inside it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +295,8 @@ class FilmPlan:
     rotation: tuple[int, ...] = ()
     """the nine integers of the display matrix that the output carries; empty: none"""
     deinterlace: bool = False
+    version: str = ""
+    """of the source (`FileStat.version`) whose packets were read; its segments and its join are of that one alone"""
     warning: str | None = None
     """what a person should know although the film is restored"""
 

@@ -39,6 +39,7 @@ def decode(line: bytes | str) -> LedgerEntry:
     record["status"] = ItemStatus(record["status"])
     if record["schema"] == 1:
         record["extent"] = record.pop("rows_out")
+        record["schema"] = SCHEMA  # it is written again when its shard is compacted
     if record["extent"] is not None:
         record["extent"] = tuple(record["extent"])
     if record["stats"] is not None:

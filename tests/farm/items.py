@@ -50,6 +50,8 @@ VIDEO = VideoParams(
     allow_damaged=False,
     encoder="software",
     encoder_threads=1,
+    tag_colours=False,
+    codecs="17.1.0",
 )
 FILM = FilmPlan(
     source=FrameLayout(width=30, height=20, chroma_shift=(1, 1)),

@@ -66,3 +66,4 @@ def test_a_ledger_of_the_version_before_films_is_still_read() -> None:
     )
     assert b"report" not in old
     assert decode(old).extent == (48, 96)
+    assert decode(encode(decode(old))) == decode(old), "compacting writes it as today's version"

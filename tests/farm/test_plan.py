@@ -123,9 +123,9 @@ def test_whatever_decides_a_films_bytes_is_part_of_its_identity() -> None:
     options: dict[str, object] = {
         **{"container": "mkv", "codec": "hevc", "crf": 20, "preset": "slow", "pix_fmt": "yuv444p"},
         **{"fps": Fraction(25), "segment_frames": 24, "audio": "none", "deinterlace": True, "salvage": True},
-        **{"allow_damaged": True, "encoder": "nvenc"},
+        **{"allow_damaged": True, "encoder": "nvenc", "tag_colours": True},
     }
-    assert {*options, "encoder_threads"} == {field.name for field in fields(VideoParams)}
+    assert {*options, "encoder_threads", "codecs"} == {field.name for field in fields(VideoParams)}
     changed = [planned_film(), *(planned_film(**{name: value}) for name, value in options.items())]
     assert len({item.item_id for item in changed}) == len(changed)
     assert planned_film(decoder="nvdec").item_id == planned_film().item_id, "decoders agree bit for bit"
