@@ -174,12 +174,22 @@ class Planner:
             "row": str(row.index),
         }
         name = self._config.output.name.format(stem=stem, **fields)
+        self._check_says_format(name, row)
         excess = len(name.encode()) - MAX_NAME_BYTES
         if excess <= 0:
             return name
         mark = f"~{_digest(source_name)[:8]}"
         kept = stem.encode()[: max(0, len(stem.encode()) - excess - len(mark))].decode(errors="ignore")
         return self._config.output.name.format(stem=kept + mark, **fields)
+
+    def _check_says_format(self, name: str, row: ManifestRow) -> None:
+        """A template with an extension of its own fits pictures or films, not both."""
+        known = FILM_FORMATS if row.kind is MediaKind.VIDEO else EXTENSION_FORMATS
+        if not self._config.output.name.endswith(".{ext}") and known.get(extension_of(name)) != self._format(row):
+            raise UsageError(
+                f"--name: {self._config.output.name!r} would name row {row.index}, which becomes {self._format(row)},"
+                f" {name!r}; end it with .{{ext}}"
+            )
 
     def _recipe(self, row: ManifestRow) -> _Recipe:
         asked = row.overrides
@@ -212,9 +222,11 @@ class Planner:
         if asked != "same":
             return asked
         extension = extension_of(row.relative_path)
+        if is_sequence(row.relative_path):
+            return "sequence"
         if extension in ANIMATION_EXTENSIONS:
             return ANIMATION_EXTENSIONS[extension] if self._config.limits.pages != "video" else "mp4"
-        return "sequence" if is_sequence(row.relative_path) else CONTAINERS.get(extension, "mkv")
+        return CONTAINERS.get(extension, "mkv")
 
     def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str, kind: MediaKind) -> _Recipe:
         config, spec = self._config, model.spec

@@ -55,11 +55,16 @@ CONTAINERS: Mapping[str, str] = MappingProxyType(
 """Container that a film with a lower-case extension is written to when it is to be the same: its own where it can be
 written, else Matroska, which holds everything"""
 
-ANIMATION_EXTENSIONS: Mapping[str, str] = MappingProxyType({"gif": "gif", "webp": "webp", "apng": "apng", "png": "apng"})
+ANIMATION_EXTENSIONS: Mapping[str, str] = MappingProxyType(
+    {"gif": "gif", "webp": "webp", "apng": "apng", "png": "apng"}
+)
 """Animated picture format of a lower-case extension; whether a file of that name is animated, its content says"""
 
 FILM_FORMATS: Mapping[str, str] = MappingProxyType(
-    {"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "mkv", "webm": "webm", **ANIMATION_EXTENSIONS}
+    {
+        **{"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "mkv", "webm": "webm"},
+        **{"gif": "gif", "webp": "webp", "apng": "apng"},
+    }
 )
 """Container that a lower-case extension of an output stands for"""
 

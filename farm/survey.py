@@ -15,7 +15,7 @@ from itertools import islice
 from farm import collide, manifest, plan, storage
 from farm.config import RunConfig
 from farm.entries import known_piece
-from farm.errors import ErrorKind, ItemError
+from farm.errors import DiskError, ErrorKind, ItemError
 from farm.media import image
 from farm.records import (
     ANIMATION_EXTENSIONS,
@@ -107,7 +107,7 @@ class Surveyor:
         self._outputs = outputs
         self._pieces = _pieces(ledger)
         self._films = ANIMATION_EXTENSIONS.keys() if config.limits.pages in ("animation", "video") else ()
-        """extensions of pictures that are treated as films"""
+        """extensions of pictures that are treated as films where they are animated"""
 
     def rows(self) -> Iterator[PlannedRow]:
         """Every row of the manifest, in order, planned."""
@@ -127,9 +127,9 @@ class Surveyor:
     def _of_kind(self, row: ManifestRow | RefusedRow) -> ManifestRow | RefusedRow:
         if isinstance(row, RefusedRow):
             return row
-        if row.kind is MediaKind.IMAGE and extension_of(row.source_url) in self._films:
+        if row.kind is MediaKind.IMAGE and extension_of(row.source_url) in self._films and _is_animated(row):
             return replace(row, kind=MediaKind.VIDEO)
-        if row.kind is MediaKind.VIDEO and is_sequence(row.source_url) and storage.exists(row.source_url):
+        if row.kind is MediaKind.VIDEO and is_sequence(row.source_url) and _is_there(row.source_url):
             return replace(row, kind=MediaKind.IMAGE)  # a picture whose name only looks like a sequence's
         return row
 
@@ -186,7 +186,7 @@ class Surveyor:
         if item is None or not _needs_header(row):
             return row
         try:
-            error = _film_refusal(item) if item.row.kind is MediaKind.VIDEO else plan.refuse_size(item, *_size(item))
+            error = plan.refuse_size(item, *_size(item))
         except ItemError:
             return row  # what is wrong with the file is the worker's to say
         if error is None:
@@ -195,11 +195,12 @@ class Surveyor:
 
 
 def _needs_header(row: PlannedRow) -> bool:
-    """Whether only the picture's size can tell that its format holds the output."""
+    """Whether only the picture's size can tell that its format holds the output; films are looked into by workers."""
     return (
         row.state is RowState.PENDING
         and row.item is not None
-        and (row.item.row.kind is MediaKind.VIDEO or FORMAT_LIMITS[row.item.params.format] <= _HOLDS_ANYTHING)
+        and row.item.row.kind is MediaKind.IMAGE
+        and FORMAT_LIMITS[row.item.params.format] <= _HOLDS_ANYTHING
     )
 
 
@@ -212,11 +213,21 @@ def source_stat(row: ManifestRow) -> FileStat:
     return storage.stat(row.source_url)
 
 
-def _film_refusal(item: WorkItem) -> ItemError | None:
-    """Why a film's codec or container cannot hold its output, or None."""
-    from farm.media import video  # only runs over films pay for PyAV
+def _is_animated(row: ManifestRow) -> bool:
+    """Whether a picture has several frames; what cannot be read is said by whoever restores it."""
+    limits = image.ReadLimits(pages="first")
+    try:
+        with storage.open_read(row.source_url) as source:
+            return image.read_header(source, row.source_url, limits).pages > 1
+    except (ItemError, DiskError):
+        return False
 
-    return video.refusal(item)
+
+def _is_there(url: str) -> bool:
+    try:
+        return storage.exists(url)
+    except (ItemError, DiskError):  # the row itself will say what is wrong
+        return False
 
 
 def _pieces(ledger: Mapping[str, LedgerEntry]) -> dict[str, list[tuple[int, LedgerEntry]]]:

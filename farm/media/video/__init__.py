@@ -1,13 +1,13 @@
 """Films in and out: the door of this room, and the only user of PyAV.
 
 `read_film` reads a film's packets once and cuts it into segments; `iter_frames` shows the frames of one segment;
-`SegmentEncoder` encodes them once; `join_film` puts segments together and copies all else. `refusal` says from the
-header alone what would not work. Films made of pictures, numbered or animated, go through the same door.
+`SegmentEncoder` encodes them once; `join_film` puts segments together and copies all else. Films made of pictures,
+numbered or animated, go through the same door.
 """
 
 from farm.media.video.damage import listed as frame_ranges
 from farm.media.video.encode import SegmentEncoder
-from farm.media.video.film import iter_frames, join_film, read_film, refusal
+from farm.media.video.film import iter_frames, join_film, read_film
 from farm.media.video.memory import encoder_bytes
 from farm.media.video.sequence import stat as sequence_stat
 from farm.media.video.still_frames import encode_still, frame_name, sequence_index
@@ -27,7 +27,6 @@ __all__ = [
     "iter_frames",
     "join_film",
     "read_film",
-    "refusal",
     "sequence_index",
     "sequence_stat",
 ]

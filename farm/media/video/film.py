@@ -1,22 +1,16 @@
-"""A film of any kind, real or made of pictures: read its cut, show its frames, join its segments, refuse it early."""
+"""A film of any kind, real or made of pictures: read its cut, show its frames, join its segments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from farm import storage
-from farm.errors import ErrorKind, ItemError
 from farm.media.video import decode, join, plan
 from farm.media.video.animation_join import join_animation
 from farm.media.video.picture_film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.picture_target import ANIMATIONS
-from farm.media.video.source import read_header
 from farm.media.video.values import DecoderConfig, FilmCut, Frame
-from farm.records import FilmPlan, Span, UpscaleParams, WorkItem
-
-_EARLY = frozenset({ErrorKind.TOO_LARGE, ErrorKind.UNSUPPORTED})
-"""what a header can say already; everything else is the worker's to say, who reads all of the film"""
+from farm.records import FilmPlan, Span, UpscaleParams
 
 
 def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmCut:
@@ -50,22 +44,3 @@ def join_film(
         return join_animation(source, url, film, out_pts, params, pieces, sink, stamp)
     beside = None if is_pictures(url) else source  # pictures carry nothing that a film has beside its frames
     return join.join_film(beside, url, film, out_pts, params, pieces, sink, stamp)
-
-
-def refusal(item: WorkItem) -> ItemError | None:
-    """Why the codec or the container cannot hold the output, as far as the source's header tells, or None.
-
-    Raises ItemError when the header cannot be read.
-    """
-    url = item.row.source_url
-    if is_pictures(url):
-        return None
-    with storage.open_read(url) as source:
-        header = read_header(source, url)
-    try:
-        plan.check_header(header, url, item.params)
-    except ItemError as error:
-        if error.kind in _EARLY:
-            return error
-        raise
-    return None
