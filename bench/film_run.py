@@ -22,6 +22,8 @@ ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 TILES = (128, 256, 400, 512)
 TRIAL_FRAMES = 3
 SEGMENTS_A_WORKER = 2
+WARM = 3
+"""times that a clip is played so that every worker has had some segments: its heap grows over the first few"""
 LONGER = 10
 
 
@@ -168,11 +170,13 @@ def measure_cost(job: Job, cores: Sequence[int]) -> Cost:
 
 
 def measure_memory(job: Job, workers: int) -> dict[str, Run]:
-    """The farm with a network of two convolutions over the clip and over the clip played LONGER times."""
+    """The farm with a network of two convolutions over the clip played some times, and LONGER times as many."""
     sys.path.insert(0, str(HERE.parent))
     from tests.seeded import save_srvgg  # imports torch, which nothing else here does
 
     model = str(save_srvgg(job.folder / "tiny.pth", features=8, convs=2))
-    longer = repeat(job.clip, LONGER, job.folder / "longer.mp4")
-    clips = {"the clip": job.clip, f"{LONGER} times as long": longer}
+    clips = {
+        f"the clip played {times} times": repeat(job.clip, times, job.folder / f"clip-{times}.mp4")
+        for times in (WARM, WARM * LONGER)
+    }
     return {name: run_farm(replace(job, clip=clip), workers, model=model, period_s=0.2) for name, clip in clips.items()}
