@@ -88,8 +88,8 @@ class Cost:
 
 
 def segment_frames(frames: int, workers: int) -> int:
-    """Frames of a segment, so that every worker has SEGMENTS_A_WORKER of them."""
-    return max(1, -(-frames // (SEGMENTS_A_WORKER * workers)))
+    """Frames of a segment, so that every worker has SEGMENTS_A_WORKER of them; 2 is the least that the farm takes."""
+    return max(2, -(-frames // (SEGMENTS_A_WORKER * workers)))
 
 
 def run_official(job: Job, tile: int) -> Run:

@@ -72,7 +72,7 @@ def test_a_clip_holds_the_first_frames_bit_for_bit_and_the_sound(
         bench.film_clip.cut(film, 13, tmp_path / "more.mp4")
 
 
-@pytest.mark.parametrize(("frames", "workers", "wanted"), [(24, 2, 6), (24, 1, 12), (3, 4, 1), (25, 2, 7)])
+@pytest.mark.parametrize(("frames", "workers", "wanted"), [(24, 2, 6), (24, 1, 12), (3, 4, 2), (25, 2, 7)])
 def test_every_worker_has_segments(bench: SimpleNamespace, frames: int, workers: int, wanted: int) -> None:
     assert bench.film_run.segment_frames(frames, workers) == wanted
 
@@ -99,9 +99,9 @@ def test_memory_is_compared_by_role(bench: SimpleNamespace) -> None:
 
 
 def test_a_watched_command_is_measured_and_its_failure_is_ours(bench: SimpleNamespace) -> None:
-    out, wall_s, memory_mb = bench.watch.watched([sys.executable, "-c", "import time; time.sleep(1.2); print('done')"])
+    out, wall_s, memory_mb = bench.watch.watched([sys.executable, "-c", "import time; time.sleep(1.8); print('done')"])
     assert out == "done\n"
-    assert wall_s > 1.2
+    assert wall_s > 1.8
     assert memory_mb["driver"] > 1
     with pytest.raises(SystemExit, match="ended with 3"):
         bench.watch.watched([sys.executable, "-c", "raise SystemExit(3)"])
@@ -111,11 +111,11 @@ def test_a_film_counts_from_the_moment_that_a_worker_opens_it(bench: SimpleNames
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
     name = shlex.quote(str(film))
-    worker = f"sleep 0.4; exec 4<{name}; date +%s.%N; sleep 0.6; :"
+    worker = f"sleep 0.8; exec 4<{name}; date +%s.%N; sleep 0.6; :"
     driver = f"exec 3<{name}; (exec -a ray::Worker.run bash -c {shlex.quote(worker)} 3<&-) & wait $!"
     process = bench.watch.start(["bash", "-c", driver])
     watch = bench.watch.FilmWatch(process.pid, film)
     watch.start()
     opened_unix = float(bench.watch.finish(process))
     watch.stop()
-    assert 0 <= opened_unix - watch.opened_unix < 0.3
+    assert 0 <= opened_unix - watch.opened_unix < 0.7
