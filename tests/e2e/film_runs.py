@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,18 @@ class FilmRuns:
                 self.sources[film.name] = film
             made = self.farm.submit(source, out, "--precision", "fp32", *flags)
             self.codes[name], self.errors[name] = made.returncode, made.stderr
+            self._look(out)
         return out
+
+    def _look(self, out: Path) -> None:
+        """Reads all that came out at once: the reader is a process of its own for every question."""
+        rows = results(out) if (out / "results.parquet").exists() else []
+        done = [row for row in rows if row["status"] == "done"]
+        paths = [
+            path for row in done for path in (Path(str(row["output"])), self.sources[Path(str(row["source"])).name])
+        ]
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda probe: probe.head and probe.rgb(), map(self.probe, dict.fromkeys(paths))))
 
     def probe(self, path: Path) -> Probe:
         return self.probes.setdefault(path, Probe(path))
