@@ -14,6 +14,8 @@ class _Cut:
     split: Split
     wanted: int
     pieces: dict[int, Piece] = field(default_factory=dict[int, Piece])
+    known: int = 0
+    """pieces of earlier runs"""
 
 
 class Assembly:
@@ -26,7 +28,8 @@ class Assembly:
         """Parts still to run: bands or segments that no earlier run has finished (`known`, by part id), or the join."""
         parts = _segments(whole, split) if split.film else _bands(whole, split)
         cut = _Cut(whole, split, len(parts))
-        cut.pieces = {part.index: known[part.part_id] for part in parts if part.part_id in known}
+        cut.pieces = {part.index: piece for part in parts if (piece := _fitting(part, known)) is not None}
+        cut.known = len(cut.pieces)
         self._cuts[whole.item.item_id] = cut
         missing = [part for part in parts if part.index not in cut.pieces]
         return missing or [_join(cut)]
@@ -44,6 +47,11 @@ class Assembly:
         """How many items' worth of pieces is finished, of those that are not joined yet."""
         return sum(len(cut.pieces) / cut.wanted for cut in self._cuts.values())
 
+    @property
+    def known_fraction(self) -> float:
+        """What of `fraction` earlier runs had done."""
+        return sum(cut.known / cut.wanted for cut in self._cuts.values())
+
     def frames(self, item_id: str) -> tuple[int, int]:
         """(restored, all) frames of a film that is not joined yet; (0, 0) for what is no film."""
         cut = self._cuts.get(item_id)
@@ -54,6 +62,12 @@ class Assembly:
     def end(self, item_id: str) -> bool:
         """Forget an item that is joined or has failed; whether it was cut, so that its pieces can be deleted."""
         return self._cuts.pop(item_id, None) is not None
+
+
+def _fitting(part: Part, known: Mapping[str, Piece]) -> Piece | None:
+    """What an earlier run made of this part; a segment that was cut otherwise is of no use."""
+    piece = known.get(part.part_id)
+    return None if piece is None or (part.span is not None and piece.extent != part.span.frames) else piece
 
 
 def _bands(picture: Part, split: Split) -> list[Part]:

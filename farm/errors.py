@@ -52,8 +52,27 @@ class ErrorKind(str, Enum):
         """Whether the same part may succeed when it is tried again."""
         return self in _RETRYABLE
 
+    @property
+    def settled(self) -> bool:
+        """Whether the content alone decides it, whatever the machine, its libraries and the limits of the day."""
+        return self in _SETTLED
+
 
 _RETRYABLE = frozenset({ErrorKind.STORAGE_ERROR, ErrorKind.CHANGED_DURING_READ})
+_SETTLED = frozenset(
+    {
+        ErrorKind.EMPTY_INPUT,
+        ErrorKind.NOT_AN_IMAGE,
+        ErrorKind.TRUNCATED,
+        ErrorKind.CORRUPT,
+        ErrorKind.SUSPECT_OUTPUT,
+        ErrorKind.NONFINITE_OUTPUT,
+        ErrorKind.NO_FRAMES,
+        ErrorKind.NO_VIDEO_STREAM,
+        ErrorKind.DECODE_ERRORS,
+        ErrorKind.UNSAFE_CONTAINER,
+    }
+)
 
 
 class FarmError(Exception):

@@ -53,6 +53,7 @@ class Progress:
         self.failed = 0
         self.px = 0
         self._partial = 0.0
+        self._known = 0.0
         self._frames = 0
         self._films: dict[str, _Film] = {}
         """films that are under way, by item"""
@@ -88,10 +89,10 @@ class Progress:
         self._note = ""
         self.refresh()
 
-    def advance_part(self, *, px: int, partial: float) -> None:
-        """A band has ended; `partial` is how many rows' worth of bands wait for their join, as a fraction."""
+    def advance_part(self, *, px: int, partial: float, known: float = 0.0) -> None:
+        """A piece has ended; `partial` rows' worth of pieces wait for their join, `known` of it done by earlier runs."""
         self.px += px
-        self._partial = partial
+        self._partial, self._known = partial, known
         self._note = ""
         self.refresh()
 
@@ -103,6 +104,10 @@ class Progress:
         self._film_s = time.monotonic()
         if frames >= total:
             del self._films[key]
+
+    def drop_film(self, key: str) -> None:
+        """A film has failed; it is not shown any more."""
+        self._films.pop(key, None)
 
     def refresh(self) -> None:
         now = time.monotonic()
@@ -130,6 +135,7 @@ class Progress:
         parts += [film.line(now) for film in islice(self._films.values(), _FILMS_SHOWN)]
         if self.failed:
             parts.append(f"{self.failed} failed")
-        if 0 < reached < self.total:
-            parts.append(f"{duration((self.total - reached) * elapsed_s / reached)} left")
+        fresh = reached - self._known
+        if reached < self.total and fresh > 0:
+            parts.append(f"{duration((self.total - reached) * elapsed_s / fresh)} left")
         return "  ".join(parts)

@@ -130,7 +130,9 @@ class _Run:
         self._book = book
         self._assembly = Assembly()
         self._failed_items: set[str] = set()
-        """cut pictures that failed while other bands of theirs were in flight"""
+        """cut pictures and films that failed while other pieces of theirs were in flight"""
+        self._spoilt: set[str] = set()
+        """those of them whose pieces are of no use to a later run"""
         self._tally: Tally | None = None
         """of the second pass; None where nothing had to be written down"""
         self._refusals: Counter[str] = Counter()
@@ -201,8 +203,8 @@ class _Run:
                     for finished in engine.run(self._pending_parts(tally)):
                         self._end(finished, engine, schedule, pace, progress)
             self._signum = received.signum
-            for item_id in self._failed_items:
-                self._delete_pieces(item_id)  # only now: other bands of theirs were in flight
+            for item_id in self._spoilt:
+                self._delete_pieces(item_id)  # only now: other pieces of theirs were in flight
 
     def _fetch(self, model: str, progress: Progress) -> None:
         spec = self._models.by_spec_name(model).spec
@@ -302,13 +304,16 @@ class _Run:
         if total:
             name = storage.name(part.item.row.source_url)
             progress.note_film(part.item.item_id, name, frames, total, fresh=done.frames)
-        progress.advance_part(px=done.source_px, partial=self._assembly.fraction)
+        progress.advance_part(px=done.source_px, partial=self._assembly.fraction, known=self._assembly.known_fraction)
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))
         self._infer_s.pop(item.item_id, None)
         if self._assembly.end(item.item_id):
             self._failed_items.add(item.item_id)
+            progress.drop_film(item.item_id)
+            if failed.kind.settled:
+                self._spoilt.add(item.item_id)
         self._now.failed += 1
         self._now.note_failure(failed.message)
         progress.advance(px=0, failed=True)

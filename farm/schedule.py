@@ -15,6 +15,15 @@ from enum import Enum
 from farm.errors import ErrorKind
 from farm.records import Failed, Outcome, Part, PartKind, Unit
 
+_CARRIED_S: Mapping[PartKind, float] = {PartKind.JOIN: 4 * 3600.0, PartKind.FILM: 1800.0}
+_CARRIED_BYTES_S = 1e6
+"""a join, or the reading of a film's packets, may take so many seconds, and longer at so many bytes a second"""
+_ENCODED_PX_S = 3e5
+"""output pixels a second that no encoder falls below: x265 at its slowest makes 0.1 frames of 8K on one thread"""
+_DECODED_PX_S = 5e6
+_DAMAGE_FRAMES = 20_000
+"""frames that are decoded at most to list the damaged ones"""
+
 
 class DeathCause(str, Enum):
     """Why a worker is gone."""
@@ -76,12 +85,34 @@ class Pace:
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
         if all(part.kind in (PartKind.JOIN, PartKind.FILM) for part in unit.parts):
-            return 4 * 3600.0
+            return max(_CARRIED_S[part.kind] + _carried_bytes(part) / _CARRIED_BYTES_S for part in unit.parts)
         px = max(unit.cost_px, len(unit.parts) * self._cap_px)
         part = unit.parts[0]
         rate = self._px_s.get(model_key(part))
         floor = self._floors_px_s.get(part.item.params.model, min(self._floors_px_s.values()))
-        return 180.0 + (20 * px / rate if rate else px / floor)
+        beside_s = sum(_beside_network_s(part) for part in unit.parts)
+        return 180.0 + beside_s + (20 * px / rate if rate else px / floor)
+
+
+def _carried_bytes(part: Part) -> int:
+    """What a part reads and writes that computes nothing: a whole source, all pieces of an item."""
+    return (part.item.row.bytes or part.item.cost_px) + sum(piece.bytes for piece in part.pieces)
+
+
+def _beside_network_s(part: Part) -> float:
+    """Seconds that a segment may take beside its network: the slowest encoder, and all that may have to be decoded.
+
+    That is the frames between the keyframe and the segment and, where damage is found, the list of all that is damaged.
+    """
+    film, span = part.film, part.span
+    if film is None or span is None:
+        return 0.0
+    before = span.frames[0]
+    if span.seek_pts is not None:
+        before = int((span.pts[0] - span.seek_pts) * film.time_base * film.rate)
+    decoded = max(0, before) + min(film.frames, _DAMAGE_FRAMES)
+    encoded_px = len(span.pts) * film.target.width * film.target.height
+    return encoded_px / _ENCODED_PX_S + decoded * film.source.width * film.source.height / _DECODED_PX_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,21 +37,6 @@ _PROBES_AT_ONCE = 8
 _CHUNK_ROWS = 64
 _HOLDS_ANYTHING = 1_000_000
 """formats whose sides may be this long need no look at the header before the work"""
-_SETTLED = frozenset(
-    {
-        ErrorKind.EMPTY_INPUT,
-        ErrorKind.NOT_AN_IMAGE,
-        ErrorKind.TRUNCATED,
-        ErrorKind.CORRUPT,
-        ErrorKind.SUSPECT_OUTPUT,
-        ErrorKind.NONFINITE_OUTPUT,
-        ErrorKind.NO_FRAMES,
-        ErrorKind.NO_VIDEO_STREAM,
-        ErrorKind.DECODE_ERRORS,
-        ErrorKind.UNSAFE_CONTAINER,
-    }
-)
-"""failures that the content alone decides, whatever the machine, its libraries and the limits of the day"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +162,7 @@ class Surveyor:
         if entry.status is ItemStatus.DONE:
             there = self._outputs.get(item.output_url) == entry.bytes
             return (RowState.REUSED, entry) if there else (RowState.PENDING, None)
-        settled = bool(entry.error) and ErrorKind(entry.error) in _SETTLED
+        settled = bool(entry.error) and ErrorKind(entry.error).settled
         return (RowState.SETTLED, entry) if settled else (RowState.PENDING, None)
 
     def _probed(self, row: PlannedRow) -> PlannedRow:

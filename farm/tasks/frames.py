@@ -13,8 +13,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
-
 from farm.errors import ErrorKind, ItemError
 from farm.media.video import Frame
 from farm.records import FilmPlan, WorkItem
@@ -187,7 +185,7 @@ class FramePipeline:
             self._last = _repeated(self._last, frame)
             return self._last
         item, film = self._item, self._film
-        pixels = frame_to_rgb(frame.planes, film.source)
+        pixels = self._station.lane.call(lambda: frame_to_rgb(frame.planes, film.source)).result()
         made = self._station.restorer.restore(
             pixels, whole(self._plan), item.params, item.row.source_url, self._batch_limit
         )
@@ -197,7 +195,7 @@ class FramePipeline:
         self._last_planes = frame.planes
         self._last = ShownFrame(
             index=frame.index,
-            planes=rgb_to_frame(np.ascontiguousarray(made.pixels), film.target),
+            planes=self._station.lane.call(lambda: rgb_to_frame(made.pixels, film.target)).result(),
             stats=made.verdict.stats,
             change_in=None,
             change_out=None,

@@ -101,6 +101,7 @@ class Lane:
         self._resident = resident
         self._inbox: queue.Queue[Job | _Call | None] = queue.Queue()
         self._jobs: deque[Job] = deque()
+        self._calls: deque[_Call] = deque()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
         self._thread.start()
@@ -135,7 +136,9 @@ class Lane:
 
     def _loop(self) -> None:
         while not self._stopped.is_set():
-            self._receive(block=not self._jobs)
+            self._receive(block=not (self._jobs or self._calls))
+            if self._calls and not self._stopped.is_set():
+                self._calls.popleft().run()  # one at a time: frames of a film must not keep pictures waiting
             if self._jobs and not self._stopped.is_set():
                 self._step()
         self._drain()
@@ -150,7 +153,7 @@ class Lane:
             if isinstance(received, Job):
                 self._jobs.append(received)
             elif received is not None:
-                received.run()
+                self._calls.append(received)
 
     def _step(self) -> None:
         """One forward pass: the windows of the oldest picture, filled up from younger ones of the same shape."""
@@ -235,5 +238,6 @@ class Lane:
             if received is not None:
                 received.future.set_exception(LaneStopped())
         if threading.current_thread() is self._thread:
-            while self._jobs:
-                self._jobs.popleft().future.set_exception(LaneStopped())
+            for waiting in (self._jobs, self._calls):
+                while waiting:
+                    waiting.popleft().future.set_exception(LaneStopped())

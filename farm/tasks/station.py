@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import BinaryIO
+from dataclasses import dataclass
 
 from farm import __version__, lock, plan, storage
 from farm.errors import BusyError, DiskError, ErrorKind, ItemError
@@ -67,9 +67,9 @@ class Station:
     def source(self, item: WorkItem, clock: Clock) -> Generator[image.Source]:
         """The source's bytes, or an open file when it is large; checked against the version that was planned."""
         url = item.row.source_url
-        with self._settled(item, storage.stat, clock) as before:
+        with self.settled(item, storage.stat, clock) as settled:
             with clock.stage("read"), reading(url):
-                small = before.bytes <= _WHOLE_FILE_BYTES
+                small = settled.bytes <= _WHOLE_FILE_BYTES
                 data = storage.read_bytes(url) if small else b""
                 if small and item.row.sha256 is not None:
                     check_digest(item, hashlib.sha256(data).hexdigest())
@@ -80,28 +80,23 @@ class Station:
                     yield file
 
     @contextmanager
-    def opened(self, item: WorkItem, clock: Clock) -> Generator[BinaryIO]:
-        """The source as an open file, of which only what is asked for is read; checked as `source` does."""
-        with self._settled(item, storage.stat, clock), storage.open_read(item.row.source_url) as file:
-            yield file
+    def settled(
+        self, item: WorkItem, stat: Callable[[str], FileStat], clock: Clock, *, version: str = ""
+    ) -> Generator[Settled]:
+        """Checks, before and after the block, that the source is the one that was planned.
 
-    @contextmanager
-    def settled(self, item: WorkItem, stat: Callable[[str], FileStat], clock: Clock) -> Generator[None]:
-        """Checks, before and after the block, that a source whose version `stat` tells is the one that was planned."""
-        with self._settled(item, stat, clock):
-            yield
-
-    @contextmanager
-    def _settled(self, item: WorkItem, stat: Callable[[str], FileStat], clock: Clock) -> Generator[FileStat]:
+        `stat` tells the source's version; `version` is what it was when the item's first part saw it.
+        """
         url = item.row.source_url
         with clock.stage("read"), reading(url):
             before = stat(url)
-            if item.row.sha256 is None and plan.source_version(item.row, before) != item.source_version:
-                raise changed(item, "is not the version that was planned")
-        yield before
-        with reading(url):
-            if stat(url).version != before.version:
-                raise changed(item, "changed while it was read")
+        if item.row.sha256 is None and plan.source_version(item.row, before) != item.source_version:
+            raise changed(item, "is not the version that was planned")
+        if version and before.version != version:
+            raise changed(item, "is not the version that its first part saw")
+        settled = Settled(item=item, stat=stat, version=before.version, bytes=before.bytes)
+        yield settled
+        settled.check()
 
     def check_believable(self, stats: PixelStats, item: WorkItem, what: str = "the restored picture") -> None:
         """Raises ItemError (suspect_output) for an output that is black where its source is not."""
@@ -128,6 +123,23 @@ class Station:
         """Where a band or a segment waits for its join."""
         name = f"{part.index:05d}.{_PIECE_SUFFIX}"
         return storage.join(self.context.out, ".farm", "parts", part.item.item_id, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A source while it is worked on."""
+
+    item: WorkItem
+    stat: Callable[[str], FileStat]
+    version: str
+    bytes: int
+
+    def check(self) -> None:
+        """Raises ItemError (changed_during_read) for a source that is another by now; asked before publishing."""
+        url = self.item.row.source_url
+        with reading(url):
+            if self.stat(url).version != self.version:
+                raise changed(self.item, "changed while it was read")
 
 
 class Clock:

@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import BinaryIO, Protocol
@@ -20,7 +21,7 @@ from farm.media import video
 from farm.records import Done, FilmPlan, Part, PartKind, Piece, SegmentReport, Span, Split, WorkItem
 from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import picture_spec
-from farm.tasks.station import Clock, Station, stamp_of
+from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import BODY_PX_BYTES
@@ -29,7 +30,9 @@ from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
 _GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
 """frames that a decoder, its reordering and a deinterlacer hold at most"""
-_DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING})
+_DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING, ErrorKind.CHANGED_DURING_READ})
+_PROBE_BYTES = 256 << 20
+"""what reading all packets, or joining all pieces, holds in memory at most"""
 _SMALLER = "lower --tile-px or --exact-px, use fewer --workers, or a smaller --outscale"
 
 
@@ -53,17 +56,19 @@ class UpscaleVideo:
     # -- the three kinds of parts ------------------------------------------------------------------------------
 
     def _film(self, part: Part, clock: Clock) -> Split:
-        item = part.item
-        with self._source(item, clock) as source:
-            cut = video.read_film(source, item.row.source_url, item.params)
-        layout = cut.film.source
-        refusal = plan.refuse_size(item, layout.width, layout.height)
+        item, url = part.item, part.item.row.source_url
+        with self._source(item, clock) as source, self._station.budget.hold(_PROBE_BYTES):
+            if item.row.sha256 is not None and source.file is not None:
+                check_digest(item, storage.sha256_of(url))
+            cut = video.read_film(source.file, url, item.params)
+            film = replace(cut.film, version=source.settled.version)
+        refusal = plan.refuse_size(item, film.source.width, film.source.height)
         if refusal is not None:
             raise refusal
         return Split(
             part_id=part.part_id,
-            size=(layout.width, layout.height),
-            film=cut.film,
+            size=(film.source.width, film.source.height),
+            film=film,
             spans=cut.spans,
             node=self._station.node,
             worker=self._station.name,
@@ -75,8 +80,8 @@ class UpscaleVideo:
         pipeline = FramePipeline(self._station, item, film, frame_plan, batch_limit, clock)
         wanted = _segment_bytes(film, span, frame_plan, pipeline)
         notes = _Notes(film, span)
-        with self._station.held(item, wanted, _SMALLER), self._source(item, clock) as source:
-            frames = video.iter_frames(source, item.row.source_url, film, span, item.params, self._decoder)
+        with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
+            frames = video.iter_frames(source.file, item.row.source_url, film, span, item.params, self._decoder)
             with self._sink(item, film) as sink:
                 for shown in pipeline.run(frames):
                     notes.add(shown)
@@ -84,8 +89,9 @@ class UpscaleVideo:
                         sink.write(shown.index, shown.planes)
                 with clock.stage("encode"):
                     data = sink.finish()
-        with clock.stage("write"):
-            published = self._station.publish(self._station.piece_url(part), data)
+            with clock.stage("write"):
+                source.settled.check()
+                published = self._station.publish(self._station.piece_url(part), data)
         return self._done(
             part,
             published,
@@ -103,13 +109,14 @@ class UpscaleVideo:
         frame_plan = _frame_plan(item, film)
         precision = item.params.precision if film.source.depth == 8 else item.params.precision_16bit
         stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
-        with self._source(item, clock) as source, self._joining(part), clock.stage("encode"):
-            if film.encoder:
-                published, warning = self._joined(part, source, film, stamp)
-            else:
-                self._station.check_alive()
-                index = video.sequence_index(film, part.out_pts, item.params, stamp)
-                published, warning = self._station.publish(item.output_url, index), None
+        with (
+            self._source(item, clock, film.version) as source,
+            self._station.budget.hold(_PROBE_BYTES),
+            self._joining(part),
+            clock.stage("encode"),
+        ):
+            join = self._joined if film.encoder else self._indexed
+            published, warning = join(part, source, film, stamp)
         report = entries.joined_report(piece.report for piece in part.pieces)
         return self._done(
             part,
@@ -124,15 +131,35 @@ class UpscaleVideo:
         )
 
     def _joined(
-        self, part: Part, source: BinaryIO | None, film: FilmPlan, stamp: dict[str, str] | None
+        self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None
     ) -> tuple[storage.Published, str | None]:
+        """The film as one file."""
         item = part.item
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         with self._station.root.open_write(item.output_url) as sink:
             url, params = item.row.source_url, item.params
-            warning = video.join_film(source, url, film, part.out_pts, params, openers, sink, stamp)
+            warning = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
+            source.settled.check()
             self._station.check_alive()
             return sink.commit(), warning
+
+    def _indexed(
+        self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None
+    ) -> tuple[storage.Published, str | None]:
+        """The film as pictures, which are there already: they are looked at, and their index is written."""
+        item = part.item
+        folder = storage.parent(item.output_url)
+        there = {stat.url: stat.bytes for stat in storage.list_files(folder)}
+        wanted = {url: size for piece in part.pieces for url, size in _pictures_of(piece)}
+        if any(there.get(url) != size for url, size in wanted.items()):
+            found = f"pictures of it in {folder} are not those that its segments wrote"
+            raise ItemError(ErrorKind.MISSING, item.row.source_url, found, "run the same command again")
+        for url in there.keys() - wanted.keys() - {item.output_url}:
+            if video.is_frame_name(storage.name(url)):
+                storage.delete(url)  # of a longer film that had this name before
+        index = video.sequence_index(film, part.out_pts, item.params, stamp)
+        source.settled.check()
+        return self._station.publish(item.output_url, index), None
 
     @contextmanager
     def _joining(self, part: Part) -> Generator[None]:
@@ -163,14 +190,19 @@ class UpscaleVideo:
     # -- what they share ---------------------------------------------------------------------------------------
 
     @contextmanager
-    def _source(self, item: WorkItem, clock: Clock) -> Generator[BinaryIO | None]:
-        """The source as an open file; None for a numbered sequence, whose pictures are opened one by one."""
-        if video.is_sequence(item.row.source_url):
-            with self._station.settled(item, video.sequence_stat, clock):
-                yield None
-        else:
-            with self._station.opened(item, clock) as source:
-                yield source
+    def _source(self, item: WorkItem, clock: Clock, version: str = "") -> Generator[_Source]:
+        """The source, of which only what is asked for is read; no file for the pictures of a numbered sequence."""
+        url = item.row.source_url
+        numbered = video.is_sequence(url)
+        stat = video.sequence_stat if numbered else storage.stat
+        with self._station.settled(item, stat, clock, version=version) as settled:
+            if numbered:
+                yield _Source(settled=settled, file=None)
+            else:
+                with reading(url):
+                    file = storage.open_read(url)
+                with file:
+                    yield _Source(settled=settled, file=file)
 
     @contextmanager
     def _sink(self, item: WorkItem, film: FilmPlan) -> Generator[_Sink]:
@@ -214,6 +246,15 @@ class UpscaleVideo:
             extent=extent,
             warning=warning,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A film's source while a part of it is done."""
+
+    settled: Settled
+    file: BinaryIO | None
+    """None for a numbered sequence, whose pictures are opened one by one"""
 
 
 class _Sink(Protocol):
@@ -319,7 +360,19 @@ def _damage(report: SegmentReport) -> str | None:
 
 
 def _is_whole(piece: Piece) -> bool:
+    """Whether a piece, and for a sequence every picture that it lists, is as it was written."""
     try:
-        return storage.sha256_of(piece.url) == piece.sha256
+        if storage.sha256_of(piece.url) != piece.sha256:
+            return False
+        return all(storage.stat(url).bytes == size for url, size in _pictures_of(piece))
     except ItemError:
         return False
+
+
+def _pictures_of(piece: Piece) -> list[tuple[str, int]]:
+    """(URL, bytes) of the pictures that a segment of a sequence wrote; empty for segments of a film."""
+    with storage.open_read(piece.url) as file:
+        if file.read(1) != b"[":
+            return []
+    listed: list[tuple[str, str, int]] = json.loads(storage.read_bytes(piece.url))
+    return [(url, size) for url, _, size in listed]

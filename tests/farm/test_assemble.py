@@ -99,3 +99,12 @@ def test_segments_of_an_earlier_run_are_not_run_again() -> None:
     assembly = Assembly()
     assert [one.index for one in assembly.begin(film, split_film(film), known)] == [0, 2]
     assert assembly.frames("item0000") == (48, 100)
+
+
+def test_a_segment_that_was_cut_otherwise_is_made_anew() -> None:
+    film = make_film(0)
+    segments = Assembly().begin(film, split_film(film), {})
+    known = {segments[1].part_id: piece_of(1, replace(done_band(segments[1]), extent=(40, 80)))}
+    assembly = Assembly()
+    assert [one.index for one in assembly.begin(film, split_film(film), known)] == [0, 1, 2]
+    assert assembly.known_fraction == 0

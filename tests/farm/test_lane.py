@@ -120,3 +120,22 @@ def test_a_stopped_lane_lets_everybody_go(upscaler: Upscaler) -> None:
 
 def test_a_call_runs_between_forward_passes(lane: Lane) -> None:
     assert lane.call(lambda: threading.current_thread().name).result(10) == "lane"
+
+
+def test_calls_and_pictures_take_turns(lane: Lane) -> None:
+    """Frames of a film come as calls, one after the other without end; a picture beside it must get on."""
+    order: list[str] = []
+    held = threading.Event()
+    lane.call(held.wait)
+    calls = [lane.call(lambda: order.append("call")) for _ in range(6)]
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    plan = plan_of(rgb)
+    job = Job(
+        model=REF, rgb=rgb, y0=0, plan=plan, tiles=plan.tiles, settings=FP32, emit=lambda *_: order.append("picture")
+    )
+    restored = lane.submit(job)
+    held.set()
+    restored.result(10)
+    for call in calls:
+        call.result(10)
+    assert order.index("picture") <= 1

@@ -67,3 +67,16 @@ def test_frames_of_an_earlier_run_do_not_count_as_speed() -> None:
     progress._film_s = progress._started_s
     progress.note_film("a", "a.mp4", 110, 200, fresh=10)
     assert "1.00 frames/s  a.mp4 110/200 1 min 30 s left" in progress.line(progress._started_s + 10)
+
+
+def test_what_earlier_runs_did_shows_in_the_bar_and_not_in_the_estimate() -> None:
+    progress = Progress(1, quiet=False, stream=Terminal())
+    progress.advance_part(px=1_000_000, partial=0.75, known=0.5)
+    assert progress.line(progress._started_s + 10) == "[###############.....] 0/1  0.10 MP/s  10 s left"
+
+
+def test_a_film_that_failed_is_not_shown_any_more() -> None:
+    progress = Progress(2, quiet=False, stream=Terminal())
+    progress.note_film("a", "a.mp4", 48, 181, fresh=48)
+    progress.drop_film("a")
+    assert "a.mp4" not in progress.line(progress._started_s + 10)

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.errors import ErrorKind
-from farm.records import Done, Failed, Outcome, Part, PartKind, StageSeconds, Unit
+from farm.records import Done, Failed, Outcome, Part, PartKind, Span, StageSeconds, Unit
 from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy, model_key
 from sr_kernel.fidelity import PixelStats
 
-from .items import PARAMS, make_part
+from .items import FILM, PARAMS, make_film, make_part
 
 
 def done(part: Part) -> Done:
@@ -218,3 +218,24 @@ def test_the_pace_sizes_units_and_sets_deadlines_model_by_model() -> None:
     assert pace.target_px(model_key(make_part(0))) == pytest.approx(800_000)
     assert pace.deadline_s(unit) == pytest.approx(180 + 10)
     assert pace.deadline_s(Unit(unit_id=2, parts=(slow,))) == pytest.approx(180 + 10_000)
+
+
+def test_a_segment_has_time_for_its_encoder_and_for_what_comes_before_it() -> None:
+    pace = Pace(floors_px_s={"animevideov3": 1e9}, cap_px=1)
+    item = make_film(0).item
+    size = replace(FILM.source, width=1920, height=1080)
+    film = replace(FILM, source=size, target=replace(FILM.target, width=7680, height=4320), frames=100_000)
+    span = Span(frames=(1000, 1048), pts=tuple(range(1000, 1048)), out_pts=tuple(range(1000, 1048)), seek_pts=990)
+    near = Part(item=item, kind=PartKind.SEGMENT, film=film, span=span, cost_px=1)
+    far = replace(near, span=replace(span, seek_pts=None))
+    deadline_s = pace.deadline_s(Unit(unit_id=1, parts=(near,)))
+    assert deadline_s > 180 + 48 * 7680 * 4320 / 3e5, "x265 at its slowest, one thread"
+    assert pace.deadline_s(Unit(unit_id=1, parts=(far,))) - deadline_s == pytest.approx(990 * 1920 * 1080 / 5e6)
+
+
+def test_reading_a_film_and_joining_it_may_take_as_long_as_its_bytes() -> None:
+    pace = Pace(floors_px_s={"animevideov3": 1e9}, cap_px=1)
+    film = make_film(0)
+    large = replace(film, item=replace(film.item, row=replace(film.item.row, bytes=10**10)))
+    assert pace.deadline_s(Unit(unit_id=1, parts=(film,))) == pytest.approx(1800, abs=1)
+    assert pace.deadline_s(Unit(unit_id=1, parts=(large,))) == pytest.approx(11_800)

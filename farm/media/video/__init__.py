@@ -10,7 +10,7 @@ from farm.media.video.encode import SegmentEncoder
 from farm.media.video.film import iter_frames, join_film, read_film
 from farm.media.video.memory import encoder_bytes
 from farm.media.video.sequence import stat as sequence_stat
-from farm.media.video.still_frames import encode_still, frame_name, sequence_index
+from farm.media.video.still_frames import encode_still, frame_name, is_frame_name, sequence_index
 from farm.media.video.values import DecoderConfig, FilmCut, Frame
 from farm.records import is_sequence
 
@@ -23,6 +23,7 @@ __all__ = [
     "encoder_bytes",
     "frame_name",
     "frame_ranges",
+    "is_frame_name",
     "is_sequence",
     "iter_frames",
     "join_film",
