@@ -99,7 +99,7 @@ def memory_lines(runs: Mapping[str, Run]) -> list[str]:
     ratios = ", ".join(
         f"{role} {long.memory_mb[role] / value:.2f}" for role, value in sorted(short.memory_mb.items()) if value
     )
-    return [*lines, "", f"- ten times longer: {ratios} times the memory"]
+    return [*lines, "", f"- a film {long.frames / short.frames:g} times as long: {ratios} times the memory"]
 
 
 def outputs_line(results: Mapping[str, Sequence[Run]]) -> str:
