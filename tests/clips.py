@@ -58,7 +58,9 @@ def clip(
         for name, value in (settings or {}).items():
             setattr(context, name, value)
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24").reformat(format=pix_fmt)
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24").reformat(
+                format=pix_fmt, threads=1
+            )
             frame.pts = number if times is None else times[number]
             frame.time_base = Fraction(1, rate) if times is None else Fraction(1, 1000)
             out.mux(stream.encode(frame))
@@ -101,9 +103,34 @@ def _shifted(index: bytes, by: int) -> bytes:
     return bytes(data)
 
 
-def remuxed(data: bytes, container: str, change: Callable[[av.Packet], bool] = lambda _: True, **muxer: str) -> bytes:
-    """The packets of a film in another container; those are left out for which `change` says False."""
-    file = io.BytesIO()
+class _Pipe:
+    """A file that muxers cannot go back in, as an encoder's standard output."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def getvalue(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def remuxed(
+    data: bytes,
+    container: str,
+    change: Callable[[av.Packet], bool] = lambda _: True,
+    *,
+    piped: bool = False,
+    **muxer: str,
+) -> bytes:
+    """The packets of a film in another container; those are left out for which `change` says False.
+
+    Args:
+        piped: into a pipe, so that Matroska does not know the size of its segment.
+    """
+    file = _Pipe() if piped else io.BytesIO()
     with av.open(io.BytesIO(data)) as source, av.open(file, "w", format=container, container_options=muxer) as out:
         stream = source.streams.video[0]
         target = out.add_stream_from_template(stream, opaque=True)
@@ -113,6 +140,16 @@ def remuxed(data: bytes, container: str, change: Callable[[av.Packet], bool] = l
                 packet.stream = target
                 out.mux(packet)
     return file.getvalue()
+
+
+def without_cluster_sizes(data: bytes) -> bytes:
+    """A piped WebM whose clusters have no sizes either, as browsers record them."""
+    out, at = bytearray(data), data.find(b"\x1f\x43\xb6\x75")
+    while at >= 0:
+        length = 9 - data[at + 4].bit_length()
+        out[at + 4 : at + 4 + length] = ((1 << 7 * length + 1) - 1).to_bytes(length, "big")
+        at = data.find(b"\x1f\x43\xb6\x75", at + 4)
+    return bytes(out)
 
 
 def edited(data: bytes, ticks: int) -> bytes:
@@ -142,7 +179,9 @@ def with_sound(data: bytes, container: str, *, cover: bool = False, film: bool =
             out.mux(tone.encode(sound))
         out.mux(tone.encode(None))
         if art is not None:
-            image = av.VideoFrame.from_ndarray(picture(0, 48, 48), format="rgb24").reformat(format="yuvj420p")
+            image = av.VideoFrame.from_ndarray(picture(0, 48, 48), format="rgb24").reformat(
+                format="yuvj420p", threads=1
+            )
             image.pts = 0
             out.mux(art.encode(image))
             out.mux(art.encode(None))
@@ -223,6 +262,10 @@ CLIPS: Mapping[str, Callable[[], bytes]] = MappingProxyType(
         "vp9.webm": lambda: clip(
             "libvpx-vp9", "webm", options={"b": "500k", "g": "15", "lag-in-frames": "12", "cpu-used": "8"}
         ),
+        "piped.mkv": lambda: remuxed(film("constant.mp4"), "matroska", piped=True),
+        "piped.webm": lambda: remuxed(film("vp9.webm"), "webm", piped=True),
+        "browser.webm": lambda: without_cluster_sizes(film("piped.webm")),
+        "vp8.ivf": lambda: clip("libvpx", "ivf", options={"b": "500k", "g": "15", "cpu-used": "8"}),
         "flash.flv": lambda: h264("flv"),
         "windows.asf": lambda: clip("msmpeg4", "asf", options={"g": "12"}),
         "one.mp4": lambda: h264("mp4", frames=1),

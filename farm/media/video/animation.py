@@ -104,6 +104,8 @@ class Animation:
                     number += 1
                     if number >= last:
                         return
+        except MemoryError:
+            raise
         except FFmpegError as error:
             raise self._damaged(str(error)) from error
         raise self._damaged(f"{number} of {self.frames} frames decodable")
@@ -160,7 +162,7 @@ def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut
         full_range=True,
         alpha=header.has_alpha and not opaque,  # often it only says what does not change from frame to frame
     )
-    warnings = [misnamed(url, animation.format)] if animation.format != "png" else []
+    warnings = [misnamed(url, animation.format)]
     if not animation.table.whole:
         warnings.append(f"the file is cut; the {animation.frames} frames that it still holds were kept")
     codec = "apng" if animation.format == "png" else animation.format

@@ -13,7 +13,15 @@ from typing import BinaryIO
 
 _TS_PACKET = 188
 _TAIL_BYTES = 1 << 16
-_SEGMENT, _EBML = 0x18538067, 0x1A45DFA3
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+_ELEMENTS = frozenset(
+    (
+        *(0x1A45DFA3, _SEGMENT, 0xEC, 0xBF),  # EBML, segment, void, checksum
+        *(0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+        *(0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF),  # of a cluster: its time, its place, and blocks
+    )
+)
+"""names of the elements at the top of a Matroska file, of a segment and of a cluster (RFC 9559)"""
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -102,19 +110,25 @@ def _boxes(file: BinaryIO, size: int) -> str | None:
 
 
 def _ebml(file: BinaryIO, size: int) -> str | None:
-    """Matroska and WebM: the header and the segment, whose size may be unknown where they were streamed."""
+    """Matroska and WebM: elements follow each other to the end of the file.
+
+    What was streamed has a segment of unknown size, and from browsers clusters of unknown size: there the walk goes
+    on within them, since the demuxer takes any end for the film's. It reads the head of each cluster or of each block.
+    """
     at = 0
     while at < size:
         file.seek(at)
         head = file.read(12)
         found = _element_head(head)
         if found is None:
-            return "it ends within an element" if len(head) < 12 else None
+            return "it ends within an element" if len(head) < 12 and head[0] else None
         name, length, start = found
-        if length is None or name not in (_SEGMENT, _EBML, 0xEC):
+        if name not in _ELEMENTS:
+            return None  # lost between elements: damage, whatever the length
+        if length is None and name not in (_SEGMENT, _CLUSTER):
             return None
-        at += start + length
-    return f"the segment ends {at - size} bytes beyond the file" if at > size else None
+        at += start + (length or 0)
+    return f"its last element ends {at - size} bytes beyond the file" if at > size else None
 
 
 def _element_head(head: bytes) -> tuple[int, int | None, int] | None:
@@ -193,6 +207,16 @@ def _asf(file: BinaryIO, size: int) -> str | None:
     return f"{length - size} bytes are missing" if length > size and not flags & 1 else None
 
 
+def _ivf(file: BinaryIO, size: int) -> str | None:
+    """IVF: each frame behind a head that says how long it is."""
+    at = 32
+    while at < size:
+        file.seek(at)
+        head = file.read(12)
+        at += 12 + int.from_bytes(head[:4], "little")
+    return f"the last frame ends {at - size} bytes beyond the file" if at > size else None
+
+
 _CHECKS: Mapping[str, Callable[[BinaryIO, int], str | None]] = MappingProxyType(
     {
         "mov": _boxes,
@@ -202,6 +226,7 @@ _CHECKS: Mapping[str, Callable[[BinaryIO, int], str | None]] = MappingProxyType(
         "flv": _flash,
         "ogg": _ogg,
         "asf": _asf,
+        "ivf": _ivf,
     }
 )
 """demuxer -> check"""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from av.container import InputContainer
-from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
@@ -21,7 +20,7 @@ from farm.media.video.decoder import DecodedFrame, FrameSource
 from farm.media.video.deinterlace import deinterlaced
 from farm.media.video.plan import FIELD_CONTEXT, video_params
 from farm.media.video.planes import source_format
-from farm.media.video.source import opened
+from farm.media.video.source import opened, seek_to
 from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
 from farm.records import FilmPlan, Span, UpscaleParams
 
@@ -140,7 +139,7 @@ class _Segment:
         """Frames that were not given before; raises _Damage."""
         with opened(self._source, self._url, hardware=how.hardware) as container:
             stream = self._stream(container)
-            if start.seek is not None and not _seek(container, stream, start.seek):
+            if start.seek is not None and not seek_to(container, stream, start.seek):
                 raise self._damage(lost=True)
             counted = self._span.seek_pts is None
             decoder = FrameSource(container, stream, counted=counted, threads=how.threads, start=start.packet)
@@ -280,15 +279,6 @@ def _wanted(span: Span, *, repeats: bool) -> list[_Wanted]:
         else:
             wanted.append(_Wanted(stamp, [output]))
     return wanted
-
-
-def _seek(container: InputContainer, stream: VideoStream, stamp: int) -> bool:
-    """Go to the keyframe at or before a timestamp; false where the container cannot."""
-    try:
-        container.seek(stamp, stream=stream, backward=True)
-    except (FFmpegError, ValueError, OverflowError):
-        return False
-    return True
 
 
 def _settled(decoder: FrameSource) -> Iterator[DecodedFrame]:

@@ -167,6 +167,8 @@ class FrameSource:
         with heard(self._codec if self._single else "") as complaints:
             try:
                 frames = self._context.decode(packet)
+            except MemoryError:  # FFmpeg's is an FFmpegError as well
+                raise
             except (FFmpegError, ValueError):
                 self._damage(stamp)
         if complaints:

@@ -57,6 +57,8 @@ class PacketFeed:
                     yield StampedPacket(packet=packet, stamp=number if self._counted else packet_stamp(packet))
                     number += 1
                 return
+            except MemoryError:  # FFmpeg's is an FFmpegError as well
+                raise
             except (FFmpegError, ValueError):
                 in_a_row += 1
                 self.failures += 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from farm.media.video.animation import iter_animation, read_animation
+from farm.media.video.faults import reading
 from farm.media.video.sequence import iter_sequence, read_sequence
 from farm.media.video.values import FilmCut, Frame
 from farm.records import ANIMATION_EXTENSIONS, FilmPlan, Span, UpscaleParams, extension_of, is_sequence
@@ -25,7 +26,8 @@ def read_pictures(source: BinaryIO | None, url: str, params: UpscaleParams) -> F
     Raises:
         ItemError: as `read_sequence` and `read_animation` say.
     """
-    return read_sequence(url, params) if source is None else read_animation(source, url, params)
+    with reading(url):
+        return read_sequence(url, params) if source is None else read_animation(source, url, params)
 
 
 def iter_pictures(
@@ -36,6 +38,8 @@ def iter_pictures(
     Raises:
         ItemError: as `iter_sequence` and `iter_animation` say.
     """
-    if source is None:
-        return iter_sequence(url, film, span, params)
-    return iter_animation(source, url, film, span, params)
+    with reading(url):
+        if source is None:
+            yield from iter_sequence(url, film, span, params)
+        else:
+            yield from iter_animation(source, url, film, span, params)

@@ -64,7 +64,9 @@ def _said_by_container(source: BinaryIO, facts: FrameFacts, header: VideoHeader,
         stream = film_stream(container, url)
         try:
             frame = next(container.decode(stream), None)
-        except FFmpegError:
+        except MemoryError:  # FFmpeg's is an FFmpegError as well
+            raise
+        except (FFmpegError, ValueError):
             frame = None
         if frame is None:
             return facts

@@ -6,6 +6,7 @@ out those whose files are lists of other files (concat, HLS, DASH, SDP, image se
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Generator
@@ -23,6 +24,7 @@ from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.containers import cut_sign, looks_like
+from farm.media.video.faults import ffmpeg_fault, reading
 from farm.media.video.values import VideoHeader
 
 BUFFER_BYTES = 1 << 20
@@ -63,35 +65,53 @@ _PICTURES = (
     *((b"%PDF", "PDF"), (b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x0a", "JPEG XL"), (b"v/1\x01", "OpenEXR")),
 )
 _COPY_AGAIN = "copy it again"
+_NO_SUCH_PLACE = frozenset({errno.EINVAL, errno.EOVERFLOW})
 _LOG = logging.getLogger("farm.media.video")
 
 
 class Reading:
     """A file object as PyAV reads it: without a name, never closed, and with every error of the store kept.
 
-    Demuxers take a failed read for the end of the file; the error must not turn into a shorter film.
+    Demuxers take a failed read for the end of the file; the error must not turn into a shorter film. Some try again for
+    ever, so it is told once and the file is at its end from then on.
     """
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, url: str) -> None:
         self._source = source
+        self._url = url
         self.error: BaseException | None = None
         self.opened_others = False
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes from where the file stands."""
+        """Up to `size` bytes from where the file stands; none once the store has failed."""
+        if self.error is not None:
+            return b""
         try:
-            return self._source.read(size)
+            with reading(self._url):
+                return self._source.read(size)
         except BaseException as error:
             self.error = self.error or error
             raise
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of any file."""
+        """As of any file; what is below 0 for a place that no file has, which FFmpeg tries in damaged films."""
+        if self.error is not None:
+            return -errno.EIO
+        try:
+            with reading(self._url):
+                return self._sought(offset, whence)
+        except BaseException as error:
+            self.error = self.error or error
+            raise
+
+    def _sought(self, offset: int, whence: int) -> int:
         try:
             return self._source.seek(offset, whence)
-        except BaseException as error:
-            if whence == 0 and offset >= 0:  # FFmpeg tries impossible places, which is no fault of the store
-                self.error = self.error or error
+        except (ValueError, OverflowError):
+            return -errno.EINVAL
+        except OSError as error:
+            if error.errno in _NO_SUCH_PLACE:
+                return -errno.EINVAL
             raise
 
     def tell(self) -> int:
@@ -106,56 +126,71 @@ class Reading:
 
 @contextmanager
 def opened(source: BinaryIO, url: str, *, hardware: bool = False) -> Generator[InputContainer]:
-    """An open container while the block runs; what the store raised meanwhile comes out as it was raised.
+    """An open container while the block runs.
+
+    What the store raised meanwhile comes out as `farm.media.video.faults` says, even where FFmpeg took it for the end
+    of the file; so does what FFmpeg itself raised in the block.
 
     Args:
         hardware: let the GPU's own decoder work where there is one for the codec; it gives the same pixels.
 
     Raises:
-        ItemError: EMPTY_INPUT, UNSAFE_CONTAINER, UNSUPPORTED, TRUNCATED or CORRUPT.
+        ItemError: EMPTY_INPUT, UNSAFE_CONTAINER, UNSUPPORTED, TRUNCATED, CORRUPT or STORAGE_ERROR.
+        MemoryError: when there is none left.
     """
-    source.seek(0)
-    head = source.read(_HEAD_BYTES)
-    _judge(head, url)
-    reading = Reading(source)
+    head = _head(source, url)
+    file = Reading(source, url)
     try:
-        with _open(reading, head, source, url, hardware=hardware) as container:
+        with _open(file, head, source, url, hardware=hardware) as container:
             yield container
     except BaseException as error:
-        if reading.error is not None and error is not reading.error:
-            raise reading.error from error
+        if file.error is not None and error is not file.error:
+            raise file.error from error
+        if isinstance(error, FFmpegError):
+            raise ffmpeg_fault(url, error) from error
         raise
-    if reading.error is not None:
-        raise reading.error
-    if reading.opened_others:
+    if file.error is not None:
+        raise file.error
+    if file.opened_others:
         raise unsafe(url, "it names other files")
 
 
-def _open(reading: Reading, head: bytes, source: BinaryIO, url: str, *, hardware: bool = False) -> InputContainer:
+def _head(source: BinaryIO, url: str) -> bytes:
+    """The first bytes, once they are no reason to refuse the file."""
+    with reading(url):
+        source.seek(0)
+        head = source.read(_HEAD_BYTES)
+    _judge(head, url)
+    return head
+
+
+def _open(file: Reading, head: bytes, source: BinaryIO, url: str, *, hardware: bool = False) -> InputContainer:
     if hardware:
         try:
-            return _demuxer(reading, source, HWAccel("cuda", allow_software_fallback=True))
+            return _demuxer(file, HWAccel("cuda", allow_software_fallback=True))
         except (FFmpegError, RuntimeError):
             _LOG.warning("no hardware decoder for %s; FFmpeg's own gives the same pixels", url)
     try:
-        return _demuxer(reading, source, None)
-    except (FFmpegError, ValueError, PermissionError, MemoryError) as error:
-        if reading.error is not None:
-            raise reading.error from error
-        if reading.opened_others:
+        return _demuxer(file, None)
+    except MemoryError:
+        raise
+    except (FFmpegError, ValueError, PermissionError) as error:
+        if file.error is not None:
+            raise file.error from error
+        if file.opened_others:
             raise unsafe(url, "it names other files") from error
         raise _not_opened(head, source, url, str(error)) from error
 
 
-def _demuxer(reading: Reading, source: BinaryIO, hardware: HWAccel | None) -> InputContainer:
-    source.seek(0)
+def _demuxer(file: Reading, hardware: HWAccel | None) -> InputContainer:
+    file.seek(0)
     return av.open(
-        reading,
+        file,
         "r",
         container_options={"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"},
         metadata_errors="replace",
         buffer_size=BUFFER_BYTES,
-        io_open=reading.refuse,
+        io_open=file.refuse,
         hwaccel=hardware,
     )
 
@@ -187,7 +222,8 @@ def _judge(head: bytes, url: str) -> None:
 def _not_opened(head: bytes, source: BinaryIO, url: str, said: str) -> ItemError:
     """Why no demuxer took the file."""
     container = looks_like(head)
-    sign = cut_sign(container, source) if container else None
+    with reading(url):
+        sign = cut_sign(container, source) if container else None
     if sign:
         return ItemError(ErrorKind.TRUNCATED, url, f"no frame decodable; {sign}", "copy it again, or repair the index")
     if container:
@@ -239,11 +275,11 @@ def _has_decoder(stream: VideoStream) -> bool:
 def header_of(container: InputContainer, stream: VideoStream) -> VideoHeader:
     """What the container says of one of its streams."""
     context = stream.codec_context
-    base = stream.time_base or Fraction(1, 1_000_000)
+    base = stream.time_base if stream.time_base is not None and stream.time_base > 0 else Fraction(1, 1_000_000)
     duration = None if stream.duration is None else float(stream.duration * base)
     if duration is None and container.duration is not None:
         duration = container.duration / av.time_base
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
     return VideoHeader(
         container=container.format.name,
         stream_index=stream.index,
@@ -252,7 +288,7 @@ def header_of(container: InputContainer, stream: VideoStream) -> VideoHeader:
         height=context.height,
         pix_fmt=pixel_format_name(context),
         time_base=base,
-        rate=rate,
+        rate=next((rate for rate in rates if rate is not None and rate > 0), Fraction(25)),
         frames=stream.frames or _counted_tag(stream.metadata),
         duration_s=duration,
     )
@@ -281,13 +317,12 @@ def read_header(source: BinaryIO, url: str) -> VideoHeader:
         return header_of(container, film_stream(container, url))
 
 
-def open_source(source: BinaryIO, url: str) -> InputContainer:
-    """An open container that the caller closes; better is `opened`, which also tells errors of the store.
-
-    Raises:
-        ItemError: as `opened`.
-    """
-    source.seek(0)
-    head = source.read(_HEAD_BYTES)
-    _judge(head, url)
-    return _open(Reading(source), head, source, url)
+def seek_to(container: InputContainer, stream: VideoStream, stamp: int) -> bool:
+    """Go to the keyframe at or before a timestamp; false where the container cannot."""
+    try:
+        container.seek(stamp, stream=stream, backward=True)
+    except MemoryError:
+        raise
+    except (FFmpegError, ValueError, OverflowError):
+        return False
+    return True

@@ -14,9 +14,10 @@ from typing import BinaryIO
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.containers import cut_sign, names_other_files
 from farm.media.video.decoder import FrameSource
+from farm.media.video.faults import reading
 from farm.media.video.packet_table import PacketTable, read_packets
 from farm.media.video.proof import Proof, decode_film, proved_stamps
-from farm.media.video.source import film_stream, opened, unsafe
+from farm.media.video.source import film_stream, opened, seek_to, unsafe
 from farm.media.video.values import FilmTable, VideoHeader
 from farm.records import VideoParams
 
@@ -31,6 +32,8 @@ _WITHOUT_LENGTH = frozenset({"mpegts", "mpeg", "nut", "mxf", "dv", "ivf"})
 _WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf"})
 """containers that say in their heads how long the film is"""
 _SAME_RATE = Fraction(1, 200)
+_SLOWEST, _FASTEST = Fraction(1, 100_000), Fraction(100_000)
+"""frames a second that encoders are told at least and at most; frames keep their times"""
 
 
 def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
@@ -41,9 +44,11 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
             `params.salvage` is set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
     """
     packets = read_packets(source, url)
-    if names_other_files(packets.header.container, source):
+    with reading(url):
+        outside = names_other_files(packets.header.container, source)
+        sign = cut_sign(packets.header.container, source)
+    if outside:
         raise unsafe(url, "its index points to other files")
-    sign = cut_sign(packets.header.container, source)
     if not packets.stamps:
         raise _no_frames(packets, sign, url)
     sign = sign or _tail_sign(source, packets, url)
@@ -97,14 +102,26 @@ def _tail_sign(source: BinaryIO, packets: PacketTable, url: str) -> str | None:
     if not packets.entries or packets.counted or not _WITHOUT_LENGTH.intersection(names):
         return None
     start = packets.entries[-2:][0]  # leading frames of the last keyframe are predicted from the group before it
+    whole = _ends_whole(source, url, start, start - int(_SEARCH_S / packets.header.time_base))
+    if whole is None:
+        whole = _ends_whole(source, url, start, None)
+    return None if whole else "its last frame is not whole"
+
+
+def _ends_whole(source: BinaryIO, url: str, start: int, place: int | None) -> bool | None:
+    """Whether the last frame is, decoded from the packet of stamp `start` on; None where the container cannot seek.
+
+    Args:
+        place: the timestamp from which that packet is sought; None: from the start of the file.
+    """
     with opened(source, url) as container:
         stream = film_stream(container, url)
+        if place is not None and not seek_to(container, stream, place):
+            return None
         frames = FrameSource(container, stream, counted=False, threads=1, start=start)
-        container.seek(start - int(_SEARCH_S / packets.header.time_base), stream=stream)
         stamps = {one.stamp for one in frames.frames()}
     last = next(reversed(frames.tracker.positions), None)  # some containers give other stamps after a seek
-    whole = last is None or (last in stamps and not frames.tracker.is_damaged(last))
-    return None if whole else "its last frame is not whole"
+    return last is None or (last in stamps and not frames.tracker.is_damaged(last))
 
 
 def _of(packets: PacketTable) -> str:
@@ -112,7 +129,7 @@ def _of(packets: PacketTable) -> str:
     if packets.declared:
         return f" of {packets.declared}"
     header = packets.header
-    if header.duration_s and _WITH_DURATION.intersection(header.container.split(",")):
+    if header.duration_s and header.duration_s > 0 and _WITH_DURATION.intersection(header.container.split(",")):
         return f" of about {round(header.duration_s * float(header.rate))}"
     return ""
 
@@ -187,6 +204,7 @@ def _rate(header: VideoHeader, times: Sequence[int]) -> Fraction:
     if len(times) < 2 or times[-1] <= times[0]:
         return header.rate if 0 < header.rate <= 1000 else Fraction(25)
     average = (len(times) - 1) / ((times[-1] - times[0]) * header.time_base)
-    if abs(average - header.rate) <= _SAME_RATE * average:
+    if _SLOWEST <= header.rate <= _FASTEST and abs(average - header.rate) <= _SAME_RATE * average:
         return header.rate
-    return average.limit_denominator(1001) if average > 1 else average.limit_denominator(100_000)
+    average = max(_SLOWEST, min(average, _FASTEST))
+    return average.limit_denominator(1001) if average > 1 else average.limit_denominator(_SLOWEST.denominator)

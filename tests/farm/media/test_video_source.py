@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import io
 import os
 import random
@@ -9,13 +11,15 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
+from av import error as av_error
+from av.error import FFmpegError
 
-from farm.errors import ErrorKind, ItemError, UnreachableError
+from farm.errors import DiskError, ErrorKind, ItemError, UnreachableError
 from farm.media.video.containers import cut_sign
 from farm.media.video.decode import iter_frames
+from farm.media.video.packets import PacketFeed
 from farm.media.video.plan import read_film
 from farm.media.video.source import Reading, opened, read_header
 from tests.clips import CLIPS, extents, film, h264, in_front
@@ -145,7 +149,7 @@ def test_an_index_that_points_to_another_file_is_not_followed(tmp_path: Path) ->
 
 
 def test_a_demuxer_that_asks_for_another_file_is_refused() -> None:
-    reading = Reading(io.BytesIO(b""))
+    reading = Reading(io.BytesIO(b""), URL)
     with pytest.raises(PermissionError):
         reading.refuse("/etc/passwd", 1, {})
     assert reading.opened_others
@@ -168,9 +172,10 @@ def test_a_cut_film_says_how_many_of_its_frames_are_there() -> None:
 
 
 CUT = ("fragments.mp4", "open-gop.mkv", "vp9.webm", "mpeg4.avi", "yuyv.avi", "open-gop.ts", "mpeg2.ts", "mpeg2.mpg")
+STREAMED = ("piped.mkv", "piped.webm", "browser.webm", "vp8.ivf")
 
 
-@pytest.mark.parametrize("name", [*CUT, "flash.flv", "windows.asf", "rgb.mkv", "nv12.nut"])
+@pytest.mark.parametrize("name", [*CUT, *STREAMED, "flash.flv", "windows.asf", "rgb.mkv", "nv12.nut"])
 def test_films_of_every_container_are_found_to_be_cut(name: str) -> None:
     data = film(name)
     cut = data[: len(data) * 6 // 10]
@@ -206,22 +211,115 @@ def test_a_whole_film_shows_no_sign_of_a_cut(name: str) -> None:
 class _Failing(io.BytesIO):
     """A store that goes away after some bytes."""
 
-    left = 30_000
+    def __init__(self, data: bytes, error: Exception, left: int = 30_000, *, seeks: bool = True) -> None:
+        super().__init__(data)
+        self.error = error
+        self.left = left
+        self.seeks = seeks
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise UnreachableError("s3://bucket: the store does not answer; check the network")
+            raise self.error
         return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset and not self.seeks:
+            raise self.error
+        return super().seek(offset, whence)
+
+
+LOST = UnreachableError("s3://bucket: the store does not answer; check the network")
 
 
 @pytest.mark.parametrize("name", ["constant.mp4", "open-gop.mkv", "mpeg2.ts", "mpeg4.avi"])
 def test_an_error_of_the_store_is_no_shorter_film(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("farm.media.video.source.BUFFER_BYTES", 4096)
-    source: BinaryIO = _Failing(film(name))
     with pytest.raises(UnreachableError):
-        read_film(source, URL, params())
+        read_film(_Failing(film(name), LOST), URL, params())
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "x"), OSError("x"), DiskError("/data: I/O error; check the disk")]
+)
+@pytest.mark.parametrize("name", ["constant.mp4", "open-gop.mkv", "mpeg2.ts", "mpeg4.avi", "vp8.ivf"])
+def test_an_error_of_the_disk_is_the_rows_and_is_tried_again(
+    name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.media.video.source.BUFFER_BYTES", 4096)
+    data = film(name)
+    cut = read_film(io.BytesIO(data), URL, params())
+    reads = (
+        lambda source: read_header(source, URL),
+        lambda source: read_film(source, URL, params()),
+        lambda source: list(iter_frames(source, URL, cut.film, cut.spans[-1], params())),
+    )
+    sources = [(_Failing(data, error, left), read) for left in (0, 2000) for read in reads]
+    sources += [(_Failing(data, error, left), read) for left in (10_000, len(data) - 10) for read in reads[1:]]
+    sources += [(_Failing(data, error, 1 << 40, seeks=False), read) for read in reads]
+    for source, read in sources:
+        with pytest.raises(ItemError) as caught:
+            read(source)
+        found = caught.value
+        assert (found.kind, found.kind.retryable, found.url) == (ErrorKind.STORAGE_ERROR, True, URL)
+
+
+def test_places_that_no_file_has_are_no_fault_of_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp4"
+    path.write_bytes(bytes(10))
+    with path.open("rb") as file:
+        source = Reading(file, URL)
+        assert source.seek(-5) < 0
+        assert source.seek(1 << 70) < 0
+        assert source.seek(3) == 3
+    assert source.error is None
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (av_error.InvalidDataError(1, "invalid"), ErrorKind.CORRUPT),
+        (av_error.PermissionError(1, "not permitted"), ErrorKind.CORRUPT),
+        (av_error.EOFError(1, "end"), ErrorKind.TRUNCATED),
+        (av_error.PatchWelcomeError(1, "patches welcome"), ErrorKind.UNSUPPORTED),
+    ],
+)
+def test_what_ffmpeg_says_of_a_film_is_the_rows(error: Exception, kind: ErrorKind) -> None:
+    with pytest.raises(ItemError) as caught, opened(io.BytesIO(film("constant.mp4")), URL):
+        raise error
+    assert (caught.value.kind, caught.value.url) == (kind, URL)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no"), av_error.MemoryError(12, "no")])
+@pytest.mark.parametrize("place", ["open", "demux", "decode"])
+def test_a_lack_of_memory_is_no_damage(place: str, error: MemoryError, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Starved:
+        """What stands for PyAV's container or decoder."""
+
+        thread_count, name, thread_type, options = 1, "h264", None, None
+        streams = ()
+
+        def demux(self, _stream: object) -> None:
+            raise error
+
+        def decode(self, _packet: object) -> None:
+            raise error
+
+    def starved(*_args: object, **_named: object) -> Starved:
+        if place == "open":
+            raise error
+        return Starved()
+
+    if place == "demux":
+        feed = functools.partial(PacketFeed, Starved())
+        monkeypatch.setattr("farm.media.video.packet_table.PacketFeed", lambda _, *more, **how: feed(*more, **how))
+    else:
+        target = "source._demuxer" if place == "open" else "decoder.open_decoder"
+        monkeypatch.setattr(f"farm.media.video.{target}", starved)
+    with pytest.raises(MemoryError) as caught:
+        read_film(io.BytesIO(film("constant.mp4")), URL, params(allow_damaged=True))
+    assert not isinstance(caught.value, FFmpegError)
 
 
 def test_a_header_is_read_without_the_film() -> None:
