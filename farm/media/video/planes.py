@@ -188,7 +188,7 @@ def _converted(name: str) -> SourceFormat | None:
         return None
 
     def read(frame: av.VideoFrame) -> Planes:
-        return found.read(frame.reformat(format=wider))
+        return found.read(frame.reformat(format=wider, threads=1))  # threads of swscale write into each other's rows
 
     return SourceFormat(model=found.model, depth=found.depth, read=read, chroma_shift=found.chroma_shift)
 
