@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from farm.media.video.codecs import SourceFacts, choose_encoder, size_step
 from farm.media.video.picture_target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut
 from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
@@ -80,7 +80,7 @@ def cut_pictures(
         ItemError: UNSUPPORTED or TOO_LARGE, from the choice of the encoder.
     """
     video = video_of(params)
-    pts, out_pts = _resampled(times, asked_rate)
+    pts, out_pts = _resampled(times, asked_rate, url)
     rate = asked_rate or len(pts) / (times.length * times.time_base)
     gray = layout.model == "gray"
     facts = SourceFacts(
@@ -120,16 +120,12 @@ def video_of(params: UpscaleParams) -> VideoParams:
     return params.video
 
 
-def _resampled(times: Timeline, rate: Fraction | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _resampled(times: Timeline, rate: Fraction | None, url: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Source frame of each output frame, and when that is shown: output frame j is what is seen at j/rate."""
-    start = times.pts[0]
     if rate is None:
-        return times.pts, tuple(pts - start for pts in times.pts)
-    step = 1 / (rate * times.time_base)
-    shown = range(max(1, math.ceil(times.length / step)))
-    out_pts = [round(number * step) for number in shown]
-    pts = [times.pts[bisect_right(times.pts, start + number * step) - 1] for number in shown]
-    return tuple(pts), tuple(out_pts)
+        return times.pts, tuple(pts - times.pts[0] for pts in times.pts)
+    asked = moments(times.pts, Fraction(times.end - times.pts[-1]), times.time_base, rate, url)
+    return tuple(times.pts[place] for place in asked.places), tuple(asked.ticks)
 
 
 def _spans(pts: tuple[int, ...], out_pts: tuple[int, ...], most: int) -> tuple[Span, ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import MappingProxyType
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
+from farm.media.video.facts import UNSPECIFIED
 from farm.media.video.picture_target import PICTURE_CONTAINERS, choose_pictures
-from farm.media.video.planes import source_format
+from farm.media.video.resample import moments
 from farm.media.video.table import read_table
-from farm.media.video.values import FilmCut, FilmTable, VideoHeader
+from farm.media.video.values import FilmCut, FilmTable, FrameFacts
 from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 
@@ -24,8 +26,14 @@ _LEAST = 2
 _TWINS = 8
 """frames of one timestamp that are looked back over for the first of them"""
 DEINTERLACED_MODELS = ("yuv", "gray")
-_UNSPECIFIED = (2, 2, 2, 0)
-"""colour tags of a film that has not been looked into"""
+_ASSUMED_TAGS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
+    {"bt601": (6, 6, 6), "bt709": (1, 1, 1), "bt2020": (9, 14, 9)}
+)
+"""primaries, transfer and matrix that go with a matrix; of BT.601 as 525 lines have them"""
+_LARGEST_SHIFT = (1 << 31) - 1
+_COSTLY = 10
+"""times the film that its segments may decode before a person is told"""
+_CHEAPER = ("re-encode it with keyframes", "remux it into Matroska or MP4")
 
 
 def read_film(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut:
@@ -64,6 +72,7 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
     _check_size(facts.layout, url, params)
     choice = _choose(facts_for_encoder, params, video, url)
     shown = shown_places(table, video, url)
+    warnings = (table.warning, choice.warning, _cost_warning(table, shown, video))
     return FilmPlan(
         source=facts.layout,
         target=choice.target,
@@ -74,34 +83,12 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         encoder=choice.encoder,
         pix_fmt=choice.pix_fmt,
         options=choice.options,
-        colour_tags=choice.colour_tags,
+        colour_tags=_colour_tags(facts, choice, video),
         sample_aspect=facts.sample_aspect,
-        rotation=facts.rotation,
+        rotation=_grown(facts.rotation, facts.layout, choice.target),
         deinterlace=video.deinterlace,
-        warning="; ".join(part for part in (table.warning, choice.warning) if part) or None,
+        warning="; ".join(filter(None, warnings)) or None,
     )
-
-
-def check_header(header: VideoHeader, url: str, params: UpscaleParams) -> None:
-    """What the container alone says: whether limits, codec and container allow the output.
-
-    Raises:
-        ItemError: TOO_LARGE, UNSUPPORTED.
-    """
-    kind = source_format(header.pix_fmt)
-    if kind is None or min(header.width, header.height) < 1:
-        return  # frames know better than a header that says nothing
-    layout = FrameLayout(
-        width=header.width,
-        height=header.height,
-        model=kind.model,
-        depth=kind.depth,
-        chroma_shift=kind.chroma_shift,
-        alpha=kind.alpha,
-    )
-    _check_size(layout, url, params)
-    facts = SourceFacts(codec=header.codec, layout=layout, rate=header.rate, colour_tags=_UNSPECIFIED)
-    _choose(facts, params, video_params(params), url)
 
 
 def _check_fields(table: FilmTable, url: str, video: VideoParams) -> None:
@@ -139,6 +126,40 @@ def _rate(table: FilmTable, video: VideoParams) -> Fraction:
     return Fraction(video.fps) if video.fps else table.rate
 
 
+def _colour_tags(facts: FrameFacts, choice: EncoderChoice, video: VideoParams) -> tuple[int, int, int, int]:
+    """Those of the encoder; with `tag_colours`, what was assumed where the source does not name its matrix."""
+    tags, source = choice.colour_tags, facts.layout
+    unnamed = facts.colour_tags[2] == UNSPECIFIED and {source.model, choice.target.model} == {"yuv"}
+    if not (video.tag_colours and unnamed and source.matrix in _ASSUMED_TAGS):
+        return tags
+    primaries, transfer, matrix = (
+        assumed if tag == UNSPECIFIED else tag for tag, assumed in zip(tags, _ASSUMED_TAGS[source.matrix], strict=False)
+    )
+    return primaries, transfer, matrix, tags[3]
+
+
+def _grown(rotation: tuple[int, ...], source: FrameLayout, target: FrameLayout) -> tuple[int, ...]:
+    """The display matrix of the output: what it shifts by grows with the picture, what it turns by stays.
+
+    The nine integers (a b u, c d v, x y w) take a point (p, q) to (ap + cq + x, bp + dq + y). A shift undoes where the
+    turn has taken a side, so it grows as that side does; the two differ where sides are rounded.
+    """
+    if not rotation:
+        return ()
+    a, b, _, c, d, _, x, y, _ = rotation
+    across, down = Fraction(target.width, source.width), Fraction(target.height, source.height)
+    x, y = (
+        max(-_LARGEST_SHIFT, min(_LARGEST_SHIFT, round(shift * _mixed(across, abs(p), down, abs(q)))))
+        for shift, p, q in ((x, a, c), (y, b, d))
+    )
+    return (*rotation[:6], x, y, rotation[8])
+
+
+def _mixed(one: Fraction, weight: int, other: Fraction, other_weight: int) -> Fraction:
+    total = weight + other_weight
+    return (one * weight + other * other_weight) / total if total else one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """The output's frames: which source frame each is made from, and when it is shown."""
@@ -148,20 +169,20 @@ class Shown:
 
 
 def shown_places(table: FilmTable, video: VideoParams, url: str) -> Shown:
-    """Every source frame once, or, where a rate is asked for, whichever is shown at each of its moments."""
+    """Every source frame once, or, where a rate is asked for, whichever is shown at each of its moments.
+
+    Raises:
+        ItemError: UNSUPPORTED for rates that the film's ticks are too coarse for, and for outputs without end.
+    """
     if not video.fps:
         return Shown(places=range(len(table.stamps)), times=table.times)
-    step = 1 / (Fraction(video.fps) * table.header.time_base)
-    if step < 1:
-        found = f"times in steps of {table.header.time_base} s, too coarse for {video.fps} frames a second"
+    rate, time_base = Fraction(video.fps), table.header.time_base
+    if rate * time_base > 1:
+        found = f"times in steps of {time_base} s, too coarse for {video.fps} frames a second"
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "remux the film into Matroska or MP4 first, or ask for less")
-    first = table.times[0]
-    last_tick = 1 / (table.rate * table.header.time_base)
-    count = -((-(table.times[-1] - first + last_tick)) // step)
-    times = [first + round(number * step) for number in range(max(1, int(count)))]
-    places = [max(0, bisect_right(table.times, first + number * step) - 1) for number in range(len(times))]
-    places = [table.stamps.index(table.stamps[place], max(0, place - _TWINS), place + 1) for place in places]
-    return Shown(places=places, times=times)
+    asked = moments(table.times, 1 / (table.rate * time_base), time_base, rate, url)
+    places = [table.stamps.index(table.stamps[place], max(0, place - _TWINS), place + 1) for place in asked.places]
+    return Shown(places=places, times=[table.times[0] + tick for tick in asked.ticks])
 
 
 def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Span, ...]:
@@ -171,17 +192,20 @@ def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Sp
     the beginning every time.
     """
     shown = shown_places(table, video, "")
+    return tuple(_span(table, film, shown, start, end) for start, end in _cuts(table, shown, video))
+
+
+def _cuts(table: FilmTable, shown: Shown, video: VideoParams) -> Iterator[tuple[int, int]]:
+    """The output frames of each segment, half-open."""
     keys = frozenset(table.keys)
-    most, spans = video.segment_frames, list[Span]()
-    start = 0
+    most, start = video.segment_frames, 0
     while start < len(shown.places):
         end = min(start + most, len(shown.places))
         if end < len(shown.places):
             near = range(end, start + max(_LEAST, -(-most // 2)) - 1, -1)
             end = next((cut for cut in near if _is_cut(cut, shown.places, keys)), end)
-        spans.append(_span(table, film, shown, start, end))
+        yield start, end
         start = end
-    return tuple(spans)
 
 
 def _is_cut(place: int, places: Sequence[int], keys: frozenset[int]) -> bool:
@@ -192,9 +216,7 @@ def _is_cut(place: int, places: Sequence[int], keys: frozenset[int]) -> bool:
 def _span(table: FilmTable, film: FilmPlan, shown: Shown, start: int, end: int) -> Span:
     first = shown.places[start]
     stamp = table.stamps[first]
-    earliest = max(0, first - FIELD_CONTEXT) if film.deinterlace else first
-    nearest = bisect_right(table.keys, earliest) - 1
-    key = table.keys[nearest] if nearest >= 0 else None
+    key = _key_before(table, max(0, first - FIELD_CONTEXT) if film.deinterlace else first)
     from_start = 0 if key is None else key
     return Span(
         frames=(start, end),
@@ -203,3 +225,21 @@ def _span(table: FilmTable, film: FilmPlan, shown: Shown, start: int, end: int) 
         seek_pts=table.start if key is None else table.stamps[key],
         skip=table.stamps[from_start:first].count(stamp),
     )
+
+
+def _key_before(table: FilmTable, place: int) -> int | None:
+    """The last place up to this one that decoding may start from; None: the start of the film."""
+    nearest = bisect_right(table.keys, place) - 1
+    return table.keys[nearest] if nearest >= 0 else None
+
+
+def _cost_warning(table: FilmTable, shown: Shown, video: VideoParams) -> str | None:
+    """What it costs that segments have no keyframe near them; None where that is little."""
+    frames, decoded = len(table.stamps), 0
+    for start, end in _cuts(table, shown, video):
+        decoded += shown.places[end - 1] + 1 - (_key_before(table, shown.places[start]) or 0)
+    if decoded <= _COSTLY * frames:
+        return None
+    places = f"{len(table.keys)} keyframe{'s' * (len(table.keys) > 1)} in {frames} frames"
+    has = "has no timestamps" if table.start is None else f"has {places if table.keys else 'no keyframe'}"
+    return f"{has}: its segments decode {decoded} frames for {frames}; {_CHEAPER[table.start is None]} for speed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import zlib
 from dataclasses import replace
@@ -212,6 +213,58 @@ def test_apng_of_sixteen_bits_and_gray_stay_so() -> None:
         again, frames = film(made, "apng", wanted)
         assert (again.film.source.model, again.film.source.depth) == (model, depth)
         assert np.array_equal(frames[1], pixels[::-1])
+
+
+def test_an_animated_png_is_an_apng_and_a_still_one_a_film_of_one_frame() -> None:
+    data = animation("apng", drawings(same=()))
+    cut, frames = film(data, "png", params())
+    assert is_pictures("x.PNG")
+    assert (cut.film.warning, len(frames)) == (None, len(DELAYS))
+    assert all(np.array_equal(one, two) for one, two in zip(frames, film(data, "apng", params())[1], strict=True))
+    assert seen(written(data, "png", params("apng"), cut, frames))[1:] == (DELAYS, 0)
+    sink = io.BytesIO()
+    drawings(1)[0].save(sink, "PNG")
+    for container in ("mkv", "apng"):
+        cut, frames = film(sink.getvalue(), "png", params(container))
+        assert len(frames) == cut.film.frames == 1
+    assert "holds png" in (film(sink.getvalue(), "gif", params())[0].film.warning or "")
+
+
+def test_delays_that_an_asked_rate_would_fill_without_end_are_refused() -> None:
+    data = animation("apng", drawings(same=()), [65_000_000] * 7)
+    with pytest.raises(ItemError) as caught:
+        film(data, "apng", params(fps="60/1"))
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+    assert "3900000 times" in caught.value.found
+
+
+def _read_for_ever(source: io.BytesIO, url: str, cut: FilmCut) -> None:
+    while True:  # the disk fails some time
+        read_pictures(source, url, params())
+        list(iter_pictures(source, url, cut.film, cut.spans[0], params()))
+
+
+def test_an_error_of_the_disk_is_tried_again() -> None:
+    class Broken(io.BytesIO):
+        """A disk that fails after some reads."""
+
+        left = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(errno.EIO, "x")
+            return super().read(size)
+
+    for kind in KINDS:
+        data = animation(kind, drawings(same=()))
+        cut, _ = film(data, kind, params())
+        for left in (0, 1, 5, 30):
+            source = Broken(data)
+            source.left = left
+            with pytest.raises(ItemError) as caught:
+                _read_for_ever(source, f"x.{kind}", cut)
+            assert caught.value.kind is ErrorKind.STORAGE_ERROR
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.plan import plan_film, plan_spans, read_film
+from farm.media.video.resample import moments
 from farm.media.video.source import film_stream
 from farm.media.video.table import read_table
 from farm.media.video.values import FilmTable
@@ -42,7 +45,7 @@ def real_files() -> list[Path]:
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_table_has_the_frames_and_times_of_a_decoder(name: str) -> None:
     table = table_of(film(name))
-    assert list(table.times) == [time for time, _ in sequential(film(name))]
+    assert list(table.times) == [at for at, _ in sequential(film(name))]
     assert (table.start is None) is (name in TIMELESS)
 
 
@@ -177,6 +180,49 @@ def test_rotation_is_carried_as_it_is_stored() -> None:
     assert (facts.layout.width, facts.layout.height) == (568, 320)
 
 
+TURN = {0: (65536, 0, 0, 65536), 90: (0, 65536, -65536, 0), 180: (-65536, 0, 0, -65536), 270: (0, -65536, 65536, 0)}
+
+
+@pytest.mark.parametrize("degrees", TURN)
+@pytest.mark.parametrize("size", [(96, 64), (97, 65)])
+def test_a_turned_picture_stays_in_its_place_when_it_grows(degrees: int, size: tuple[int, int]) -> None:
+    a, b, c, d = TURN[degrees]
+
+    def moved(width: int, height: int) -> tuple[int, ...]:
+        """The matrix that turns a picture and moves it back to where x and y start, and on by its half."""
+        corners = [(a * p + c * q, b * p + d * q) for p in (0, width) for q in (0, height)]
+        x, y = (-min(corner[axis] for corner in corners) for axis in (0, 1))
+        return (a, b, 0, c, d, 0, x, y, 1 << 30)
+
+    table = table_of(h264("matroska", frames=2, size=size, pix_fmt="yuv444p"))
+    table = replace(table, facts=replace(table.facts, rotation=moved(*size)))
+    for codec, outscale in (("ffv1", 3.0), ("h264", 1.5)):
+        plan = plan_film(table, URL, replace(params(codec=codec, pix_fmt="yuv420p"), outscale=outscale))
+        assert plan.rotation == moved(plan.target.width, plan.target.height)
+
+
+def test_shifts_too_large_for_their_field_are_as_large_as_it_holds() -> None:
+    table = table_of(film("one.mp4"))
+    matrix = (65536, 0, 0, 0, 65536, 0, 2_000_000_000, -2_000_000_000, 1 << 30)
+    plan = plan_film(replace(table, facts=replace(table.facts, rotation=matrix)), URL, params())
+    assert plan.rotation == (*matrix[:6], (1 << 31) - 1, 1 - (1 << 31), 1 << 30)
+
+
+def test_colours_that_were_assumed_are_written_only_when_asked_for() -> None:
+    table = table_of(film("constant.mp4"))
+    assert table.facts.colour_tags[:3] == (2, 2, 2)
+    assert plan_film(table, URL, params()).colour_tags == table.facts.colour_tags
+    tagged = params(tag_colours=True)
+    wanted = {"bt601": (6, 6, 6), "bt709": (1, 1, 1), "bt2020": (9, 14, 9)}
+    for matrix, tags in wanted.items():
+        layout = replace(table.facts.layout, matrix=matrix)
+        for source, made in (((2, 2, 2, 1), (*tags, 1)), ((9, 16, 2, 0), (9, 16, tags[2], 0)), ((2, 2, 5, 0), None)):
+            facts = replace(table.facts, layout=layout, colour_tags=source)
+            assert plan_film(replace(table, facts=facts), URL, tagged).colour_tags == (made or source)
+    gray = table_of(film("gray.mkv"))
+    assert plan_film(gray, URL, tagged).colour_tags == plan_film(gray, URL, params()).colour_tags
+
+
 def test_a_variable_rate_is_an_average() -> None:
     table = table_of(film("variable.mkv"))
     seconds = (table.times[-1] - table.times[0]) * table.header.time_base
@@ -218,6 +264,53 @@ def test_a_rate_that_is_asked_for_repeats_and_leaves_out_frames() -> None:
     assert [pts for span in half.spans for pts in span.pts] == list(table.stamps[::2])
     out = [time for span in half.spans for time in span.out_pts]
     assert out == [2 * 512 * number for number in range(20)]
+
+
+def test_a_timestamp_that_jumps_makes_no_film_without_end() -> None:
+    data = h264("matroska", "bframes=0:keyint=1", times=[0, 40, 4_000_000_000], frames=3)
+    cut = read_film(io.BytesIO(data), URL, params())
+    assert cut.film.rate > 0
+    assert cut.spans[0].out_pts == (0, 40, 4_000_000_000)
+    assert read_film(io.BytesIO(data), URL, params(fps="1/10000")).film.frames == 410  # the last is shown for 100000 s
+    started = time.monotonic()
+    with pytest.raises(ItemError) as caught:
+        read_film(io.BytesIO(data), URL, params(fps="60/1"))
+    assert time.monotonic() - started < 5
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+    assert "from 0.04 s to 4000000 s: frame 1 would be shown 239999997 times" in caught.value.found
+    assert "--fps" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "frames"),
+    [
+        ([0, 1_000_000], 1, 1_000_001),  # long, and one frame of it too often
+        (range(0, 10_100_000, 100), 1, 10_099_901),  # longer than any
+        ([0, 2, 1 << 62], 1, (1 << 62) + 1),
+    ],
+)
+def test_outputs_without_end_are_refused_before_they_are_listed(times: Sequence[int], rate: int, frames: int) -> None:
+    with pytest.raises(ItemError) as caught:
+        moments(times, Fraction(1), Fraction(1), Fraction(rate), URL)
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+    assert str(frames) in caught.value.found
+
+
+def test_long_outputs_are_made_where_no_frame_is_shown_for_long() -> None:
+    asked = moments(range(0, 1_100_000, 1000), Fraction(1000), Fraction(1), Fraction(1), URL)
+    assert len(asked.places) == 1_100_000
+    assert (asked.places[:1001], asked.places[-1], asked.ticks[-1]) == ([0] * 1000 + [1], 1099, 1_099_999)
+
+
+def test_segments_far_from_any_keyframe_are_told_of() -> None:
+    one_key = h264("matroska", "bframes=0:keyint=infinite:scenecut=0")
+    warning = read_film(io.BytesIO(one_key), URL, params(segment_frames=1)).film.warning or ""
+    assert "has 1 keyframe in 40 frames: its segments decode 820 frames for 40" in warning
+    assert read_film(io.BytesIO(one_key), URL, params(segment_frames=20)).film.warning is None
+    assert read_film(io.BytesIO(film("constant.mp4")), URL, params(segment_frames=1)).film.warning is None
+    raw = read_film(io.BytesIO(film("raw.m2v")), URL, params(segment_frames=2)).film.warning or ""
+    assert "has no timestamps" in raw
+    assert "remux" in raw
 
 
 def test_interlaced_films_are_refused_unless_deinterlaced() -> None:
