@@ -18,28 +18,44 @@ def deinterlaced(frames: Iterable[DecodedFrame], url: str) -> Iterator[DecodedFr
     """The frames with their fields made one; those that are not interlaced come out as they went in.
 
     Raises:
-        ItemError: UNSUPPORTED when the filter does not take their pixel format.
+        ItemError: UNSUPPORTED when the filter does not take their pixel format, or when that or their size changes.
     """
     waiting: deque[DecodedFrame] = deque()
     graph: Graph | None = None
+    first = ""
     for number, one in enumerate(frames):
-        graph = graph or _graph(one.frame, url)
+        graph, first = graph or _graph(one.frame, url), first or _described(one.frame)
+        if _described(one.frame) != first:  # FFmpeg ends the process over some of them
+            raise _refused(f"{_described(one.frame)} after {first}", url)
         waiting.append(one)
         one.frame.pts, one.frame.time_base = number, Fraction(1, 25)  # it only needs them to ascend
-        graph.vpush(one.frame)
-        yield from _pulled(graph, waiting)
+        _push(graph, one.frame, url)
+        yield from _pulled(graph, waiting, url)
     if graph is not None:
-        graph.vpush(None)
-        yield from _pulled(graph, waiting)
+        _push(graph, None, url)
+        yield from _pulled(graph, waiting, url)
 
 
-def _pulled(graph: Graph, waiting: deque[DecodedFrame]) -> Iterator[DecodedFrame]:
+def _push(graph: Graph, frame: VideoFrame | None, url: str) -> None:
+    try:
+        graph.vpush(frame)
+    except MemoryError:
+        raise
+    except (FFmpegError, ValueError) as error:
+        raise _refused(str(error), url) from error
+
+
+def _pulled(graph: Graph, waiting: deque[DecodedFrame], url: str) -> Iterator[DecodedFrame]:
     """What the filter has finished, under the names that went in."""
     while waiting:
         try:
             frame = graph.vpull()
         except (BlockingIOError, EOFError):
             return
+        except MemoryError:
+            raise
+        except FFmpegError as error:
+            raise _refused(str(error), url) from error
         one = waiting.popleft()
         yield DecodedFrame(stamp=one.stamp, frame=frame, damaged=one.damaged)
 
@@ -54,11 +70,22 @@ def _graph(frame: VideoFrame, url: str) -> Graph:
         filters = (graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), graph.add("buffersink"))
         graph.link_nodes(source, *filters)
         graph.configure()
+    except MemoryError:
+        raise
     except FFmpegError as error:
         raise _untaken(frame, url) from error
     return graph
 
 
+def _described(frame: VideoFrame) -> str:
+    return f"{frame.width} x {frame.height} {frame.format.name}"
+
+
 def _untaken(frame: VideoFrame, url: str) -> ItemError:
     found = f"the deinterlacer does not take frames of {frame.format.name}"
     return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert the film to planar YUV first")
+
+
+def _refused(said: str, url: str) -> ItemError:
+    found = f"the deinterlacer refuses its frames ({said[:120]})"
+    return ItemError(ErrorKind.UNSUPPORTED, url, found, "cut the film where its size or format changes")

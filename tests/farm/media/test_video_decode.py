@@ -14,11 +14,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av import error as av_error
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video import planes as planes_room
 from farm.media.video.damage import listed, scan_damage
 from farm.media.video.decode import iter_frames
+from farm.media.video.decoder import DecodedFrame
+from farm.media.video.deinterlace import deinterlaced
 from farm.media.video.plan import read_film
 from farm.media.video.planes import source_format
 from farm.media.video.source import film_stream
@@ -185,6 +188,35 @@ def test_deinterlaced_frames_do_not_depend_on_the_segments() -> None:
 
 def test_whole_frames_pass_the_deinterlacer_as_they_are() -> None:
     assert same(frames_of(film("constant.mp4"), deinterlace=True, segment_frames=7), sequential(film("constant.mp4")))
+
+
+@pytest.mark.parametrize(("size", "name"), [((32, 32), "yuv420p"), ((64, 64), "yuv422p"), ((64, 64), "pal8")])
+def test_the_deinterlacer_is_given_no_frames_of_another_kind(size: tuple[int, int], name: str) -> None:
+    kinds = [(64, 64, "yuv420p")] * 2 + [(*size, name)]
+    frames = [
+        DecodedFrame(stamp=number, frame=av.VideoFrame(*kind), damaged=False) for number, kind in enumerate(kinds)
+    ]
+    with pytest.raises(ItemError) as caught:
+        list(deinterlaced(frames, URL))
+    assert caught.value.kind is ErrorKind.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(av_error.InvalidDataError(1, "x"), ItemError), (av_error.MemoryError(12, "x"), MemoryError)],
+)
+def test_what_a_filter_raises_is_the_rows(
+    error: Exception, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        """What stands for the filter graph."""
+
+        def vpush(self, _frame: object) -> None:
+            raise error
+
+    monkeypatch.setattr("farm.media.video.deinterlace._graph", lambda *_: Broken())
+    with pytest.raises(expected):
+        list(deinterlaced([DecodedFrame(stamp=0, frame=av.VideoFrame(64, 64, "yuv420p"), damaged=False)], URL))
 
 
 @pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
