@@ -7,6 +7,7 @@ stands for itself, other percent signs too. The first number may be any; between
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def list_numbered(url: str) -> dict[int, FileStat]:
     """The pictures that there are, by number, ascending.
 
     Raises:
-        ItemError: MISSING when there is none, or what the store says.
+        ItemError: MISSING when there is none, UNSAFE_PATH for links out of the folder, or what the store says.
     """
     files = numbered_files(url)
     found: dict[int, FileStat] = {}
@@ -82,6 +83,7 @@ def list_numbered(url: str) -> dict[int, FileStat]:
     for one in storage.list_files(files.folder):
         number = files.number(one.url)
         if number is not None:
+            _refuse_link(one.url, files.folder)
             found[number] = one
         elif digits := files.between(one.url):
             others[len(digits)] += 1
@@ -91,6 +93,17 @@ def list_numbered(url: str) -> dict[int, FileStat]:
             advice = f"{others.total()} names have other numbers of digits: try %0{others.most_common(1)[0][0]}d"
         raise ItemError(ErrorKind.MISSING, url, "no picture has such a name", advice)
     return dict(sorted(found.items()))
+
+
+def _refuse_link(url: str, folder: str) -> None:
+    """Refuse a picture on this machine's disks that is a link out of its folder, as folders of pictures do."""
+    if storage.is_remote(url) or not os.path.islink(url):
+        return
+    target, root = os.path.realpath(url), os.path.realpath(folder)
+    if os.path.commonpath((target, root)) == root:
+        return
+    shown = os.fsencode(target).decode("utf-8", "replace")
+    raise ItemError(ErrorKind.UNSAFE_PATH, url, f"is a link out of its folder to {shown}", "put that picture there")
 
 
 def stat(url: str) -> FileStat:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -155,6 +156,44 @@ def test_a_sequence_without_pictures_is_missing_and_a_near_miss_is_told(tmp_path
     with pytest.raises(ItemError, match=r"^missing: .*try %04d$"):
         sequence.stat(f"{tmp_path}/f%d.png")
     assert refused(f"{tmp_path}/nowhere/f%d.png").kind is ErrorKind.MISSING
+
+
+@pytest.mark.parametrize("folder_is_link", [False, True])
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path, folder_is_link: bool) -> None:
+    (tmp_path / "private.png").write_bytes(picture(0))
+    (tmp_path / "framesx").mkdir()
+    (tmp_path / "framesx" / "private.png").write_bytes(picture(0))
+    url = write(tmp_path / "frames", "f%04d.png", [1, 2])
+    if folder_is_link:
+        (tmp_path / "link").symlink_to("frames")
+        url = url.replace("/frames/", "/link/")
+    third = tmp_path / "frames" / "f0003.png"
+    for target in (tmp_path / "private.png", "../private.png", "../framesx/private.png", "/no/such/file"):
+        third.symlink_to(target)
+        with pytest.raises(ItemError) as caught:
+            sequence.stat(url)
+        for error in (refused(url), caught.value):
+            assert (error.kind, error.url) == (ErrorKind.UNSAFE_PATH, url.replace("%04d", "0003"))
+        third.unlink()
+    third.symlink_to("f0001.png")
+    assert read_pictures(None, url, params()).film.frames == 3
+
+
+def test_an_error_of_the_disk_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = write(tmp_path / "frames", "f%04d.png", [1, 2])
+    cut = read_pictures(None, url, params())
+
+    def broken(*_: object) -> BinaryIO:
+        raise OSError(errno.EIO, "x")
+
+    monkeypatch.setattr("farm.storage.open_read", broken)
+    for read in (
+        lambda: read_pictures(None, url, params()),
+        lambda: list(iter_pictures(None, url, cut.film, cut.spans[0], params())),
+    ):
+        with pytest.raises(ItemError) as caught:
+            read()
+        assert caught.value.kind is ErrorKind.STORAGE_ERROR
 
 
 def test_the_first_picture_of_another_size_is_named(tmp_path: Path) -> None:
