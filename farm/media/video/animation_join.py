@@ -20,6 +20,7 @@ from farm.media.image import EncodeSpec, ImageMeta, Pixels, ReadLimits, decode_r
 from farm.media.stamp import stamped_xmp
 from farm.media.video.animation_table import read_animation_table
 from farm.media.video.animation_write import Show, write_apng, write_gif
+from farm.media.video.loss import left_behind
 from farm.media.video.picture_cut import video_of
 from farm.media.video.piece import BrokenPieceError, PieceReader
 from farm.media.video.planes import source_format
@@ -62,7 +63,8 @@ def join_animation(
         What a person should know although the picture was written.
 
     Raises:
-        ItemError: CORRUPT when a piece is damaged or the pieces do not make up the film, ENCODE_FAILED, TOO_LARGE.
+        ItemError: CHANGED_DURING_READ when a piece is damaged or the pieces do not make up the film, ENCODE_FAILED,
+            TOO_LARGE; of the source as `opened` says.
     """
     container = video_of(params).container
     carried = _carried(source, url, film, out_pts, params)
@@ -78,9 +80,12 @@ def join_animation(
             _write_webp(frames, carried, params, sink, url, stamp)
         for _ in frames:  # what is behind the last frame is found by reading on
             raise _mismatch(url, f"more than {film.frames} frames")
-    if film.sample_aspect not in (None, 1):
-        return f"{container} cannot say that samples are {film.sample_aspect} as wide as high; viewers show squares"
-    return None
+    aspect = film.sample_aspect
+    square = aspect is None or aspect == 1
+    shape = (
+        None if square else f"{container} cannot say that samples are {aspect} as wide as high; viewers show squares"
+    )
+    return "; ".join(filter(None, (shape, left_behind(source, url, film, params)))) or None
 
 
 def _carried(
@@ -147,4 +152,6 @@ def _write_webp(
 
 
 def _mismatch(url: str, has: str) -> ItemError:
-    return ItemError(ErrorKind.CORRUPT, url, f"its pieces do not make up the film: {has}", "run again")
+    found = f"its pieces do not make up the film: {has}"
+    advice = "run the same command again; pieces that were changed are made anew"
+    return ItemError(ErrorKind.CHANGED_DURING_READ, url, found, advice)

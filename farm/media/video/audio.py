@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any, cast
 
@@ -13,10 +13,12 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import BlockingIOError as NothingYetError
 from av.error import EOFError as EndOfStreamError
-from av.error import InvalidDataError
+from av.error import FFmpegError, InvalidDataError
 from av.filter import Graph
 from av.packet import Packet
 from av.stream import Stream
+
+from farm.media.video.faults import check_memory
 
 _LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape")
 """how the names of decoders begin whose sound lost nothing so far"""
@@ -25,6 +27,26 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: 
 """what both encoders hold, by the number of channels"""
 _OPUS_RATE = 48_000
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
+
+
+class EncodingError(Exception):
+    """An encoder of sound or subtitles refused, which is no fault of the source; the message says which and how."""
+
+
+@contextmanager
+def encoding(name: str) -> Generator[None]:
+    """Inside, what FFmpeg refuses is its encoder's or its filters' fault.
+
+    Args:
+        name: of the stream.
+    """
+    try:
+        yield
+    except EncodingError:
+        raise
+    except (FFmpegError, ValueError) as error:
+        check_memory(error)
+        raise EncodingError(f"{name} cannot be encoded anew ({str(error)[:200]})") from error
 
 
 class AudioTranscoder:
@@ -43,6 +65,7 @@ class AudioTranscoder:
         layout = _LAYOUTS.get(channels, "stereo")
         rate = _rate(encoder, context.sample_rate or _OPUS_RATE)
         self._source = source
+        self._name = f"stream {source.index} (audio, {context.name})"
         self.target = cast(AudioStream, output.add_stream(encoder, rate=rate))
         self._encoder: AudioCodecContext = self.target.codec_context
         self._encoder.layout = layout
@@ -68,8 +91,7 @@ class AudioTranscoder:
             frames = self._source.decode(None)
         packets = list(self._encoded(frames))
         if self._graph is not None:
-            self._graph.push(None)
-            packets += self._drained()
+            packets += self._filtered(self._graph, None)
         return packets + self._tagged(None)
 
     def _encoded(self, frames: Iterable[AudioFrame]) -> Iterator[Packet[Stream]]:
@@ -77,22 +99,25 @@ class AudioTranscoder:
             if frame.pts is None:
                 continue
             if self._graph is None:
-                self._graph = self._filter(frame)
-            self._graph.push(frame)
-            yield from self._drained()
+                with encoding(self._name):
+                    self._graph = self._filter(frame)
+            yield from self._filtered(self._graph, frame)
 
-    def _drained(self) -> list[Packet[Stream]]:
+    def _filtered(self, graph: Graph, frame: AudioFrame | None) -> list[Packet[Stream]]:
+        """What comes out when this frame, or the end of the sound, goes in."""
         packets: list[Packet[Stream]] = []
-        assert self._graph is not None
-        while True:
-            try:
-                frame = cast(AudioFrame, self._graph.pull())
-            except (NothingYetError, EndOfStreamError):
-                return packets
-            packets += self._tagged(frame)
+        with encoding(self._name):
+            graph.push(frame)
+            while True:
+                try:
+                    made = cast(AudioFrame, graph.pull())
+                except (NothingYetError, EndOfStreamError):
+                    return packets
+                packets += self._tagged(made)
 
     def _tagged(self, frame: AudioFrame | None) -> list[Packet[Stream]]:
-        return cast("list[Packet[Stream]]", self.target.encode(frame))
+        with encoding(self._name):
+            return cast("list[Packet[Stream]]", self.target.encode(frame))
 
     def _filter(self, first: AudioFrame) -> Graph:
         """From frames as decoded to frames as the encoder takes them; gaps and overlaps from 0.1 s on are mended."""

@@ -62,7 +62,7 @@ def read_hdr(frame: av.VideoFrame) -> HdrMetadata | None:
     primaries: tuple[Fraction, ...] = ()
     luminance: tuple[Fraction, Fraction] | None = None
     max_cll = max_fall = 0
-    for side in _side_data(frame):
+    for side in side_data(frame):
         data = bytes(side)
         if side.type is Type.MASTERING_DISPLAY_METADATA and len(data) >= _DISPLAY.size:
             *pairs, has_primaries, has_luminance = _DISPLAY.unpack_from(data)
@@ -76,7 +76,8 @@ def read_hdr(frame: av.VideoFrame) -> HdrMetadata | None:
     return HdrMetadata(primaries=primaries, luminance=luminance, max_cll=max_cll, max_fall=max_fall)
 
 
-def _side_data(frame: av.VideoFrame) -> list[SideData]:
+def side_data(frame: av.VideoFrame) -> list[SideData]:
+    """What a decoder says beside a frame's samples."""
     try:
         return list(cast("Iterable[SideData]", frame.side_data))  # PyAV's mapping iterates over its values
     except ValueError:  # a kind newer than PyAV's own list: it then gives none at all

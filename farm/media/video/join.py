@@ -2,13 +2,19 @@
 
 Pieces are opened one after the other and merged with the source's packets by time, so memory does not grow with the
 film. Timestamps of frames are the source's. Decode times are made from them for the whole film, with one reorder delay.
+
+Not kept, because no encoder here is told of them: closed captions inside of frames (CEA-608 and 708), Dolby Vision,
+HDR10+ and HDR Vivid metadata; the warning says which of them the first frames have. The film then plays as what lies
+below: HDR10, HLG or SDR.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from operator import itemgetter
 from typing import BinaryIO
 
 from av.audio.stream import AudioStream
@@ -20,6 +26,9 @@ from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.aspect import write_display_size
+from farm.media.video.audio import EncodingError
+from farm.media.video.faults import check_memory
+from farm.media.video.loss import lost_in_frames
 from farm.media.video.output import open_output
 from farm.media.video.piece import BrokenPieceError, PieceReader, template_of
 from farm.media.video.pixel_format import parse_pixel_format
@@ -28,6 +37,7 @@ from farm.media.video.streams import AnyPacket, Others, add_audio, add_stream, d
 from farm.media.video.timing import FrameTimes, last_duration, usual_duration
 from farm.records import FilmPlan, UpscaleParams, VideoParams
 
+_ANEW = "run the same command again; pieces that were changed are made anew"
 Opener = Callable[[], BinaryIO]
 
 
@@ -56,8 +66,9 @@ def join_film(
         What a person should know: streams that were left out or changed. None: everything is as it was.
 
     Raises:
-        ItemError: CORRUPT when the pieces do not make up the film or the source cannot be read, ENCODE_FAILED when the
-            container refuses. Errors of the files come through as they are.
+        ItemError: CHANGED_DURING_READ when pieces are damaged or do not make up the film, naming them; CORRUPT when the
+            source cannot be read; ENCODE_FAILED when the container or an encoder of sound or subtitles refuses. Errors
+            of the files come through as they are.
     """
     if params.video is None:
         raise ValueError("parameters of a picture, not of a film")
@@ -66,7 +77,11 @@ def join_film(
         join.write(None, FrameTimes(film=film, out_pts=out_pts, last=usual_duration(film, out_pts)), sink)
     else:
         with opened(source, url) as container:
+            if film.stream_index >= len(container.streams):
+                raise join.without_stream()
+            lost = lost_in_frames(container, film.stream_index)
             last = last_duration(container, film, out_pts, params.video)
+        join.others.warnings.extend([lost] if lost else [])
         with opened(source, url) as container:
             join.write(container, FrameTimes(film=film, out_pts=out_pts, last=last), sink)
     if film.sample_aspect is not None and film.sample_aspect != 1 and params.video.container in ("mkv", "webm"):
@@ -100,7 +115,7 @@ class _Join:
 
     def write(self, source: InputContainer | None, times: FrameTimes, sink: BinaryIO) -> None:
         """The whole file."""
-        output = open_output(sink, source, self._container, times, self._stamp, self.others)
+        output = self._open(source, times, sink)
         try:
             video = self._add_video(output, None) if source is None else self._add_streams(output, source)
             output.start_encoding()
@@ -108,13 +123,26 @@ class _Join:
                 output.mux(_cover_packet(cover, picture))
             self._merge(output, self._video_packets(video, times), self._other_packets(source, times))
             output.close()
+        except EncodingError as error:
+            advice = "ask for --audio copy or none, or for --container mkv"
+            raise ItemError(ErrorKind.ENCODE_FAILED, self._url, str(error), advice) from error
         except FFmpegError as error:
-            found = f"{self._container} cannot be written ({str(error)[:200]})"
-            advice = "ask for --container mkv, or for --audio transcode"
-            raise ItemError(ErrorKind.ENCODE_FAILED, self._url, found, advice) from error
+            raise self._refused(error) from error
         finally:
             with suppress(FFmpegError, OSError, ValueError):  # what went wrong is already on its way
                 output.close()
+
+    def _open(self, source: InputContainer | None, times: FrameTimes, sink: BinaryIO) -> OutputContainer:
+        try:
+            return open_output(sink, source, self._container, times, self._stamp, self.others)
+        except (FFmpegError, ValueError, OverflowError) as error:  # the last two of tags and chapters
+            raise self._refused(error) from error
+
+    def _refused(self, error: FFmpegError | ValueError | OverflowError) -> ItemError:
+        check_memory(error)
+        found = f"{self._container} cannot be written ({str(error)[:200]})"
+        advice = "ask for --container mkv, or for --audio transcode"
+        return ItemError(ErrorKind.ENCODE_FAILED, self._url, found, advice)
 
     def _add_streams(self, output: OutputContainer, source: InputContainer) -> VideoStream:
         """Every stream of the source in its place; the restored one in that of its source."""
@@ -128,9 +156,13 @@ class _Join:
             else:
                 add_stream(output, self._container, source, stream, self.others)
         if added is None:
-            found = f"it has no stream {self._film.stream_index} any more"
-            raise ItemError(ErrorKind.CORRUPT, self._url, found, "copy it again, then run again")
+            raise self.without_stream()
         return added
+
+    def without_stream(self) -> ItemError:
+        """The source is not the file that was planned."""
+        found = f"it has no stream {self._film.stream_index} any more"
+        return ItemError(ErrorKind.CORRUPT, self._url, found, "copy it again, then run again")
 
     def _add_video(self, output: OutputContainer, original: Stream | None) -> VideoStream:
         film = self._film
@@ -162,7 +194,7 @@ class _Join:
 
     def _first_piece(self) -> BinaryIO:
         if not self._pieces:
-            raise self._mismatch(0)
+            raise self._unfit("there are no pieces of its segments")
         return self._pieces[0]()
 
     def _video_packets(self, stream: VideoStream, times: FrameTimes) -> Iterator[tuple[Fraction, AnyPacket]]:
@@ -172,9 +204,10 @@ class _Join:
         for index, opener in enumerate(self._pieces):
             with _of_piece(self._url, index), PieceReader(opener()) as piece:
                 if piece.extradata != self._extradata:
-                    raise BrokenPieceError("its parameter sets are not those of the first piece")
+                    raise self._unfit(f"piece {index} of its segments has other parameter sets than piece 0")
                 if done + piece.packets > len(self._out_pts):
-                    raise self._mismatch(done + piece.packets)
+                    last = done + piece.packets
+                    raise self._unfit(f"piece {index} of its segments ends at frame {last} of {len(self._out_pts)}")
                 for position, (number, packet) in enumerate(piece.numbered(), start=done):
                     frame = done + number
                     if frame < position - self._reorder:
@@ -183,7 +216,7 @@ class _Join:
                     yield dts * time_base, _timed(packet, stream, times, frame, dts)
                 done += piece.packets
         if done != len(self._out_pts):
-            raise self._mismatch(done)
+            raise self._unfit(f"pieces 0-{len(self._pieces) - 1} hold {done} frames of {len(self._out_pts)}")
 
     def _other_packets(self, source: InputContainer | None, times: FrameTimes) -> Iterator[tuple[Fraction, AnyPacket]]:
         """(decode time in seconds, packet) of everything else, as the source has it, in the order of its file."""
@@ -203,6 +236,7 @@ class _Join:
                     now = _shifted(made, times.shift, now)
                     yield now, made
         except FFmpegError as error:
+            check_memory(error)
             if not (self._video.salvage or self._video.allow_damaged):
                 found = f"its other streams cannot be read to the end ({str(error)[:200]})"
                 raise ItemError(ErrorKind.CORRUPT, self._url, found, "copy it again, or ask for --salvage") from error
@@ -219,19 +253,11 @@ class _Join:
         others: Iterator[tuple[Fraction, AnyPacket]],
     ) -> None:
         """By decode time, a packet of each side in memory."""
-        one, other = next(video, None), next(others, None)
-        while one is not None or other is not None:
-            if other is None or (one is not None and one[0] <= other[0]):
-                assert one is not None
-                output.mux(one[1])
-                one = next(video, None)
-            else:
-                output.mux(other[1])
-                other = next(others, None)
+        for _, packet in heapq.merge(video, others, key=itemgetter(0)):  # of two at one time the video's comes first
+            output.mux(packet)
 
-    def _mismatch(self, frames: int) -> ItemError:
-        found = f"its pieces hold {frames} frames or more of {len(self._out_pts)}"
-        return ItemError(ErrorKind.CORRUPT, self._url, found, "run again; pieces are made anew")
+    def _unfit(self, found: str) -> ItemError:
+        return ItemError(ErrorKind.CHANGED_DURING_READ, self._url, found, _ANEW)
 
 
 @contextmanager
@@ -241,7 +267,7 @@ def _of_piece(url: str, index: int) -> Generator[None]:
         yield
     except BrokenPieceError as error:
         found = f"piece {index} of its segments is damaged: {error}"
-        raise ItemError(ErrorKind.CORRUPT, url, found, "run again; pieces are made anew") from error
+        raise ItemError(ErrorKind.CHANGED_DURING_READ, url, found, _ANEW) from error
 
 
 def _timed(packet: Packet[VideoStream], stream: VideoStream, times: FrameTimes, frame: int, dts: int) -> AnyPacket:

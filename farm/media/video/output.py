@@ -57,6 +57,10 @@ def open_output(
         container: one of MUXERS.
         stamp: written as one tag, beside the source's own.
         others: receives warnings.
+
+    The index of an MP4 or MOV (`moov`) stands at its end, which local players and stores with ranges do not mind; for
+    players on the web that read from the front, `ffmpeg -i IN -c copy -movflags +faststart OUT` moves it without
+    encoding. It is not done here because FFmpeg would read the finished file back and write it once more.
     """
     found = {} if source is None else source.metadata
     tags = {name: value for name, value in found.items() if name.lower() not in _BRAND_TAGS}

@@ -20,7 +20,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from farm.media.video.audio import AudioTranscoder
+from farm.media.video.audio import AudioTranscoder, encoding
 
 MUXERS: Mapping[str, str] = MappingProxyType({"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"})
 """container -> FFmpeg's muxer"""
@@ -43,7 +43,12 @@ class Track(Protocol):
     """A stream of the source on its way into the output."""
 
     def send(self, packet: AnyPacket) -> list[AnyPacket]:
-        """Packets of the output that this one of the source becomes, in their own time base."""
+        """Packets of the output that this one of the source becomes, in their own time base.
+
+        Raises:
+            EncodingError: its encoder refuses.
+            FFmpegError: the source cannot be decoded.
+        """
         ...
 
     def flush(self) -> list[AnyPacket]:
@@ -93,6 +98,7 @@ class TextTrack:
         self._decoder = cast(SubtitleCodecContext, source.codec_context)
         self._encoder = cast(SubtitleCodecContext, target.codec_context)
         self._target = target
+        self._name = describe(source)
         self._decoder.open(strict=False)
         self._encoder.subtitle_header = self._decoder.subtitle_header
         self._encoder.time_base = source.time_base or Fraction(1, 1000)
@@ -102,7 +108,8 @@ class TextTrack:
         found = self._decoder.decode2(packet)
         if found is None or len(found) == 0:
             return []
-        encoded = cast("AnyPacket", self._encoder.encode_subtitle(found))
+        with encoding(self._name):
+            encoded = cast("AnyPacket", self._encoder.encode_subtitle(found))
         encoded.stream, encoded.time_base = self._target, packet.time_base
         encoded.pts = encoded.dts = packet.pts
         encoded.duration = packet.duration

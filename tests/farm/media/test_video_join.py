@@ -17,6 +17,7 @@ import pytest
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import read_hdr
 from farm.media.video.join import join_film
+from farm.media.video.loss import left_behind
 from farm.media.video.timing import FrameTimes
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import (
@@ -387,9 +388,89 @@ def test_a_damaged_piece_is_named(spoil: str, full: dict[str, Path]) -> None:
     }[spoil]
     with full["mp4"].open("rb") as original, pytest.raises(ItemError) as caught:
         join_film(original, "film", source.film, source.pts, params, openers(pieces), io.BytesIO(), None)
+    assert caught.value.kind is ErrorKind.CHANGED_DURING_READ
+    assert caught.value.kind.retryable
+    says = {
+        "cut": "piece 1 of its segments is damaged",
+        "flip": "piece 1 of its segments is damaged",
+        "other settings": "piece 1 of its segments has other parameter sets than piece 0",
+        "missing": "pieces 0-1 hold 16 frames of 24",
+        "one too many": "piece 3 of its segments ends at frame 32 of 24",
+        "empty": "no pieces",
+    }
+    assert says[spoil] in caught.value.found
+
+
+def test_a_source_that_is_another_is_the_sources_fault(full: dict[str, Path]) -> None:
+    params = video_params(container="mkv", preset="ultrafast")
+    source = read(full["mkv"], params)
+    pieces, film = openers(pieces_of(source, ())), replace(source.film, stream_index=20)
+    with full["mkv"].open("rb") as original, pytest.raises(ItemError, match="no stream 20 any more") as caught:
+        join_film(original, "film", film, source.pts, params, pieces, io.BytesIO(), None)
     assert caught.value.kind is ErrorKind.CORRUPT
-    says = "piece 1 of its segments" if spoil in ("cut", "flip", "other settings") else "its pieces hold"
-    assert says in caught.value.found
+
+
+@pytest.mark.parametrize("kind", ["sound", "subtitles"])
+def test_an_encoder_that_refuses_is_no_damage_of_the_source(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.mkv"
+    if kind == "sound":  # AAC refuses what is no number
+        ffmpeg(path, *PICTURE, *lavfi("aevalsrc=0/0:s=44100"), *X264, "-c:a", "pcm_f32le")
+    else:  # PyAV gives one subtitle a megabyte
+        (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,700\n" + "long " * 300_000 + "\n")
+        ffmpeg(path, *PICTURE, "-i", str(tmp_path / "s.srt"), *X264, "-c:s", "copy")
+    with pytest.raises(ItemError, match="cannot be encoded anew") as caught:
+        through(path, tmp_path / "out.mp4", audio="transcode", **FAST)
+    assert caught.value.kind is ErrorKind.ENCODE_FAILED
+
+
+def test_tags_and_chapters_that_ffmpeg_refuses_are_a_failed_item(
+    full: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise av.error.ArgumentError(22, "Invalid argument")
+
+    monkeypatch.setattr("farm.media.video.join.open_output", refuse)
+    with pytest.raises(ItemError, match="mkv cannot be written") as caught:
+        through(full["mp4"], tmp_path / "out.mkv", **FAST)
+    assert caught.value.kind is ErrorKind.ENCODE_FAILED
+
+
+@pytest.mark.parametrize(
+    ("kind", "audio", "says"),
+    [
+        (
+            "mkv",
+            "copy",
+            "2 sound tracks, 1 subtitle track, 1 attachment, 1 cover picture and 2 chapters are left behind",
+        ),
+        ("mp4", "none", "1 subtitle track, 1 cover picture and 2 chapters are left behind"),
+    ],
+)
+def test_what_pictures_do_not_hold_is_counted(kind: str, audio: str, says: str, full: dict[str, Path]) -> None:
+    params = video_params(container="sequence", audio=audio)
+    film = read(full[kind], video_params()).film
+    with full[kind].open("rb") as source:
+        assert left_behind(source, "film", film, params) == f"{says}: pictures hold none"
+
+
+def test_a_film_of_nothing_but_frames_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "in.mkv", *PICTURE, *X264)
+    with path.open("rb") as source:
+        assert left_behind(source, "film", read(path, video_params()).film, video_params()) is None
+    assert left_behind(None, "frame%04d.png", read(path, video_params()).film, video_params()) is None
+
+
+def test_closed_captions_that_are_lost_are_said(tmp_path: Path) -> None:
+    raw = ffmpeg(
+        tmp_path / "in.h264", *PICTURE, *X264, "-bf", "0", "-bsf:v", "filter_units=remove_types=6", "-f", "h264"
+    ).read_bytes()
+    payload = bytes.fromhex("b500314741393403 41ff fc9420 ff".replace(" ", ""))
+    captions = b"\0\0\0\1\6\4" + bytes((len(payload),)) + payload + b"\x80"
+    first = raw.index(b"\0\0\1\x65")
+    (tmp_path / "cc.h264").write_bytes(raw[:first] + captions + raw[first:])
+    path = ffmpeg(tmp_path / "cc.mkv", "-r", "24", "-i", str(tmp_path / "cc.h264"), "-c", "copy")
+    _, warning = through(path, tmp_path / "out.mkv", **FAST)
+    assert warning == "closed captions in the frames is not kept"
 
 
 def test_an_error_of_the_sink_comes_through(full: dict[str, Path]) -> None:
