@@ -24,6 +24,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
 from farm.media.video.animation_table import AnimationTable, read_animation_table
+from farm.media.video.faults import check_memory
 from farm.media.video.picture_cut import Timeline, cut_pictures, timeline_of, video_of
 from farm.media.video.planes import source_format
 from farm.media.video.still_frames import is_opaque, pixels_of, planes_of
@@ -104,9 +105,8 @@ class Animation:
                     number += 1
                     if number >= last:
                         return
-        except MemoryError:
-            raise
         except FFmpegError as error:
+            check_memory(error)
             raise self._damaged(str(error)) from error
         raise self._damaged(f"{number} of {self.frames} frames decodable")
 

@@ -22,6 +22,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from farm.media.video import vp9
+from farm.media.video.faults import check_memory
 from farm.media.video.messages import heard
 from farm.media.video.packets import PacketFeed, holds_shown_frame, is_entry, is_reference
 from farm.media.video.planes import source_format
@@ -33,6 +35,8 @@ _LIBVPX: Mapping[str, Literal["libvpx-vp9", "libvpx"]] = MappingProxyType({"vp9"
 """decoders of 8 bits that give the alpha of WebM; that of VP9 notices damage, too. FFmpeg's own do neither"""
 _PENDING = 64
 """packets whose frames a decoder may hold; those before are taken for lost"""
+_ANY_PIXELS, _GROWTH = 1 << 24, 4
+"""a frame of so many pixels is decoded whatever the container says, and one of so many times its size"""
 _LATER_KEYS = 2
 """keyframes later than the one sought that show that a seek went too far"""
 _ENDLESS = 1 << 63
@@ -134,6 +138,7 @@ class FrameSource:
         self.is_own = self._context is stream.codec_context
         """whether the decoder knows what the container says of colours and rotation"""
         self._single = self._context.thread_count == 1
+        self._most_pixels = _most_pixels(stream)
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Every frame that the decoder shows, to the end of the file."""
@@ -166,10 +171,9 @@ class FrameSource:
         frames: list[av.VideoFrame] = []
         with heard(self._codec if self._single else "") as complaints:
             try:
-                frames = self._context.decode(packet)
-            except MemoryError:  # FFmpeg's is an FFmpegError as well
-                raise
-            except (FFmpegError, ValueError):
+                frames = [] if self._is_too_large(packet, stamp) else self._context.decode(packet)
+            except (FFmpegError, ValueError) as error:
+                check_memory(error)
                 self._damage(stamp)
         if complaints:
             self._damage(stamp)
@@ -182,6 +186,15 @@ class FrameSource:
             if frame.pts is not None:
                 self.tracker.pending.pop(frame.pts, None)
                 yield DecodedFrame(stamp=frame.pts, frame=frame, damaged=self.tracker.is_damaged(frame.pts))
+
+    def _is_too_large(self, packet: Packet[VideoStream] | None, stamp: int | None) -> bool:
+        """Whether a packet, which is damaged then, is kept from a decoder that allocates whatever it asks for."""
+        if packet is None or self._codec != "libvpx-vp9":
+            return False
+        too_large = vp9.largest_frame(memoryview(packet)) > self._most_pixels
+        if too_large:
+            self._damage(stamp)
+        return too_large
 
     def _damage(self, stamp: int | None, *, unreferenced: bool = False) -> None:
         if stamp is not None and (self.tracker.start is None or stamp >= self.tracker.start):
@@ -202,5 +215,12 @@ def open_decoder(stream: VideoStream, threads: int) -> VideoCodecContext:
         context = av.Codec(other, "r").create("video")
     context.thread_count = 1 if context.name in _TALKERS else threads
     context.thread_type = ThreadType.SLICE  # a thread a frame would name the wrong packet when it refuses one
-    context.options = {"err_detect": "crccheck"}  # more of it calls padding of old encoders damage
+    # More error detection calls padding of old encoders damage.
+    context.options = {"err_detect": "crccheck", "max_pixels": str(_most_pixels(stream))}
     return context
+
+
+def _most_pixels(stream: VideoStream) -> int:
+    """Of a frame that is decoded: damaged headers ask for gigabytes."""
+    context = stream.codec_context
+    return max(_ANY_PIXELS, _GROWTH * context.width * context.height)

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.decoder import DecodedFrame
+from farm.media.video.faults import check_memory
 
 
 def deinterlaced(frames: Iterable[DecodedFrame], url: str) -> Iterator[DecodedFrame]:
@@ -39,9 +40,8 @@ def deinterlaced(frames: Iterable[DecodedFrame], url: str) -> Iterator[DecodedFr
 def _push(graph: Graph, frame: VideoFrame | None, url: str) -> None:
     try:
         graph.vpush(frame)
-    except MemoryError:
-        raise
     except (FFmpegError, ValueError) as error:
+        check_memory(error)
         raise _refused(str(error), url) from error
 
 
@@ -52,9 +52,8 @@ def _pulled(graph: Graph, waiting: deque[DecodedFrame], url: str) -> Iterator[De
             frame = graph.vpull()
         except (BlockingIOError, EOFError):
             return
-        except MemoryError:
-            raise
         except FFmpegError as error:
+            check_memory(error)
             raise _refused(str(error), url) from error
         one = waiting.popleft()
         yield DecodedFrame(stamp=one.stamp, frame=frame, damaged=one.damaged)
@@ -70,9 +69,8 @@ def _graph(frame: VideoFrame, url: str) -> Graph:
         filters = (graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), graph.add("buffersink"))
         graph.link_nodes(source, *filters)
         graph.configure()
-    except MemoryError:
-        raise
     except FFmpegError as error:
+        check_memory(error)
         raise _untaken(frame, url) from error
     return graph
 

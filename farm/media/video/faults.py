@@ -5,11 +5,14 @@
 | OSError or DiskError of the file the film is in | ItemError storage_error, which is tried again |
 | any other error of ours | itself |
 | FFmpegError | ItemError corrupt, truncated or unsupported |
-| MemoryError, FFmpeg's own too | MemoryError |
+| MemoryError, FFmpeg's own too where memory is short | MemoryError |
+
+FFmpeg says of a damaged length, too, that it was refused memory: it was if what it asks for at most cannot be had.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,6 +24,8 @@ from farm.errors import DiskError, ErrorKind, ItemError
 
 _SAID_LENGTH = 160
 """characters of FFmpeg's words in a message"""
+_MOST_BYTES = (1 << 31) - 1
+"""that FFmpeg asks for at a time; it refuses itself more"""
 
 
 @contextmanager
@@ -34,10 +39,24 @@ def reading(url: str) -> Generator[None]:
         raise _storage_error(url, error) from error
 
 
-def ffmpeg_fault(url: str, error: FFmpegError) -> ItemError | MemoryError:
-    """What FFmpeg said of a film, as an error to raise."""
-    if isinstance(error, MemoryError):
-        return MemoryError(f"FFmpeg was refused memory for {url}")
+def check_memory(error: Exception) -> None:
+    """Raises MemoryError when it is that, and not the film, that made FFmpeg fail."""
+    if isinstance(error, MemoryError) and not (isinstance(error, FFmpegError) and has_memory()):
+        raise MemoryError("FFmpeg was refused memory") from error
+
+
+def has_memory() -> bool:
+    """Whether as much as FFmpeg ever asks for is to be had; none of it is touched."""
+    try:
+        mmap.mmap(-1, _MOST_BYTES).close()
+    except (OSError, MemoryError):
+        return False
+    return True
+
+
+def ffmpeg_fault(url: str, error: FFmpegError) -> ItemError:
+    """What FFmpeg said of a film, as an error to raise. Raises as `check_memory`."""
+    check_memory(error)
     said = str(error)[:_SAID_LENGTH]
     if isinstance(error, av_error.EOFError):
         return ItemError(ErrorKind.TRUNCATED, url, f"it ends too early ({said})", "copy it again")

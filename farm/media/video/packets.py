@@ -11,6 +11,9 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
+from farm.media.video import vp9
+from farm.media.video.faults import check_memory
+
 _READ_FAILURES = 16
 """reads that may fail one after the other before the rest of a damaged file is given up"""
 _SEARCH_BYTES = 4096
@@ -57,9 +60,8 @@ class PacketFeed:
                     yield StampedPacket(packet=packet, stamp=number if self._counted else packet_stamp(packet))
                     number += 1
                 return
-            except MemoryError:  # FFmpeg's is an FFmpegError as well
-                raise
-            except (FFmpegError, ValueError):
+            except (FFmpegError, ValueError) as error:
+                check_memory(error)
                 in_a_row += 1
                 self.failures += 1
 
@@ -76,17 +78,8 @@ def holds_shown_frame(codec: str, packet: Packet[VideoStream]) -> bool:
     if codec in ("vp8", "libvpx"):
         return bool(memoryview(packet)[0] >> 4 & 1)  # RFC 6386, 9.1: show_frame
     if codec in ("vp9", "libvpx-vp9"):
-        return _vp9_shows(memoryview(packet))
+        return vp9.shows_frame(memoryview(packet))
     return True
-
-
-def _vp9_shows(data: memoryview) -> bool:
-    """Whether a VP9 packet shows a frame (VP9 bitstream specification, 6.2 and annex B: a superframe always does)."""
-    if data[-1] & 0xE0 == 0xC0:
-        return True
-    bits = f"{int.from_bytes(data[:2], 'big'):016b}" if len(data) > 1 else f"{data[0]:08b}"
-    start = 5 if bits[2:4] == "11" else 4  # a reserved bit follows profile 3
-    return bits[start] == "1" or bits[start + 2] == "1"
 
 
 def is_entry(codec: str, extradata: bytes | None, packet: Packet[VideoStream]) -> bool:

@@ -236,9 +236,10 @@ def _key_before(table: FilmTable, place: int) -> int | None:
 def _cost_warning(table: FilmTable, shown: Shown, video: VideoParams) -> str | None:
     """What it costs that segments have no keyframe near them; None where that is little."""
     frames, decoded = len(table.stamps), 0
+    most = _COSTLY * max(frames, len(shown.places))
     for start, end in _cuts(table, shown, video):
         decoded += shown.places[end - 1] + 1 - (_key_before(table, shown.places[start]) or 0)
-    if decoded <= _COSTLY * frames:
+    if decoded <= most:
         return None
     places = f"{len(table.keys)} keyframe{'s' * (len(table.keys) > 1)} in {frames} frames"
     has = "has no timestamps" if table.start is None else f"has {places if table.keys else 'no keyframe'}"

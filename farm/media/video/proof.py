@@ -11,6 +11,7 @@ from av.error import FFmpegError
 
 from farm.media.video.decoder import FrameSource
 from farm.media.video.facts import frame_facts
+from farm.media.video.faults import check_memory
 from farm.media.video.packet_table import PacketTable
 from farm.media.video.source import film_stream, opened
 from farm.media.video.values import FrameFacts, VideoHeader
@@ -64,9 +65,8 @@ def _said_by_container(source: BinaryIO, facts: FrameFacts, header: VideoHeader,
         stream = film_stream(container, url)
         try:
             frame = next(container.decode(stream), None)
-        except MemoryError:  # FFmpeg's is an FFmpegError as well
-            raise
-        except (FFmpegError, ValueError):
+        except (FFmpegError, ValueError) as error:
+            check_memory(error)
             frame = None
         if frame is None:
             return facts

@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.containers import cut_sign, looks_like
-from farm.media.video.faults import ffmpeg_fault, reading
+from farm.media.video.faults import check_memory, ffmpeg_fault, reading
 from farm.media.video.values import VideoHeader
 
 BUFFER_BYTES = 1 << 20
@@ -172,9 +172,8 @@ def _open(file: Reading, head: bytes, source: BinaryIO, url: str, *, hardware: b
             _LOG.warning("no hardware decoder for %s; FFmpeg's own gives the same pixels", url)
     try:
         return _demuxer(file, None)
-    except MemoryError:
-        raise
     except (FFmpegError, ValueError, PermissionError) as error:
+        check_memory(error)
         if file.error is not None:
             raise file.error from error
         if file.opened_others:
@@ -321,8 +320,7 @@ def seek_to(container: InputContainer, stream: VideoStream, stamp: int) -> bool:
     """Go to the keyframe at or before a timestamp; false where the container cannot."""
     try:
         container.seek(stamp, stream=stream, backward=True)
-    except MemoryError:
-        raise
-    except (FFmpegError, ValueError, OverflowError):
+    except (FFmpegError, ValueError, OverflowError) as error:
+        check_memory(error)
         return False
     return True

@@ -384,7 +384,7 @@ def test_a_film_becomes_an_animation_that_does_not_drift() -> None:
     assert loop == 0
 
 
-def test_pieces_that_do_not_make_up_the_film_are_corrupt() -> None:
+def test_pieces_that_do_not_make_up_the_film_are_made_anew() -> None:
     data = animation("gif", drawings(same=()), 50)
     wanted = params("webp", segment_frames=10)
     cut, frames = film(data, "gif", wanted)
@@ -397,7 +397,7 @@ def test_pieces_that_do_not_make_up_the_film_are_corrupt() -> None:
             openers = [lambda piece=piece: io.BytesIO(piece) for piece in pieces]
             with pytest.raises(ItemError) as caught:
                 join_animation(None, "x", cut.film, out_pts(cut), params(kind), openers, io.BytesIO(), None)
-            assert caught.value.kind is ErrorKind.CORRUPT
+            assert caught.value.kind is ErrorKind.CHANGED_DURING_READ
 
 
 def test_the_profile_of_a_webp_travels() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import resource
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from av import error as av_error
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video import planes as planes_room
+from farm.media.video import vp9
 from farm.media.video.damage import listed, scan_damage
 from farm.media.video.decode import iter_frames
 from farm.media.video.decoder import DecodedFrame
@@ -214,6 +216,7 @@ def test_what_a_filter_raises_is_the_rows(
         def vpush(self, _frame: object) -> None:
             raise error
 
+    monkeypatch.setattr("farm.media.video.faults.has_memory", lambda: False)
     monkeypatch.setattr("farm.media.video.deinterlace._graph", lambda *_: Broken())
     with pytest.raises(expected):
         list(deinterlaced([DecodedFrame(stamp=0, frame=av.VideoFrame(64, 64, "yuv420p"), damaged=False)], URL))
@@ -390,6 +393,34 @@ def test_a_wrong_keyframe_is_found_out_and_decoding_starts_earlier() -> None:
     frames: Iterator[Frame] = iter_frames(io.BytesIO(data), URL, cut.film, middle, params())
     found = [tuple(plane.tobytes() for plane in frame.planes) for frame in frames]
     assert found == [planes for _, planes in sequential(data)][slice(*middle.frames)]
+
+
+def _vp9(pix_fmt: str, size: tuple[int, int], **settings: str) -> list[bytes]:
+    data = clip("libvpx-vp9", "webm", pix_fmt, size=size, frames=12, options={"cpu-used": "8", "g": "6", **settings})
+    with av.open(io.BytesIO(data)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "gbrp"])
+@pytest.mark.parametrize("settings", [{}, {"auto-alt-ref": "1", "lag-in-frames": "10"}, {"error-resilience": "1"}])
+def test_a_vp9_packet_tells_the_size_of_its_frames(pix_fmt: str, settings: dict[str, str]) -> None:
+    sizes = [vp9.largest_frame(memoryview(packet)) for packet in _vp9(pix_fmt, (98, 66), **settings)]
+    assert sizes[0] == 98 * 66
+    assert set(sizes) == {0, 98 * 66}
+
+
+def test_a_damaged_size_takes_no_memory() -> None:
+    packet = _vp9("yuv420p", (98, 66))[0]
+    data = bytearray(clip("libvpx-vp9", "webm", size=(98, 66), frames=12, options={"cpu-used": "8", "g": "6"}))
+    at = data.index(packet[:16])
+    bits = int.from_bytes(data[at : at + 16], "big")
+    sizes = 97 << 16 | 65
+    shift = next(shift for shift in range(96) if bits >> shift & 0xFFFFFFFF == sizes)
+    data[at : at + 16] = (bits | 0xFFFFFFFF << shift).to_bytes(16, "big")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    error = error_of(bytes(data))
+    assert (error.kind, "0-5" in error.found) == (ErrorKind.DECODE_ERRORS, True)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB; libvpx would take 10 GB
 
 
 def test_long_lists_are_cut_short() -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 from av import error as av_error
 from av.error import FFmpegError
@@ -294,6 +295,8 @@ def test_what_ffmpeg_says_of_a_film_is_the_rows(error: Exception, kind: ErrorKin
 @pytest.mark.parametrize("error", [MemoryError("no"), av_error.MemoryError(12, "no")])
 @pytest.mark.parametrize("place", ["open", "demux", "decode"])
 def test_a_lack_of_memory_is_no_damage(place: str, error: MemoryError, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.media.video.faults.has_memory", lambda: False)
+
     class Starved:
         """What stands for PyAV's container or decoder."""
 
@@ -320,6 +323,15 @@ def test_a_lack_of_memory_is_no_damage(place: str, error: MemoryError, monkeypat
     with pytest.raises(MemoryError) as caught:
         read_film(io.BytesIO(film("constant.mp4")), URL, params(allow_damaged=True))
     assert not isinstance(caught.value, FFmpegError)
+
+
+def test_a_damaged_length_is_no_lack_of_memory() -> None:
+    data = bytearray(film("vp8.ivf"))
+    at = extents(bytes(data))[20][0]  # of its head in IVF
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    with av.open(io.BytesIO(data)) as container, pytest.raises(MemoryError):
+        list(container.demux(video=0))
+    assert refusal(bytes(data)).kind is ErrorKind.TRUNCATED
 
 
 def test_a_header_is_read_without_the_film() -> None:
