@@ -90,7 +90,7 @@ class Progress:
         self.refresh()
 
     def advance_part(self, *, px: int, partial: float, known: float = 0.0) -> None:
-        """A piece has ended; `partial` rows' worth of pieces wait for their join, `known` of it done by earlier runs."""
+        """A piece has ended; `partial` items' worth of pieces wait for their join, `known` of that done before."""
         self.px += px
         self._partial, self._known = partial, known
         self._note = ""

@@ -43,7 +43,7 @@ _FFV1 = (
     *_planar("440", depths=(8, 10, 12)),
     *_planar("411", "410", depths=(8,)),
     *_planar("420", depths=(8, 9, 10, 16), prefix="yuva"),
-    *_planar("422", "444", depths=(8, 9, 10, 12, 16), prefix="yuva"),
+    *_planar("422", "444", depths=(8, 9, 10, 16), prefix="yuva"),  # FFmpeg before 6 reads none of 12 bits
     *("gray", "gray9le", "gray10le", "gray12le", "gray14le", "gray16le", "ya8", "bgr0", "bgra"),
     *(f"gbrp{depth}le" for depth in (9, 10, 12, 14, 16)),
     *(f"gbrap{depth}le" for depth in (10, 12, 14, 16)),

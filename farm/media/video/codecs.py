@@ -41,9 +41,9 @@ _AFTER_FAMILY: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """what `auto` tries after the source's family, in order: the first that loses neither alpha nor depth nor chroma"""
 _NVENC_PIX_FMTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"h264": ("yuv420p", "yuv444p"), "hevc": ("yuv420p", "yuv444p"), "av1": ("yuv420p",)}
+    {"h264": ("yuv420p", "yuv444p"), "hevc": ("yuv420p", "p010le", "yuv444p"), "av1": ("yuv420p", "p010le")}
 )
-"""what NVENC takes as separate planes"""
+"""what NVENC takes and every GPU that has it encodes: few have 10 bits of H.264"""
 _ALPHA_ADVICE = "ask for --container mov (prores), mkv (ffv1) or webm (vp9)"
 
 
@@ -203,7 +203,7 @@ def _asked(
     """The pixel format that was asked for; None where `auto` may try another codec."""
     video = _video(params)
     wanted = {video.pix_fmt, f"{video.pix_fmt}le"}
-    found = next((one for one in formats if one.name in wanted), None)
+    found = next((one for one in formats if one.name in wanted or one.planar in wanted), None)
     if found is None:
         if video.codec == "auto":
             return None

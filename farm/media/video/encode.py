@@ -18,6 +18,7 @@ from farm.media.video.hdr import DISPLAY_OPTION, LIGHT_OPTION
 from farm.media.video.piece import PieceWriter
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format
 from farm.records import FilmPlan
+from sr_kernel.hardware import cpu_flags
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -112,13 +113,25 @@ class SegmentEncoder:
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = film.colour_tags
         if film.sample_aspect is not None:
             context.sample_aspect_ratio = film.sample_aspect
-        stream.options = {name: value for name, value in film.options if name not in (DISPLAY_OPTION, LIGHT_OPTION)}
+        told = {name: value for name, value in film.options if name not in (DISPLAY_OPTION, LIGHT_OPTION)}
+        if film.encoder == "libx264" and _has_avx512():
+            told["x264-params"] = ":".join(filter(None, (told.get("x264-params"), "asm=avx2")))
+        stream.options = {**told}
         if self._format.alpha and film.encoder == "libvpx-vp9":
             stream.metadata["alpha_mode"] = "1"
 
     def _failed(self, error: object) -> ItemError:
         found = f"{self._film.encoder} failed at frame {self._frames} of a segment ({str(error)[:200]})"
         return ItemError(ErrorKind.ENCODE_FAILED, self._url, found, "ask for another --codec or --pix-fmt")
+
+
+def _has_avx512() -> bool:
+    """Whether x264 must be kept from AVX-512.
+
+    With it x264 of PyAV 17.1 reads memory that nothing has written, and its bytes are others every time. Those of all
+    of its code from SSE4 to AVX2 are the same, so films do not depend on which worker encodes them.
+    """
+    return any(flag.startswith("avx512") for flag in cpu_flags())
 
 
 def encoder_rate(rate: Fraction) -> Fraction:
@@ -133,6 +146,13 @@ def _fill(frame: av.VideoFrame, planes: Sequence[Plane], pixel_format: PixelForm
         rows = _rows(frame, 0, 1).reshape(frame.height, -1, len(pixel_format.packed))
         for at, channel in enumerate(pixel_format.packed):
             rows[:, : frame.width, at] = planes[channels[channel]] if channel in channels else 255
+        return
+    if pixel_format.planar:
+        unused = 16 - pixel_format.depth
+        for at, plane in enumerate(planes):
+            rows = _rows(frame, min(at, 1), 2)
+            across = slice(0, plane.shape[1]) if at == 0 else slice(at - 1, 2 * plane.shape[1], 2)
+            np.left_shift(plane, unused, out=rows[:, across])
         return
     for index, plane_index in enumerate(pixel_format.planes):
         plane = planes[plane_index]

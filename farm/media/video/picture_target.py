@@ -118,6 +118,7 @@ def _warnings(source: SourceFacts, video: VideoParams) -> list[str]:
         *(["--crf"] if video.crf is not None else []),
         *(["--preset"] if video.preset else []),
         *(["--pix-fmt"] if video.pix_fmt != "auto" else []),
+        *(["--encoder"] if video.encoder != "software" else []),
     ]
     warnings = [f"--container {video.container} has no use for {' and '.join(ignored)}"] if ignored else []
     if video.container == "gif" and source.codec != "gif":

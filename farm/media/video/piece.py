@@ -52,15 +52,18 @@ class PieceWriter:
         self._output = av.open(self._buffer, "w", format="matroska", container_options=options)
         self.packets = 0
         try:
-            self._stream: VideoStream = self._output.add_stream(encoder, rate=25)  # type: ignore[call-overload]
-            configure(self._stream)
-            self._stream.codec_context.open()
+            stream: VideoStream = self._output.add_stream(encoder, rate=25)  # type: ignore[call-overload]
+            self._stream: VideoStream | None = stream
+            configure(stream)
+            stream.codec_context.open()
         except BaseException:
             self.close()
             raise
 
     def encode(self, frame: VideoFrame | None) -> None:
         """One frame more, or None to empty the encoder."""
+        if self._stream is None:
+            raise ValueError("the piece is closed")
         for packet in cast("list[Packet[VideoStream]]", self._stream.encode(frame)):
             packet.time_base = _TICK  # not converted: frame numbers stay
             packet.duration = 1
@@ -85,8 +88,15 @@ class PieceWriter:
         return self._buffer.getvalue()  # the buffer's own bytes, not a copy
 
     def close(self) -> None:
-        """Give up what is open."""
+        """Give the encoder and the buffer back at once.
+
+        PyAV's container and stream refer to each other: unless the container is closed, the encoder's memory waits for
+        Python to look for such circles, which it does by the number of objects and not by what they hold.
+        """
+        self._stream = None
         with suppress(FFmpegError, ValueError):
+            self._output.close()
+        with suppress(BufferError):  # the frames of an error on its way may still look at it
             self._buffer.close()
 
 

@@ -30,6 +30,9 @@ class PixelFormat:
     alpha: bool = False
     packed: str = ""
     """order of the channels of a packed format, such as BGRA, where 0 is a filler; empty: a plane a channel"""
+    planar: str = ""
+    """name of the format of the same samples in a plane a channel, where both chromas lie in one plane by turns and
+    samples in the high bits of 16, as NVIDIA's encoders take them; empty: they do not"""
 
     @property
     def planes(self) -> tuple[int, ...]:
@@ -46,12 +49,15 @@ _PACKED: Mapping[str, PixelFormat] = MappingProxyType(
     }
 )
 """the packed formats that ffv1 needs: it has no planar RGB of 8 bits"""
+_INTERLEAVED: Mapping[str, PixelFormat] = MappingProxyType(
+    {"p010le": PixelFormat(name="p010le", model="yuv", depth=10, chroma_shift=(1, 1), planar="yuv420p10le")}
+)
 
 
 def parse_pixel_format(name: str) -> PixelFormat | None:
     """The format of that name, or None when it is none that frames are encoded from."""
-    if name in _PACKED:
-        return _PACKED[name]
+    if known := _PACKED.get(name) or _INTERLEAVED.get(name):
+        return known
     if match := _YUV.fullmatch(name):
         alpha, chroma, depth = match.groups()
         return PixelFormat(

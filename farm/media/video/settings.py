@@ -16,8 +16,6 @@ from farm.media.video.pixel_format import PixelFormat
 from farm.records import VideoParams
 from sr_kernel.layout import FrameLayout
 
-LOOKAHEAD = 20
-"""frames that encoders look ahead: quality hardly gains by more, and each is held in memory"""
 _NEVER = "100000"
 """frames before x264 may begin another closed group: one a piece, since two such beginnings in a row, of which the
 second begins the next piece, could bear the same idr_pic_id, and decoders would take them for one picture"""
@@ -64,11 +62,51 @@ _SITINGS: Mapping[str, str] = MappingProxyType({"center": "center", "topleft": "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How many frames around one an encoder uses for it: each is held in memory, and quality hardly gains by many."""
+
+    up_to_px: int
+    """largest frame in luma samples that is encoded so"""
+    lookahead: int
+    b_frames: int | None = None
+    """between two others, of x264 and x265; None: as the preset says"""
+    refs: int | None = None
+    """frames that one is predicted from; None: as the preset says"""
+    layers: int = 3
+    """of the pyramid of SVT-AV1, which holds 2 ** layers frames to begin with. With its own choice of 5, and with 3 and
+    less than 10 frames of lookahead, its threads now and then give other bytes for the same frames"""
+
+
+_REACHES = (
+    Reach(up_to_px=1920 * 1088, lookahead=20),
+    Reach(up_to_px=4096 * 2304, lookahead=10, b_frames=3, refs=2),
+)
+_LARGEST: Mapping[str, Reach] = MappingProxyType(
+    {
+        "libx264": Reach(up_to_px=1 << 62, lookahead=5, b_frames=1, refs=1),
+        "libx265": Reach(up_to_px=1 << 62, lookahead=3, b_frames=0, refs=1),
+        "libsvtav1": Reach(up_to_px=1 << 62, lookahead=0, layers=2),
+        "libvpx-vp9": Reach(up_to_px=1 << 62, lookahead=5),
+    }
+)
+"""for frames larger than those: an encoder of 7680x4320 must not take the memory that all else of a worker needs"""
+_FEW_REFS = frozenset({"ultrafast", "superfast", "veryfast"})
+"""presets of x264 and x265 that have hardly more references than any reach allows, and choose B-frames simply"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Options of an encoder, sorted by name, and what a person should know about them."""
 
     options: tuple[tuple[str, str], ...]
     warning: str | None
+
+
+def reach_of(encoder: str, target: FrameLayout) -> Reach:
+    """How far an encoder looks for frames of this size. A pure function: the bytes of the film depend on it."""
+    area = target.width * target.height
+    found = next((reach for reach in _REACHES if area <= reach.up_to_px), None)
+    return found or _LARGEST.get(encoder, _REACHES[-1])
 
 
 def encoder_options(
@@ -96,43 +134,47 @@ def encoder_options(
     options = {"threads": str(video.encoder_threads)}
     if target.chroma_shift == (1, 1) and target.siting in _SITINGS:
         options["chroma_sample_location"] = _SITINGS[target.siting]
-    options |= _own_options(encoder, quality, speed, pixel_format, video.encoder_threads, hdr or HdrMetadata())
+    reach = reach_of(encoder, target)
+    options |= _own_options(encoder, quality, speed, pixel_format, video.encoder_threads, hdr or HdrMetadata(), reach)
     options = {name: value for name, value in options.items() if value}
     warning = f"{encoder} has no use for {' and '.join(ignored)}" if ignored else None
     return Settings(options=tuple(sorted(options.items())), warning=warning)
 
 
 def _own_options(
-    encoder: str, crf: str, preset: str, pixel_format: PixelFormat, threads: int, hdr: HdrMetadata
+    encoder: str, crf: str, preset: str, pixel_format: PixelFormat, threads: int, hdr: HdrMetadata, reach: Reach
 ) -> dict[str, str]:
     """The options that only this encoder has; empty values mean: not said."""
-    display, light = hdr.display(whole=True), hdr.light
+    display, light, ahead = hdr.display(whole=True), hdr.light, str(reach.lookahead)
     if encoder == "libx264":
         more = _joined(
             {"open-gop": "0", "keyint": "infinite", "min-keyint": _NEVER},
-            {"rc-lookahead": str(LOOKAHEAD), "lookahead-threads": "1", "sliced-threads": "0"},
+            {"rc-lookahead": ahead, "lookahead-threads": "1", "sliced-threads": "0"},
+            _frames_used(encoder, reach, preset),
             {"mastering-display": display, "cll": light},
         )
         return {"crf": crf, "preset": preset, "x264-params": more}
     if encoder == "libx265":
-        fixed = {"open-gop": "0", "rc-lookahead": str(LOOKAHEAD), "log-level": "none", "hdr10": "1" if display else ""}
+        fixed = {"open-gop": "0", "rc-lookahead": ahead, "log-level": "none", "hdr10": "1" if display else ""}
         pools = {
             "pools": str(threads) if threads > 1 else "none",
             "frame-threads": "1",
             "wpp": "1" if threads > 1 else "0",
         }
-        more = _joined(fixed, pools, {"master-display": display, "max-cll": light})
+        more = _joined(
+            fixed, pools, _frames_used(encoder, reach, preset), {"master-display": display, "max-cll": light}
+        )
         return {"crf": crf, "preset": preset, "x265-params": more}
     if encoder == "libsvtav1":
         more = _joined(
-            {"lp": str(threads), "lookahead": str(LOOKAHEAD), "irefresh-type": "2"},
+            {"lp": str(threads), "lookahead": ahead, "hierarchical-levels": str(reach.layers), "irefresh-type": "2"},
             {"mastering-display": hdr.display(whole=False), "content-light": light},
         )
         return {"crf": crf, "preset": preset, "svtav1-params": more}
     untold = {DISPLAY_OPTION: hdr.display(whole=False), LIGHT_OPTION: light}
     if encoder == "libvpx-vp9":
         alt_ref = "0" if pixel_format.alpha else "1"  # libvpx codes alpha apart, and only without hidden frames
-        speed = {"deadline": "good", "cpu-used": preset, "row-mt": "0", "lag-in-frames": str(LOOKAHEAD)}
+        speed = {"deadline": "good", "cpu-used": preset, "row-mt": "0", "lag-in-frames": ahead}
         return {"crf": crf, "b": "0", "auto-alt-ref": alt_ref, **speed, **untold}
     if encoder == "ffv1":
         return {"level": "3", "slicecrc": "1", "g": "1", "context": "1", "coder": "range_tab", **untold}
@@ -140,8 +182,18 @@ def _own_options(
         fit = "4444" if pixel_format.chroma_shift == (0, 0) else "hq"
         return {"profile": preset or fit, "vendor": "apl0", **untold}
     # Without B-frames: what the join knows of reordering it takes from the parameter sets, and those of NVENC say less.
-    fixed = {"rc": "vbr", "b": "0", "bf": "0", "forced-idr": "1", "rc-lookahead": str(LOOKAHEAD)}
+    fixed = {"rc": "vbr", "b": "0", "bf": "0", "forced-idr": "1", "rc-lookahead": ahead}
     return {"preset": preset, "cq": crf, **fixed}
+
+
+def _frames_used(encoder: str, reach: Reach, preset: str) -> dict[str, str]:
+    """B-frames and references where they may not be as the preset says; x264's ultrafast has no B-frames anyhow."""
+    used: dict[str, str] = {}
+    if reach.b_frames is not None and (encoder, preset) != ("libx264", "ultrafast"):
+        used["bframes"] = str(reach.b_frames)
+    if reach.refs is not None and preset not in _FEW_REFS:
+        used |= {"ref": str(reach.refs), "b-adapt": "1" if reach.b_frames else "0"}
+    return used
 
 
 def _joined(*parts: Mapping[str, str]) -> str:

@@ -23,25 +23,12 @@ from farm.media.video.encode import SegmentEncoder
 from farm.media.video.hdr import read_hdr
 from farm.media.video.join import join_film
 from farm.media.video.pixel_format import parse_pixel_format
-from farm.records import FilmPlan, UpscaleParams, VideoParams
+from farm.records import FilmPlan, UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS
+from tests.farm.items import VIDEO as ITEM_VIDEO
 
-VIDEO = VideoParams(
-    container="mkv",
-    codec="auto",
-    crf=None,
-    preset="",
-    pix_fmt="auto",
-    fps="",
-    segment_frames=48,
-    audio="copy",
-    deinterlace=False,
-    salvage=False,
-    allow_damaged=False,
-    encoder="software",
-    encoder_threads=1,
-)
+VIDEO = replace(ITEM_VIDEO, codec="auto")
 TAGS = (1, 1, 1, 1)
 """BT.709, limited range"""
 

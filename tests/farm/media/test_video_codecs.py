@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+from typing import Any
+
 import av
 import pytest
 
 from farm.errors import ErrorKind, ItemError
+from farm.media.video import settings
 from farm.media.video.codec_table import CODECS
 from farm.media.video.codecs import choose_encoder, size_step
+from farm.media.video.picture_target import choose_pictures
+from farm.media.video.piece import PieceReader
 from farm.media.video.pixel_format import parse_pixel_format
 from sr_kernel.layout import FrameLayout
-from tests.farm.media.films import facts, video_params
+from tests.farm.media.films import encode, facts, plan, video_params
 
 SIZE = (160, 96)
 
@@ -201,6 +208,72 @@ def test_every_pixel_format_of_the_table_is_one_that_the_encoder_takes() -> None
         known = {one.name for one in av.Codec(codec.encoder, "w").video_formats or ()}
         assert set(codec.pix_fmts) <= known, codec.name
         assert all(parse_pixel_format(name) for name in codec.pix_fmts)
+
+
+@pytest.mark.parametrize(
+    ("source", "video", "encoder", "pix_fmt"),
+    [
+        ("hevc", {}, "hevc_nvenc", "p010le"),
+        ("h264", {}, "hevc_nvenc", "p010le"),
+        ("libdav1d", {}, "av1_nvenc", "p010le"),
+        ("hevc", {"pix_fmt": "yuv420p10le", "codec": "av1"}, "av1_nvenc", "p010le"),
+        ("hevc", {"pix_fmt": "yuv420p"}, "hevc_nvenc", "yuv420p"),
+    ],
+)
+def test_hardware_is_given_all_ten_bits(
+    source: str, video: dict[str, Any], encoder: str, pix_fmt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def there(fit: object, *_: object) -> object:
+        return fit
+
+    monkeypatch.setattr("farm.media.video.codecs._checked", there)
+    chosen = choose_encoder(facts(yuv(10), source), SIZE, video_params(encoder="nvenc", **video), "film")
+    assert (chosen.encoder, chosen.pix_fmt) == (encoder, pix_fmt)
+    assert (chosen.target.depth, chosen.target.chroma_shift) == (10 if pix_fmt == "p010le" else 8, (1, 1))
+
+
+@pytest.mark.parametrize("container", ["sequence", "gif", "webp", "apng"])
+def test_hardware_that_pictures_have_no_use_for_is_said(container: str) -> None:
+    chosen = choose_pictures(facts(YUV420), SIZE, video_params(container=container, encoder="nvenc"), "film")
+    assert f"--container {container} has no use for --encoder" in (chosen.warning or "")
+
+
+def options(codec: str, size: tuple[int, int], **video: Any) -> dict[str, str]:
+    """The encoder's own parameters, in one."""
+    chosen = dict(choose_encoder(facts(YUV420), size, video_params(codec=codec, **video), "film").options)
+    own = next((value for name, value in chosen.items() if name.endswith("-params")), "")
+    return {**chosen, **dict(part.split("=") for part in own.split(":") if part)}
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [("h264", "rc-lookahead"), ("hevc", "rc-lookahead"), ("av1", "lookahead"), ("vp9", "lag-in-frames")],
+)
+def test_larger_frames_are_encoded_with_fewer_others_in_memory(codec: str, name: str) -> None:
+    ahead = [int(options(codec, size)[name]) for size in ((96, 64), (1920, 1088), (3840, 2160), (7680, 4320))]
+    assert ahead[0] == ahead[1] == 20
+    assert ahead[1] > ahead[2] > ahead[3]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_up_to_full_hd_frames_are_used_as_the_preset_says(codec: str) -> None:
+    assert not {"bframes", "ref"} & options(codec, (1920, 1080), preset="slower").keys()
+    assert int(options(codec, (3840, 2160), preset="slower")["ref"]) == 2
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+@pytest.mark.parametrize("preset", ["ultrafast", "veryfast", "slower"])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4)])
+def test_every_reach_opens_with_every_preset(
+    codec: str, preset: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits of the reaches are divided by 15 x 17, so that frames are small."""
+    small = [replace(reach, up_to_px=reach.up_to_px // 255) for reach in settings._REACHES]
+    monkeypatch.setattr(settings, "_REACHES", tuple(small))
+    layout = FrameLayout(width=112 * size[0], height=64 * size[1], chroma_shift=(1, 1))
+    film = plan(facts(layout), video_params(codec=codec, preset=preset))
+    with PieceReader(io.BytesIO(encode(film, range(3)))) as piece:
+        assert sorted(number for number, _ in piece.numbered()) == [0, 1, 2]
 
 
 def test_hardware_that_is_not_there_is_said_at_plan_time() -> None:

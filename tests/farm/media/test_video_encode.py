@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -247,3 +248,25 @@ print(line("VmHWM") - before, encoder_bytes(plan_of_film, 48))
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measured, counted = map(int, run.stdout.split())
     assert measured <= counted <= 4 * measured
+
+
+@pytest.mark.parametrize("size", [(192, 128), (352, 288)])
+def test_bytes_of_x264_do_not_depend_on_what_memory_held_before(size: tuple[int, int]) -> None:
+    """MALLOC_PERTURB_ fills fresh memory: who reads what nobody wrote gives other bytes for another value."""
+    program = (
+        "import hashlib; from sr_kernel.layout import FrameLayout; from tests.farm.media.films import *\n"
+        f"layout = FrameLayout(width={size[0]}, height={size[1]}, chroma_shift=(1, 1))\n"
+        "film = plan(facts(layout), video_params(codec='h264', container='mp4'))\n"
+        "print(hashlib.sha256(encode(film, range(9))).hexdigest())"
+    )
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "MALLOC_PERTURB_": value, "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for value in ("0", "85")
+    }
+    assert len(made) == 1

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 from farm.errors import ErrorKind, ItemError
+from farm.media.video.animation_join import join_animation
+from farm.media.video.encode import SegmentEncoder
+from farm.media.video.film import read_film
 from farm.media.video.hdr import read_hdr
 from farm.media.video.join import join_film
 from farm.media.video.loss import left_behind
@@ -27,6 +30,7 @@ from tests.farm.media.films import (
     ffmpeg,
     media,
     openers,
+    picture,
     pieces_of,
     plan,
     planes_of,
@@ -451,6 +455,20 @@ def test_what_pictures_do_not_hold_is_counted(kind: str, audio: str, says: str, 
     film = read(full[kind], video_params()).film
     with full[kind].open("rb") as source:
         assert left_behind(source, "film", film, params) == f"{says}: pictures hold none"
+
+
+def test_an_animation_of_a_film_says_what_it_leaves_behind(full: dict[str, Path]) -> None:
+    params = video_params(container="gif")
+    cut = read_film(full["mp4"].open("rb"), "a.mp4", params)
+    film = cut.film
+    with SegmentEncoder(film, "a.mp4") as encoder:
+        for number in range(film.frames):
+            encoder.write(picture(film.target, number))
+        piece = encoder.finish()
+    times = [pts for span in cut.spans for pts in span.out_pts]
+    with full["mp4"].open("rb") as source:
+        warning = join_animation(source, "a.mp4", film, times, params, openers([piece]), io.BytesIO(), None)
+    assert "1 sound track, 1 subtitle track, 1 cover picture and 2 chapters are left behind" in (warning or "")
 
 
 def test_a_film_of_nothing_but_frames_leaves_nothing_behind(tmp_path: Path) -> None:
