@@ -84,7 +84,7 @@ class SegmentEncoder:
         primaries, transfer, matrix, colour_range = self._film.colour_tags
         frame.color_primaries, frame.color_trc = primaries, transfer
         frame.colorspace, frame.color_range = matrix, colour_range
-        _fill(frame, planes, self._format)
+        fill(frame, planes, self._format)
         self._frames += 1
         try:
             self._piece.encode(frame)
@@ -139,7 +139,7 @@ def encoder_rate(rate: Fraction) -> Fraction:
     return min(max(rate.limit_denominator(1001), Fraction(1)), Fraction(240))
 
 
-def _fill(frame: av.VideoFrame, planes: Sequence[Plane], pixel_format: PixelFormat) -> None:
+def fill(frame: av.VideoFrame, planes: Sequence[Plane], pixel_format: PixelFormat) -> None:
     """Copy the planes into FFmpeg's frame, whose rows may be longer than the picture's."""
     if pixel_format.packed:
         channels = {"R": 0, "G": 1, "B": 2, "Y": 0, "A": len(planes) - 1}

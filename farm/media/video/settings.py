@@ -102,11 +102,14 @@ class Settings:
     warning: str | None
 
 
+def size_class(target: FrameLayout) -> int:
+    """0: frames of up to Full HD; 1: of up to 4K; 2: larger ones."""
+    return sum(target.width * target.height > reach.up_to_px for reach in _REACHES)
+
+
 def reach_of(encoder: str, target: FrameLayout) -> Reach:
     """How far an encoder looks for frames of this size. A pure function: the bytes of the film depend on it."""
-    area = target.width * target.height
-    found = next((reach for reach in _REACHES if area <= reach.up_to_px), None)
-    return found or _LARGEST.get(encoder, _REACHES[-1])
+    return (*_REACHES, _LARGEST.get(encoder, _REACHES[-1]))[size_class(target)]
 
 
 def encoder_options(
