@@ -272,8 +272,11 @@ def _print_summary(summary: Any, *, quiet: bool) -> None:
     counts += [f"{number} {what}" for number, what in _other_counts(summary) if number]
     if summary.warning:
         click.echo(f"farm: {printable(summary.warning)}", err=True)
-    for message in summary.failures:
+    for message in (*summary.warnings, *summary.failures):
         click.echo(f"  {printable(message)}", err=True)
+    hidden = summary.warned - len(summary.warnings) + summary.failed - len(summary.failures)
+    if hidden > 0:
+        click.echo(f"  and {hidden} more: see {printable(summary.results)}", err=True)
     click.echo(f"{', '.join(counts)} of {summary.rows} in {duration(summary.seconds)}{rate}", err=True)
     if summary.rows == 1 and summary.outputs:
         click.echo(printable(summary.outputs[0]))

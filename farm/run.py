@@ -297,6 +297,8 @@ class _Run:
         self._now.source_px += done.source_px
         self._now.frames += done.frames
         self._now.note_output(done.url)
+        if done.warning:
+            self._now.note_warning(part.item.row.source_url, done.warning)
         progress.advance(px=0 if part.kind is PartKind.JOIN else done.source_px)
 
     def _show_part(self, part: Part, done: Done, progress: Progress) -> None:

@@ -45,6 +45,10 @@ class RunSummary:
     failures: tuple[str, ...]
     """the first few messages"""
     signum: int | None = None
+    warned: int = 0
+    """done, but with something that a person should know"""
+    warnings: tuple[str, ...] = ()
+    """the first few of these"""
     warning: str | None = None
     """what a person should know although nothing failed"""
 
@@ -71,10 +75,17 @@ class Tally:
     frames: int = 0
     outputs: list[str] = field(default_factory=list[str])
     failures: list[str] = field(default_factory=list[str])
+    warned: int = 0
+    warnings: list[str] = field(default_factory=list[str])
 
     def note_output(self, url: str) -> None:
         if len(self.outputs) < SHOWN:
             self.outputs.append(url)
+
+    def note_warning(self, source: str, message: str) -> None:
+        self.warned += 1
+        if len(self.warnings) < SHOWN:
+            self.warnings.append(f"{source}: {message}")
 
     def note_failure(self, message: str) -> None:
         if len(self.failures) < SHOWN:
@@ -98,5 +109,7 @@ class Tally:
             seconds=seconds,
             outputs=tuple(self.outputs),
             failures=tuple(self.failures),
+            warned=self.warned,
+            warnings=tuple(self.warnings),
             signum=signum,
         )

@@ -159,7 +159,8 @@ class UpscaleVideo:
                 storage.delete(url)  # of a longer film that had this name before
         index = video.sequence_index(film, part.out_pts, item.params, stamp)
         source.settled.check()
-        return self._station.publish(item.output_url, index), None
+        warning = video.left_behind(source.file, item.row.source_url, film, item.params)
+        return self._station.publish(item.output_url, index), warning
 
     @contextmanager
     def _joining(self, part: Part) -> Generator[None]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from farm.summary import RowState, Tally
+from farm.summary import SHOWN, RowState, Tally
 
 
 def tally(**states: int) -> Tally:
@@ -38,3 +38,12 @@ def test_only_a_few_are_named() -> None:
         counted.note_output(str(index))
         counted.note_failure(str(index))
     assert len(counted.outputs) == len(counted.failures) == 5
+
+
+def test_warnings_are_counted_and_the_first_few_are_shown() -> None:
+    tally = Tally()
+    for number in range(SHOWN + 2):
+        tally.note_warning(f"/in/{number}.mp4", "stream 1 is copied, not restored")
+    summary = tally.summary("/out", "/out/results.parquet", rows=0, seconds=1.0, signum=None)
+    assert (summary.warned, len(summary.warnings)) == (SHOWN + 2, SHOWN)
+    assert summary.warnings[0] == "/in/0.mp4: stream 1 is copied, not restored"

@@ -282,3 +282,41 @@ def test_changes_between_frames_are_told_by_second(make_bench: Callable[..., Ben
     assert all(one > 0 and two > 0 for _, one, two in piece.report.changes)
     still = bench.join_of(bench.film([noise(0)] * 5))
     assert [change for _, *change in still.pieces[0].report.changes] == [[0.0, 0.0]]
+
+
+def test_pictures_of_a_film_are_those_of_its_segments_and_what_they_cannot_hold_is_said(
+    make_bench: Callable[..., Bench],
+) -> None:
+    bench = make_bench(container="sequence")
+    film = bench.film([noise(number) for number in range(6)])
+    join = bench.join_of(film)
+    folder = Path(join.item.output_url).parent
+    stale = folder / "frame00000099.png"
+    stale.write_bytes(b"of a longer film")
+    (folder / "mine.png").write_bytes(b"of a person")
+    done = bench.done(join)
+    assert (done.frames, done.warning) == (6, None)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(f"frame{number:08d}.png" for number in range(6)),
+        "frames.json",
+        "mine.png",
+    ]
+    (folder / "frame00000005.png").write_bytes(b"of another run")
+    with pytest.raises(ItemError, match="1 finished segments of it were damaged or lost"):
+        bench.task.run(join, None)
+    assert [storage.exists(piece.url) for piece in join.pieces] == [True, False]
+
+
+def test_all_parts_of_a_film_are_of_one_version_of_its_source(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    film = bench.film([noise(number) for number in range(6)])
+    trusted = replace(film, item=replace(film.item, row=replace(film.item.row, sha256="0" * 64)))
+    with pytest.raises(ItemError, match="the manifest says 000"):
+        bench.task.run(trusted, None)
+    digest = storage.sha256_of(film.item.row.source_url)
+    trusted = replace(film, item=replace(film.item, row=replace(film.item.row, sha256=digest)))
+    _, segments = bench.segments(trusted)
+    bench.film([noise(number) for number in range(10, 16)])
+    with pytest.raises(ItemError, match="is not the version that its first part saw") as failed:
+        bench.task.run(segments[0], None)
+    assert failed.value.kind is ErrorKind.CHANGED_DURING_READ

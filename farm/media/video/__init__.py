@@ -8,6 +8,7 @@ numbered or animated, go through the same door.
 from farm.media.video.damage import listed as frame_ranges
 from farm.media.video.encode import SegmentEncoder
 from farm.media.video.film import iter_frames, join_film, read_film
+from farm.media.video.loss import left_behind
 from farm.media.video.memory import encoder_bytes
 from farm.media.video.sequence import stat as sequence_stat
 from farm.media.video.still_frames import encode_still, frame_name, is_frame_name, sequence_index
@@ -27,6 +28,7 @@ __all__ = [
     "is_sequence",
     "iter_frames",
     "join_film",
+    "left_behind",
     "read_film",
     "sequence_index",
     "sequence_stat",
