@@ -21,6 +21,7 @@ from farm.media.video.film import read_film
 from farm.media.video.hdr import read_hdr
 from farm.media.video.join import join_film
 from farm.media.video.loss import left_behind
+from farm.media.video.streams import TextTrack
 from farm.media.video.timing import FrameTimes
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import (
@@ -414,16 +415,29 @@ def test_a_source_that_is_another_is_the_sources_fault(full: dict[str, Path]) ->
     assert caught.value.kind is ErrorKind.CORRUPT
 
 
-@pytest.mark.parametrize("kind", ["sound", "subtitles"])
-def test_an_encoder_that_refuses_is_no_damage_of_the_source(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "in.mkv"
-    if kind == "sound":  # AAC refuses what is no number
-        ffmpeg(path, *PICTURE, *lavfi("aevalsrc=0/0:s=44100"), *X264, "-c:a", "pcm_f32le")
-    else:  # PyAV gives one subtitle a megabyte
-        (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,700\n" + "long " * 300_000 + "\n")
-        ffmpeg(path, *PICTURE, "-i", str(tmp_path / "s.srt"), *X264, "-c:s", "copy")
-    with pytest.raises(ItemError, match="cannot be encoded anew") as caught:
+def test_sound_that_the_encoder_refuses_is_no_damage_of_the_source(tmp_path: Path) -> None:
+    not_numbers = lavfi("aevalsrc=0/0:s=44100")
+    path = ffmpeg(tmp_path / "in.mkv", *PICTURE, *not_numbers, *X264, "-c:a", "pcm_f32le")
+    with pytest.raises(ItemError, match=r"stream 1 \(audio, pcm_f32le\) cannot be encoded anew") as caught:
         through(path, tmp_path / "out.mp4", audio="transcode", **FAST)
+    assert caught.value.kind is ErrorKind.ENCODE_FAILED
+
+
+def test_subtitles_that_the_encoder_refuses_are_no_damage_of_the_source(
+    full: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def encode_subtitle(self, _: object) -> None:
+            raise av.error.BufferTooSmallError(1, "Buffer too small")  # more than a megabyte of one subtitle
+
+    def begin(track: TextTrack, source: Any, target: Any) -> None:
+        usual(track, source, target)
+        track._encoder = Refusing()  # type: ignore[assignment]
+
+    usual = TextTrack.__init__
+    monkeypatch.setattr(TextTrack, "__init__", begin)
+    with pytest.raises(ItemError, match=r"subtitle, subrip.* cannot be encoded anew") as caught:
+        through(full["mkv"], tmp_path / "out.mp4", **FAST)
     assert caught.value.kind is ErrorKind.ENCODE_FAILED
 
 
