@@ -436,7 +436,7 @@ def test_subtitles_that_the_encoder_refuses_are_no_damage_of_the_source(
 
     usual = TextTrack.__init__
     monkeypatch.setattr(TextTrack, "__init__", begin)
-    with pytest.raises(ItemError, match=r"subtitle, subrip.* cannot be encoded anew") as caught:
+    with pytest.raises(ItemError, match=r"subtitle, srt.* cannot be encoded anew") as caught:
         through(full["mkv"], tmp_path / "out.mp4", **FAST)
     assert caught.value.kind is ErrorKind.ENCODE_FAILED
 
