@@ -147,7 +147,8 @@ def _choose(source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
     fits = [_fit(codec, source, params, url) for codec in _candidates(source, params)]
     held = [fit for fit in fits if fit is not None]
     if not held:
-        found = f"nothing that fits into {video.container} holds what was asked for"
+        asked = "what was asked for" if video.pix_fmt == "auto" else f"pixel format {video.pix_fmt}"
+        found = f"nothing that fits into {video.container} holds {asked}"
         if source.layout.alpha:
             raise _unsupported(url, f"the film is transparent, which {video.container} does not hold", _ALPHA_ADVICE)
         raise _unsupported(url, found, "leave --pix-fmt at auto, or name another --codec or --container")
