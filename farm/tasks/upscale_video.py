@@ -106,6 +106,10 @@ class UpscaleVideo:
 
     def _join(self, part: Part, clock: Clock) -> Done:
         item, film = part.item, _film_of(part)
+        report = entries.joined_report(piece.report for piece in part.pieces)
+        if len(report.damaged) == film.frames:
+            advice = "it may be encrypted; copy it again from where it plays"
+            raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
         frame_plan = _frame_plan(item, film)
         precision = item.params.precision if film.source.depth == 8 else item.params.precision_16bit
         stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
@@ -117,7 +121,6 @@ class UpscaleVideo:
         ):
             join = self._joined if film.encoder else self._indexed
             published, warning = join(part, source, film, stamp)
-        report = entries.joined_report(piece.report for piece in part.pieces)
         return self._done(
             part,
             published,

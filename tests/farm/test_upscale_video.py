@@ -320,3 +320,14 @@ def test_all_parts_of_a_film_are_of_one_version_of_its_source(make_bench: Callab
     with pytest.raises(ItemError, match="is not the version that its first part saw") as failed:
         bench.task.run(segments[0], None)
     assert failed.value.kind is ErrorKind.CHANGED_DURING_READ
+
+
+def test_a_film_of_damaged_frames_alone_is_not_published(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(allow_damaged=True)
+    join = bench.join_of(bench.film([noise(number) for number in range(6)]))
+    damaged = [replace(one, report=replace(one.report, damaged=tuple(range(*one.extent)))) for one in join.pieces]
+    with pytest.raises(ItemError, match="not one frame of it is whole"):
+        bench.task.run(replace(join, pieces=tuple(damaged)), None)
+    assert not storage.exists(join.item.output_url)
+    part = bench.done(replace(join, pieces=(join.pieces[0], *damaged[1:])))
+    assert part.warning == "2 damaged frames were concealed: 4-5"
