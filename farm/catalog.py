@@ -12,8 +12,9 @@ from typing import Any, BinaryIO, cast
 
 from farm import storage
 from farm.errors import UsageError
+from farm.kinds import extension_of
 from farm.manifest import InputForm, Row, canonical, form_of, read_manifest
-from farm.records import ManifestRow, RefusedRow, extension_of
+from farm.records import ManifestRow, RefusedRow
 
 _GROUP_ROWS = 50_000
 """rows of one Parquet row group; what is held while writing"""

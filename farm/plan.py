@@ -16,21 +16,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
-from farm.records import (
+from farm.kinds import (
     ANIMATION_EXTENSIONS,
     CONTAINERS,
     EXTENSION_FORMATS,
     FILM_FORMATS,
     FORMAT_LIMITS,
-    FileStat,
-    ManifestRow,
     MediaKind,
-    UpscaleParams,
-    VideoParams,
-    WorkItem,
     extension_of,
     is_sequence,
 )
+from farm.records import FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.hardware import cpu_has_bf16
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry, refused_entry
 from farm.errors import ModelError
 from farm.fleet import device_class, plan_fleet, prepare_ray
+from farm.kinds import MediaKind
 from farm.progress import Progress
-from farm.records import Done, Failed, MediaKind, Part, PartKind, Split, WorkItem
+from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally

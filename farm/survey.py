@@ -16,21 +16,9 @@ from farm import collide, manifest, plan, storage
 from farm.config import RunConfig
 from farm.entries import known_piece
 from farm.errors import DiskError, ErrorKind, ItemError
+from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
-from farm.records import (
-    ANIMATION_EXTENSIONS,
-    FORMAT_LIMITS,
-    FileStat,
-    ItemStatus,
-    LedgerEntry,
-    ManifestRow,
-    MediaKind,
-    Piece,
-    RefusedRow,
-    WorkItem,
-    extension_of,
-    is_sequence,
-)
+from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Piece, RefusedRow, WorkItem
 from farm.summary import RowState
 
 _PROBES_AT_ONCE = 8

@@ -15,21 +15,12 @@ from typing import BinaryIO
 
 from farm import storage
 from farm.errors import ItemError, ManifestError, UsageError
+from farm.kinds import CONTAINERS, EXTENSION_FORMATS, PICTURE_EXTENSIONS, MediaKind, extension_of, is_sequence, kind_of
 from farm.manifest import forms
 from farm.manifest.columns import RowMaker
 from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
 from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
-from farm.records import (
-    CONTAINERS,
-    EXTENSION_FORMATS,
-    PICTURE_EXTENSIONS,
-    ManifestRow,
-    MediaKind,
-    RefusedRow,
-    extension_of,
-    is_sequence,
-    kind_of,
-)
+from farm.records import ManifestRow, RefusedRow
 
 __all__ = ["InputForm", "Row", "canonical", "default_out", "form_of", "read_manifest"]
 

@@ -14,17 +14,9 @@ from typing import Any
 
 from farm.config import FILM_CONTAINERS, FORMATS
 from farm.errors import ItemError, ManifestError
+from farm.kinds import EXTENSION_FORMATS, FILM_FORMATS, MediaKind, extension_of, kind_of
 from farm.manifest.sources import SourceRules, printable
-from farm.records import (
-    EXTENSION_FORMATS,
-    FILM_FORMATS,
-    ManifestRow,
-    MediaKind,
-    Overrides,
-    RefusedRow,
-    extension_of,
-    kind_of,
-)
+from farm.records import ManifestRow, Overrides, RefusedRow
 
 IGNORED_PREFIX = "x_"
 """columns of the user's own; every other unknown name is taken for a typing mistake"""

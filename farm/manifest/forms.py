@@ -14,10 +14,10 @@ from io import BytesIO
 from typing import Any, BinaryIO, NoReturn, cast
 
 from farm.errors import ManifestError
+from farm.kinds import PICTURE_EXTENSIONS, extension_of
 from farm.manifest.footer import MAGIC, read_footer
 from farm.manifest.pages import check_pages
 from farm.manifest.sources import printable
-from farm.records import PICTURE_EXTENSIONS, extension_of
 
 Values = Mapping[str, object]
 Located = tuple[int | None, Values]

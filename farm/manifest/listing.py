@@ -16,8 +16,8 @@ from typing import Protocol
 
 from farm import storage
 from farm.errors import ErrorKind, ItemError, ManifestError
+from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, extension_of
 from farm.manifest.sources import below, link_target, printable, reading_manifest
-from farm.records import CONTAINERS, PICTURE_EXTENSIONS, extension_of
 
 _TAKEN = PICTURE_EXTENSIONS | CONTAINERS.keys()
 MAGIC = re.compile(r"[*?\[]")

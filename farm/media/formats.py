@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from farm.errors import ErrorKind, ItemError
-from farm.records import EXTENSION_FORMATS, FORMAT_LIMITS, PICTURE_EXTENSIONS, extension_of
+from farm.kinds import EXTENSION_FORMATS, FORMAT_LIMITS, PICTURE_EXTENSIONS, extension_of
 
 HEAD_BYTES = 4096
 """how much of a file's beginning `sniff` wants to see"""

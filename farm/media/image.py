@@ -4,13 +4,13 @@
 what travelled along; `encode_piece` and `join_pieces` put a large picture together from bands in bounded memory.
 """
 
+from farm.kinds import FORMAT_LIMITS
 from farm.media.decode import decode, decode_rows, read_header
 from farm.media.encode import check_holds, encode, encode_piece
 from farm.media.formats import EXTENSIONS, check_fits, format_of
 from farm.media.join import join_pieces
 from farm.media.picture import EncodeSpec, ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
 from farm.media.stamp import NAMESPACE
-from farm.records import FORMAT_LIMITS
 
 __all__ = [
     "EXTENSIONS",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from farm.records import FilmPlan, ManifestRow, MediaKind, Part, PartKind, Span, UpscaleParams, VideoParams, WorkItem
+from farm.kinds import MediaKind
+from farm.records import FilmPlan, ManifestRow, Part, PartKind, Span, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.layout import FrameLayout
 
 PARAMS = UpscaleParams(

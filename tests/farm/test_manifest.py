@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farm.errors import ManifestError, UsageError
+from farm.kinds import MediaKind
 from farm.manifest import InputForm, columns, default_out, form_of, forms, pages, read_manifest
-from farm.records import ManifestRow, MediaKind, Overrides
+from farm.records import ManifestRow, Overrides
 
 NAMES = (
     "a b.png",

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from farm import collide, plan, storage
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.kinds import MediaKind
 from farm.manifest import read_manifest
-from farm.records import FileStat, ManifestRow, MediaKind, Overrides, RefusedRow, UpscaleParams, VideoParams, WorkItem
+from farm.records import FileStat, ManifestRow, Overrides, RefusedRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.models import MODELS, ModelSpec
 
 OUT = "/data/out"

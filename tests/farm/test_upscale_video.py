@@ -16,9 +16,10 @@ from farm import fetch, storage
 from farm.assemble import Assembly
 from farm.config import ModelConfig, RunConfig, VideoConfig
 from farm.errors import ErrorKind, ItemError
+from farm.kinds import MediaKind
 from farm.lock import RunLock
 from farm.plan import Planner
-from farm.records import Done, ManifestRow, MediaKind, Part, PartKind, Split
+from farm.records import Done, ManifestRow, Part, PartKind, Split
 from farm.tasks.base import WorkerContext
 from farm.tasks.frames import FramePipeline
 from farm.tasks.lane import LaneStopped

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from av.error import FFmpegError
 
 from farm.errors import ErrorKind, ItemError
+from farm.kinds import ANIMATION_EXTENSIONS, extension_of
 from farm.media.formats import HEAD_BYTES, sniff
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, ReadLimits, decode_rows, encode
 from farm.media.stamp import stamped_xmp
@@ -26,7 +27,7 @@ from farm.media.video.piece import BrokenPieceError, PieceReader
 from farm.media.video.planes import source_format
 from farm.media.video.still_frames import pixels_of, turned
 from farm.media.video.webp_animation import WebpWriter
-from farm.records import ANIMATION_EXTENSIONS, FilmPlan, UpscaleParams, extension_of
+from farm.records import FilmPlan, UpscaleParams
 
 Opener = Callable[[], BinaryIO]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from farm.kinds import ANIMATION_EXTENSIONS, extension_of, is_sequence
 from farm.media.video.animation import iter_animation, read_animation
 from farm.media.video.faults import reading
 from farm.media.video.sequence import iter_sequence, read_sequence
 from farm.media.video.values import FilmCut, Frame
-from farm.records import ANIMATION_EXTENSIONS, FilmPlan, Span, UpscaleParams, extension_of, is_sequence
+from farm.records import FilmPlan, Span, UpscaleParams
 
 
 def is_pictures(url: str) -> bool:

@@ -12,11 +12,12 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from farm.errors import ErrorKind, ItemError
+from farm.kinds import FORMAT_LIMITS
 from farm.media.formats import DEEP_FORMATS
 from farm.media.video.codecs import EncoderChoice, SourceFacts
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.settings import encoder_options
-from farm.records import FORMAT_LIMITS, UpscaleParams, VideoParams
+from farm.records import UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 
 ANIMATIONS = frozenset({"gif", "webp", "apng"})
