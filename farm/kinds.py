@@ -24,7 +24,7 @@ FORMAT_LIMITS: Mapping[str, int] = MappingProxyType(
     }
 )
 """Largest side in pixels that each format holds as libvips 8.18 writes it; libjpeg-turbo stops 35 short of 65 535.
-What a film's codec holds is less, see farm.media.video.codecs."""
+What a film's codec holds is less, see farm.media.video.write.codecs."""
 
 EXTENSION_FORMATS: Mapping[str, str] = MappingProxyType(
     {

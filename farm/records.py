@@ -87,7 +87,7 @@ class VideoParams:
     container: str
     """mp4, mkv, mov, webm, sequence (numbered pictures), or gif, webp, apng (an animated picture)"""
     codec: str
-    """auto, or a name of farm.media.video.codecs"""
+    """auto, or a name of farm.media.video.write.codecs"""
     crf: int | None
     """None: the codec's own default"""
     preset: str

@@ -180,7 +180,7 @@ def _needs_header(row: PlannedRow) -> bool:
 def source_stat(row: ManifestRow) -> FileStat:
     """What the store says of a source; of a numbered sequence, of all its pictures together. Raises ItemError."""
     if row.kind is MediaKind.VIDEO and is_sequence(row.source_url):
-        from farm.media.video import sequence
+        from farm.media.video.pictures import sequence
 
         return sequence.stat(row.source_url)
     return storage.stat(row.source_url)

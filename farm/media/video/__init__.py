@@ -6,14 +6,14 @@ numbered or animated, go through the same door.
 """
 
 from farm.kinds import is_sequence
-from farm.media.video.damage import listed as frame_ranges
-from farm.media.video.encode import SegmentEncoder
 from farm.media.video.film import iter_frames, join_film, read_film
-from farm.media.video.loss import left_behind
-from farm.media.video.memory import encoder_bytes
-from farm.media.video.sequence import stat as sequence_stat
-from farm.media.video.still_frames import encode_still, frame_name, is_frame_name, sequence_index
+from farm.media.video.pictures.sequence import stat as sequence_stat
+from farm.media.video.pictures.still_frames import encode_still, frame_name, is_frame_name, sequence_index
+from farm.media.video.read.damage import listed as frame_ranges
 from farm.media.video.values import DecoderConfig, FilmCut, Frame
+from farm.media.video.write.encode import SegmentEncoder
+from farm.media.video.write.loss import left_behind
+from farm.media.video.write.memory import encoder_bytes
 
 __all__ = [
     "DecoderConfig",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from farm.media.video import decode, join, plan
-from farm.media.video.animation_join import join_animation
-from farm.media.video.picture_film import is_pictures, iter_pictures, read_pictures
-from farm.media.video.picture_target import ANIMATIONS
+from farm.media.video import plan
+from farm.media.video.pictures.animation_join import join_animation
+from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
+from farm.media.video.pictures.target import ANIMATIONS
+from farm.media.video.read import decode
 from farm.media.video.values import DecoderConfig, FilmCut, Frame
+from farm.media.video.write import join
 from farm.records import FilmPlan, Span, UpscaleParams
 
 

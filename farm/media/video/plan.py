@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
-from farm.media.video.facts import UNSPECIFIED
-from farm.media.video.picture_target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.read.facts import UNSPECIFIED
+from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
-from farm.media.video.table import read_table
 from farm.media.video.values import FilmCut, FilmTable, FrameFacts
+from farm.media.video.write.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
 from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 
@@ -40,7 +40,7 @@ def read_film(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut:
     """Read a film's packets and resolve how it is restored.
 
     Raises:
-        ItemError: as `farm.media.video.table.read_table` and `plan_film`.
+        ItemError: as `farm.media.video.read.table.read_table` and `plan_film`.
     """
     table = read_table(source, url, video_params(params))
     film = plan_film(table, url, params)

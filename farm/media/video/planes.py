@@ -71,7 +71,7 @@ def source_format(name: str) -> SourceFormat | None:
     plain = name.replace("yuvj", "yuv", 1) if full else name
     little = f"{plain[:-2]}le" if plain.endswith("be") else plain
     known = parse_pixel_format(little)
-    if known is not None and not known.packed:
+    if known is not None and not known.packed and not known.planar:
         return _planar(known, full=full, swapped=little != plain)
     for build in (_semi_planar, _packed, _pairs, _converted):
         found = build(plain)

@@ -18,11 +18,11 @@ import av
 import numpy as np
 import pytest
 
-from farm.media.video.codecs import SourceFacts, choose_encoder
-from farm.media.video.encode import SegmentEncoder
 from farm.media.video.hdr import read_hdr
-from farm.media.video.join import join_film
 from farm.media.video.pixel_format import parse_pixel_format
+from farm.media.video.write.codecs import SourceFacts, choose_encoder
+from farm.media.video.write.encode import SegmentEncoder
+from farm.media.video.write.join import join_film
 from farm.records import FilmPlan, UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS

@@ -15,13 +15,13 @@ from PIL import Image, ImageSequence
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.image import ReadLimits, decode
-from farm.media.video.animation_join import join_animation
-from farm.media.video.codecs import SourceFacts
-from farm.media.video.encode import SegmentEncoder
-from farm.media.video.picture_film import is_pictures, iter_pictures, read_pictures
-from farm.media.video.picture_target import choose_pictures
-from farm.media.video.still_frames import pixels_of
+from farm.media.video.pictures.animation_join import join_animation
+from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
+from farm.media.video.pictures.still_frames import pixels_of
+from farm.media.video.pictures.target import choose_pictures
 from farm.media.video.values import FilmCut
+from farm.media.video.write.codecs import SourceFacts
+from farm.media.video.write.encode import SegmentEncoder
 from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS, VIDEO

@@ -10,12 +10,12 @@ import av
 import pytest
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video import settings
-from farm.media.video.codec_table import CODECS
-from farm.media.video.codecs import choose_encoder, size_step
-from farm.media.video.picture_target import choose_pictures
-from farm.media.video.piece import PieceReader
+from farm.media.video.pictures.target import choose_pictures
 from farm.media.video.pixel_format import parse_pixel_format
+from farm.media.video.write import settings
+from farm.media.video.write.codec_table import CODECS
+from farm.media.video.write.codecs import choose_encoder, size_step
+from farm.media.video.write.piece import PieceReader
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import encode, facts, plan, video_params
 
@@ -226,7 +226,7 @@ def test_hardware_is_given_all_ten_bits(
     def there(fit: object, *_: object) -> object:
         return fit
 
-    monkeypatch.setattr("farm.media.video.codecs._checked", there)
+    monkeypatch.setattr("farm.media.video.write.codecs._checked", there)
     chosen = choose_encoder(facts(yuv(10), source), SIZE, video_params(encoder="nvenc", **video), "film")
     assert (chosen.encoder, chosen.pix_fmt) == (encoder, pix_fmt)
     assert (chosen.target.depth, chosen.target.chroma_shift) == (10 if pix_fmt == "p010le" else 8, (1, 1))

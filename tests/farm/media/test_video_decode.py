@@ -19,14 +19,14 @@ from av import error as av_error
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video import planes as planes_room
-from farm.media.video import vp9
-from farm.media.video.damage import listed, scan_damage
-from farm.media.video.decode import iter_frames
-from farm.media.video.decoder import DecodedFrame
-from farm.media.video.deinterlace import deinterlaced
 from farm.media.video.plan import read_film
 from farm.media.video.planes import source_format
-from farm.media.video.source import film_stream
+from farm.media.video.read import vp9
+from farm.media.video.read.damage import listed, scan_damage
+from farm.media.video.read.decode import iter_frames
+from farm.media.video.read.decoder import DecodedFrame
+from farm.media.video.read.deinterlace import deinterlaced
+from farm.media.video.read.source import film_stream
 from farm.media.video.values import ONE_THREAD, DecoderConfig, FilmCut, Frame
 from farm.records import UpscaleParams
 from tests.clips import CLIPS, clip, edited, extents, film, flipped, h264, in_front, picture, remuxed, sequential
@@ -217,7 +217,7 @@ def test_what_a_filter_raises_is_the_rows(
             raise error
 
     monkeypatch.setattr("farm.media.video.faults.has_memory", lambda: False)
-    monkeypatch.setattr("farm.media.video.deinterlace._graph", lambda *_: Broken())
+    monkeypatch.setattr("farm.media.video.read.deinterlace._graph", lambda *_: Broken())
     with pytest.raises(expected):
         list(deinterlaced([DecodedFrame(stamp=0, frame=av.VideoFrame(64, 64, "yuv420p"), damaged=False)], URL))
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.codec_table import CODECS as CODEC_TABLE
-from farm.media.video.encode import SegmentEncoder, encoder_rate, fill
 from farm.media.video.hdr import HdrMetadata, read_hdr
-from farm.media.video.memory import encoder_bytes
-from farm.media.video.piece import BrokenPieceError, PieceReader
 from farm.media.video.pixel_format import parse_pixel_format
+from farm.media.video.write.codec_table import CODECS as CODEC_TABLE
+from farm.media.video.write.encode import SegmentEncoder, encoder_rate, fill
+from farm.media.video.write.memory import encoder_bytes
+from farm.media.video.write.piece import BrokenPieceError, PieceReader
 from farm.records import FilmPlan
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import encode, facts, picture, plan, planes_of, video_params
@@ -231,7 +231,7 @@ def test_a_piece_that_was_cut_is_found() -> None:
 def test_the_memory_of_an_encoder_is_within_what_is_counted(codec: str, size: tuple[int, int], frames: int) -> None:
     code = f"""
 import sys
-from farm.media.video.memory import encoder_bytes
+from farm.media.video.write.memory import encoder_bytes
 from tests.farm.media.test_video_encode import *
 def line(name):
     return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith(name))

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.animation_join import join_animation
-from farm.media.video.encode import SegmentEncoder
 from farm.media.video.film import read_film
 from farm.media.video.hdr import read_hdr
-from farm.media.video.join import join_film
-from farm.media.video.loss import left_behind
-from farm.media.video.streams import TextTrack
-from farm.media.video.timing import FrameTimes
+from farm.media.video.pictures.animation_join import join_animation
+from farm.media.video.write.encode import SegmentEncoder
+from farm.media.video.write.join import join_film
+from farm.media.video.write.loss import left_behind
+from farm.media.video.write.streams import TextTrack
+from farm.media.video.write.timing import FrameTimes
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import (
     Source,
@@ -447,7 +447,7 @@ def test_tags_and_chapters_that_ffmpeg_refuses_are_a_failed_item(
     def refuse(*_: object) -> None:
         raise av.error.ArgumentError(22, "Invalid argument")
 
-    monkeypatch.setattr("farm.media.video.join.open_output", refuse)
+    monkeypatch.setattr("farm.media.video.write.join.open_output", refuse)
     with pytest.raises(ItemError, match="mkv cannot be written") as caught:
         through(full["mp4"], tmp_path / "out.mkv", **FAST)
     assert caught.value.kind is ErrorKind.ENCODE_FAILED

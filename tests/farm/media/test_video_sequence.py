@@ -19,9 +19,9 @@ from farm import storage
 from farm.errors import ErrorKind, ItemError
 from farm.media.image import EncodeSpec, ImageMeta, decode, encode
 from farm.media.image import ReadLimits as Limits
-from farm.media.video import sequence
-from farm.media.video.picture_film import is_pictures, iter_pictures, read_pictures
-from farm.media.video.still_frames import encode_still, frame_name, pixels_of, sequence_index, turned
+from farm.media.video.pictures import sequence
+from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
+from farm.media.video.pictures.still_frames import encode_still, frame_name, pixels_of, sequence_index, turned
 from farm.media.video.values import FilmCut
 from farm.records import UpscaleParams
 from tests.farm.items import FILM, PARAMS, VIDEO

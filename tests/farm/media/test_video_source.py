@@ -18,11 +18,11 @@ from av import error as av_error
 from av.error import FFmpegError
 
 from farm.errors import DiskError, ErrorKind, ItemError, UnreachableError
-from farm.media.video.containers import cut_sign
-from farm.media.video.decode import iter_frames
-from farm.media.video.packets import PacketFeed
 from farm.media.video.plan import read_film
-from farm.media.video.source import Reading, opened, read_header
+from farm.media.video.read.containers import cut_sign
+from farm.media.video.read.decode import iter_frames
+from farm.media.video.read.packets import PacketFeed
+from farm.media.video.read.source import Reading, opened, read_header
 from tests.clips import CLIPS, extents, film, h264, in_front
 from tests.farm.media.test_video_table import params, table_of
 from tests.pictures import photo, png_of
@@ -236,7 +236,7 @@ LOST = UnreachableError("s3://bucket: the store does not answer; check the netwo
 
 @pytest.mark.parametrize("name", ["constant.mp4", "open-gop.mkv", "mpeg2.ts", "mpeg4.avi"])
 def test_an_error_of_the_store_is_no_shorter_film(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.media.video.source.BUFFER_BYTES", 4096)
+    monkeypatch.setattr("farm.media.video.read.source.BUFFER_BYTES", 4096)
     with pytest.raises(UnreachableError):
         read_film(_Failing(film(name), LOST), URL, params())
 
@@ -248,7 +248,7 @@ def test_an_error_of_the_store_is_no_shorter_film(name: str, monkeypatch: pytest
 def test_an_error_of_the_disk_is_the_rows_and_is_tried_again(
     name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("farm.media.video.source.BUFFER_BYTES", 4096)
+    monkeypatch.setattr("farm.media.video.read.source.BUFFER_BYTES", 4096)
     data = film(name)
     cut = read_film(io.BytesIO(data), URL, params())
     reads = (
@@ -316,10 +316,10 @@ def test_a_lack_of_memory_is_no_damage(place: str, error: MemoryError, monkeypat
 
     if place == "demux":
         feed = functools.partial(PacketFeed, Starved())
-        monkeypatch.setattr("farm.media.video.packet_table.PacketFeed", lambda _, *more, **how: feed(*more, **how))
+        monkeypatch.setattr("farm.media.video.read.packet_table.PacketFeed", lambda _, *more, **how: feed(*more, **how))
     else:
         target = "source._demuxer" if place == "open" else "decoder.open_decoder"
-        monkeypatch.setattr(f"farm.media.video.{target}", starved)
+        monkeypatch.setattr(f"farm.media.video.read.{target}", starved)
     with pytest.raises(MemoryError) as caught:
         read_film(io.BytesIO(film("constant.mp4")), URL, params(allow_damaged=True))
     assert not isinstance(caught.value, FFmpegError)

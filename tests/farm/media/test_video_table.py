@@ -15,9 +15,9 @@ import pytest
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.plan import plan_film, plan_spans, read_film
+from farm.media.video.read.source import film_stream
+from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
-from farm.media.video.source import film_stream
-from farm.media.video.table import read_table
 from farm.media.video.values import FilmTable
 from farm.records import UpscaleParams
 from tests.clips import CLIPS, clip, edited, film, h264, remuxed, sequential, with_sound

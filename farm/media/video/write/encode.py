@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import DISPLAY_OPTION, LIGHT_OPTION
-from farm.media.video.piece import PieceWriter
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format
+from farm.media.video.write.piece import PieceWriter
 from farm.records import FilmPlan
 from sr_kernel.hardware import cpu_flags
 
@@ -27,7 +27,7 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]
 class SegmentEncoder:
     """Encodes the frames of one segment, in order; used in a with-statement, by one thread at a time.
 
-    Holds the encoder's own frames (`farm.media.video.memory.encoder_bytes`) and the piece so far.
+    Holds the encoder's own frames (`farm.media.video.write.memory.encoder_bytes`) and the piece so far.
     """
 
     def __init__(self, film: FilmPlan, url: str) -> None:

@@ -25,16 +25,16 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.aspect import write_display_size
-from farm.media.video.audio import EncodingError
 from farm.media.video.faults import check_memory
-from farm.media.video.loss import lost_in_frames
-from farm.media.video.output import open_output
-from farm.media.video.piece import BrokenPieceError, PieceReader, template_of
 from farm.media.video.pixel_format import parse_pixel_format
-from farm.media.video.source import opened
-from farm.media.video.streams import AnyPacket, Others, add_audio, add_stream, describe, kept_tags
-from farm.media.video.timing import FrameTimes, last_duration, usual_duration
+from farm.media.video.read.source import opened
+from farm.media.video.write.aspect import write_display_size
+from farm.media.video.write.audio import EncodingError
+from farm.media.video.write.loss import lost_in_frames
+from farm.media.video.write.output import open_output
+from farm.media.video.write.piece import BrokenPieceError, PieceReader, template_of
+from farm.media.video.write.streams import AnyPacket, Others, add_audio, add_stream, describe, kept_tags
+from farm.media.video.write.timing import FrameTimes, last_duration, usual_duration
 from farm.records import FilmPlan, UpscaleParams, VideoParams
 
 _ANEW = "run the same command again; pieces that were changed are made anew"

@@ -14,9 +14,9 @@ from types import MappingProxyType
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import FORMAT_LIMITS
 from farm.media.formats import DEEP_FORMATS
-from farm.media.video.codecs import EncoderChoice, SourceFacts
 from farm.media.video.pixel_format import parse_pixel_format
-from farm.media.video.settings import encoder_options
+from farm.media.video.write.codecs import EncoderChoice, SourceFacts
+from farm.media.video.write.settings import encoder_options
 from farm.records import UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 

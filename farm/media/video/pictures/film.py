@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from farm.kinds import ANIMATION_EXTENSIONS, extension_of, is_sequence
-from farm.media.video.animation import iter_animation, read_animation
 from farm.media.video.faults import reading
-from farm.media.video.sequence import iter_sequence, read_sequence
+from farm.media.video.pictures.animation import iter_animation, read_animation
+from farm.media.video.pictures.sequence import iter_sequence, read_sequence
 from farm.media.video.values import FilmCut, Frame
 from farm.records import FilmPlan, Span, UpscaleParams
 

@@ -16,10 +16,10 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.codec_table import CODECS, CodecSpec
 from farm.media.video.hdr import HdrMetadata
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
-from farm.media.video.settings import encoder_options
+from farm.media.video.write.codec_table import CODECS, CodecSpec
+from farm.media.video.write.settings import encoder_options
 from farm.records import UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 

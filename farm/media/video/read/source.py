@@ -23,8 +23,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.containers import cut_sign, looks_like
 from farm.media.video.faults import check_memory, ffmpeg_fault, reading
+from farm.media.video.read.containers import cut_sign, looks_like
 from farm.media.video.values import VideoHeader
 
 BUFFER_BYTES = 1 << 20

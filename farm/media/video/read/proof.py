@@ -9,11 +9,11 @@ from typing import BinaryIO
 
 from av.error import FFmpegError
 
-from farm.media.video.decoder import FrameSource
-from farm.media.video.facts import frame_facts
 from farm.media.video.faults import check_memory
-from farm.media.video.packet_table import PacketTable
-from farm.media.video.source import film_stream, opened
+from farm.media.video.read.decoder import FrameSource
+from farm.media.video.read.facts import frame_facts
+from farm.media.video.read.packet_table import PacketTable
+from farm.media.video.read.source import film_stream, opened
 from farm.media.video.values import FrameFacts, VideoHeader
 
 _ONE_TO_ONE = frozenset({"h264", "hevc", "libdav1d", "vp8", "vp9", "libvpx", "libvpx-vp9", "prores", "mjpeg", "ffv1"})

@@ -20,7 +20,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from farm.media.video.audio import AudioTranscoder, encoding
+from farm.media.video.write.audio import AudioTranscoder, encoding
 
 MUXERS: Mapping[str, str] = MappingProxyType({"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"})
 """container -> FFmpeg's muxer"""

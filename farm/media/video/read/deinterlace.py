@@ -11,8 +11,8 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.decoder import DecodedFrame
 from farm.media.video.faults import check_memory
+from farm.media.video.read.decoder import DecodedFrame
 
 
 def deinterlaced(frames: Iterable[DecodedFrame], url: str) -> Iterator[DecodedFrame]:

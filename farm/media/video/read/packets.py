@@ -11,8 +11,8 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
-from farm.media.video import vp9
 from farm.media.video.faults import check_memory
+from farm.media.video.read import vp9
 
 _READ_FAILURES = 16
 """reads that may fail one after the other before the rest of a damaged file is given up"""

@@ -23,11 +23,11 @@ from av.error import FFmpegError
 from farm.errors import ErrorKind, ItemError
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
-from farm.media.video.animation_table import AnimationTable, read_animation_table
 from farm.media.video.faults import check_memory
-from farm.media.video.picture_cut import Timeline, cut_pictures, timeline_of, video_of
+from farm.media.video.pictures.animation_table import AnimationTable, read_animation_table
+from farm.media.video.pictures.cut import Timeline, cut_pictures, timeline_of, video_of
+from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_of
 from farm.media.video.planes import source_format
-from farm.media.video.still_frames import is_opaque, pixels_of, planes_of
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.media.vips import OpenSource, translated
 from farm.records import FilmPlan, Span, UpscaleParams

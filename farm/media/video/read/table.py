@@ -12,12 +12,12 @@ from fractions import Fraction
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.containers import cut_sign, names_other_files
-from farm.media.video.decoder import FrameSource
 from farm.media.video.faults import reading
-from farm.media.video.packet_table import PacketTable, read_packets
-from farm.media.video.proof import Proof, decode_film, proved_stamps
-from farm.media.video.source import film_stream, opened, seek_to, unsafe
+from farm.media.video.read.containers import cut_sign, names_other_files
+from farm.media.video.read.decoder import FrameSource
+from farm.media.video.read.packet_table import PacketTable, read_packets
+from farm.media.video.read.proof import Proof, decode_film, proved_stamps
+from farm.media.video.read.source import film_stream, opened, seek_to, unsafe
 from farm.media.video.values import FilmTable, VideoHeader
 from farm.records import VideoParams
 
@@ -40,8 +40,8 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
     """Every frame of the film; nothing but its beginning is decoded where packets can be believed.
 
     Raises:
-        ItemError: as `farm.media.video.source.opened` and `film_stream`; NO_FRAMES; TRUNCATED for a cut file unless
-            `params.salvage` is set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
+        ItemError: as `source.opened` and `film_stream`; NO_FRAMES; TRUNCATED for a cut file unless `params.salvage` is
+            set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
     """
     packets = read_packets(source, url)
     with reading(url):

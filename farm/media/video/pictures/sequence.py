@@ -17,10 +17,10 @@ from typing import cast
 from farm import storage
 from farm.errors import ErrorKind, ItemError
 from farm.media.image import ImageHeader, Picture, ReadLimits, Source, decode, read_header
-from farm.media.video.numbered import list_numbered, numbered_files, refuse_gaps, stat
-from farm.media.video.picture_cut import Timeline, cut_pictures, video_of
-from farm.media.video.picture_target import PICTURE_CONTAINERS
-from farm.media.video.still_frames import is_opaque, planes_of, profile_warning
+from farm.media.video.pictures.cut import Timeline, cut_pictures, video_of
+from farm.media.video.pictures.numbered import list_numbered, numbered_files, refuse_gaps, stat
+from farm.media.video.pictures.still_frames import is_opaque, planes_of, profile_warning
+from farm.media.video.pictures.target import PICTURE_CONTAINERS
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.records import FilmPlan, Span, UpscaleParams
 from sr_kernel.layout import FrameLayout

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import sqrt
 from types import MappingProxyType
 
-from farm.media.video.settings import size_class
+from farm.media.video.write.settings import size_class
 from farm.records import FilmPlan
 
 _SLOW = frozenset({"slower", "veryslow", "placebo"})

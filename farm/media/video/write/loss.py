@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 
 from farm.media.video.faults import check_memory
 from farm.media.video.hdr import side_data
-from farm.media.video.picture_film import is_pictures
-from farm.media.video.source import opened
+from farm.media.video.pictures.film import is_pictures
+from farm.media.video.read.source import opened
 from farm.records import FilmPlan, UpscaleParams
 
 _IN_FRAMES: Mapping[Type, str] = MappingProxyType(

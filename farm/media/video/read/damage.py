@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.decoder import FrameSource
 from farm.media.video.plan import shown_places, video_params
-from farm.media.video.source import opened
-from farm.media.video.table import read_table
+from farm.media.video.read.decoder import FrameSource
+from farm.media.video.read.source import opened
+from farm.media.video.read.table import read_table
 from farm.records import FilmPlan, UpscaleParams
 
 _SCAN_FRAMES = 20_000
@@ -24,7 +24,7 @@ def scan_damage(
     """The output frames that are damaged, missing, or predicted from such, of the first `limit` source frames.
 
     Raises:
-        ItemError: as `farm.media.video.table.read_table`.
+        ItemError: as `farm.media.video.read.table.read_table`.
     """
     video = replace(video_params(params), salvage=True)
     table = read_table(source, url, video)

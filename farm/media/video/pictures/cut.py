@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from farm.media.video.codecs import SourceFacts, choose_encoder, size_step
-from farm.media.video.picture_target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut
+from farm.media.video.write.codecs import SourceFacts, choose_encoder, size_step
 from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
 from sr_kernel.layout import FrameLayout
 

@@ -8,9 +8,9 @@ from typing import BinaryIO
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from farm.media.video.messages import DEMUXERS, heard
-from farm.media.video.packets import PacketFeed, StampedPacket, holds_shown_frame, is_entry, packet_stamp, splices
-from farm.media.video.source import film_stream, header_of, opened
+from farm.media.video.read.messages import DEMUXERS, heard
+from farm.media.video.read.packets import PacketFeed, StampedPacket, holds_shown_frame, is_entry, packet_stamp, splices
+from farm.media.video.read.source import film_stream, header_of, opened
 from farm.media.video.values import VideoHeader
 
 _SKIPPING = frozenset({"mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1"})
@@ -59,7 +59,7 @@ def read_packets(source: BinaryIO, url: str) -> PacketTable:
     """One pass over the packets of the film's stream; a second where they turn out to have no timestamps.
 
     Raises:
-        ItemError: as `farm.media.video.source.opened` and `film_stream`.
+        ItemError: as `farm.media.video.read.source.opened` and `film_stream`.
     """
     with heard(*DEMUXERS) as complaints, opened(source, url) as container:
         stream = film_stream(container, url)

@@ -15,12 +15,12 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.damage import decode_error
-from farm.media.video.decoder import DecodedFrame, FrameSource
-from farm.media.video.deinterlace import deinterlaced
 from farm.media.video.plan import FIELD_CONTEXT, video_params
 from farm.media.video.planes import source_format
-from farm.media.video.source import opened, seek_to
+from farm.media.video.read.damage import decode_error
+from farm.media.video.read.decoder import DecodedFrame, FrameSource
+from farm.media.video.read.deinterlace import deinterlaced
+from farm.media.video.read.source import opened, seek_to
 from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
 from farm.records import FilmPlan, Span, UpscaleParams
 

@@ -19,14 +19,14 @@ from farm.kinds import ANIMATION_EXTENSIONS, extension_of
 from farm.media.formats import HEAD_BYTES, sniff
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, ReadLimits, decode_rows, encode
 from farm.media.stamp import stamped_xmp
-from farm.media.video.animation_table import read_animation_table
-from farm.media.video.animation_write import Show, write_apng, write_gif
-from farm.media.video.loss import left_behind
-from farm.media.video.picture_cut import video_of
-from farm.media.video.piece import BrokenPieceError, PieceReader
+from farm.media.video.pictures.animation_table import read_animation_table
+from farm.media.video.pictures.animation_write import Show, write_apng, write_gif
+from farm.media.video.pictures.cut import video_of
+from farm.media.video.pictures.still_frames import pixels_of, turned
+from farm.media.video.pictures.webp_animation import WebpWriter
 from farm.media.video.planes import source_format
-from farm.media.video.still_frames import pixels_of, turned
-from farm.media.video.webp_animation import WebpWriter
+from farm.media.video.write.loss import left_behind
+from farm.media.video.write.piece import BrokenPieceError, PieceReader
 from farm.records import FilmPlan, UpscaleParams
 
 Opener = Callable[[], BinaryIO]

@@ -22,12 +22,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from farm.media.video import vp9
 from farm.media.video.faults import check_memory
-from farm.media.video.messages import heard
-from farm.media.video.packets import PacketFeed, holds_shown_frame, is_entry, is_reference
 from farm.media.video.planes import source_format
-from farm.media.video.source import pixel_format_name
+from farm.media.video.read import vp9
+from farm.media.video.read.messages import heard
+from farm.media.video.read.packets import PacketFeed, holds_shown_frame, is_entry, is_reference
+from farm.media.video.read.source import pixel_format_name
 
 _TALKERS = ("ffv1", "mjpeg")
 """decoders that tell of damage by messages alone; they run in one thread, in which messages can be heard"""

@@ -12,8 +12,8 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
-from farm.media.video.streams import MUXERS, Others
-from farm.media.video.timing import FrameTimes, container_seconds
+from farm.media.video.write.streams import MUXERS, Others
+from farm.media.video.write.timing import FrameTimes, container_seconds
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # only PyAV's stubs have it

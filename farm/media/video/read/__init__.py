@@ -1,0 +1,1 @@
+"""Reading films: what a file holds, where its frames lie, and the frames themselves."""
