@@ -57,6 +57,11 @@ class ErrorKind(str, Enum):
         """Whether the content alone decides it, whatever the machine, its libraries and the limits of the day."""
         return self in _SETTLED
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the same command fails again on the same source until the farm or its libraries change."""
+        return self in _SETTLED or self in (ErrorKind.UNSUPPORTED, ErrorKind.TOO_LARGE)
+
 
 _RETRYABLE = frozenset({ErrorKind.STORAGE_ERROR, ErrorKind.CHANGED_DURING_READ})
 _SETTLED = frozenset(

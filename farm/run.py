@@ -315,7 +315,7 @@ class _Run:
         if self._assembly.end(item.item_id):
             self._failed_items.add(item.item_id)
             progress.drop_film(item.item_id)
-            if failed.kind.settled:
+            if failed.kind.lasting:
                 self._spoilt.add(item.item_id)
         self._now.failed += 1
         self._now.note_failure(failed.message)
