@@ -191,6 +191,8 @@ def main() -> None:
     show_default=True,
     help="Larger outputs are refused.",
 )
+@click.option("--verify-inputs", is_flag=True, help="Read every source that is done; redo those that changed.")
+@click.option("--verify-outputs", is_flag=True, help="Read every output that is done; redo those that changed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; start and write nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @_explained
@@ -235,7 +237,8 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
         pages=flags["pages"],
     )
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
-    return replace(config, video=_video_config(flags), dry_run=flags["dry_run"], quiet=flags["quiet"])
+    switches = {name: flags[name] for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
+    return replace(config, video=_video_config(flags), **switches)
 
 
 def _video_config(flags: dict[str, Any]) -> VideoConfig:

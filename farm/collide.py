@@ -1,97 +1,129 @@
-"""Outputs that would overwrite each other or an input, found before any work. Pure: rows in, an error out."""
+"""Outputs that would overwrite each other or an input, found before any work.
+
+Names are hashed to 8 bytes, in scratch where they are many; what has an equal hash is then compared by name. Names
+count as equal when they are after case folding and NFC, as on file systems that do not tell those apart.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from farm.errors import ItemError, ManifestError
+import numpy as np
+
+from farm.blocks import RowBlock, block_of
+from farm.errors import ManifestError
 from farm.plan import Planner
 from farm.records import ManifestRow, RefusedRow
+from farm.spill import Hashes, Room
 
 _COLLISIONS_COUNTED = 1000
+_KEPT = 10_000
+"""hashes that are compared by name; a manifest with more collisions is shown the first of these"""
+_short: Callable[[str], int] = hash
+
+
+class Collisions:
+    """Outputs and inputs go in by the block; `check` says whether they clash. A context."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+        self._below = _fold(planner.out + "/")
+        self._outputs = Room()
+        self._inputs = Room()
+
+    def __enter__(self) -> Collisions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outputs.close()
+        self._inputs.close()
+
+    def add(self, sources: Sequence[str], outputs: Sequence[str]) -> None:
+        """Rows to be checked; an empty output is none."""
+        named = [_fold(output) for output in outputs if output]
+        self._outputs.add(_hashes(named))
+        inside = [folded for source in sources if (folded := _fold(source)).startswith(self._below)]
+        if inside:
+            self._inputs.add(_hashes(inside))
+
+    def check(self, read: Callable[[], Iterable[RowBlock]]) -> None:
+        """Raise ManifestError for outputs that clash; `read` gives the manifest's rows, and is called only then."""
+        doubled, count = self._doubled()
+        overwritten = self._overwritten() if self._inputs.count else set[int]()
+        _refuse_overwritten_input(read, self._planner, overwritten)
+        if doubled:
+            _refuse_collision(read, self._planner, doubled, count)
+
+    def _doubled(self) -> tuple[set[int], int]:
+        """Hashes that several outputs have, and how many outputs have the hash of an earlier one."""
+        found: list[Hashes] = []
+        count = kept = 0
+        for records in self._outputs.iter_sorted():
+            keys = records["key"]
+            doubled = keys[1:][keys[1:] == keys[:-1]]
+            count += len(doubled)
+            if len(doubled) and kept < _KEPT:
+                found.append(np.unique(doubled)[: _KEPT - kept])
+                kept += len(found[-1])
+        return set(np.concatenate(found).tolist()) if found else set(), count
+
+    def _overwritten(self) -> set[int]:
+        """Hashes that inputs and outputs share."""
+        inputs, found = self._inputs.index(), set[int]()
+        for records in self._outputs.iter_sorted():
+            asked, _ = inputs.find(records["key"])
+            if len(found) < _KEPT:
+                found.update(records["key"][asked].tolist()[: _KEPT - len(found)])
+        return found
 
 
 def check_outputs(read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner) -> None:
-    """Find, before any work, outputs that would overwrite each other or an input.
-
-    `read` gives the manifest's rows from the start each time it is called; it is called twice only when something is
-    wrong. Names count as equal when they are after case folding and NFC, as on file systems that do not tell those
-    apart. Memory is one 8-byte digest a row, 64 bytes of a set. Raises ManifestError; rows that cannot have an
-    output are left for `Planner.plan` to refuse.
-    """
-    outputs: set[int] = set()
-    inputs: set[int] = set()
-    clashes: list[int] = []
-    below = _fold(planner.out + "/")
-    for row in read():
-        if isinstance(row, RefusedRow):
-            continue
-        source = _fold(row.source_url)
-        if source.startswith(below):
-            inputs.add(_short(source))
-        key = _output_key(row, planner)
-        if key is None:
-            continue
-        if key in outputs:
-            clashes.append(key)
-            if len(clashes) > _COLLISIONS_COUNTED:
-                break
-        outputs.add(key)
-    _refuse_overwritten_input(read, planner, outputs & inputs)
-    if clashes:
-        _refuse_collision(read, planner, clashes)
+    """Check rows that are there; `read` gives them from the start each time it is called. Raises ManifestError."""
+    with Collisions(planner) as collisions:
+        block = block_of(read(), 0)
+        collisions.add(block.urls, planner.names(block).outputs)
+        collisions.check(lambda: [block_of(read(), 0)])
 
 
-def _output_key(row: ManifestRow, planner: Planner) -> int | None:
-    try:
-        return _short(_fold(planner.output_url(row)))
-    except ItemError:
-        return None
+Located = tuple[int, str, str]
+"""row, source, output"""
 
 
-def _refuse_overwritten_input(
-    read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner, keys: set[int]
-) -> None:
-    """Raise if an output really is an input; digests of 8 bytes only make it likely."""
+def _named(read: Callable[[], Iterable[RowBlock]], planner: Planner) -> Iterator[Located]:
+    for block in read():
+        outputs = planner.names(block).outputs
+        yield from zip(range(block.first, block.first + len(block)), block.urls, outputs, strict=True)
+
+
+def _refuse_overwritten_input(read: Callable[[], Iterable[RowBlock]], planner: Planner, keys: set[int]) -> None:
+    """Raise if an output really is an input; hashes of 8 bytes only make it likely."""
     if not keys:
         return
-    sources = {
-        folded: row
-        for row in read()
-        if isinstance(row, ManifestRow) and _short(folded := _fold(row.source_url)) in keys
-    }
-    for row in read():
-        if isinstance(row, RefusedRow) or _output_key(row, planner) not in keys:
-            continue
-        output = planner.output_url(row)
-        hit = sources.get(_fold(output))
-        if hit:
+    sources = {folded: row for row, source, _ in _named(read, planner) if _hash(folded := _fold(source)) in keys}
+    for row, source, output in _named(read, planner):
+        hit = sources.get(_fold(output)) if output else None
+        if hit is not None:
             raise ManifestError(
-                f"manifest: row {row.index}, {row.source_url!r}: its output {output!r} is the input of row {hit.index}"
+                f"manifest: row {row}, {source!r}: its output {output!r} is the input of row {hit}"
                 f" (inputs are never overwritten); choose another --out, --name or output"
             )
 
 
-def _refuse_collision(
-    read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner, clashes: list[int]
-) -> None:
-    """Raise with the two rows of the first real collision; digests of 8 bytes only make it likely."""
-    keys = set(clashes)
-    first: dict[str, ManifestRow] = {}
-    for row in read():
-        if isinstance(row, RefusedRow) or _output_key(row, planner) not in keys:
+def _refuse_collision(read: Callable[[], Iterable[RowBlock]], planner: Planner, keys: set[int], count: int) -> None:
+    """Raise with the two rows of the first real collision; hashes of 8 bytes only make it likely."""
+    first: dict[str, Located] = {}
+    for row, source, output in _named(read, planner):
+        if not output or _hash(folded := _fold(output)) not in keys:
             continue
-        output = planner.output_url(row)
-        other = first.setdefault(_fold(output), row)
-        if other is not row:
-            more = len(clashes) - 1
-            count = f"more than {_COLLISIONS_COUNTED} others" if more >= _COLLISIONS_COUNTED else f"{more} more"
+        one, other, _ = first.setdefault(folded, (row, source, output))
+        if one != row:
+            more = count - 1
+            text = f"more than {_COLLISIONS_COUNTED} others" if more >= _COLLISIONS_COUNTED else f"{more} more"
+            both = f"{other!r} and {source!r} would both" if other != source else f"both name {source!r} and would"
             raise ManifestError(
-                f"manifest: rows {other.index} and {row.index}: {other.source_url!r} and {row.source_url!r} would both"
-                f" make {output!r}{f' ({count} collide)' if more else ''}; tell them apart with"
-                f" --name '{{stem}}_{{row}}_{{scale}}x.{{ext}}' or an output column"
+                f"manifest: rows {one} and {row}: {both} make {output!r}{f' ({text} collide)' if more else ''};"
+                f" tell them apart with --name '{{stem}}_{{row}}_{{scale}}x.{{ext}}' or an output column"
             )
 
 
@@ -102,5 +134,9 @@ def _fold(url: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", url).casefold())
 
 
-def _short(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+def _hash(text: str) -> int:
+    return _short(text) % 2**64
+
+
+def _hashes(texts: Sequence[str]) -> Hashes:
+    return np.fromiter(map(_short, texts), np.int64, len(texts)).view(np.uint64)

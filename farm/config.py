@@ -205,5 +205,9 @@ class RunConfig:
     video: VideoConfig = field(default_factory=VideoConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
+    verify_inputs: bool = False
+    """read every source that is done and compare its digest, instead of trusting sizes, times and etags"""
+    verify_outputs: bool = False
+    """read every output that is done and compare its digest, instead of trusting its size"""
     dry_run: bool = False
     quiet: bool = False

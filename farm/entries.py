@@ -63,6 +63,7 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         frames=done.frames,
         flicker=0.0 if is_piece else round(flicker(done.report), 4),
         worst_seconds="" if is_piece else worst_seconds(done.report),
+        source_sha256=done.source_sha256,
         run=run,
     )
 
@@ -91,16 +92,16 @@ def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> Led
 
 
 def refused_entry(
-    row: int, source: str, error: ItemError, *, item: WorkItem | None, output: str, times: int, run: str
+    row: int, source: str, error: ItemError, *, item: WorkItem | None, output: str, shard: int, times: int, run: str
 ) -> LedgerEntry:
     """A row that was refused while it was planned; it has an item when only its size was refused.
 
-    `times`: how often this run has refused the same source before, so that every row keeps an entry of its own.
+    `times`: how often the same source was refused before in this shard, so that every row keeps an entry of its own.
     """
     digest = hashlib.sha256(f"{source}\0{output}\0{times}".encode("utf-8", "surrogateescape")).hexdigest()
     return LedgerEntry(
         key=item.item_id if item else f"refused-{digest[:32]}",
-        shard=item.shard if item else 0,
+        shard=shard,
         row=row,
         source=source,
         output=output,
@@ -108,6 +109,7 @@ def refused_entry(
         error=error.kind.value,
         message=str(error),
         model=item.params.model if item else "",
+        source_version=item.source_version if item else "",
         finished_unix=round(time.time(), 3),
         run=run,
     )

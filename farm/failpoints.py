@@ -49,6 +49,11 @@ def hit(point: str, path: str = "") -> None:
             _act(rule.action, path)
 
 
+def are_set() -> bool:
+    """Whether any point may fail."""
+    return bool(os.environ.get(VARIABLE))
+
+
 def reset() -> None:
     """Count hits from 1 again."""
     _rules.cache_clear()

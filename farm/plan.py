@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
+from farm import __version__
+from farm.blocks import RowBlock, version_word
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.kinds import (
@@ -28,6 +30,7 @@ from farm.kinds import (
 )
 from farm.records import FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.hardware import cpu_has_bf16
+from sr_kernel.models import MODELS
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -37,6 +40,8 @@ PIXEL_EPOCH = 1
 resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
 are made again instead of being taken for what the new code would have made."""
 
+IDENTITY_EPOCH = 1
+"""Raised when ids are hashed from other things, or otherwise: a ledger of another epoch is refused"""
 TASKS: Mapping[MediaKind, str] = {MediaKind.IMAGE: "upscale_image", MediaKind.VIDEO: "upscale_video"}
 SEQUENCE_INDEX = "frames.json"
 """written last into the folder of a numbered sequence: which frames there are, when each is shown"""
@@ -70,16 +75,37 @@ class PlannedModel(Protocol):
     def sha256(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recipe:
-    """What rows with the same model, outscale and format share."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recipe:
+    """What rows with the same kind, model, outscale and format share."""
 
+    task: str
     params: UpscaleParams
     params_hash: str
     identity: str
-    """canonical text of the parameters"""
+    """task and canonical text of the parameters, as they stand in what an item's id is hashed from"""
     model_label: str
     scale_label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ending:
+    """What the outputs of plain rows of one kind and extension end in."""
+
+    text: str
+    """what replaces the dot and the extension"""
+    most_bytes: int
+    """longest path of a source for which no name can become too long"""
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """Where the outputs of a block go, and how they are made: a value each row."""
+
+    outputs: list[str]
+    """empty for rows that are refused, and for those whose output would leave the root"""
+    recipes: list[Recipe | None]
 
 
 class Planner:
@@ -106,7 +132,66 @@ class Planner:
         self._models = models
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
-        self._recipes: dict[tuple[str, float | None, str, MediaKind], _Recipe] = {}
+        self._recipes: dict[tuple[str, float | None, str, MediaKind], Recipe] = {}
+        self._endings: dict[MediaKind, dict[str, _Ending]] = {kind: {} for kind in MediaKind}
+        """by extension; only for templates that put everything after the stem"""
+        self._plain_names = config.output.name.startswith("{stem}") and is_plain_template(config.output.name)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for planners that make the same items, and refuse the same rows, of the same manifest."""
+        config, model = self._config, self._models[self._config.model.model]
+        deciding = (
+            replace(config.model, model=model.spec.name, weights_dir=None),
+            replace(config.output, out=None),
+            config.video,
+            replace(config.limits, limit=None),
+            (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self.out),
+            (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
+        )
+        return _digest(repr(deciding))
+
+    def names(self, block: RowBlock) -> Named:
+        """Outputs and recipes of a block. Raises ManifestError for a model nobody knows."""
+        outputs: list[str] = []
+        recipes: list[Recipe | None] = []
+        plain = self._plain_names and block.overrides is None
+        start, endings = f"{self.out}/", self._endings
+        for at, (relative, kind) in enumerate(zip(block.relatives, block.kinds, strict=True)):
+            if plain:
+                stem, _, extension = relative.rpartition(".")
+                ending = endings[kind].get(extension)
+                if ending is not None and stem and _is_plain(relative, stem, ending.most_bytes):
+                    outputs.append(start + stem + ending.text)
+                    recipes.append(ending.recipe)
+                    continue
+            output, recipe = self._named(block, at)
+            outputs.append(output)
+            recipes.append(recipe)
+        return Named(outputs=outputs, recipes=recipes)
+
+    def _named(self, block: RowBlock, at: int) -> tuple[str, Recipe | None]:
+        if at in block.refused:
+            return "", None
+        row = block.row(at)
+        try:
+            output = self.output_url(row)
+        except ItemError:
+            return "", None
+        if self._plain_names and block.overrides is None:
+            self._learn_ending(row, output)
+        return output, self._recipe(row)
+
+    def _learn_ending(self, row: ManifestRow, output: str) -> None:
+        """What `output` was made of, where rows that look like this one can be named without asking again."""
+        stem, dot, extension = row.relative_path.rpartition(".")
+        endings = self._endings[row.kind]
+        text = output[len(self.out) + 1 + len(stem) :]
+        known = dot and "/" not in extension and _is_plain(row.relative_path, stem, MAX_NAME_BYTES)
+        if not known or "/" in text or len(endings) >= _RECIPES_KEPT or output != f"{self.out}/{stem}{text}":
+            return
+        most_bytes = MAX_NAME_BYTES - len(text.encode())
+        endings[extension] = _Ending(text=text, most_bytes=most_bytes, recipe=self._recipe(row))
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -126,20 +211,26 @@ class Planner:
         """The item of a row. Raises ItemError: unsafe_path, or too_large when the manifest already says the size."""
         recipe = self._recipe(row)
         output_url = self.output_url(row)
-        self._check_own_input(row, output_url)
         version = source_version(row, stat)
-        task = TASKS[row.kind]
-        identity = (row.source_url, version, task, recipe.identity, output_url)
+        item_id = make_id(row.source_url, version, recipe, output_url)
+        return self.item(row, recipe, output_url, version=version, item_id=item_id, nbytes=stat.bytes)
+
+    def item(
+        self, row: ManifestRow, recipe: Recipe, output_url: str, *, version: str, item_id: str, nbytes: int
+    ) -> WorkItem:
+        """plan() for who knows already what it would ask for; `nbytes`: size of the source."""
+        if output_url == row.source_url or recipe.params.video is not None:
+            self._check_own_input(row, output_url)
         item = WorkItem(
-            item_id=_digest("\0".join(identity)),
+            item_id=item_id,
             shard=row.index // SHARD_ROWS,
             row=row,
-            task=task,
+            task=recipe.task,
             params=recipe.params,
             params_hash=recipe.params_hash,
             source_version=version,
             output_url=output_url,
-            cost_px=_guess_px(row, stat),
+            cost_px=_guess_px(row, nbytes),
         )
         if row.width and row.height and row.kind is MediaKind.IMAGE:
             refusal = refuse_size(item, row.width, row.height)
@@ -187,7 +278,7 @@ class Planner:
                 f" {name!r}; end it with .{{ext}}"
             )
 
-    def _recipe(self, row: ManifestRow) -> _Recipe:
+    def _recipe(self, row: ManifestRow) -> Recipe:
         asked = row.overrides
         key = (asked.model or self._config.model.model, asked.outscale, self._format(row), row.kind)
         recipe = self._recipes.get(key)
@@ -224,7 +315,7 @@ class Planner:
             return ANIMATION_EXTENSIONS[extension] if self._config.limits.pages != "video" else "mp4"
         return CONTAINERS.get(extension, "mkv")
 
-    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str, kind: MediaKind) -> _Recipe:
+    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
         outscale = float(outscale or config.model.outscale or spec.scale)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
@@ -257,11 +348,12 @@ class Planner:
             pixel_epoch=PIXEL_EPOCH,
             video=video,
         )
-        identity = canonical_text(params)
-        return _Recipe(
+        text, task = canonical_text(params), TASKS[kind]
+        return Recipe(
+            task=task,
             params=params,
-            params_hash=_digest(identity),
-            identity=identity,
+            params_hash=_digest(text),
+            identity=f"\0{task}\0{text}\0",
             model_label=spec.name.rpartition(":")[2].replace("/", "_"),
             scale_label=f"{outscale:g}",
         )
@@ -293,6 +385,11 @@ class Planner:
         return "fp16" if kind is MediaKind.VIDEO and self._device_class == "cuda" else "fp32"
 
 
+def make_id(source_url: str, version: str, recipe: Recipe, output_url: str) -> str:
+    """The id of an item. A change of what is hashed makes every ledger worthless: raise IDENTITY_EPOCH with it."""
+    return sha256(f"{source_url}\0{version}{recipe.identity}{output_url}".encode()).hexdigest()[:32]
+
+
 def canonical_text(params: UpscaleParams) -> str:
     """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
     deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
@@ -303,9 +400,7 @@ def canonical_text(params: UpscaleParams) -> str:
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:
     """What changes when the content does: the manifest's sha256, else its etag, else the store's word."""
-    if row.sha256:
-        return f"sha256:{row.sha256}"
-    return f"etag:{row.etag}" if row.etag else stat.version
+    return version_word(row) or stat.version
 
 
 def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
@@ -314,21 +409,33 @@ def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
     if width * height > params.max_pixels_in:
         found = f"{width} x {height} is {width * height} pixels (limit {params.max_pixels_in})"
         return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels if the picture is to be trusted")
-    out_width, out_height = (max(1, int(side * params.outscale)) for side in (width, height))
+    out_width, out_height = max(1, int(width * params.outscale)), max(1, int(height * params.outscale))
+    limit = FORMAT_LIMITS[params.format]
+    if out_width <= limit and out_height <= limit and out_width * out_height <= params.max_pixels_out:
+        return None
     made = f"{width} x {height} at {params.outscale:g}x makes {out_width} x {out_height}"
     if out_width * out_height > params.max_pixels_out:
         found = f"{made}, {out_width * out_height} pixels (limit {params.max_pixels_out})"
         return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels-out or lower --outscale")
-    limit = FORMAT_LIMITS[params.format]
-    if max(out_width, out_height) > limit:
-        found = f"{made}, but {params.format} holds at most {limit} pixels a side"
-        return ItemError(ErrorKind.TOO_LARGE, url, found, "use --format tiff or png, or lower --outscale")
-    return None
+    found = f"{made}, but {params.format} holds at most {limit} pixels a side"
+    return ItemError(ErrorKind.TOO_LARGE, url, found, "use --format tiff or png, or lower --outscale")
 
 
 def _digest(text: str) -> str:
     """128 bits of SHA-256, in hexadecimal."""
     return sha256(text.encode()).hexdigest()[:32]
+
+
+def is_plain_template(name: str) -> bool:
+    """Whether a template's names differ by nothing but stem and extension among rows of one recipe."""
+    return name.endswith(".{ext}") and name.count("{stem") == 1 and "{row" not in name
+
+
+def _is_plain(relative: str, stem: str, most_bytes: int) -> bool:
+    """Whether the output of a path is the path with another ending, and below the root for sure."""
+    if stem[-1] == "/" or "%" in relative or ".farm" in relative:
+        return False
+    return 4 * len(relative) <= most_bytes or len(relative.encode()) <= most_bytes
 
 
 def _below_out(path: str, source_url: str) -> str:
@@ -349,12 +456,12 @@ def _below_out(path: str, source_url: str) -> str:
     return "/".join(segments)
 
 
-def _guess_px(row: ManifestRow, stat: FileStat) -> int:
+def _guess_px(row: ManifestRow, nbytes: int) -> int:
     if row.kind is MediaKind.VIDEO:
-        return max(1, int(stat.bytes * _FILM_PX_PER_BYTE))
+        return max(1, int(nbytes * _FILM_PX_PER_BYTE))
     if row.width and row.height:
         return row.width * row.height
-    return max(1, int(stat.bytes * PIXELS_PER_BYTE.get(extension_of(row.source_url), PIXELS_PER_BYTE["jpg"])))
+    return max(1, int(nbytes * PIXELS_PER_BYTE.get(extension_of(row.source_url), PIXELS_PER_BYTE["jpg"])))
 
 
 def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> str:

@@ -354,6 +354,8 @@ class Done:
     """of a film or a segment"""
     report: SegmentReport = SegmentReport()
     """of a film or a segment"""
+    source_sha256: str = ""
+    """of the source's content, where all of it was at hand"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -436,5 +438,9 @@ class LedgerEntry:
     """of a film: change between restored frames by change between source frames, both at the source's size"""
     worst_seconds: str = ""
     """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
+    source_sha256: str = ""
+    """of the source's content, where whoever restored it had all of it at hand"""
+    noted_unix: float = 0.0
+    """when the entry was written again for a row that had moved; 0 for one that was written when it ended"""
     run: str = ""
-    schema: int = 2
+    schema: int = 4

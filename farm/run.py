@@ -9,23 +9,26 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
+from farm.closing import Closing
 from farm.config import RunConfig
-from farm.entries import done_entry, failed_entry, refused_entry
+from farm.entries import done_entry, failed_entry, known_piece, refused_entry
 from farm.errors import ModelError
 from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.kinds import MediaKind
+from farm.ledger import Compared
 from farm.progress import Progress
-from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
+from farm.records import Done, Failed, FileStat, LedgerEntry, Part, PartKind, Piece, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally
-from farm.survey import PlannedRow, Survey, Surveyor, survey
+from farm.survey import DeclinedRow, KnownRow, PendingRow, ShardPlan, Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
 from sr_kernel.models import BODY_PX_BYTES, FILE_PREFIX, flop_per_px
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from farm.engine import Engine
     from farm.tasks.base import WorkerContext
 
+_WRITTEN_WHEN_STOPPED = 4
+"""shards of a ledger whose results are written within the seconds that a stopped run has"""
 _SAMPLES_PX_BYTES = 160
 """a source pixel, its sixteen output pixels, and their encoded bytes"""
 _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
@@ -75,25 +80,29 @@ def run_manifest(config: RunConfig) -> RunSummary:
     out = output_root(config)
     with lock.RunLock(out) as held:
         storage.clear_staging(out, keep=held.run)
-        surveyor, books = _surveyor(config, out)
-        counted = survey(surveyor)
-        with ledger.Ledger(out, held.run) as book:
-            run = _Run(config, out, held.run, surveyor, counted, books, book)
-            if counted.states[RowState.PENDING]:
-                run.work()
-            elif counted.states[RowState.REFUSED] or counted.moved:
-                run.record()
+        planner, models = _planner(config, out)
+        with Surveyor(config, planner, out) as surveyor:
+            is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
+            counted = surveyor.survey()
+            if not is_said:
+                ledger.write_form(out, held.run)
+            run = _Run(config, out, held.run, surveyor, counted, models)
+            with ledger.Ledger(out, held.run) as book:
+                run.work(book, planner.fingerprint)
         ledger.compact(out, held.run)
-        results = ledger.write_results(out)
+        results = run.write_results()
         storage.clear_staging(out, keep="")
-        return replace(run.summary(results, time.monotonic() - started_s), warning=held.warning)
+        summary = run.summary(results, time.monotonic() - started_s)
+        return replace(summary, warning=" ".join(filter(None, (held.warning, summary.warning))) or None)
 
 
 def dry_run(config: RunConfig) -> DryRun:
     """Count, plan and check everything; start and write nothing."""
     out = output_root(config)
-    surveyor, _ = _surveyor(config, out)
-    return DryRun(out=out, survey=survey(surveyor))
+    planner, _ = _planner(config, out)
+    with Surveyor(config, planner, out) as surveyor:
+        ledger.check_form(out, is_empty=not surveyor.ledger)
+        return DryRun(out=out, survey=count_rows(surveyor))
 
 
 def output_root(config: RunConfig) -> str:
@@ -101,26 +110,16 @@ def output_root(config: RunConfig) -> str:
     return manifest.canonical(config.output.out) if config.output.out else manifest.default_out(config.manifest)
 
 
-def _surveyor(config: RunConfig, out: str) -> tuple[Surveyor, ModelBook]:
+def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
     models = ModelBook(config.model.model)
-    planner = plan.Planner(config, models, out, device_class(config.worker))
-    entries = ledger.read_ledger(out)
-    outputs = {stat.url: stat.bytes for stat in storage.list_files(out)} if entries else {}
-    return Surveyor(config, planner, out, entries, outputs), models
+    return plan.Planner(config, models, out, device_class(config.worker)), models
 
 
 class _Run:
     """The part of a run that has state: what has ended so far."""
 
     def __init__(
-        self,
-        config: RunConfig,
-        out: str,
-        run: str,
-        surveyor: Surveyor,
-        counted: Survey,
-        models: ModelBook,
-        book: ledger.Ledger,
+        self, config: RunConfig, out: str, run: str, surveyor: Surveyor, counted: Survey, models: ModelBook
     ) -> None:
         self._config = config
         self._out = out
@@ -128,63 +127,103 @@ class _Run:
         self._surveyor = surveyor
         self._counted = counted
         self._models = models
-        self._book = book
         self._assembly = Assembly()
         self._failed_items: set[str] = set()
         """cut pictures and films that failed while other pieces of theirs were in flight"""
         self._spoilt: set[str] = set()
         """those of them whose pieces are of no use to a later run"""
-        self._tally: Tally | None = None
-        """of the second pass; None where nothing had to be written down"""
-        self._refusals: Counter[str] = Counter()
+        self._pieces: dict[str, Sequence[LedgerEntry]] = {}
+        """what earlier runs have made of items that are pending"""
+        self._tally = Tally(
+            states=Counter(counted.states), outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN]
+        )
+        self._unverified = 0
+        self._schedule: Schedule | None = None
         self._signum: int | None = None
         self._infer_s: dict[str, float] = {}
+        self._progress: Progress | None = None
+        self._expected = counted.open_rows
+        """rows that go to workers, as far as is known: of shards that have not been planned, all"""
 
     # -- rows --------------------------------------------------------------------------------------------------
 
-    def record(self) -> None:
-        """Write down what needs no worker: rows that the plan refused, rows that have moved in the manifest."""
-        for _ in self._pending_parts(Tally()):
-            pass  # what has become pending since the survey is left, and the summary says so
+    def work(self, book: ledger.Ledger, fingerprint: str) -> None:
+        """Write down what needs no worker; start Ray, if a row does, and run all that do."""
+        self._book = book
+        self._closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
+        parts = self._pending_parts()
+        first = next(parts, None)
+        if first is not None:
+            self._run_parts(chain([first], parts))
 
-    def _pending_parts(self, tally: Tally) -> Iterator[Part]:
-        """The second pass: counts every row, writes down those that need no worker, yields the others."""
-        self._tally = tally
-        for row in self._surveyor.rows():
-            tally.states[row.state] += 1
-            if row.state is RowState.PENDING and row.item is not None:
-                kind = PartKind.FILM if row.item.row.kind is MediaKind.VIDEO else PartKind.PICTURE
-                yield Part(item=row.item, kind=kind, cost_px=row.item.cost_px)
-            elif row.state is RowState.REFUSED:
-                self._refused(row, tally)
-            else:
-                self._known(row, tally)
+    def _pending_parts(self) -> Iterator[Part]:
+        """Shard by shard: counts every row, writes down those that need no worker, yields the others."""
+        for shard, planned in self._surveyor.plans(self._counted):
+            self._forget_failed()
+            self._closing.begin(shard.number, len(shard), shard.digest())
+            for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, shard.number)):
+                self._book.touch(number)
+            self._unverified += planned.unverified
+            self._expect_less(len(planned) - planned.pending)
+            refusals: Counter[str] = Counter()
+            for row in planned.rows():
+                self._tally.states[row.state] += 1
+                if isinstance(row, PendingRow):
+                    yield self._begin(row, shard.number)
+                elif isinstance(row, DeclinedRow):
+                    self._refused(row, shard.number, planned, refusals)
+                else:
+                    self._known(row, shard.number)
+            self._closing.all_read(shard.number)
 
-    def _refused(self, row: PlannedRow, tally: Tally) -> None:
-        if row.error is None:
-            raise ValueError(f"row {row.index} was refused without a reason")
-        times = self._refusals[row.source]
-        self._refusals[row.source] += 1
+    def _begin(self, row: PendingRow, shard: int) -> Part:
+        item = row.item
+        self._closing.started(shard)
+        if row.pieces:
+            self._pieces[item.item_id] = row.pieces
+        kind = PartKind.FILM if item.row.kind is MediaKind.VIDEO else PartKind.PICTURE
+        return Part(item=item, kind=kind, cost_px=item.cost_px)
+
+    def _expect_less(self, rows: int) -> None:
+        self._expected -= rows
+        if self._progress is not None:
+            self._progress.total = self._expected
+
+    def _refused(self, row: DeclinedRow, shard: int, planned: ShardPlan, refusals: Counter[str]) -> None:
+        self._expect_less(row.was_pending)
+        times = refusals[row.source]
+        refusals[row.source] += 1
         entry = refused_entry(
-            row.index, row.source, row.error, item=row.item, output=row.output, times=times, run=self._id
+            row.index, row.source, row.error, item=row.item, output=row.output, shard=shard, times=times, run=self._id
         )
-        if self._surveyor.differs(entry):
-            self._book.append(entry)
-        tally.note_failure(entry.message)
+        if planned.differs(entry):
+            self._book.note(entry)
+        self._closing.known(shard, entry.key, row.state, row.compared)
+        self._tally.note_failure(entry.message)
 
-    def _known(self, row: PlannedRow, tally: Tally) -> None:
+    def _known(self, row: KnownRow, shard: int) -> None:
         if row.moved is not None:
-            self._book.append(replace(row.moved, row=row.index))
-        if row.item is not None and row.state is RowState.REUSED:
-            tally.note_output(row.item.output_url)
-        elif row.item is not None:
-            tally.note_failure(self._surveyor.message(row.item.item_id) or row.source)
+            self._book.note(row.moved)
+        self._closing.known(shard, row.key, row.state, row.compared)
+        if row.state is RowState.REUSED:
+            self._tally.note_output(row.output)
+        else:
+            self._tally.note_failure(row.message)
+
+    def _forget_failed(self) -> None:
+        """Of items that failed, those are forgotten of which nothing is in flight any more."""
+        kept = self._schedule.forget_dropped() if self._schedule else set[str]()
+        for item_id in self._spoilt - kept:
+            self._delete_pieces(item_id)
+        self._spoilt &= kept
+        self._failed_items &= kept
 
     # -- work --------------------------------------------------------------------------------------------------
 
-    def work(self) -> None:
-        """Start Ray, run every pending row, end Ray."""
-        with Progress(self._counted.states[RowState.PENDING], quiet=self._config.quiet) as progress:
+    def _run_parts(self, parts: Iterator[Part]) -> None:
+        """Start Ray, run every part, end Ray."""
+        with Progress(self._expected, quiet=self._config.quiet) as progress:
+            self._progress = progress
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
             progress.note("starting Ray")
@@ -192,16 +231,16 @@ class _Run:
             from farm.engine import Engine  # imports ray
 
             pace = self._pace()
-            schedule = Schedule(SchedulePolicy(), pace)
+            schedule = self._schedule = Schedule(SchedulePolicy(), pace)
             slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._body_bytes)
             engine = Engine(engine_config, slots, schedule)
-            tally = self._tally = Tally()
+
             with stopped_by_signals(engine.stop) as received:
                 engine.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
                 engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
                 with engine:
                     progress.note("")
-                    for finished in engine.run(self._pending_parts(tally)):
+                    for finished in engine.run(parts):
                         self._end(finished, engine, schedule, pace, progress)
             self._signum = received.signum
             for item_id in self._spoilt:
@@ -269,7 +308,7 @@ class _Run:
         if part.item.item_id in self._failed_items:
             return
         if isinstance(outcome, Split):
-            engine.add(self._assembly.begin(part, outcome, self._surveyor.pieces(part.item)))
+            engine.add(self._assembly.begin(part, outcome, self._known_pieces(part.item.item_id)))
         elif isinstance(outcome, Failed):
             schedule.drop_item(part.item.item_id)
             self._fail(part.item, outcome, finished.attempts, progress)
@@ -294,12 +333,13 @@ class _Run:
         self._infer_s.pop(item_id, None)
         if self._assembly.end(item_id):
             self._delete_pieces(item_id)
-        self._now.done += 1
-        self._now.source_px += done.source_px
-        self._now.frames += done.frames
-        self._now.note_output(done.url)
+        self._closing.ended(part.item.shard, item_id, RowState.REUSED, compared_by(part.item))
+        self._tally.done += 1
+        self._tally.source_px += done.source_px
+        self._tally.frames += done.frames
+        self._tally.note_output(done.url)
         if done.warning:
-            self._now.note_warning(part.item.row.source_url, done.warning)
+            self._tally.note_warning(part.item.row.source_url, done.warning)
         progress.advance(px=0 if part.kind is PartKind.JOIN else done.source_px)
 
     def _show_part(self, part: Part, done: Done, progress: Progress) -> None:
@@ -317,20 +357,38 @@ class _Run:
             progress.drop_film(item.item_id)
             if failed.kind.lasting:
                 self._spoilt.add(item.item_id)
-        self._now.failed += 1
-        self._now.note_failure(failed.message)
+        compared = compared_by(item) if failed.kind.settled else Compared.NOT_MARKED
+        self._closing.ended(item.shard, item.item_id, RowState.SETTLED, compared)
+        self._tally.failed += 1
+        self._tally.note_failure(failed.message)
         progress.advance(px=0, failed=True)
 
     def _delete_pieces(self, item_id: str) -> None:
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))
 
-    @property
-    def _now(self) -> Tally:
-        """The tally of the pass that is on, or what the survey counted where there is none."""
-        if self._tally is None:
-            counted = self._counted
-            self._tally = Tally(states=counted.states, outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN])
-        return self._tally
+    def _known_pieces(self, item_id: str) -> dict[str, Piece]:
+        """Bands or segments that an earlier run has finished and that are still there, by part id."""
+        entries = self._pieces.pop(item_id, ())
+        answers = storage.ManyStats().ask([entry.output for entry in entries], confirm=False)
+        return {
+            entry.key: known_piece(int(entry.key.rpartition("/")[2]), entry)
+            for entry, answer in zip(entries, answers, strict=True)
+            if isinstance(answer, FileStat) and answer.bytes == entry.bytes
+        }
+
+    # -- what is said ------------------------------------------------------------------------------------------
+
+    def write_results(self) -> str:
+        """Write the result manifest; returns its URL.
+
+        Not after a signal where it would take longer than a stopped run may: the next run writes it.
+        """
+        if self._signum is not None and len(self._surveyor.ledger) > _WRITTEN_WHEN_STOPPED:
+            return storage.join(self._out, ledger.RESULTS)
+        return ledger.write_results(self._out)
 
     def summary(self, results: str, seconds: float) -> RunSummary:
-        return self._now.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)
+        summary = self._tally.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)
+        if not self._unverified:
+            return summary
+        return replace(summary, warning=f"{self._unverified} rows have no digest of their source: not verified")

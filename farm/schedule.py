@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain
 
 from farm.errors import ErrorKind
 from farm.records import Failed, Outcome, Part, PartKind, Unit
@@ -177,6 +178,14 @@ class Schedule:
     def drop_item(self, item_id: str) -> None:
         """Do not start any further part of an item that has already failed."""
         self._dropped.add(item_id)
+
+    def forget_dropped(self) -> set[str]:
+        """Forget dropped items of which no part is left; the others, whose parts wait or run."""
+        running = (part for state in self._workers.values() for unit in state.running.values() for part in unit.parts)
+        waiting = (part for queue in self._waiting.values() for part in queue)
+        parts = chain(running, waiting, (part for part, _ in self._alone), self._set_aside)
+        self._dropped &= {part.item.item_id for part in parts}
+        return set(self._dropped)
 
     # -- what is asked -----------------------------------------------------------------------------------------
 

@@ -1,18 +1,50 @@
 """What has been done: one line an item, appended as it ends; compacted to Parquet; read back to resume.
 
+    ROOT/.farm/ledger/form.json                      schema, rows of a shard, how items are named
     ROOT/.farm/ledger/shard-00000/RUN.jsonl          local disks: append and fsync an entry
     ROOT/.farm/ledger/shard-00000/RUN-000001.jsonl   object stores: whole segments of up to 256 entries or 5 s
-    ROOT/.farm/ledger/shard-00000.parquet            compacted: the shard's done mark
+    ROOT/.farm/ledger/shard-00000.parquet            compacted: a column a field, and the shard's done mark
     ROOT/results.parquet                             the result manifest, one row an output, for people
 
-Entries are facts and are never changed; the latest of a key counts. A crash can tear only the last line of a local
-file, and whoever wrote that line has not been told that it was written.
+A shard is so many consecutive rows of a manifest. Entries are facts and are never changed; the latest of a key counts.
+A crash can tear only the last line of a local file, and whoever wrote that line has not been told that it was written.
 """
 
 from __future__ import annotations
 
+from farm.ledger.compact import compact, compact_shard
+from farm.ledger.files import ShardFiles, read_shard, read_shards
+from farm.ledger.form import check_form, write_form
+from farm.ledger.index import LedgerIndex, index_ledger
+from farm.ledger.known import KnownShard, moved_entry
 from farm.ledger.log import Ledger
-from farm.ledger.results import RESULT_COLUMNS, write_results
-from farm.ledger.shard import compact, read_ledger
+from farm.ledger.mark import Compared, Mark, MarkedKeys
+from farm.ledger.read import Compacted, open_compacted, read_ledger, read_mark
+from farm.ledger.results import RESULT_COLUMNS, RESULTS, write_results
+from farm.ledger.table import MARK
 
-__all__ = ["RESULT_COLUMNS", "Ledger", "compact", "read_ledger", "write_results"]
+__all__ = [
+    "MARK",
+    "RESULTS",
+    "RESULT_COLUMNS",
+    "Compacted",
+    "Compared",
+    "KnownShard",
+    "Ledger",
+    "LedgerIndex",
+    "Mark",
+    "MarkedKeys",
+    "ShardFiles",
+    "check_form",
+    "compact",
+    "compact_shard",
+    "index_ledger",
+    "moved_entry",
+    "open_compacted",
+    "read_ledger",
+    "read_mark",
+    "read_shard",
+    "read_shards",
+    "write_form",
+    "write_results",
+]

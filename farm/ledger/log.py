@@ -10,7 +10,7 @@ from typing import Protocol
 from farm import failpoints, storage
 from farm.errors import FarmError
 from farm.ledger.codec import encode
-from farm.ledger.shard import ledger_folder, shard_name
+from farm.ledger.files import ledger_folder, shard_name
 from farm.records import LedgerEntry
 from farm.storage import faults, local
 
@@ -18,9 +18,13 @@ SEGMENT_ENTRIES = 256
 SEGMENT_S = 5.0
 
 
+_OPEN_FILES = 64
+
+
 class _Log(Protocol):
-    def append(self, shard: int, line: bytes) -> None: ...
+    def append(self, shard: int, line: bytes, *, durable: bool) -> None: ...
     def flush(self) -> None: ...
+    def release(self, shard: int) -> None: ...
     def close(self) -> None: ...
 
 
@@ -42,7 +46,20 @@ class Ledger:
 
     def append(self, entry: LedgerEntry) -> None:
         """Record one entry: durable on return on a local disk, within SEGMENT_S on an object store."""
-        self._log.append(entry.shard, encode(entry) + b"\n")
+        self._log.append(entry.shard, encode(entry) + b"\n", durable=True)
+
+    def note(self, entry: LedgerEntry) -> None:
+        """Record what the next run would find out by itself, such as where a row stands; durable after flush()."""
+        self._log.append(entry.shard, encode(entry) + b"\n", durable=False)
+
+    def touch(self, shard: int) -> None:
+        """See that a shard has a segment, and so no done mark any more; durable on return."""
+        self._log.append(shard, b"", durable=True)
+        self._log.flush()
+
+    def release(self, shard: int) -> None:
+        """flush() for one shard, and let go of its file: it is about to be compacted."""
+        self._log.release(shard)
 
     def flush(self) -> None:
         """Make everything that was appended durable."""
@@ -61,24 +78,34 @@ class _FileLog:
         self._run = run
         self._lock = threading.Lock()
         self._files: dict[int, int] = {}
+        self._unsynced: set[int] = set()
 
-    def append(self, shard: int, line: bytes) -> None:
+    def append(self, shard: int, line: bytes, *, durable: bool) -> None:
         path = str(self._path(shard))
         with self._lock, faults.run_level(path), faults.writing(path, len(line)):
             descriptor = self._files.get(shard)
             if descriptor is None:
+                if len(self._files) >= _OPEN_FILES:
+                    self._close_all()
                 descriptor = self._files[shard] = self._open(shard)
             end = os.lseek(descriptor, 0, os.SEEK_END)
             try:
                 failpoints.hit("ledger.write.before", path)
                 if os.write(descriptor, line) != len(line):
                     raise OSError("written in part")
-                failpoints.hit("ledger.fsync.before", path)
-                os.fsync(descriptor)
+                if durable:
+                    self._sync(shard)
+                else:
+                    self._unsynced.add(shard)
             except OSError:
                 os.ftruncate(descriptor, end)
                 raise
             failpoints.hit("ledger.fsync.after", path)
+
+    def _sync(self, shard: int) -> None:
+        failpoints.hit("ledger.fsync.before", str(self._path(shard)))
+        os.fsync(self._files[shard])
+        self._unsynced.discard(shard)
 
     def _path(self, shard: int) -> Path:
         return Path(ledger_folder(str(self._root))) / shard_name(shard) / f"{self._run}.jsonl"
@@ -93,12 +120,30 @@ class _FileLog:
         return descriptor
 
     def flush(self) -> None:
-        """Nothing waits: every append is durable."""
+        with self._lock:
+            self._sync_all()
+
+    def _sync_all(self) -> None:
+        for shard in sorted(self._unsynced):
+            path = str(self._path(shard))
+            with faults.run_level(path), faults.writing(path, 0):
+                self._sync(shard)
+
+    def _close_all(self) -> None:
+        self._sync_all()
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def release(self, shard: int) -> None:
+        with self._lock:
+            self._sync_all()
+            descriptor = self._files.pop(shard, None)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def close(self) -> None:
         with self._lock:
-            while self._files:
-                os.close(self._files.popitem()[1])
+            self._close_all()
 
 
 class _SegmentLog:
@@ -113,7 +158,7 @@ class _SegmentLog:
         self._timer: threading.Timer | None = None
         self._error: FarmError | None = None
 
-    def append(self, shard: int, line: bytes) -> None:
+    def append(self, shard: int, line: bytes, *, durable: bool) -> None:  # noqa: ARG002 (all wait alike)
         with self._lock:
             self._waiting.setdefault(shard, []).append(line)
             if self._error or sum(map(len, self._waiting.values())) >= SEGMENT_ENTRIES:
@@ -146,6 +191,10 @@ class _SegmentLog:
                 self._segments += 1
                 del self._waiting[shard]
             self._error = None
+
+    def release(self, shard: int) -> None:
+        if self._waiting.get(shard):
+            self.flush()
 
     def close(self) -> None:
         self.flush()

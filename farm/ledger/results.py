@@ -1,18 +1,27 @@
-"""The result manifest: what an output root holds, for people and for the next program."""
+"""The result manifest: what an output root holds, for people and for the next program.
+
+It is written shard by shard from the columns of the ledger; which entry of an output is the latest is found first, by
+sorting digests of the outputs, in scratch where they are many. Memory is one shard's, and a byte an entry.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
 
-from farm import storage
+import numpy as np
+from numpy.typing import NDArray
+
+from farm import plan, storage
 from farm.errors import ItemError
-from farm.ledger.codec import encode
-from farm.ledger.shard import latest, read_shards
-from farm.records import LedgerEntry
+from farm.ledger.files import ShardFiles, read_shards
+from farm.ledger.read import open_compacted, read_columns, read_table
+from farm.ledger.table import PIECE, Table, concatenated, content, flags
+from farm.spill import Room, hashes
 from farm.storage import faults
 
+RESULTS = "results.parquet"
 RESULT_COLUMNS = (
     ("row", "int64"),
     ("status", "string"),
@@ -42,8 +51,10 @@ RESULT_COLUMNS = (
     ("run", "string"),
 )
 """(name, Arrow type) of the columns of results.parquet, in order"""
-_BATCH_ROWS = 8192
+_GROUP_ROWS = 65_536
 _DIGEST_KEY = b"farm.digest"
+_RANKED = ("key", "row", "output", "source", "finished_unix", "noted_unix", PIECE)
+"""columns that decide which entries are results"""
 
 
 def write_results(root: str) -> str:
@@ -52,65 +63,154 @@ def write_results(root: str) -> str:
     Left alone when it says the same already. Rows without an output (refused for their path) are kept until their
     source has one.
     """
-    url = storage.join(root, "results.parquet")
-    entries = latest(entry for shard in read_shards(root).values() for entry in shard.entries())
-    rows = _result_rows(entries.values())
-    digest = hashlib.sha256(repr(RESULT_COLUMNS).encode())
-    for entry in rows:
-        digest.update(encode(entry))
-    mark = digest.hexdigest().encode()
+    url = storage.join(root, RESULTS)
+    shards = list(read_shards(root).values())
+    mark = _mark(shards)
     if _mark_of(url) == mark:
         return url
+    chosen = _Chosen(shards)
     with faults.run_level(url), storage.OutputRoot(url=root, attempt="results").open_write(url) as sink:
-        _write_results(sink, rows, mark)
+        _write_results(sink, chosen.tables(), mark)
         sink.commit()
     return url
 
 
-def _result_rows(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
-    latest: dict[str, LedgerEntry] = {}
-    for entry in entries:
-        if entry.extent is not None:
-            continue
-        identity = entry.output or entry.key
-        other = latest.get(identity)
-        if other is None or entry.finished_unix >= other.finished_unix:
-            latest[identity] = entry
-    done = {entry.source for entry in latest.values() if entry.output}
-    kept = [entry for entry in latest.values() if entry.output or entry.source not in done]
-    return sorted(kept, key=lambda entry: (entry.row, entry.output, entry.source))
+def _mark(shards: list[ShardFiles]) -> bytes:
+    """A digest of all that results are made of, whether it is compacted yet or not."""
+    digest = hashlib.sha256(repr(RESULT_COLUMNS).encode())
+    for files in shards:
+        digest.update(f"{files.number} {_content(files)}\n".encode())
+    return digest.hexdigest().encode()
 
 
-def _write_results(sink: BinaryIO, rows: Sequence[LedgerEntry], mark: bytes) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _content(files: ShardFiles) -> str:
+    if files.compacted and not files.segments:
+        with open_compacted(files.compacted) as file:
+            if file.content:
+                return file.content
+    return content(read_table(files))
 
-    arrow: Any = pa
-    parquet: Any = pq
+
+class _Chosen:
+    """Which entries of the ledger are results: a byte for each."""
+
+    def __init__(self, shards: list[ShardFiles]) -> None:
+        self._shards = shards
+        self._starts: list[int] = []
+        """entries before each shard"""
+        self._stray: list[ShardFiles] = []
+        """shards with entries of rows that belong to another: ledgers of schema 3 left rows that had moved there"""
+        self._count = 0
+        nameless = False
+        with Room(("other", "<u8"), ("finished", "<f8"), ("noted", "<f8"), ("at", "<i8")) as room:
+            for files in shards:
+                table = read_columns(files, [*_RANKED])
+                nameless |= self._rank(room, table, files)
+            self._bits = np.zeros(self._count, bool)
+            for records in room.iter_sorted():
+                self._bits[_latest(records)] = True
+        if nameless:
+            self._drop_found()
+
+    def _rank(self, room: Room, table: Table, files: ShardFiles) -> bool:
+        """Put in what may be a result; whether some of it has no output."""
+        self._starts.append(self._count)
+        whole = np.flatnonzero(~flags(table, PIECE))
+        keys, outputs = table["key"].to_pylist(), table["output"].to_pylist()
+        names = [outputs[at] or keys[at] for at in map(int, whole)]
+        room.add(
+            hashes(names, len(names)),
+            other=hashes((f"{name}\0" for name in names), len(names)),
+            finished=table["finished_unix"].to_numpy()[whole],
+            noted=table["noted_unix"].to_numpy()[whole],
+            at=whole + self._count,
+        )
+        self._count += len(table)
+        if (_shards_of(table) != files.number).any():
+            self._stray.append(files)
+        return "" in outputs
+
+    def _drop_found(self) -> None:
+        """Without what has no output, where its source has one."""
+        with Room(("at", "<i8")) as room:
+            for table, at in self._chosen(["output", "source"]):
+                nameless = np.asarray(_compute().equal(table["output"], ""))
+                room.add(hashes(table["source"].to_pylist(), len(table))[nameless], at=at[nameless])
+            index = room.index()
+        for table, _ in self._chosen(["output", "source"]):
+            named = table.filter(_compute().not_equal(table["output"], ""))
+            _, found = index.find(hashes(named["source"].to_pylist(), len(named)))
+            self._bits[found["at"]] = False
+
+    def _chosen(self, names: list[str]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
+        for files, start in zip(self._shards, self._starts, strict=True):
+            table = read_columns(files, names)
+            where = np.flatnonzero(self._bits[start : start + len(table)])
+            yield table.take(where), where + start
+
+    def tables(self) -> Iterator[Table]:
+        """The results, in order of their rows."""
+        names = [name for name, _ in RESULT_COLUMNS]
+        strays = self._strays(names)
+        numbers = {files.number: (files, start) for files, start in zip(self._shards, self._starts, strict=True)}
+        for number in sorted({*numbers, *strays}):
+            parts = strays.get(number, [])
+            if number in numbers:
+                files, start = numbers[number]
+                table = read_columns(files, names)
+                chosen = self._bits[start : start + len(table)] & (_shards_of(table) == number)
+                parts = [*parts, table.filter(chosen)]
+            yield concatenated(parts).sort_by([(name, "ascending") for name in ("row", "output", "source")])
+
+    def _strays(self, names: list[str]) -> dict[int, list[Table]]:
+        strays: dict[int, list[Table]] = {}
+        starts = {files.number: start for files, start in zip(self._shards, self._starts, strict=True)}
+        for files in self._stray:
+            table = read_columns(files, names)
+            start, shards = starts[files.number], _shards_of(table)
+            chosen = self._bits[start : start + len(table)] & (shards != files.number)
+            for number in np.unique(shards[chosen]).tolist():
+                strays.setdefault(number, []).append(table.filter(chosen & (shards == number)))
+        return strays
+
+
+def _shards_of(table: Table) -> NDArray[np.int64]:
+    return table["row"].to_numpy() // plan.SHARD_ROWS
+
+
+def _latest(records: Any) -> NDArray[np.int64]:
+    """Of each output, where the entry stands that ended last; of two at once the later one."""
+    order = np.lexsort(tuple(records[name] for name in ("at", "noted", "finished", "other", "key")))
+    records = records[order]
+    same = (np.diff(records["key"].view(np.int64)) == 0) & (np.diff(records["other"].view(np.int64)) == 0)
+    return records["at"][np.append(~same, True)[: len(records)]]
+
+
+def _compute() -> Any:
+    from pyarrow import compute
+
+    return cast(Any, compute)
+
+
+def _write_results(sink: BinaryIO, tables: Iterator[Table], mark: bytes) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    arrow = cast(Any, pyarrow)
     columns = [arrow.field(name, arrow.type_for_alias(kind), nullable=False) for name, kind in RESULT_COLUMNS]
     schema = arrow.schema(columns, metadata={_DIGEST_KEY: mark})
-    with parquet.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for start in range(0, len(rows), _BATCH_ROWS):
-            batch = rows[start : start + _BATCH_ROWS]
-            arrays = [_column(arrow, batch, name, kind) for name, kind in RESULT_COLUMNS]
-            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
-
-
-def _column(arrow: Any, rows: Sequence[LedgerEntry], name: str, kind: str) -> Any:
-    values = [getattr(row, name) for row in rows]
-    if kind == "string":  # names on a disk need not be UTF-8; Arrow's strings must
-        values = [value.encode("utf-8", "backslashreplace").decode() for value in values]
-    return arrow.array(values, arrow.type_for_alias(kind))
+    with cast(Any, parquet).ParquetWriter(sink, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table.cast(schema), row_group_size=_GROUP_ROWS)
 
 
 def _mark_of(url: str) -> bytes | None:
     """The digest that a results.parquet carries; None where there is none, or what is there is no such file."""
-    import pyarrow.parquet as pq
+    from pyarrow import parquet
 
-    parquet: Any = pq
     try:
         with storage.open_read(url) as file:
-            metadata: dict[bytes, bytes] | None = parquet.read_schema(file).metadata
+            metadata: dict[bytes, bytes] | None = cast(Any, parquet).read_schema(file).metadata
     except (ItemError, ValueError, OSError):
         return None
     return (metadata or {}).get(_DIGEST_KEY)

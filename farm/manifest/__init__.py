@@ -19,10 +19,21 @@ from farm.kinds import CONTAINERS, EXTENSION_FORMATS, PICTURE_EXTENSIONS, MediaK
 from farm.manifest import forms
 from farm.manifest.columns import RowMaker
 from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
+from farm.manifest.shards import ManifestShards, RowShards, ShardRows, TableShards
 from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
 from farm.records import ManifestRow, RefusedRow
 
-__all__ = ["InputForm", "Row", "canonical", "default_out", "form_of", "read_manifest"]
+__all__ = [
+    "InputForm",
+    "ManifestShards",
+    "Row",
+    "ShardRows",
+    "canonical",
+    "default_out",
+    "form_of",
+    "read_manifest",
+    "shards",
+]
 
 Row = ManifestRow | RefusedRow
 OUT_FOLDER = "farm-out"
@@ -124,6 +135,16 @@ def read_manifest(
         choice = Everything() if pattern is None else Pattern(pattern)
         rows = _read_listing(canonical(folder), choice, canonical(out) if out else default_out(url))
     return islice(rows, limit)
+
+
+def shards(
+    url: str, *, root: str | None = None, out: str | None = None, limit: int | None = None, shard_rows: int
+) -> ManifestShards:
+    """The rows of read_manifest, `shard_rows` at a time. Raises as it does."""
+    place, form = canonical(url), form_of(url)
+    if form is InputForm.PARQUET:
+        return TableShards(place, root or storage.parent(place), limit=limit, shard_rows=shard_rows)
+    return RowShards(lambda: read_manifest(url, root=root, out=out, limit=limit), shard_rows)
 
 
 def _read_file(url: str, read: _Reader, root: str) -> Iterator[Row]:

@@ -10,14 +10,12 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from io import BytesIO
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn
 
 from farm.errors import ManifestError
 from farm.kinds import PICTURE_EXTENSIONS, extension_of
-from farm.manifest.footer import MAGIC, read_footer
-from farm.manifest.pages import check_pages
 from farm.manifest.sources import printable
+from farm.manifest.table import PARQUET_ERRORS, Table
 
 Values = Mapping[str, object]
 Located = tuple[int | None, Values]
@@ -26,10 +24,6 @@ CheckNames = Callable[[Iterable[str]], list[str]]
 """which of a file's columns to read; raises ManifestError for a name that means nothing"""
 
 MAX_LINE_BYTES = 1 << 20
-TEXT_COLUMNS = ("source", "sha256", "etag", "output", "model", "format", "task", "kind")
-MAX_ROWS_PER_BYTE = 100
-"""more rows than this to a byte of Parquet cannot be as many different paths"""
-_BATCH_ROWS = 8192
 _SIZE = re.compile(r"(?P<path>.+) \((?P<height>\d{1,9}), ?(?P<width>\d{1,9})(?:, ?\d{1,9})?\)", re.DOTALL)
 
 
@@ -100,73 +94,47 @@ def iter_jsonl(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[
 def iter_parquet(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[Located]:
     """Parquet, one row group after the other, only the columns that mean something."""
     try:
-        file = _open_parquet(stream)
-        known = check_names(file.schema_arrow.names)
-        _check_rows(stream, file.metadata.num_rows)
-        for group in range(file.metadata.num_row_groups):
-            _check_group(stream, file.metadata.row_group(group), known)
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=known, use_threads=False):
-                columns = [_values(batch.column(name), name) for name in known]
-                for values in zip(*columns, strict=True):
-                    yield None, dict(zip(known, values, strict=True))
-    except _PARQUET_ERRORS as error:
-        _refuse(url, f"is no Parquet that can be read ({printable(str(error))[:300]})", "make it again", error)
+        table = Table(stream)
+        known = check_names(table.names)
+        for group in range(len(table.groups)):
+            for batch in table.batches(group, known):
+                yield from ((None, values) for values in iter_values(batch, known))
+    except PARQUET_ERRORS as error:
+        refuse_parquet(url, error)
 
 
-_PARQUET_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, MemoryError)
-"""what pyarrow's own errors derive from; naming them loads nothing"""
+def iter_values(batch: Any, names: list[str]) -> Iterator[Values]:
+    """The values of each row of a record batch. Raises ValueError for a text that is too long."""
+    columns = [_values(batch.column(name), name) for name in names]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
-def _open_parquet(stream: BinaryIO) -> Any:
-    """A ParquetFile, which has no types. Arrow reads the very bytes of the footer that were checked.
-
-    Text stays dictionary encoded, so that a long value costs its length once and not once a row.
-    """
-    footer = read_footer(stream)
-    from pyarrow import parquet  # costs a tenth of a second, which a run over pictures need not pay
-
-    pq = cast(Any, parquet)
-    metadata = pq.read_metadata(BytesIO(MAGIC + footer))
-    leaves = {metadata.schema.column(at).path for at in range(metadata.num_columns)}
-    return pq.ParquetFile(stream, metadata=metadata, read_dictionary=sorted(leaves.intersection(TEXT_COLUMNS)))
-
-
-def _check_rows(stream: BinaryIO, rows: int) -> None:
-    nbytes = stream.seek(0, 2)
-    if rows > MAX_ROWS_PER_BYTE * nbytes:
-        raise ValueError(f"{rows} rows in {nbytes} bytes cannot be different paths")
-
-
-def _check_group(stream: BinaryIO, group: Any, known: list[str]) -> None:
-    """Refuse a row group that would unpack to more than we are ready to hold, whatever the footer says."""
-    for at in range(group.num_columns):
-        column = group.column(at)
-        name = column.path_in_schema
-        if name.split(".")[0] not in known:
-            continue
-        if name not in known:
-            raise ValueError(f"column {name} is nested, which no column of a manifest is in this version")
-        starts = [column.data_page_offset]
-        if column.has_dictionary_page:
-            starts.append(column.dictionary_page_offset)
-        check_pages(stream, min(starts), column.total_compressed_size)
+def refuse_parquet(url: str, error: BaseException) -> NoReturn:
+    """What a Parquet file that cannot be read becomes."""
+    _refuse(url, f"is no Parquet that can be read ({printable(str(error))[:300]})", "make it again", error)
 
 
 def _values(column: Any, name: str) -> list[object]:
-    """The values of one column of a batch; equal texts are one object."""
+    """The values of one column of a batch; equal texts of a dictionary are one object."""
+    if is_too_long(column):
+        raise ValueError(f"column {name} holds a value of more than {MAX_LINE_BYTES} bytes")
     entries = getattr(column, "dictionary", None)
     if entries is None:
         return column.to_pylist()
-    if entries.nbytes > MAX_LINE_BYTES and _longest(entries) > MAX_LINE_BYTES:
-        raise ValueError(f"column {name} holds a value of more than {MAX_LINE_BYTES} bytes")
     texts: list[object] = entries.to_pylist()
     return [None if at is None else texts[at] for at in column.indices.to_pylist()]
 
 
-def _longest(texts: Any) -> int:
+def is_too_long(column: Any) -> bool:
+    """Whether an Arrow array holds a text of more than MAX_LINE_BYTES."""
     from pyarrow import compute
 
-    return cast(Any, compute).max(cast(Any, compute).binary_length(texts)).as_py() or 0
+    texts = getattr(column, "dictionary", column)
+    if texts.nbytes <= MAX_LINE_BYTES or str(texts.type) not in ("string", "large_string"):
+        return False
+    arrow: Any = compute
+    return (arrow.max(arrow.binary_length(texts)).as_py() or 0) > MAX_LINE_BYTES
 
 
 def _lines(stream: BinaryIO, url: str) -> Iterator[tuple[int, str]]:

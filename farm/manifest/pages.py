@@ -38,6 +38,12 @@ def check_pages(stream: BinaryIO, start: int, length: int) -> None:
         at += header.length + header.packed
 
 
+def first_page(stream: BinaryIO, start: int, length: int) -> tuple[int, int, int]:
+    """(where its content starts, bytes of it in the file, bytes unpacked) of the page at `start`. Errors as above."""
+    header = _read_header(stream, start, start + length)
+    return start + header.length, header.packed, header.unpacked
+
+
 class _Header(NamedTuple):
     """The length of a page's header, and those that it says the page has in the file and unpacked, in bytes."""
 

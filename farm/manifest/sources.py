@@ -129,10 +129,14 @@ class SourceRules:
             if not self._remote and below(path, self.root):
                 raise _unsafe(source, f"leads out of {self.root} to {real} through a link", "name that folder itself")
             return url, f"_file{url}"
-        target = link_target(url, self.root)
-        if target is not None:
-            raise _unsafe(source, f"is a link out of {self.root} to {target}", "name that file itself")
+        self.check_link(url, source)
         return url, url[len(self.root.rstrip("/")) + 1 :]
+
+    def check_link(self, url: str, source: str | None = None) -> None:
+        """Raise ItemError(unsafe_path) for a local path inside the root that is a link out of it."""
+        target = None if self._remote or not below(url, self.root) else link_target(url, self.root)
+        if target is not None:
+            raise _unsafe(source or url, f"is a link out of {self.root} to {target}", "name that file itself")
 
     def _object(self, scheme: str, rest: str, source: str) -> tuple[str, str]:
         bucket, _, key = rest.partition("/")

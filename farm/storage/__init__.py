@@ -14,12 +14,14 @@ from typing import BinaryIO
 from farm.errors import ErrorKind, ItemError
 from farm.records import FileStat
 from farm.storage import local, objects
+from farm.storage.many import ManyStats
 from farm.storage.output import OutputRoot, clear_staging
 from farm.storage.publish import open_write, publish
 from farm.storage.urls import is_remote, join, local_path, name, parent
 from farm.storage.writer import Published, Writer
 
 __all__ = [
+    "ManyStats",
     "OutputRoot",
     "Published",
     "Writer",

@@ -103,6 +103,19 @@ def _file_stat(url: str, found: Mapping[str, Any], size: str) -> FileStat:
     return FileStat(url=url, bytes=int(found[size]), etag=str(found["ETag"]).strip('"'))
 
 
+def list_page(url: str, after: str) -> tuple[list[FileStat], bool]:
+    """(objects, whether there are more) of one page of those whose URL begins with `url`, sorted by key.
+
+    The page starts behind the key `after`, which need not be there. Markers of empty folders are left in.
+    """
+    (client, shown), (scheme, bucket, prefix) = _filesystem(url), split_key(url)
+    with _faults(url, shown):
+        failpoints.hit("storage.list", url)
+        page: dict[str, Any] = client.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, StartAfter=after)
+    found = [_file_stat(f"{scheme}://{bucket}/{one['Key']}", one, "Size") for one in page.get("Contents", ())]
+    return found, bool(page["IsTruncated"])
+
+
 def list_files(root: str) -> Iterator[FileStat]:
     """Every object below `root`, sorted by key, straight from the store; markers of empty folders are left out."""
     (client, shown), (scheme, bucket, key) = _filesystem(root), split_key(root)

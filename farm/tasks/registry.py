@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from farm.tasks.base import Task, WorkerContext
+from farm.tasks.nothing import Nothing
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
 from farm.tasks.upscale_video import UpscaleVideo
@@ -11,4 +12,8 @@ from farm.tasks.upscale_video import UpscaleVideo
 def make_tasks(context: WorkerContext) -> dict[str, Task]:
     """Every task a worker can do, by name; they share one station, so that one thread calls torch."""
     station = Station(context)
-    return {"upscale_image": UpscaleImage(station), "upscale_video": UpscaleVideo(station)}
+    return {
+        "upscale_image": UpscaleImage(station),
+        "upscale_video": UpscaleVideo(station),
+        "nothing": Nothing(station),
+    }

@@ -5,6 +5,7 @@ Runs in the worker's input/output threads. Stages are timed one by one; the sour
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -73,6 +74,7 @@ class UpscaleImage:
             height=made.pixels.shape[0],
             source_px=header.width * header.height,
             warning=picture.warning,
+            source_sha256=hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else "",
         )
 
     def _band(self, part: Part, source: image.Source, clock: Clock, batch_limit: int | None) -> Done:

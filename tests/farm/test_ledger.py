@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from farm import failpoints, storage
+from farm import failpoints, plan, spill, storage
 from farm.errors import DiskError, UnreachableError, UsageError
-from farm.ledger import RESULT_COLUMNS, Ledger, compact, log, read_ledger, write_results
-from farm.ledger.codec import decode, encode
+from farm.ledger import (
+    MARK,
+    RESULT_COLUMNS,
+    Compared,
+    Ledger,
+    Mark,
+    MarkedKeys,
+    check_form,
+    compact,
+    compact_shard,
+    log,
+    moved_entry,
+    open_compacted,
+    read_ledger,
+    read_mark,
+    read_shard,
+    write_form,
+    write_results,
+)
+from farm.ledger.codec import SCHEMA, decode, encode
 from farm.records import ItemStatus, LedgerEntry, PixelStats
 from tests.s3_server import require_s3
 
@@ -361,3 +380,134 @@ def test_ten_thousand_entries_are_read_in_under_a_second(tmp_path: Path) -> None
 def test_importing_the_ledger_does_not_load_arrow() -> None:
     code = "import json, sys, farm.ledger; print(json.dumps('pyarrow' in sys.modules))"
     assert json.loads(subprocess.check_output([sys.executable, "-c", code])) is False
+
+
+# --- old ledgers, other ledgers --------------------------------------------------------------------------------------
+
+OLD = Path(__file__).parent / "data" / "ledger-schema-2"
+
+
+def old_ledger(tmp_path: Path) -> str:
+    """A ledger as schema 2 left it: one compacted shard of JSON lines, and a segment with a row that has moved."""
+    shutil.copytree(OLD, tmp_path / ".farm/ledger")
+    return str(tmp_path)
+
+
+def test_a_ledger_of_schema_2_is_read_and_becomes_todays_when_it_is_compacted(tmp_path: Path) -> None:
+    root = old_ledger(tmp_path)
+    before = read_ledger(root)
+    assert len(before) == 10
+    assert before[f"{3:032x}"].row == 60_000, "a row that had moved stayed in its first shard"
+    assert before[f"{7:032x}"].source == "/in/\udcff.png"
+    assert before[f"{6:032x}/band/0"].stats == PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=6)
+    rows = results(root)
+    assert [row["row"] for row in rows] == [0, 1, 2, 4, 5, 7, 8, 60_000, 70_001]
+    compact(root, "now")
+    assert read_ledger(root) == before
+    with storage.open_read(f"{root}/.farm/ledger/shard-00000.parquet") as file:
+        schema = pq.read_schema(file)
+    assert {"source", "bytes", "finished_unix"} <= set(schema.names)
+    assert schema.metadata[b"farm.schema"] == str(SCHEMA).encode()
+    assert results(root) == rows
+
+
+def test_a_compacted_shard_of_a_newer_farm_is_refused(tmp_path: Path) -> None:
+    append(str(tmp_path), "run-1", done(0))
+    compact(str(tmp_path), "run-1")
+    path = tmp_path / ".farm/ledger/shard-00000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"farm.schema": b"99"}), path)
+    with pytest.raises(UsageError, match="newer farm"):
+        read_ledger(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "found"), [("schema", 99, "newer"), ("shard_rows", 7, "shards of 7"), ("identity", 9, "rule 9")]
+)
+def test_a_ledger_of_another_form_is_refused(tmp_path: Path, field: str, value: int, found: str) -> None:
+    root = str(tmp_path)
+    assert not check_form(root, is_empty=True)
+    write_form(root, "run-1")
+    assert check_form(root, is_empty=False)
+    path = tmp_path / ".farm/ledger/form.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+    with pytest.raises(UsageError, match=f"{found}.*another --out"):
+        check_form(root, is_empty=False)
+
+
+def test_a_ledger_that_says_nothing_of_itself_has_the_shards_it_always_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not check_form(str(tmp_path), is_empty=False)
+    monkeypatch.setattr(plan, "SHARD_ROWS", 10)
+    with pytest.raises(UsageError, match="shards of 50000 rows, this farm makes 10"):
+        check_form(str(tmp_path), is_empty=False)
+
+
+# --- what a shard's file says ----------------------------------------------------------------------------------------
+
+
+def test_a_mark_is_there_until_something_is_written(root: str) -> None:
+    append(root, "run-1", done(0), done(1))
+    keys = MarkedKeys()
+    keys.add("key-0", Compared.BY_STORE)
+    mark = Mark(rows=1, manifest="m", fingerprint="f", done=1, failed=0, refused=0)
+    assert compact_shard(root, "run-1", read_shard(root, 0), mark, keys)
+    files = read_shard(root, 0)
+    assert read_mark(files) == mark
+    assert files.compacted is not None
+    with open_compacted(files.compacted) as file:
+        table = file.read(["key", MARK])
+    assert table.to_pydict() == {"key": ["key-0", "key-1"], MARK: [Compared.BY_STORE, Compared.NOT_MARKED]}
+    with Ledger(root, "run-2") as book:
+        book.touch(0)
+    assert read_mark(read_shard(root, 0)) is None
+    compact(root, "run-2")
+    assert read_mark(read_shard(root, 0)) is None
+    assert read_ledger(root) == {"key-0": done(0), "key-1": done(1)}
+
+
+def test_a_mark_without_all_its_entries_is_left_out(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    append(root, "run-1", done(0))
+    keys = MarkedKeys()
+    keys.add("key-0", Compared.BY_STORE)
+    keys.add("key-1", Compared.BY_STORE)
+    mark = Mark(rows=2, manifest="m", fingerprint="f", done=2, failed=0, refused=0)
+    assert not compact_shard(root, "run-1", read_shard(root, 0), mark, keys)
+    assert read_mark(read_shard(root, 0)) is None
+
+
+def test_what_is_noted_is_read_and_durable_after_flush(root: str) -> None:
+    with Ledger(root, "run-1") as book:
+        for shard in range(70):  # more than a process keeps open
+            book.note(done(shard, shard=shard))
+        book.flush()
+        assert len(read_ledger(root)) == 70
+        book.release(3)
+        compact_shard(root, "run-1", read_shard(root, 3))
+        book.append(done(100, shard=3))
+    assert len(read_ledger(root)) == 71
+
+
+def test_the_latest_word_on_a_row_counts_wherever_it_lies(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    append(root, "run-1", done(60_000, shard=1, key="a", output="/out/a"), done(1))
+    append(root, "run-2", moved_entry(done(60_000, shard=1, key="a", output="/out/a"), 0, 0, 9.0))
+    assert [(row["row"], row["output"]) for row in results(root)] == [(0, "/out/a"), (1, "/out/1_4x.png")]
+    assert read_ledger(root)["a"].row == 0
+
+
+def test_results_are_the_same_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many outputs, many of them made twice: sorted in memory and sorted in pieces."""
+    found: list[list[dict[str, Any]]] = []
+    for bound_bytes in (spill.BOUND_BYTES, 200):
+        monkeypatch.setattr(spill, "BOUND_BYTES", bound_bytes)
+        root = str(tmp_path / str(bound_bytes))
+        for run in range(3):
+            entries = (done(row, key=f"{run}-{row}", finished_unix=float(run)) for row in range(run, 40, run + 1))
+            append(root, f"run-{run}", *entries)
+        append(root, "run-9", *(done(row, status=ItemStatus.FAILED, output="", key=f"r{row}") for row in (3, 99)))
+        found.append(results(root))
+    assert found[0] == found[1]
+    assert [row["row"] for row in found[0]] == [*range(40), 99]

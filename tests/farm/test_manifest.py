@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from farm.errors import ManifestError, UsageError
 from farm.kinds import MediaKind
-from farm.manifest import InputForm, columns, default_out, form_of, forms, pages, read_manifest
+from farm.manifest import InputForm, columns, default_out, form_of, forms, pages, read_manifest, table
 from farm.records import ManifestRow, Overrides
 
 NAMES = (
@@ -378,4 +378,4 @@ def test_the_schema_names_every_column_and_limit() -> None:
     schema = (Path(__file__).parents[2] / "manifests" / "SCHEMA.md").read_text()
     assert all(f"`{name}`" in schema for name in (*columns.COLUMNS, *columns.NOT_BUILT))
     assert (forms.MAX_LINE_BYTES, pages.MAX_PAGE_BYTES, pages.MAX_CHUNK_BYTES) == (1 << 20, 64 << 20, 256 << 20)
-    assert all(limit in schema for limit in ("1 MiB", "64 MiB", "256 MiB", f"{forms.MAX_ROWS_PER_BYTE} rows a byte"))
+    assert all(limit in schema for limit in ("1 MiB", "64 MiB", "256 MiB", f"{table.MAX_ROWS_PER_BYTE} rows a byte"))

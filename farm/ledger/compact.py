@@ -1,0 +1,52 @@
+"""Putting a shard's entries into one Parquet file, in place of the segments they were written to."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from farm import storage
+from farm.ledger.codec import SCHEMA
+from farm.ledger.files import ShardFiles, compacted_url, read_shards
+from farm.ledger.mark import Mark, MarkedKeys
+from farm.ledger.read import CONTENT_KEY, MARK_KEY, SCHEMA_KEY, read_table
+from farm.ledger.table import MARK, content
+from farm.storage import faults
+
+
+def compact(root: str, run: str) -> None:
+    """Compact each shard that has segments; none of them gets a mark."""
+    for files in read_shards(root).values():
+        if files.segments:
+            compact_shard(root, run, files)
+
+
+def compact_shard(
+    root: str, run: str, files: ShardFiles, mark: Mark | None = None, keys: MarkedKeys | None = None
+) -> bool:
+    """Write a shard's compacted file and remove its segments; whether it has the mark now.
+
+    `keys` are the marked rows; where they are not all among the entries, the mark is left out.
+    """
+    import pyarrow
+
+    table = read_table(files)
+    metadata = {SCHEMA_KEY: str(SCHEMA).encode(), CONTENT_KEY: content(table).encode()}
+    column = keys.column(table["key"].to_pylist()) if keys is not None and mark is not None else None
+    if column is not None and mark is not None:
+        metadata[MARK_KEY] = mark.to_json()
+        table = table.append_column(MARK, cast(Any, pyarrow).array(column))
+    url = compacted_url(root, files.number)
+    with faults.run_level(url), storage.OutputRoot(url=root, attempt=run).open_write(url) as sink:
+        _write_parquet(sink, table.replace_schema_metadata(metadata))
+        sink.commit()
+    for segment in files.segments:
+        with faults.run_level(segment):
+            storage.delete(segment)
+    return column is not None
+
+
+def _write_parquet(sink: Any, table: Any) -> None:
+    from pyarrow import parquet
+
+    # One row group: who wants a column reads it with one request.
+    cast(Any, parquet).write_table(table, sink, compression="zstd", row_group_size=max(1, len(table)))

@@ -1,0 +1,113 @@
+"""What the ledger says of the rows of one shard, while they are planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm.errors import ErrorKind
+from farm.ledger.files import ShardFiles
+from farm.ledger.index import Times
+from farm.ledger.read import read_table
+from farm.ledger.table import PIECE, Table, concatenated, flags, iter_entries, latest, table_of
+from farm.records import LedgerEntry
+
+_SETTLED = [kind.value for kind in ErrorKind if kind.settled]
+
+
+class KnownShard:
+    """One shard's entries in memory, with those of its rows that lie in other shards once they are adopted."""
+
+    def __init__(self, number: int, files: ShardFiles | None) -> None:
+        self.number = number
+        self._adopted: frozenset[str] = frozenset()
+        self._take(read_table(files) if files else table_of(()))
+
+    def _take(self, table: Table) -> None:
+        self._table = table
+        piece = flags(table, PIECE)
+        keys: list[str] = table["key"].to_pylist()
+        self._where = {key: at for at, key in enumerate(keys)}
+        self._pieces: dict[str, list[int]] = {}
+        for at in map(int, np.flatnonzero(piece)):
+            self._pieces.setdefault(keys[at].partition("/")[0], []).append(at)
+        arrow = _compute()
+        self.done: NDArray[np.bool_] = np.asarray(arrow.equal(table["status"], "done")) & ~piece
+        """by position: restored, by what the ledger says"""
+        settled = arrow.is_in(table["error"], value_set=_strings(_SETTLED))
+        self.settled: NDArray[np.bool_] = np.asarray(settled) & ~self.done & ~piece
+        """by position: failed for a reason that the content decides"""
+        self.nbytes: NDArray[np.int64] = table["bytes"].to_numpy()
+        self.rows: NDArray[np.int64] = table["row"].to_numpy()
+        self.finished_unix: NDArray[np.float64] = table["finished_unix"].to_numpy()
+
+    def times(self, where: NDArray[np.int64]) -> Times:
+        """Of the entries at some positions; before all time at -1."""
+        columns = (self.finished_unix, self._table["noted_unix"].to_numpy())
+        found = where >= 0
+        finished, noted = (np.full(len(where), -np.inf) for _ in columns)
+        finished[found], noted[found] = (column[where[found]] for column in columns)
+        return Times(finished_unix=finished, noted_unix=noted)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def find(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Where the entries of `keys` are; -1 for what is not known."""
+        where = self._where
+        return np.fromiter((where.get(key, -1) for key in keys), np.int64, len(keys))
+
+    def entry(self, key: str) -> LedgerEntry | None:
+        """All that is known under a key."""
+        at = self._where.get(key)
+        return None if at is None else self.entry_at(at)
+
+    def entry_at(self, at: int) -> LedgerEntry:
+        """The entry at a position."""
+        return next(iter_entries(self._table.slice(at, 1), self.number))
+
+    def texts(self, name: str, where: NDArray[np.int64]) -> list[str]:
+        """A field of the entries at some positions."""
+        return self._table[name].take(where).to_pylist()
+
+    def message(self, at: int) -> str:
+        """What the entry at a position says to people."""
+        return self._table["message"][at].as_py()
+
+    def is_adopted(self, at: int) -> bool:
+        """Whether the entry at a position lies in another shard."""
+        return bool(self._adopted) and self._table["key"][at].as_py() in self._adopted
+
+    def pieces(self, item_id: str) -> list[LedgerEntry]:
+        """Finished bands or segments of an item that is not joined yet."""
+        return [self.entry_at(at) for at in self._pieces.get(item_id, ())] if self._pieces else []
+
+    def adopt(self, files: ShardFiles, items: Sequence[str]) -> None:
+        """Take entries and pieces of some items over from another shard. Positions from before mean nothing then."""
+        table, wanted = read_table(files), set(items)
+        keys: list[str] = table["key"].to_pylist()
+        found = table.filter([key.partition("/")[0] in wanted for key in keys])
+        if len(found):
+            self._adopted |= frozenset(found["key"].to_pylist())
+            self._take(latest(concatenated([self._table, found])))
+
+
+def moved_entry(entry: LedgerEntry, row: int, shard: int, now_unix: float) -> LedgerEntry:
+    """The entry of a row that stands elsewhere in the manifest now."""
+    return replace(entry, row=row, shard=shard, noted_unix=max(now_unix, entry.noted_unix + 0.001))
+
+
+def _compute() -> Any:
+    from pyarrow import compute
+
+    return cast(Any, compute)
+
+
+def _strings(values: list[str]) -> Any:
+    import pyarrow
+
+    return cast(Any, pyarrow).array(values, cast(Any, pyarrow).string())

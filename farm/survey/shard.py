@@ -1,0 +1,315 @@
+"""What is to be done for each row of one shard: pending, done before, failed for good, refused.
+
+The shard's rows are named and looked up together: sources and outputs are asked about by the batch, entries are found
+by their keys, and only what is left to do becomes a WorkItem. All that is held here is of one shard and goes with it.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from farm import plan, storage
+from farm.blocks import RowBlock, version_word
+from farm.config import RunConfig
+from farm.errors import ErrorKind, ItemError
+from farm.kinds import MediaKind, is_sequence
+from farm.ledger import Compared, KnownShard, LedgerIndex, ShardFiles, moved_entry
+from farm.manifest import ManifestShards, ShardRows
+from farm.records import FileStat, LedgerEntry, WorkItem
+from farm.summary import RowState
+from farm.survey.contents import are_same
+from farm.survey.peek import Peek, sequence_stat
+from farm.survey.planned import DeclinedRow, KnownRow, PendingRow, PlannedRow
+
+_CHUNK_ROWS = 64
+MOST_PROBED = 1000
+"""pending rows of a shard whose files are looked into before the work; the workers look into those of larger ones"""
+_PENDING, _REUSED, _SETTLED, _REFUSED = range(4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTools:
+    """What all shards of a run are planned with."""
+
+    config: RunConfig
+    planner: plan.Planner
+    manifest: ManifestShards
+    peek: Peek
+    ledger: Mapping[int, ShardFiles]
+    index: LedgerIndex | None
+    """where entries of rows that have moved lie; None where there is no other shard that could have some"""
+    sources: storage.ManyStats
+    outputs: storage.ManyStats
+    looks_into_all: bool = False
+    """whether files are looked into however many there are: for who wants to know and does nothing"""
+
+
+class ShardPlan:
+    """The rows of one shard against what the ledger and the stores say."""
+
+    def __init__(self, tools: PlanTools, shard: ShardRows) -> None:
+        self._tools = tools
+        self._number = shard.number
+        self._first = shard.first
+        self._blocks = [tools.peek.of_kind(block) for block in shard.blocks()]
+        self._starts = [block.first - shard.first for block in self._blocks]
+        named = [tools.planner.names(block) for block in self._blocks]
+        self._urls = [url for block in self._blocks for url in block.urls]
+        self._outputs = [output for one in named for output in one.outputs]
+        self._recipes = [recipe for one in named for recipe in one.recipes]
+        self._words = [word for block in self._blocks for word in block.words or ("",) * len(block)]
+        self._nbytes = [size for block in self._blocks for size in block.nbytes or (None,) * len(block)]
+        self._stats: dict[int, FileStat] = {}
+        self._errors: dict[int, tuple[ItemError, Compared]] = {}
+        self.unverified = 0
+        """rows whose source was to be verified, but has no digest in the manifest or the ledger"""
+        self._refuse_hostile()
+        self._look([at for at, word in enumerate(self._words) if not word])
+        self._ids = [self._make_id(at) for at in range(len(self._urls))]
+        self._known = KnownShard(shard.number, tools.ledger.get(shard.number))
+        self._where = self._find()
+        self._states = self._decide()
+        self._look(self._unseen())
+        self._states[list(self._errors)] = _REFUSED
+
+    def __len__(self) -> int:
+        return len(self._urls)
+
+    # -- what is asked before a row is decided -------------------------------------------------------------------
+
+    def _block(self, at: int) -> tuple[RowBlock, int]:
+        """The block of a row, and its position there."""
+        number = bisect_right(self._starts, at) - 1
+        return self._blocks[number], at - self._starts[number]
+
+    def _refuse_hostile(self) -> None:
+        """Rows that the manifest refused, and those whose output would leave the root."""
+        for at in (at for at, recipe in enumerate(self._recipes) if recipe is None):
+            block, position = self._block(at)
+            try:
+                if position in block.refused:
+                    raise block.refused[position].error
+                self._tools.planner.output_url(block.row(position))
+            except ItemError as error:
+                self._errors[at] = (error, Compared.BY_MANIFEST)
+
+    def _look(self, wanted: list[int]) -> None:
+        """Ask the stores about sources; those that cannot be asked about are refused."""
+        wanted = [at for at in wanted if at not in self._errors]
+        plain = [at for at in wanted if not self._is_numbered(at)]
+        asked = self._tools.sources.ask([self._urls[at] for at in plain], on_link=self._tools.manifest.check_link)
+        answers = dict(zip(plain, asked, strict=True))
+        for at in wanted:
+            answer = answers[at] if at in answers else _sequence(self._urls[at])
+            if isinstance(answer, FileStat):
+                self._stats[at] = answer
+            else:
+                absent = answer.kind is ErrorKind.MISSING
+                self._errors[at] = (answer, Compared.ABSENT if absent else Compared.NOT_MARKED)
+
+    def _is_numbered(self, at: int) -> bool:
+        url = self._urls[at]
+        if "%" not in url or not is_sequence(url):
+            return False
+        block, position = self._block(at)
+        return block.kinds[position] is MediaKind.VIDEO
+
+    def _version(self, at: int) -> str:
+        return self._words[at] or (self._stats[at].version if at in self._stats else "")
+
+    def _make_id(self, at: int) -> str:
+        recipe = self._recipes[at]
+        if recipe is None or at in self._errors:
+            return ""
+        return plan.make_id(self._urls[at], self._version(at), recipe, self._outputs[at])
+
+    def _find(self) -> NDArray[np.int64]:
+        """Where each row's entry is among the known; entries of rows that have moved here are taken over."""
+        where = self._known.find(self._ids)
+        named = [at for at, item_id in enumerate(self._ids) if item_id]
+        elsewhere = self._later([self._ids[at] for at in named], where[named])
+        self._adopted = set(elsewhere)
+        for number, positions in elsewhere.items():
+            self._known.adopt(self._tools.ledger[number], [self._ids[named[position]] for position in positions])
+        return self._known.find(self._ids) if elsewhere else where
+
+    def _later(self, keys: Sequence[str], where: NDArray[np.int64]) -> dict[int, list[int]]:
+        """Other shards that have said something since of what has `keys`, and stands at `where`, here."""
+        index = self._tools.index
+        return index.later(keys, self._number, self._known.times(where)) if index is not None and keys else {}
+
+    def _decide(self) -> NDArray[np.int8]:
+        known, found = self._known, self._where >= 0
+        states = np.full(len(self), _PENDING, np.int8)
+        if len(known):
+            done = np.flatnonzero(found & known.done[self._where])
+            states[done[self._is_there(done)]] = _REUSED
+            states[found & known.settled[self._where]] = _SETTLED
+        states[list(self._errors)] = _REFUSED
+        return states
+
+    def _is_there(self, done: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of rows that are done by the ledger, whether their output is there, and no other item's."""
+        where = self._where[done]
+        rows = _listed(done)
+        outputs = [self._outputs[at] for at in rows]
+        answers = self._tools.outputs.ask(outputs, confirm=False)
+        nbytes = [answer.bytes if isinstance(answer, FileStat) else -1 for answer in answers]
+        there = self._known.nbytes[where] == np.array(nbytes, np.int64)
+        if self._tools.index is not None and len(done):
+            ids = [self._ids[at] for at in rows]
+            there &= ~self._tools.index.replaced(outputs, ids, self._known.finished_unix[where])
+        if self._tools.config.verify_outputs:
+            self._verify(there, outputs, self._known.texts("sha256", where))
+        if self._tools.config.verify_inputs:
+            self._verify_inputs(there, done, rows)
+        return there
+
+    def _verify_inputs(self, there: NDArray[np.bool_], done: NDArray[np.int64], rows: list[int]) -> None:
+        words = [self._words[at] for at in rows]
+        seen = self._known.texts("source_sha256", self._where[done])
+        digests = [
+            word.removeprefix("sha256:") if word.startswith("sha256:") else digest
+            for word, digest in zip(words, seen, strict=True)
+        ]
+        self.unverified = int(np.count_nonzero(there & np.array([not digest for digest in digests], bool)))
+        self._verify(there, [self._urls[at] for at in rows], digests)
+
+    def _verify(self, there: NDArray[np.bool_], urls: list[str], digests: list[str]) -> None:
+        """Take out of `there` what has another content than the digest says; without a digest nothing is known."""
+        asked = [at for at in _positions(there) if digests[at]]
+        same = are_same([urls[at] for at in asked], [digests[at] for at in asked])
+        there[[at for at, is_same in zip(asked, same, strict=True) if not is_same]] = False
+
+    def _unseen(self) -> list[int]:
+        """Pending rows that nobody has looked at: asked for free on disks, on stores where their size is not known."""
+        pending = [at for at in _positions(self._states == _PENDING) if at not in self._stats]
+        return [at for at in pending if self._urls[at].startswith("/") or self._nbytes[at] is None]
+
+    @property
+    def pending(self) -> int:
+        """Rows that are left to do, before their sizes are looked at."""
+        return len(_positions(self._states == _PENDING))
+
+    def disowned(self) -> set[int]:
+        """Other shards of the ledger that no longer say the last word: rows of theirs are here now, or outputs of
+        theirs will be made anew."""
+        pending = [self._outputs[at] for at in _positions(self._states == _PENDING)]
+        index = self._tools.index
+        overwritten = index.shards_with(pending, self._number) if index is not None and pending else set[int]()
+        return overwritten | self._adopted
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def rows(self) -> Iterator[PlannedRow]:
+        """Every row of the shard, in order."""
+        rows = chain.from_iterable(map(self._block_rows, self._blocks, self._starts))
+        if not self._tools.looks_into_all and self.pending > MOST_PROBED:
+            yield from rows
+            return
+        while planned := list(islice(rows, _CHUNK_ROWS)):
+            pending = [row.item for row in planned if isinstance(row, PendingRow)]
+            refusals = iter(self._tools.peek.refusals(pending))
+            for row in planned:
+                refusal = next(refusals) if isinstance(row, PendingRow) else None
+                yield _declined(row.item, refusal) if isinstance(row, PendingRow) and refusal else row
+
+    def _block_rows(self, block: RowBlock, start: int) -> Iterator[PlannedRow]:
+        states: list[int] = self._states[start : start + len(block)].tolist()
+        for position, state in enumerate(states):
+            at = start + position
+            if state == _PENDING:
+                yield self._pending(at, block, position)
+            elif state == _REFUSED:
+                yield self._refused(at, *self._errors[at])
+            else:
+                yield self._settled(at, state)
+
+    def _settled(self, at: int, state: int) -> KnownRow:
+        index, entry, moved = self._first + at, int(self._where[at]), None
+        if self._known.rows[entry] != index or self._known.is_adopted(entry):
+            moved = moved_entry(self._known.entry_at(entry), index, self._number, time.time())
+        return KnownRow(
+            state=RowState.REUSED if state == _REUSED else RowState.SETTLED,
+            key=self._ids[at],
+            output=self._outputs[at],
+            compared=Compared.BY_MANIFEST if self._words[at] else Compared.BY_STORE,
+            moved=moved,
+            message=self._known.message(entry) if state == _SETTLED else "",
+        )
+
+    def _refused(self, at: int, error: ItemError, compared: Compared, *, was_pending: bool = False) -> DeclinedRow:
+        block, position = self._block(at)
+        return DeclinedRow(
+            index=self._first + at,
+            source=block.refused[position].source if position in block.refused else self._urls[at],
+            error=error,
+            output=self._outputs[at],
+            compared=compared,
+            was_pending=was_pending,
+        )
+
+    def _pending(self, at: int, block: RowBlock, position: int) -> PendingRow | DeclinedRow:
+        recipe = self._recipes[at]
+        if recipe is None:
+            raise ValueError(f"row {self._first + at} has no recipe")
+        try:
+            item = self._tools.planner.item(
+                block.row(position),
+                recipe,
+                self._outputs[at],
+                version=self._version(at),
+                item_id=self._ids[at],
+                nbytes=(self._stats[at].bytes if at in self._stats else self._nbytes[at]) or 0,
+            )
+        except ItemError as error:
+            return self._refused(at, error, Compared.BY_MANIFEST, was_pending=True)
+        return PendingRow(item=item, pieces=self._known.pieces(item.item_id))
+
+    def differs(self, entry: LedgerEntry) -> bool:
+        """Whether the ledger does not say this already, of this row."""
+        known = self._known.entry(entry.key)
+        if known is None or (known.message, known.row) != (entry.message, entry.row):
+            return True
+        return bool(self._later([entry.key], self._known.find([entry.key])))
+
+
+def _positions(mask: NDArray[np.bool_]) -> list[int]:
+    return _listed(np.flatnonzero(mask))
+
+
+def _listed(positions: NDArray[np.int64]) -> list[int]:
+    return cast("list[int]", positions.tolist())
+
+
+def _declined(item: WorkItem, error: ItemError) -> DeclinedRow:
+    """A pending row whose file has been looked into."""
+    return DeclinedRow(
+        index=item.row.index,
+        source=item.row.source_url,
+        error=error,
+        output=item.output_url,
+        item=item,
+        compared=compared_by(item),
+        was_pending=True,
+    )
+
+
+def compared_by(item: WorkItem) -> Compared:
+    """How a later run compares the source of an item that is settled."""
+    return Compared.BY_MANIFEST if version_word(item.row) else Compared.BY_STORE
+
+
+def _sequence(url: str) -> FileStat | ItemError:
+    try:
+        return sequence_stat(url)
+    except ItemError as error:
+        return error
