@@ -103,6 +103,7 @@ def measure_plan(manifest: str, out: str, root: str | None) -> dict[str, float]:
                     raise SystemExit(f"not pending: {row}")
                 Part(item=row.item, kind=PartKind.PICTURE, cost_px=row.item.cost_px)
                 parts += 1
+            del planned
     ended = time.perf_counter()
     if parts != counted.rows:
         raise SystemExit(f"{parts} parts of {counted.rows} rows")

@@ -93,7 +93,7 @@ class Closing:
         del self._shards[number]
         self._book.release(number)
         files = ledger.read_shard(self._root, number)
-        mark = self._mark(shard) if shard.is_settled else None
+        mark = self._mark(shard) if shard.is_settled and len(shard.keys) == shard.rows else None
         if files.segments or (mark is not None and mark != shard.mark):
             ledger.compact_shard(self._root, self._run, files, mark, shard.keys)
             files = ledger.read_shard(self._root, number)

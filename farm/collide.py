@@ -13,6 +13,7 @@ import numpy as np
 
 from farm.blocks import RowBlock, block_of
 from farm.errors import ManifestError
+from farm.names import Namer
 from farm.plan import Planner
 from farm.records import ManifestRow, RefusedRow
 from farm.spill import Hashes, Room
@@ -26,9 +27,9 @@ _short: Callable[[str], int] = hash
 class Collisions:
     """Outputs and inputs go in by the block; `check` says whether they clash. A context."""
 
-    def __init__(self, planner: Planner) -> None:
-        self._planner = planner
-        self._below = _fold(planner.out + "/")
+    def __init__(self, namer: Namer) -> None:
+        self._namer = namer
+        self._below = _fold(namer.planner.out + "/")
         self._outputs = Room()
         self._inputs = Room()
 
@@ -51,9 +52,9 @@ class Collisions:
         """Raise ManifestError for outputs that clash; `read` gives the manifest's rows, and is called only then."""
         doubled, count = self._doubled()
         overwritten = self._overwritten() if self._inputs.count else set[int]()
-        _refuse_overwritten_input(read, self._planner, overwritten)
+        _refuse_overwritten_input(read, self._namer, overwritten)
         if doubled:
-            _refuse_collision(read, self._planner, doubled, count)
+            _refuse_collision(read, self._namer, doubled, count)
 
     def _doubled(self) -> tuple[set[int], int]:
         """Hashes that several outputs have, and how many outputs have the hash of an earlier one."""
@@ -80,9 +81,10 @@ class Collisions:
 
 def check_outputs(read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner) -> None:
     """Check rows that are there; `read` gives them from the start each time it is called. Raises ManifestError."""
-    with Collisions(planner) as collisions:
+    namer = Namer(planner)
+    with Collisions(namer) as collisions:
         block = block_of(read(), 0)
-        collisions.add(block.urls, planner.names(block).outputs)
+        collisions.add(block.urls, namer.names(block).outputs)
         collisions.check(lambda: [block_of(read(), 0)])
 
 
@@ -90,18 +92,18 @@ Located = tuple[int, str, str]
 """row, source, output"""
 
 
-def _named(read: Callable[[], Iterable[RowBlock]], planner: Planner) -> Iterator[Located]:
+def _named(read: Callable[[], Iterable[RowBlock]], namer: Namer) -> Iterator[Located]:
     for block in read():
-        outputs = planner.names(block).outputs
+        outputs = namer.names(block).outputs
         yield from zip(range(block.first, block.first + len(block)), block.urls, outputs, strict=True)
 
 
-def _refuse_overwritten_input(read: Callable[[], Iterable[RowBlock]], planner: Planner, keys: set[int]) -> None:
+def _refuse_overwritten_input(read: Callable[[], Iterable[RowBlock]], namer: Namer, keys: set[int]) -> None:
     """Raise if an output really is an input; hashes of 8 bytes only make it likely."""
     if not keys:
         return
-    sources = {folded: row for row, source, _ in _named(read, planner) if _hash(folded := _fold(source)) in keys}
-    for row, source, output in _named(read, planner):
+    sources = {folded: row for row, source, _ in _named(read, namer) if _hash(folded := _fold(source)) in keys}
+    for row, source, output in _named(read, namer):
         hit = sources.get(_fold(output)) if output else None
         if hit is not None:
             raise ManifestError(
@@ -110,10 +112,10 @@ def _refuse_overwritten_input(read: Callable[[], Iterable[RowBlock]], planner: P
             )
 
 
-def _refuse_collision(read: Callable[[], Iterable[RowBlock]], planner: Planner, keys: set[int], count: int) -> None:
+def _refuse_collision(read: Callable[[], Iterable[RowBlock]], namer: Namer, keys: set[int], count: int) -> None:
     """Raise with the two rows of the first real collision; hashes of 8 bytes only make it likely."""
     first: dict[str, Located] = {}
-    for row, source, output in _named(read, planner):
+    for row, source, output in _named(read, namer):
         if not output or _hash(folded := _fold(output)) not in keys:
             continue
         one, other, _ = first.setdefault(folded, (row, source, output))

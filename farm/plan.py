@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from farm import __version__
-from farm.blocks import RowBlock, version_word
+from farm.blocks import version_word
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.kinds import (
@@ -88,26 +88,6 @@ class Recipe:
     scale_label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ending:
-    """What the outputs of plain rows of one kind and extension end in."""
-
-    text: str
-    """what replaces the dot and the extension"""
-    most_bytes: int
-    """longest path of a source for which no name can become too long"""
-    recipe: Recipe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """Where the outputs of a block go, and how they are made: a value each row."""
-
-    outputs: list[str]
-    """empty for rows that are refused, and for those whose output would leave the root"""
-    recipes: list[Recipe | None]
-
-
 class Planner:
     """Resolves rows for one run.
 
@@ -133,9 +113,11 @@ class Planner:
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
         self._recipes: dict[tuple[str, float | None, str, MediaKind], Recipe] = {}
-        self._endings: dict[MediaKind, dict[str, _Ending]] = {kind: {} for kind in MediaKind}
-        """by extension; only for templates that put everything after the stem"""
-        self._plain_names = config.output.name.startswith("{stem}") and is_plain_template(config.output.name)
+
+    @property
+    def name_template(self) -> str:
+        """Of the outputs' file names."""
+        return self._config.output.name
 
     @property
     def fingerprint(self) -> str:
@@ -150,48 +132,6 @@ class Planner:
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
         return _digest(repr(deciding))
-
-    def names(self, block: RowBlock) -> Named:
-        """Outputs and recipes of a block. Raises ManifestError for a model nobody knows."""
-        outputs: list[str] = []
-        recipes: list[Recipe | None] = []
-        plain = self._plain_names and block.overrides is None
-        start, endings = f"{self.out}/", self._endings
-        for at, (relative, kind) in enumerate(zip(block.relatives, block.kinds, strict=True)):
-            if plain:
-                stem, _, extension = relative.rpartition(".")
-                ending = endings[kind].get(extension)
-                if ending is not None and stem and _is_plain(relative, stem, ending.most_bytes):
-                    outputs.append(start + stem + ending.text)
-                    recipes.append(ending.recipe)
-                    continue
-            output, recipe = self._named(block, at)
-            outputs.append(output)
-            recipes.append(recipe)
-        return Named(outputs=outputs, recipes=recipes)
-
-    def _named(self, block: RowBlock, at: int) -> tuple[str, Recipe | None]:
-        if at in block.refused:
-            return "", None
-        row = block.row(at)
-        try:
-            output = self.output_url(row)
-        except ItemError:
-            return "", None
-        if self._plain_names and block.overrides is None:
-            self._learn_ending(row, output)
-        return output, self._recipe(row)
-
-    def _learn_ending(self, row: ManifestRow, output: str) -> None:
-        """What `output` was made of, where rows that look like this one can be named without asking again."""
-        stem, dot, extension = row.relative_path.rpartition(".")
-        endings = self._endings[row.kind]
-        text = output[len(self.out) + 1 + len(stem) :]
-        known = dot and "/" not in extension and _is_plain(row.relative_path, stem, MAX_NAME_BYTES)
-        if not known or "/" in text or len(endings) >= _RECIPES_KEPT or output != f"{self.out}/{stem}{text}":
-            return
-        most_bytes = MAX_NAME_BYTES - len(text.encode())
-        endings[extension] = _Ending(text=text, most_bytes=most_bytes, recipe=self._recipe(row))
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -209,7 +149,7 @@ class Planner:
 
     def plan(self, row: ManifestRow, stat: FileStat) -> WorkItem:
         """The item of a row. Raises ItemError: unsafe_path, or too_large when the manifest already says the size."""
-        recipe = self._recipe(row)
+        recipe = self.recipe(row)
         output_url = self.output_url(row)
         version = source_version(row, stat)
         item_id = make_id(row.source_url, version, recipe, output_url)
@@ -250,7 +190,7 @@ class Planner:
 
     def _name(self, row: ManifestRow, source_name: str) -> str:
         """The output's file name; a stem too long for a file system is cut and keeps a digest of the whole."""
-        recipe = self._recipe(row)
+        recipe = self.recipe(row)
         stem = source_name.rpartition(".")[0] or source_name
         if row.kind is MediaKind.VIDEO and is_sequence(source_name):
             stem = stem.partition("%")[0].rstrip("_-. ") or "frames"
@@ -278,7 +218,8 @@ class Planner:
                 f" {name!r}; end it with .{{ext}}"
             )
 
-    def _recipe(self, row: ManifestRow) -> Recipe:
+    def recipe(self, row: ManifestRow) -> Recipe:
+        """What the row shares with others. Raises ManifestError for a model nobody knows."""
         asked = row.overrides
         key = (asked.model or self._config.model.model, asked.outscale, self._format(row), row.kind)
         recipe = self._recipes.get(key)
@@ -424,18 +365,6 @@ def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
 def _digest(text: str) -> str:
     """128 bits of SHA-256, in hexadecimal."""
     return sha256(text.encode()).hexdigest()[:32]
-
-
-def is_plain_template(name: str) -> bool:
-    """Whether a template's names differ by nothing but stem and extension among rows of one recipe."""
-    return name.endswith(".{ext}") and name.count("{stem") == 1 and "{row" not in name
-
-
-def _is_plain(relative: str, stem: str, most_bytes: int) -> bool:
-    """Whether the output of a path is the path with another ending, and below the root for sure."""
-    if stem[-1] == "/" or "%" in relative or ".farm" in relative:
-        return False
-    return 4 * len(relative) <= most_bytes or len(relative.encode()) <= most_bytes
 
 
 def _below_out(path: str, source_url: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -18,17 +18,17 @@ from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
 from farm.closing import Closing
 from farm.config import RunConfig
-from farm.entries import done_entry, failed_entry, known_piece, refused_entry
+from farm.entries import done_entry, failed_entry
 from farm.errors import ModelError
+from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray
-from farm.kinds import MediaKind
 from farm.ledger import Compared
 from farm.progress import Progress
-from farm.records import Done, Failed, FileStat, LedgerEntry, Part, PartKind, Piece, Split, WorkItem
+from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally
-from farm.survey import DeclinedRow, KnownRow, PendingRow, ShardPlan, Survey, Surveyor, compared_by, count_rows
+from farm.survey import Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
 from sr_kernel.models import BODY_PX_BYTES, FILE_PREFIX, flop_per_px
 
@@ -132,83 +132,23 @@ class _Run:
         """cut pictures and films that failed while other pieces of theirs were in flight"""
         self._spoilt: set[str] = set()
         """those of them whose pieces are of no use to a later run"""
-        self._pieces: dict[str, Sequence[LedgerEntry]] = {}
-        """what earlier runs have made of items that are pending"""
         self._tally = Tally(
             states=Counter(counted.states), outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN]
         )
-        self._unverified = 0
         self._schedule: Schedule | None = None
         self._signum: int | None = None
         self._infer_s: dict[str, float] = {}
-        self._progress: Progress | None = None
-        self._expected = counted.open_rows
-        """rows that go to workers, as far as is known: of shards that have not been planned, all"""
-
-    # -- rows --------------------------------------------------------------------------------------------------
 
     def work(self, book: ledger.Ledger, fingerprint: str) -> None:
         """Write down what needs no worker; start Ray, if a row does, and run all that do."""
         self._book = book
-        self._closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
-        parts = self._pending_parts()
+        closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
+        self._feed = Feed(self._surveyor, self._counted, book, closing, self._tally, self._id)
+        self._feed.on_shard = self._forget_failed
+        parts = self._feed.parts()
         first = next(parts, None)
         if first is not None:
             self._run_parts(chain([first], parts))
-
-    def _pending_parts(self) -> Iterator[Part]:
-        """Shard by shard: counts every row, writes down those that need no worker, yields the others."""
-        for shard, planned in self._surveyor.plans(self._counted):
-            self._forget_failed()
-            self._closing.begin(shard.number, len(shard), shard.digest())
-            for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, shard.number)):
-                self._book.touch(number)
-            self._unverified += planned.unverified
-            self._expect_less(len(planned) - planned.pending)
-            refusals: Counter[str] = Counter()
-            for row in planned.rows():
-                self._tally.states[row.state] += 1
-                if isinstance(row, PendingRow):
-                    yield self._begin(row, shard.number)
-                elif isinstance(row, DeclinedRow):
-                    self._refused(row, shard.number, planned, refusals)
-                else:
-                    self._known(row, shard.number)
-            self._closing.all_read(shard.number)
-
-    def _begin(self, row: PendingRow, shard: int) -> Part:
-        item = row.item
-        self._closing.started(shard)
-        if row.pieces:
-            self._pieces[item.item_id] = row.pieces
-        kind = PartKind.FILM if item.row.kind is MediaKind.VIDEO else PartKind.PICTURE
-        return Part(item=item, kind=kind, cost_px=item.cost_px)
-
-    def _expect_less(self, rows: int) -> None:
-        self._expected -= rows
-        if self._progress is not None:
-            self._progress.total = self._expected
-
-    def _refused(self, row: DeclinedRow, shard: int, planned: ShardPlan, refusals: Counter[str]) -> None:
-        self._expect_less(row.was_pending)
-        times = refusals[row.source]
-        refusals[row.source] += 1
-        entry = refused_entry(
-            row.index, row.source, row.error, item=row.item, output=row.output, shard=shard, times=times, run=self._id
-        )
-        if planned.differs(entry):
-            self._book.note(entry)
-        self._closing.known(shard, entry.key, row.state, row.compared)
-        self._tally.note_failure(entry.message)
-
-    def _known(self, row: KnownRow, shard: int) -> None:
-        if row.moved is not None:
-            self._book.note(row.moved)
-        self._closing.known(shard, row.key, row.state, row.compared)
-        if row.state is RowState.REUSED:
-            self._tally.note_output(row.output)
-        else:
-            self._tally.note_failure(row.message)
 
     def _forget_failed(self) -> None:
         """Of items that failed, those are forgotten of which nothing is in flight any more."""
@@ -222,8 +162,12 @@ class _Run:
 
     def _run_parts(self, parts: Iterator[Part]) -> None:
         """Start Ray, run every part, end Ray."""
-        with Progress(self._expected, quiet=self._config.quiet) as progress:
-            self._progress = progress
+        with Progress(self._feed.expected, quiet=self._config.quiet) as progress:
+
+            def expect(rows: int) -> None:
+                progress.total = rows
+
+            self._feed.on_expected = expect
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
             progress.note("starting Ray")
@@ -308,7 +252,7 @@ class _Run:
         if part.item.item_id in self._failed_items:
             return
         if isinstance(outcome, Split):
-            engine.add(self._assembly.begin(part, outcome, self._known_pieces(part.item.item_id)))
+            engine.add(self._assembly.begin(part, outcome, self._feed.pieces(part.item)))
         elif isinstance(outcome, Failed):
             schedule.drop_item(part.item.item_id)
             self._fail(part.item, outcome, finished.attempts, progress)
@@ -333,7 +277,7 @@ class _Run:
         self._infer_s.pop(item_id, None)
         if self._assembly.end(item_id):
             self._delete_pieces(item_id)
-        self._closing.ended(part.item.shard, item_id, RowState.REUSED, compared_by(part.item))
+        self._feed.ended(part.item, RowState.REUSED, compared_by(part.item))
         self._tally.done += 1
         self._tally.source_px += done.source_px
         self._tally.frames += done.frames
@@ -358,23 +302,13 @@ class _Run:
             if failed.kind.lasting:
                 self._spoilt.add(item.item_id)
         compared = compared_by(item) if failed.kind.settled else Compared.NOT_MARKED
-        self._closing.ended(item.shard, item.item_id, RowState.SETTLED, compared)
+        self._feed.ended(item, RowState.SETTLED, compared)
         self._tally.failed += 1
         self._tally.note_failure(failed.message)
         progress.advance(px=0, failed=True)
 
     def _delete_pieces(self, item_id: str) -> None:
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))
-
-    def _known_pieces(self, item_id: str) -> dict[str, Piece]:
-        """Bands or segments that an earlier run has finished and that are still there, by part id."""
-        entries = self._pieces.pop(item_id, ())
-        answers = storage.ManyStats().ask([entry.output for entry in entries], confirm=False)
-        return {
-            entry.key: known_piece(int(entry.key.rpartition("/")[2]), entry)
-            for entry, answer in zip(entries, answers, strict=True)
-            if isinstance(answer, FileStat) and answer.bytes == entry.bytes
-        }
 
     # -- what is said ------------------------------------------------------------------------------------------
 
@@ -389,6 +323,6 @@ class _Run:
 
     def summary(self, results: str, seconds: float) -> RunSummary:
         summary = self._tally.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)
-        if not self._unverified:
+        if not self._feed.unverified:
             return summary
-        return replace(summary, warning=f"{self._unverified} rows have no digest of their source: not verified")
+        return replace(summary, warning=f"{self._feed.unverified} rows have no digest of their source: not verified")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from farm.storage import faults
 
-BOUND_BYTES = 32 << 20
+BOUND_BYTES = 8 << 20
 """records of one room that are kept in memory; while they are sorted for scratch there are three times as many"""
 _PARTITION_BITS = 6
 _KEY = "key"

@@ -38,7 +38,7 @@ _OTHER_DEFAULTS = tuple(_OTHERS.values())
 _others = attrgetter(*_OTHERS)
 _values = attrgetter(*COLUMNS)
 _TEXTS = tuple(name for name, kind in COLUMNS.items() if kind == "string" and name != "status")
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 def schema() -> Any:
@@ -112,23 +112,23 @@ def settled(table: Table) -> Table:
 
     Without pieces of what is done, and without what is done where another item has since replaced the output.
     """
-    table = latest(table)
-    piece = flags(table, PIECE)
-    done = np.asarray(_compute().equal(table["status"], "done")) & ~piece
-    table = _last_of(table, "output", done)
+    where = _last_of(table, "key", np.arange(len(table)))
+    piece, done = flags(table, PIECE), np.asarray(_compute().equal(table["status"], "done"))
+    made = _last_of(table, "output", where[(done & ~piece)[where]])
+    where = np.concatenate([where[~(done & ~piece)[where]], made])
     if piece.any():
-        keys = table["key"].to_pylist()
-        piece, status = flags(table, PIECE), table["status"].to_pylist()
-        made = {key for key, state, part in zip(keys, status, piece, strict=True) if state == "done" and not part}
-        table = table.filter(
-            [not part or key.partition("/")[0] not in made for key, part in zip(keys, piece, strict=True)]
-        )
-    return table.take(_compute().sort_indices(table, [("row", "ascending"), ("key", "ascending")]))
+        keys: list[str] = table["key"].to_pylist()
+        whole = {keys[at] for at in map(int, made)}
+        waits = (not piece[at] or keys[at].partition("/")[0] not in whole for at in map(int, where))
+        where = where[np.fromiter(waits, bool, len(where))]
+    order = table.select(["row", "key"]).take(where)
+    by_row = _compute().sort_indices(order, [("row", "ascending"), ("key", "ascending")])
+    return table.take(where[by_row.to_numpy()])
 
 
 def latest(table: Table) -> Table:
     """Of each key the entry that ended last; of two at once the later one."""
-    return _last_of(table, "key", np.ones(len(table), bool))
+    return table.take(np.sort(_last_of(table, "key", np.arange(len(table)))))
 
 
 def concatenated(tables: Sequence[Table]) -> Table:
@@ -147,18 +147,12 @@ def _compute() -> Any:
     return cast(Any, compute)
 
 
-def _last_of(table: Table, name: str, asked: NDArray[np.bool_]) -> Table:
-    """The table with one row for each value of a column, that which ended last; rows that are not asked stay."""
-    values = table[name].combine_chunks().dictionary_encode()
-    if not len(table) or len(values.dictionary) == len(table):
-        return table
-    where = np.flatnonzero(asked)
-    group = values.indices.to_numpy()[where]
-    order = np.lexsort((where, *(table[column].to_numpy()[where] for column in ("noted_unix", "finished_unix")), group))
-    is_last = np.append(np.diff(group[order]) != 0, True)[: len(order)]
-    kept = ~asked
-    kept[where[order[is_last]]] = True
-    return table.take(np.flatnonzero(kept))
+def _last_of(table: Table, name: str, where: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of the rows at some positions, one for each value of a column: that which ended last. Positions, in no order."""
+    group = table[name].combine_chunks().dictionary_encode().indices.to_numpy()[where]
+    times = (table[column].to_numpy()[where] for column in ("noted_unix", "finished_unix"))
+    order = np.lexsort((where, *times, group))
+    return where[order[np.append(np.diff(group[order]) != 0, True)[: len(order)]]]
 
 
 def content(table: Table) -> str:

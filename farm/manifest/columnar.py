@@ -13,6 +13,7 @@ from typing import Any, cast
 from farm.blocks import RowBlock
 from farm.errors import ItemError
 from farm.kinds import MediaKind, kind_of
+from farm.manifest.forms import is_too_long
 from farm.manifest.sources import SourceRules
 
 _PLAIN = ("source", "kind", "sha256", "etag", "bytes", "width", "height")
@@ -39,6 +40,8 @@ class BlockMaker:
         if any(_says_something(column) for name, column in columns.items() if name not in _PLAIN):
             return None
         sources, given = columns["source"], columns.get("kind")
+        if any(map(is_too_long, columns.values())):
+            return None
         if not _is_text(sources) or sources.null_count or _any_match(sources, "\0"):
             return None
         placed = self._placed(sources.to_pylist())

@@ -17,6 +17,7 @@ from farm.config import RunConfig
 from farm.ledger import MARK, Compared, ShardFiles
 from farm.manifest import ShardRows
 from farm.summary import SHOWN, RowState
+from farm.names import Namer
 from farm.survey.peek import Peek
 from farm.survey.planned import DeclinedRow
 from farm.survey.shard import PlanTools, ShardPlan
@@ -70,6 +71,7 @@ class Surveyor:
 
     def __init__(self, config: RunConfig, planner: plan.Planner, out: str) -> None:
         self._planner = planner
+        self._namer = Namer(planner)
         self.ledger: dict[int, ShardFiles] = ledger.read_shards(out)
         self._manifest = manifest.shards(
             config.manifest, root=config.root, out=out, limit=config.limits.limit, shard_rows=plan.SHARD_ROWS
@@ -88,7 +90,7 @@ class Surveyor:
     def survey(self) -> Survey:
         """Look at every shard. Raises ManifestError for a value that means nothing and for outputs that clash."""
         counted, done = Survey(), set[int]()
-        with Collisions(self._planner) as collisions:
+        with Collisions(self._namer) as collisions:
             for shard in self._manifest.walk(lambda _: True):
                 trusted = self._trust(shard)
                 if trusted is not None:
@@ -98,7 +100,7 @@ class Surveyor:
                 counted.rows += len(shard)
                 counted.open[shard.number] = len(shard)
                 for block in self._blocks(shard):
-                    named = self._planner.names(block)
+                    named = self._namer.names(block)
                     collisions.add(block.urls, named.outputs)
                     counted.models |= {recipe.params.model for recipe in {*named.recipes} if recipe is not None}
             if counted.open:
@@ -128,7 +130,7 @@ class Surveyor:
         shared = len(self.ledger) > 1 or any(number not in self.ledger for number in counted.open)
         tools = PlanTools(
             config=self._config,
-            planner=self._planner,
+            namer=self._namer,
             manifest=self._manifest,
             peek=self._peek,
             ledger=self.ledger,

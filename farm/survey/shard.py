@@ -23,6 +23,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind, is_sequence
 from farm.ledger import Compared, KnownShard, LedgerIndex, ShardFiles, moved_entry
 from farm.manifest import ManifestShards, ShardRows
+from farm.names import Namer
 from farm.records import FileStat, LedgerEntry, WorkItem
 from farm.summary import RowState
 from farm.survey.contents import are_same
@@ -40,7 +41,7 @@ class PlanTools:
     """What all shards of a run are planned with."""
 
     config: RunConfig
-    planner: plan.Planner
+    namer: Namer
     manifest: ManifestShards
     peek: Peek
     ledger: Mapping[int, ShardFiles]
@@ -61,7 +62,7 @@ class ShardPlan:
         self._first = shard.first
         self._blocks = [tools.peek.of_kind(block) for block in shard.blocks()]
         self._starts = [block.first - shard.first for block in self._blocks]
-        named = [tools.planner.names(block) for block in self._blocks]
+        named = [tools.namer.names(block) for block in self._blocks]
         self._urls = [url for block in self._blocks for url in block.urls]
         self._outputs = [output for one in named for output in one.outputs]
         self._recipes = [recipe for one in named for recipe in one.recipes]
@@ -97,7 +98,7 @@ class ShardPlan:
             try:
                 if position in block.refused:
                     raise block.refused[position].error
-                self._tools.planner.output_url(block.row(position))
+                self._tools.namer.planner.output_url(block.row(position))
             except ItemError as error:
                 self._errors[at] = (error, Compared.BY_MANIFEST)
 
@@ -262,7 +263,7 @@ class ShardPlan:
         if recipe is None:
             raise ValueError(f"row {self._first + at} has no recipe")
         try:
-            item = self._tools.planner.item(
+            item = self._tools.namer.planner.item(
                 block.row(position),
                 recipe,
                 self._outputs[at],

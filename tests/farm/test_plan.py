@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm import collide, plan, storage
+from farm import collide, plan, spill, storage
+from farm.blocks import block_of
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
-from farm.kinds import MediaKind
+from farm.kinds import MediaKind, kind_of
 from farm.manifest import read_manifest
+from farm.names import Namer
 from farm.records import FileStat, ManifestRow, Overrides, RefusedRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.models import MODELS, ModelSpec
 
@@ -409,3 +411,71 @@ def test_ten_thousand_local_rows_are_read_statted_and_planned_at_once(tmp_path: 
     items = [made.plan(one, storage.stat(one.source_url)) for one in read() if isinstance(one, ManifestRow)]
     assert len({item.item_id for item in items}) == 10_000
     assert time.process_time() - began < 3
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+
+def test_ids_are_what_they_have_always_been() -> None:
+    """Every ledger there is rests on them; IDENTITY_EPOCH is raised when they change."""
+    assert plan.IDENTITY_EPOCH == 1
+    assert planned().item_id == "9608bc70e8fef29085205a3c5afe7758"
+    assert planned(replace(row(), sha256="a" * 64)).item_id == "9211249a1a4ab973a3843a7851c2489f"
+
+
+PATHS = ["a.png", "b/a.JPEG", "b/c.d/x", "noext", ".png", "b/.png", "d/a.mp4", "d/f%04d.png", "a%b.png", "x.y/z.tif"]
+PATHS += ["é/ü.png", "é" * 130 + ".png", "a" * 250 + ".png", ".farm/a.png", "b.farm/a.png", "a.b.c.webp", "漢" * 80 + ".jpg"]
+
+
+@pytest.mark.parametrize(
+    "name", ["{stem}_{scale}x.{ext}", "{stem}.{ext}", "{row}_{stem}.{ext}", "x_{stem}.{ext}", "{stem}-{stem}.{ext}"]
+)
+@pytest.mark.parametrize("output", ["same", "png"])
+def test_the_names_of_a_block_are_those_of_its_rows(name: str, output: str) -> None:
+    made = planner(config(output=OutputConfig(format=output, name=name)))
+    rows = [replace(row(path, at % 7), index=at, kind=kind_of(path)) for at, path in enumerate(PATHS * 3)]
+    expected: list[str] = []
+    for one in rows:
+        try:
+            expected.append(planner(config(output=OutputConfig(format=output, name=name))).output_url(one))
+        except ItemError:
+            expected.append("")
+    refused = RefusedRow(index=0, source="x", error=ItemError(ErrorKind.UNSAFE_PATH, "x", "y", "z"))
+    named = Namer(made).names(block_of([*rows, refused], 0))
+    assert named.outputs == [*expected, ""]
+    for one, found, recipe in zip(rows, named.outputs, named.recipes, strict=False):
+        assert (recipe is None) == (not found)
+        if recipe is not None:
+            item = planned(one, config(output=OutputConfig(format=output, name=name)))
+            assert plan.make_id(one.source_url, "stat:1000:5", recipe, found) == item.item_id
+
+
+def test_fingerprints_are_equal_where_items_and_refusals_are() -> None:
+    base = planner().fingerprint
+    assert base == planner(replace(config(), quiet=True, manifest="other.csv")).fingerprint
+    assert base == planner(config(limits=LimitConfig(limit=5))).fingerprint
+    others = [
+        planner(out="/data/out2"),
+        planner(device="cuda"),
+        planner(bf16=False),
+        planner(config(ModelConfig(tile_px=128))),
+        planner(config(ModelConfig(model="x2plus"))),
+        planner(config(output=OutputConfig(name="{stem}.{ext}"))),
+        planner(config(output=OutputConfig(format="webp"))),
+        planner(config(limits=LimitConfig(max_pixels_in=5))),
+        planner(config(limits=LimitConfig(pages="first"))),
+        planner(replace(config(), video=VideoConfig(crf=20))),
+        plan.Planner(config(), {**BOOK, "x4plus": replace(BOOK["x4plus"], sha256="f" * 64)}, OUT, "cpu", cpu_bf16=True),
+    ]
+    assert len({base, *(one.fingerprint for one in others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize("bound_bytes", [0, 1000, 1 << 20])
+def test_collisions_are_found_in_scratch_too(monkeypatch: pytest.MonkeyPatch, bound_bytes: int) -> None:
+    monkeypatch.setattr(spill, "BOUND_BYTES", bound_bytes)
+    rows = [row(f"{at}.png", at) for at in range(5000)]
+    check(rows)
+    with pytest.raises(ManifestError, match=r"rows 17 and 5000: both name '/data/in/17.png' and would make"):
+        check([*rows, row("17.png", 5000)])
+    with pytest.raises(ManifestError, match=r"row 5000.* is the input of row 3 "):
+        check([*rows, replace(row("3.gif", 5000), relative_path="3.gif")], planner(out="/data/in"))

@@ -20,7 +20,8 @@ import pytest
 
 from farm import engine, failpoints, plan
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
-from farm.errors import ErrorKind
+from farm.errors import ErrorKind, UsageError
+from farm.names import Namer
 from farm.records import Done, Failed, Part, StageSeconds
 from farm.run import run_manifest
 from farm.summary import RunSummary
@@ -162,7 +163,7 @@ def test_a_finished_run_is_not_even_planned_again(world: World, monkeypatch: pyt
     first = world.run()
     assert (first.rows, first.done, first.exit_code) == (10, 10, 0)
     assert sorted(world.worked) == sorted(Path(name).name for name in world.rows)
-    monkeypatch.setattr(plan.Planner, "names", None)
+    monkeypatch.setattr(Namer, "names", None)
     second = assert_nothing_to_do(world)
     assert (second.rows, second.reused, second.done, second.exit_code) == (10, 10, 0, 0)
     assert len(second.outputs) == 5
@@ -245,6 +246,48 @@ def test_contents_are_read_when_asked_to(world: World) -> None:
     assert (world.run(verify_outputs=True).done, world.worked) == (1, ["004.png"])
     assert (world.run(verify_inputs=True).done, world.worked) == (1, ["002.png"])
     assert_nothing_to_do(world, verify_inputs=True, verify_outputs=True)
+
+
+def test_a_link_out_of_the_root_is_refused_without_being_read(world: World) -> None:
+    fill(world, 6)
+    outside = world.folder.parent / f"{world.folder.name}-outside.png"
+    outside.write_text("picture of somebody else")
+    (world.folder / "in/link.png").symlink_to(outside)
+    (world.folder / "in/inside.png").symlink_to("000.png")
+    world.rows[2:2] = ["in/link.png", "in/inside.png"]
+    first = world.run()
+    assert (first.done, first.failed) == (7, 1)
+    assert "link.png" not in world.worked
+    assert {row["error"] for row in world.results() if "link.png" in row["source"]} == {"unsafe_path"}
+    second = world.run()
+    assert (second.reused, second.failed, world.worked) == (7, 1, [])
+
+
+def test_a_ledger_with_shards_of_another_size_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(world, 6)
+    world.run()
+    before = world.snapshot()
+    monkeypatch.setattr(plan, "SHARD_ROWS", 5)
+    with pytest.raises(UsageError, match="shards of 4 rows, this farm makes 5"):
+        world.run()
+    assert world.snapshot() == before
+
+
+def test_an_incremental_manifest_adds_to_what_is_there(world: World) -> None:
+    """Tonight's rows take the numbers of last night's; both stay in the results, and either run again does nothing."""
+    fill(world, 10)
+    monday = list(world.rows)
+    world.run()
+    world.rows = [f"in/tuesday-{at}.png" for at in range(6)]
+    for name in world.rows:
+        world.write_source(name, name)
+    assert world.run().done == 6
+    assert_nothing_to_do(world)
+    assert len(world.results()) == 16
+    world.rows = monday
+    assert (world.run().reused, world.worked) == (10, [])
+    assert_nothing_to_do(world)
+    assert len(world.results()) == 16
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("FARM_TEST_SEEDS", "6"))))

@@ -1,0 +1,116 @@
+"""Rows on their way to the workers: planned shard by shard, counted, written down where they need no worker."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from farm import storage
+from farm.closing import Closing
+from farm.entries import known_piece, refused_entry
+from farm.kinds import MediaKind
+from farm.ledger import Compared, Ledger
+from farm.records import FileStat, LedgerEntry, Part, PartKind, Piece, WorkItem
+from farm.summary import RowState, Tally
+from farm.survey import DeclinedRow, KnownRow, PendingRow, ShardPlan, Survey, Surveyor
+
+
+class Feed:
+    """The rows of one run. Nothing is kept of a row that has gone to a worker but the pieces it may be made of."""
+
+    def __init__(
+        self, surveyor: Surveyor, counted: Survey, book: Ledger, closing: Closing, tally: Tally, run: str
+    ) -> None:
+        self._surveyor = surveyor
+        self._counted = counted
+        self._book = book
+        self._closing = closing
+        self._tally = tally
+        self._run = run
+        self._pieces: dict[str, Sequence[LedgerEntry]] = {}
+        """what earlier runs have made of items that are pending"""
+        self.expected = counted.open_rows
+        """rows that go to workers, as far as is known: of shards that have not been planned, all"""
+        self.unverified = 0
+        """rows whose source was to be verified, but has no digest"""
+        self.on_expected: Callable[[int], None] = lambda rows: None  # noqa: ARG005
+        """called when `expected` has changed"""
+        self.on_shard: Callable[[], None] = lambda: None
+        """called before a shard is planned"""
+
+    def parts(self) -> Iterator[Part]:
+        """Every row that is to be done."""
+        plans = self._surveyor.plans(self._counted)
+        while True:
+            self.on_shard()
+            shard, planned = next(plans, (None, None))
+            if shard is None or planned is None:
+                return
+            self._closing.begin(shard.number, len(shard), shard.digest())
+            for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, shard.number)):
+                self._book.touch(number)
+            self.unverified += planned.unverified
+            self._expect_less(len(planned) - planned.pending)
+            yield from self._parts(planned, shard.number)
+            self._closing.all_read(shard.number)
+            del shard, planned  # or two shards are held while the next one is planned
+
+    def _parts(self, planned: ShardPlan, shard: int) -> Iterator[Part]:
+        refusals: Counter[str] = Counter()
+        for row in planned.rows():
+            self._tally.states[row.state] += 1
+            if isinstance(row, PendingRow):
+                yield self._begin(row, shard)
+            elif isinstance(row, DeclinedRow):
+                self._refused(row, shard, planned, refusals)
+            else:
+                self._known(row, shard)
+
+    def _begin(self, row: PendingRow, shard: int) -> Part:
+        item = row.item
+        self._closing.started(shard)
+        if row.pieces:
+            self._pieces[item.item_id] = row.pieces
+        kind = PartKind.FILM if item.row.kind is MediaKind.VIDEO else PartKind.PICTURE
+        return Part(item=item, kind=kind, cost_px=item.cost_px)
+
+    def _expect_less(self, rows: int) -> None:
+        if rows:
+            self.expected -= rows
+            self.on_expected(self.expected)
+
+    def _refused(self, row: DeclinedRow, shard: int, planned: ShardPlan, refusals: Counter[str]) -> None:
+        self._expect_less(row.was_pending)
+        times = refusals[row.source]
+        refusals[row.source] += 1
+        entry = refused_entry(
+            row.index, row.source, row.error, item=row.item, output=row.output, shard=shard, times=times, run=self._run
+        )
+        if planned.differs(entry):
+            self._book.note(entry)
+        self._closing.known(shard, entry.key, row.state, row.compared)
+        self._tally.note_failure(entry.message)
+
+    def _known(self, row: KnownRow, shard: int) -> None:
+        if row.moved is not None:
+            self._book.note(row.moved)
+        self._closing.known(shard, row.key, row.state, row.compared)
+        if row.state is RowState.REUSED:
+            self._tally.note_output(row.output)
+        else:
+            self._tally.note_failure(row.message)
+
+    def ended(self, item: WorkItem, state: RowState, compared: Compared) -> None:
+        """A row has come back; NOT_MARKED for one that failed and is tried again by the next run."""
+        self._pieces.pop(item.item_id, None)
+        self._closing.ended(item.shard, item.item_id, state, compared)
+
+    def pieces(self, item: WorkItem) -> dict[str, Piece]:
+        """Bands or segments that an earlier run has finished and that are still there, by part id; asked for once."""
+        entries = self._pieces.pop(item.item_id, ())
+        answers = storage.ManyStats().ask([entry.output for entry in entries], confirm=False)
+        return {
+            entry.key: known_piece(int(entry.key.rpartition("/")[2]), entry)
+            for entry, answer in zip(entries, answers, strict=True)
+            if isinstance(answer, FileStat) and answer.bytes == entry.bytes
+        }
