@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat as stat_module
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,8 @@ _AT_ONCE = 8
 _TRIED_PAGES = 16
 """pages after which it is asked whether they pay"""
 _FEW_A_PAGE = 4
+_KEPT_S = 60.0
+"""a page older than that is read again"""
 _LAST_CHARACTER = "\U0010fffd"
 """sorts behind what keys are made of, and may stand in XML"""
 
@@ -91,13 +94,14 @@ class _Page:
 
     def __init__(self, prefix: str, first: str, stats: list[FileStat], *, more: bool) -> None:
         self.stats = {stat.url: stat for stat in stats}
+        self._until_s = time.monotonic() + _KEPT_S
         self._prefix = prefix
         self._first = first.encode()
         self._last = None if not more else stats[-1].url.encode() if stats else self._first[:0]
 
     def covers(self, url: str, prefix: str) -> bool:
         """Whether an object of that name would be on the page."""
-        if not prefix.startswith(self._prefix) or not self._prefix:
+        if not prefix.startswith(self._prefix) or not self._prefix or time.monotonic() > self._until_s:
             return False
         return self._first <= url.encode() and (self._last is None or url.encode() <= self._last)
 

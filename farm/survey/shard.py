@@ -25,6 +25,7 @@ from farm.ledger import Compared, KnownShard, LedgerIndex, ShardFiles, moved_ent
 from farm.manifest import ManifestShards, ShardRows
 from farm.names import Namer
 from farm.records import FileStat, LedgerEntry, WorkItem
+from farm.storage import faults
 from farm.summary import RowState
 from farm.survey.contents import are_same
 from farm.survey.peek import Peek, sequence_stat
@@ -162,8 +163,7 @@ class ShardPlan:
         where = self._where[done]
         rows = _listed(done)
         outputs = [self._outputs[at] for at in rows]
-        answers = self._tools.outputs.ask(outputs, confirm=False)
-        nbytes = [answer.bytes if isinstance(answer, FileStat) else -1 for answer in answers]
+        nbytes = [_size_of(answer) for answer in self._tools.outputs.ask(outputs, confirm=False)]
         there = self._known.nbytes[where] == np.array(nbytes, np.int64)
         if self._tools.index is not None and len(done):
             ids = [self._ids[at] for at in rows]
@@ -307,6 +307,16 @@ def _declined(item: WorkItem, error: ItemError) -> DeclinedRow:
 def compared_by(item: WorkItem) -> Compared:
     """How a later run compares the source of an item that is settled."""
     return Compared.BY_MANIFEST if version_word(item.row) else Compared.BY_STORE
+
+
+def _size_of(output: FileStat | ItemError) -> int:
+    """Bytes of an output, -1 for none. A store that cannot say is no reason to make outputs anew: it ends the run."""
+    if isinstance(output, FileStat):
+        return output.bytes
+    if output.kind in (ErrorKind.FORBIDDEN, ErrorKind.STORAGE_ERROR):
+        with faults.run_level(output.url):
+            raise output
+    return -1
 
 
 def _sequence(url: str) -> FileStat | ItemError:
