@@ -26,7 +26,7 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
+from farm.records import FileStat, ManifestRow, Overrides, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.hardware import cpu_has_bf16
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class PlannedModel(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recipe:
-    """What rows with the same model, outscale and format share."""
+    """What rows with the same model, outscale, denoise and format share."""
 
     params: UpscaleParams
     params_hash: str
@@ -106,7 +106,7 @@ class Planner:
         self._models = models
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
-        self._recipes: dict[tuple[str, float | None, str, MediaKind], _Recipe] = {}
+        self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], _Recipe] = {}
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -189,7 +189,7 @@ class Planner:
 
     def _recipe(self, row: ManifestRow) -> _Recipe:
         asked = row.overrides
-        key = (asked.model or self._config.model.model, asked.outscale, self._format(row), row.kind)
+        key = (asked.model or self._config.model.model, asked.outscale, asked.denoise, self._format(row), row.kind)
         recipe = self._recipes.get(key)
         if recipe is None:
             try:
@@ -197,9 +197,10 @@ class Planner:
             except KeyError as error:
                 found = f"row {row.index}, column model: {key[0]!r} is not a model"
                 raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
+            _check_rows_denoise(row, model.spec)
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
-            recipe = self._recipes[key] = self._make_recipe(model, asked.outscale, key[2], row.kind)
+            recipe = self._recipes[key] = self._make_recipe(model, asked, key[3], row.kind)
         return recipe
 
     def _format(self, row: ManifestRow) -> str:
@@ -224,16 +225,17 @@ class Planner:
             return ANIMATION_EXTENSIONS[extension] if self._config.limits.pages != "video" else "mp4"
         return CONTAINERS.get(extension, "mkv")
 
-    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str, kind: MediaKind) -> _Recipe:
+    def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> _Recipe:
         config, spec = self._config, model.spec
-        outscale = float(outscale or config.model.outscale or spec.scale)
+        outscale = float(asked.outscale or config.model.outscale or spec.scale)
+        denoise = config.model.denoise if asked.denoise is None else asked.denoise
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
             file_format = config.output.format if config.output.format != "same" else "png"
         params = UpscaleParams(
             model=spec.name,
             model_sha256=model.sha256,
-            denoise=config.model.denoise if spec.partner else 1.0,
+            denoise=denoise if spec.partner else 1.0,
             scale=spec.scale,
             halo_px=spec.halo_px,
             align_px=spec.align_px,
@@ -380,3 +382,10 @@ def _check_name(output: OutputConfig, container: str) -> None:
 def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:
     if config.denoise < 1 and not spec.partner:
         raise UsageError(f"--denoise: {spec.name} has no denoise partner; use it with general-x4v3")
+
+
+def _check_rows_denoise(row: ManifestRow, spec: ModelSpec) -> None:
+    asked = row.overrides.denoise
+    if asked is not None and asked < 1 and not spec.partner:
+        found = f"row {row.index}, column denoise: {asked:g}, but {spec.name} has no denoise partner"
+        raise ManifestError(f"manifest: {found}; use general-x4v3 in its column model")

@@ -31,6 +31,8 @@ class Overrides:
     """path below the output root, with extension"""
     model: str | None = None
     outscale: float | None = None
+    denoise: float | None = None
+    """0..1, for models that have a denoise partner"""
     format: str | None = None
     """png, jpg, webp, tiff, avif or same"""
 
@@ -52,6 +54,12 @@ class ManifestRow:
     width: int | None = None
     height: int | None = None
     overrides: Overrides = Overrides()
+    task: str = "upscale"
+    """what is asked for, a name of farm.manifest.columns; a run takes upscale only in this version"""
+    priority: int = 0
+    """higher ones come first within their shard"""
+    tags: tuple[str, ...] = ()
+    """the user's own words; they decide nothing"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

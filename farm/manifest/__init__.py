@@ -7,24 +7,34 @@ ManifestError (exit 65, nothing started); a row with a hostile path becomes a Re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 from itertools import islice
-from typing import BinaryIO
 
 from farm import storage
 from farm.errors import ItemError, ManifestError, UsageError
 from farm.kinds import CONTAINERS, EXTENSION_FORMATS, PICTURE_EXTENSIONS, MediaKind, extension_of, is_sequence, kind_of
-from farm.manifest import forms
-from farm.manifest.columns import RowMaker
+from farm.manifest import files
 from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
-from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
+from farm.manifest.order import by_priority, iter_shards
+from farm.manifest.rows import Row
+from farm.manifest.sources import canonical, check_text, printable
 from farm.records import ManifestRow, RefusedRow
 
-__all__ = ["InputForm", "Row", "canonical", "default_out", "form_of", "read_manifest"]
+__all__ = [
+    "FILE_FORMS",
+    "InputForm",
+    "Row",
+    "by_priority",
+    "canonical",
+    "default_out",
+    "form_of",
+    "iter_shards",
+    "read_manifest",
+    "rows_of",
+]
 
-Row = ManifestRow | RefusedRow
 OUT_FOLDER = "farm-out"
 
 
@@ -40,7 +50,9 @@ class InputForm(str, Enum):
     GLOB = "glob"
 
 
-_FILE_FORMS: Mapping[str, InputForm] = {
+FILE_FORMS = frozenset((InputForm.TXT, InputForm.CSV, InputForm.JSONL, InputForm.PARQUET))
+"""forms that are a manifest file"""
+_EXTENSIONS: Mapping[str, InputForm] = {
     "txt": InputForm.TXT,
     "csv": InputForm.CSV,
     "jsonl": InputForm.JSONL,
@@ -48,13 +60,6 @@ _FILE_FORMS: Mapping[str, InputForm] = {
     "parquet": InputForm.PARQUET,
     "pq": InputForm.PARQUET,
     **dict.fromkeys((*PICTURE_EXTENSIONS, *CONTAINERS), InputForm.MEDIUM),
-}
-_Reader = Callable[[BinaryIO, str, forms.CheckNames], Iterator[forms.Located]]
-_READERS: Mapping[InputForm, _Reader] = {
-    InputForm.TXT: forms.iter_txt,
-    InputForm.CSV: forms.iter_csv,
-    InputForm.JSONL: forms.iter_jsonl,
-    InputForm.PARQUET: forms.iter_parquet,
 }
 
 
@@ -70,7 +75,7 @@ def form_of(url: str) -> InputForm:
         return InputForm.FOLDER
     if MAGIC.search(place) and not _is_there(place):
         return InputForm.GLOB
-    form = _FILE_FORMS.get(extension_of(place))
+    form = _EXTENSIONS.get(extension_of(place))
     if form is None or (remote and url.endswith("/")):
         if remote:
             return InputForm.FOLDER
@@ -79,7 +84,7 @@ def form_of(url: str) -> InputForm:
             if os.path.exists(place)
             else "no such file or folder"
         )
-        tables = (extension for extension, form in _FILE_FORMS.items() if form is not InputForm.MEDIUM)
+        tables = (extension for extension, form in _EXTENSIONS.items() if form is not InputForm.MEDIUM)
         known = ", ".join(f".{extension}" for extension in (*tables, *EXTENSION_FORMATS, *CONTAINERS))
         raise ManifestError(f"manifest: {printable(url)}: {what}; give a folder, a glob, or one of {known}")
     return form
@@ -113,8 +118,8 @@ def read_manifest(
     unless given. `out`: the output root, left out of folders and globs. Raises ManifestError, part of it while read.
     """
     place, form = canonical(url), form_of(url)
-    if form in _READERS:
-        rows = _read_file(place, _READERS[form], root or storage.parent(place))
+    if form in FILE_FORMS:
+        rows = files.read_rows(place, root or storage.parent(place))
     elif root is not None:
         raise UsageError(f"--root: goes with manifest files, and {printable(url)} is a {form.value}; leave it out")
     elif form is InputForm.MEDIUM:
@@ -126,15 +131,15 @@ def read_manifest(
     return islice(rows, limit)
 
 
-def _read_file(url: str, read: _Reader, root: str) -> Iterator[Row]:
-    maker = RowMaker(url, SourceRules(root))
+def rows_of(url: str) -> int | None:
+    """How many rows a manifest has, where that costs little: from the footer of a Parquet file, 1 for one picture.
 
-    def rows() -> Iterator[Row]:
-        with storage.open_read(url) as stream:
-            for index, (line, values) in enumerate(read(stream, url, maker.check_names)):
-                yield maker.make(index, line, values)
-
-    return reading_manifest(url, rows())
+    None where only reading it all would tell. For progress; what is read counts. Raises ManifestError.
+    """
+    place, form = canonical(url), form_of(url)
+    if form in FILE_FORMS:
+        return files.count_rows(place)
+    return 1 if form is InputForm.MEDIUM else None
 
 
 def _medium(url: str) -> Row:

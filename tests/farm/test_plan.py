@@ -213,6 +213,21 @@ def test_denoise_belongs_to_models_that_have_a_partner() -> None:
         planner(config(ModelConfig(denoise=0.5)))
 
 
+def test_a_row_asks_for_its_own_strength_of_denoising() -> None:
+    general = config(ModelConfig(model="general-x4v3", denoise=0.5))
+    found = [planned(row(**asked), general) for asked in ({}, {"denoise": 0.25}, {"denoise": 0.0}, {"denoise": 1.0})]
+    assert [item.params.denoise for item in found] == [0.5, 0.25, 0.0, 1.0]
+    assert len({item.item_id for item in found}) == len({item.params_hash for item in found}) == 4
+    assert planned(row(denoise=0.5), general).item_id == found[0].item_id, "what the run says anyway changes nothing"
+    assert planned(row(model="general-x4v3", denoise=0.5)).params.denoise == 0.5
+
+
+def test_a_row_whose_model_has_no_denoise_partner_is_named() -> None:
+    assert planned(row(denoise=1.0)).params.denoise == 1.0
+    with pytest.raises(ManifestError, match=r"row 3, column denoise: 0\.5, but x4plus has no denoise partner"):
+        planned(row(index=3, denoise=0.5))
+
+
 def test_a_model_nobody_knows_names_its_row() -> None:
     with pytest.raises(ManifestError, match="row 7, column model: 'x5plus' is not a model"):
         planned(row(index=7, model="x5plus"))
