@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from enum import Enum
 from itertools import islice
 
@@ -16,7 +15,7 @@ from farm import storage
 from farm.errors import ItemError, ManifestError, UsageError
 from farm.kinds import CONTAINERS, EXTENSION_FORMATS, PICTURE_EXTENSIONS, MediaKind, extension_of, is_sequence, kind_of
 from farm.manifest import files
-from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
+from farm.manifest.listing import MAGIC, Choice, Everything, Found, Pattern, iter_found, split_glob
 from farm.manifest.order import by_priority, iter_shards
 from farm.manifest.rows import Row
 from farm.manifest.sources import canonical, check_text, printable
@@ -148,17 +147,23 @@ def _medium(url: str) -> Row:
         check_text(url)
     except ItemError as error:
         return RefusedRow(index=0, source=printable(url), error=error)
-    return _row(0, url, storage.name(url))
+    return ManifestRow(index=0, source_url=url, relative_path=storage.name(url), kind=kind_of(url))
 
 
 def _read_listing(root: str, choice: Choice, out: str) -> Iterator[Row]:
-    for index, found in enumerate(iter_found(root, out, choice)):
-        if found.error is not None:
-            yield RefusedRow(index=index, source=printable(storage.join(root, found.relative)), error=found.error)
-        else:
-            row = _row(index, f"{root.rstrip('/')}/{found.relative}", found.relative, found.bytes)
-            yield replace(row, kind=MediaKind.IMAGE) if is_sequence(row.source_url) else row  # it is there by that name
+    return (row_of_found(index, root, found) for index, found in enumerate(iter_found(root, out, choice)))
 
 
-def _row(index: int, url: str, relative: str, nbytes: int | None = None) -> ManifestRow:
-    return ManifestRow(index=index, source_url=url, relative_path=relative, kind=kind_of(url), bytes=nbytes)
+def row_of_found(index: int, root: str, found: Found) -> Row:
+    """The row of what a listing of `root` has found."""
+    if found.error is not None:
+        return RefusedRow(index=index, source=printable(storage.join(root, found.relative)), error=found.error)
+    url = f"{root.rstrip('/')}/{found.relative}"
+    return ManifestRow(
+        index=index,
+        source_url=url,
+        relative_path=found.relative,
+        kind=MediaKind.IMAGE if is_sequence(url) else kind_of(url),  # a numbered name that is there is one picture
+        bytes=found.bytes,
+        etag=found.etag,
+    )

@@ -30,6 +30,7 @@ __all__ = [
     "is_remote",
     "join",
     "list_files",
+    "list_prefix",
     "local_path",
     "name",
     "open_read",
@@ -67,16 +68,25 @@ def list_files(root: str) -> Iterator[FileStat]:
     return local.list_files(path) if path else objects.list_files(root)
 
 
+def list_prefix(prefix: str, *, level: bool = False) -> Iterator[FileStat | str]:
+    """What begins with an object store's `prefix`, sorted by key; with `level` only up to the next slash, folders as
+    URLs with a slash at the end. Raises as list_files()."""
+    return objects.list_prefix(prefix, level=level)
+
+
 def read_bytes(url: str, max_bytes: int | None = None) -> bytes:
     """The whole content. Raises ItemError: too_large above `max_bytes`, changed_during_read, missing, ..."""
     path = local_path(url)
     return local.read_bytes(path, max_bytes) if path else objects.read_bytes(url, max_bytes)
 
 
-def open_read(url: str) -> BinaryIO:
-    """A seekable file: a plain buffered one locally, ranged reads of one version of the object on a store."""
+def open_read(url: str, *, buffer_bytes: int | None = None) -> BinaryIO:
+    """A seekable file: a plain buffered one locally, ranged reads of one version of the object on a store.
+
+    `buffer_bytes`: the least that a read from a store asks for; some MB unless given.
+    """
     path = local_path(url)
-    return local.open_read(path) if path else objects.open_read(url)
+    return local.open_read(path) if path else objects.open_read(url, buffer_bytes)
 
 
 def sha256_of(url: str) -> str:

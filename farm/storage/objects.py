@@ -100,24 +100,40 @@ def stat(url: str) -> FileStat:
 
 
 def _file_stat(url: str, found: Mapping[str, Any], size: str) -> FileStat:
-    return FileStat(url=url, bytes=int(found[size]), etag=str(found["ETag"]).strip('"'))
+    mtime_ns = round(found["LastModified"].timestamp() * 1e9)
+    return FileStat(url=url, bytes=int(found[size]), mtime_ns=mtime_ns, etag=str(found["ETag"]).strip('"'))
 
 
 def list_files(root: str) -> Iterator[FileStat]:
     """Every object below `root`, sorted by key, straight from the store; markers of empty folders are left out."""
-    (client, shown), (scheme, bucket, key) = _filesystem(root), split_key(root)
-    more: dict[str, str] = {}
-    prefix = f"{key.rstrip('/')}/" if key.rstrip("/") else ""
+    for found in list_prefix(root.rstrip("/") + "/", level=False):
+        if isinstance(found, FileStat):
+            yield found
+
+
+def list_prefix(prefix: str, *, level: bool) -> Iterator[FileStat | str]:
+    """The objects whose URLs begin with `prefix`, exactly as it stands, sorted by key.
+
+    `level`: only those without a slash behind it, and the folders there, as URLs with a slash at the end, between
+    them. Markers of empty folders are left out.
+    """
+    (client, shown), (scheme, bucket, key) = _filesystem(prefix), split_key(prefix)
+    more: dict[str, str] = {"Delimiter": "/"} if level else {}
     while True:
-        with _faults(root, shown):
-            failpoints.hit("storage.list", root)
-            page: dict[str, Any] = client.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
-        for found in page.get("Contents", ()):
-            if not found["Key"].endswith("/"):
-                yield _file_stat(f"{scheme}://{bucket}/{found['Key']}", found, "Size")
+        with _faults(prefix, shown):
+            failpoints.hit("storage.list", prefix.rstrip("/"))
+            page: dict[str, Any] = client.call_s3("list_objects_v2", Bucket=bucket, Prefix=key, **more)
+        keys: dict[str, FileStat | str] = {
+            found["Key"]: _file_stat(f"{scheme}://{bucket}/{found['Key']}", found, "Size")
+            for found in page.get("Contents", ())
+            if not found["Key"].endswith("/")
+        }
+        folders = [found["Prefix"] for found in page.get("CommonPrefixes", ())]
+        keys.update((folder, f"{scheme}://{bucket}/{folder}") for folder in folders)
+        yield from (keys[key] for key in (sorted(keys, key=str.encode) if folders else keys))
         if not page.get("IsTruncated"):
             return
-        more = {"ContinuationToken": page["NextContinuationToken"]}
+        more["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def read_bytes(url: str, max_bytes: int | None) -> bytes:
@@ -152,13 +168,13 @@ def _wait(client: Any, work: Coroutine[Any, Any, Any]) -> Any:
     return _submit(client, work).result()
 
 
-def open_read(url: str) -> BinaryIO:
+def open_read(url: str, buffer_bytes: int | None = None) -> BinaryIO:
     """A buffered, seekable file of ranged reads, all of one version of the object.
 
     Its reads raise ItemError; changed_during_read where the object was replaced meanwhile.
     """
     found = stat(url)
-    return io.BufferedReader(_ObjectReader(found), _READ_BUFFER_BYTES)
+    return io.BufferedReader(_ObjectReader(found), buffer_bytes or _READ_BUFFER_BYTES)
 
 
 class _ObjectReader(io.RawIOBase):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from farm import catalog, storage
-from farm.errors import ManifestError
-from farm.manifest import InputForm, default_out, form_of, read_manifest
-from farm.records import ManifestRow
+from farm import catalog, failpoints, storage
+from farm.errors import DiskError, ManifestError
+from farm.manifest import InputForm, default_out, form_of, prefixes, read_manifest
+from farm.records import FileStat, ManifestRow
 from tests.s3_server import require_s3
 
 pytestmark = pytest.mark.s3
@@ -54,6 +59,83 @@ def test_a_manifest_beside_its_objects_runs_as_the_prefix(prefix: str, form: str
     assert written.rows == len(PICTURES)
     assert relative(written.url) == relative(prefix)
     assert default_out(written.url) == f"{prefix}/farm-out"
+
+
+KEYS = (
+    *(f"{year}/{month:02d}/{at}.png" for year in (2023, 2024) for month in range(1, 13) for at in range(7)),
+    *("a-b.png", "a/x.png", "a0.png", "a//twice.png", "a/é.png", "a/z/deep/er/still/deeper/yet/q.png", "top.png"),
+    *(f"flat/{at:03d}.png" for at in range(60)),
+)
+
+
+@pytest.fixture
+def deep(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A prefix of many folders, and pages so short that it takes several listings."""
+    server = require_s3()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    root = server.new_prefix()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: storage.publish(f"{root}/{key}", b"x", attempt="test"), KEYS))
+    monkeypatch.setattr(prefixes, "_PAGE", 5)
+    return root
+
+
+def everywhere(folder: str, level: prefixes.Level) -> bool:
+    return True
+
+
+def test_many_listings_give_what_one_gives_in_its_order(deep: str) -> None:
+    one = list(storage.list_files(deep))
+    assert len(one) == len(KEYS)
+    assert list(prefixes.iter_objects(deep, everywhere)) == one
+    assert [found.url for found in one] == sorted((f"{deep}/{key}" for key in KEYS), key=str.encode)
+
+
+def test_folders_that_are_not_asked_for_are_not_listed(deep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    real = storage.list_prefix
+
+    def list_prefix(prefix: str, *, level: bool = False) -> Iterator[FileStat | str]:
+        listed.append(prefix)
+        return real(prefix, level=level)
+
+    monkeypatch.setattr(storage, "list_prefix", list_prefix)
+    found = prefixes.iter_objects(deep, lambda folder, _: "2023/" not in folder and "/a/" not in folder)
+    assert all("/2023/" not in one.url for one in found)
+    assert not any("/2023/" in one or "/a/" in one for one in listed)
+    assert sum("/2024/" in one for one in listed) > 6
+
+
+def test_whoever_stops_reading_leaves_no_listing_behind(deep: str) -> None:
+    reading = prefixes.iter_objects(deep, everywhere)
+    assert next(reading).url == f"{deep}/2023/01/0.png"
+    reading.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("list"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("request_number", [1, 2, 6, 20])
+def test_a_listing_that_fails_fails_the_reading(
+    deep: str, request_number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failpoints.reset()
+    monkeypatch.setenv(failpoints.VARIABLE, f"storage.list=EIO@{request_number}")
+    with pytest.raises(DiskError):
+        list(read_manifest(deep))
+
+
+def test_a_prefix_says_versions_and_times(prefix: str) -> None:
+    stats = {found.url: found for found in storage.list_files(prefix)}
+    for row in read_manifest(prefix):
+        assert isinstance(row, ManifestRow)
+        there = storage.stat(row.source_url)
+        assert (row.etag, row.bytes) == (there.etag, there.bytes)
+        listed = stats[row.source_url].mtime_ns
+        assert listed is not None
+        assert abs(listed - time.time_ns()) < 600e9
 
 
 def test_a_manifest_that_is_not_there_is_said_so(prefix: str) -> None:
