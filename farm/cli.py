@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -31,12 +28,13 @@ from farm.config import (
     VideoConfig,
     WorkerConfig,
 )
-from farm.errors import FarmError, UsageError
+from farm.console import explained, printable
+from farm.errors import UsageError
+from farm.manifest_commands import manifest_group, scan
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 _NTSC = {"23.976": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001), "59.94": (60000, 1001)}
 """rates that people write rounded"""
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Gpus(click.ParamType[int | None]):
@@ -73,27 +71,6 @@ class _Rate(click.ParamType[Fraction | None]):
             return Fraction(*_NTSC[value]) if value in _NTSC else Fraction(value)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is no rate such as 25, 24000/1001 or 29.97", param, ctx)
-
-
-def _explained(function: F) -> F:
-    """A FarmError becomes one sentence on stderr and its exit code."""
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except FarmError as error:
-            click.echo(f"farm: {printable(str(error))}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:  # before the run has put in its own handlers
-            sys.exit(128 + signal.SIGINT)
-
-    return run  # pyright: ignore[reportReturnType]
-
-
-def printable(text: str) -> str:
-    """Text from names and files without what a terminal would act on."""
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -193,7 +170,7 @@ def main() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done; start and write nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
-@_explained
+@explained
 def submit(manifest: str, **flags: Any) -> None:
     """Restore MANIFEST: a Parquet, CSV, JSONL or txt manifest, a folder, a glob, one picture or one film.
 
@@ -295,17 +272,8 @@ def _other_counts(summary: Any) -> list[tuple[int, str]]:
     ]
 
 
-@main.command(short_help="Make a manifest of a folder.")
-@click.argument("folder")
-@click.option("-o", "--output", required=True, help="Manifest to write: .parquet, .csv, .jsonl or .txt.")
-@_explained
-def scan(folder: str, output: str) -> None:
-    """List the pictures and films of FOLDER, recursively, into a manifest."""
-    from farm import catalog
-
-    written = catalog.write_manifest(catalog.scan(folder), output)
-    refused = f", {written.refused} left out" if written.refused else ""
-    click.echo(f"{written.rows} rows{refused}: {printable(output)}")
+main.add_command(scan)
+main.add_command(manifest_group)
 
 
 @main.group(short_help="List, fetch and verify models.")
@@ -314,7 +282,7 @@ def models() -> None:
 
 
 @models.command("list")
-@_explained
+@explained
 def list_models() -> None:
     """Every model: name, scale, network, size, and whether its weights are here."""
     from farm import fetch
@@ -331,7 +299,7 @@ def list_models() -> None:
 @models.command("fetch")
 @click.argument("names", nargs=-1, required=True)
 @click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
-@_explained
+@explained
 def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     """Download weights and check their size and sha256."""
     from farm import fetch
@@ -346,7 +314,7 @@ def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
 @models.command("verify")
 @click.argument("names", nargs=-1)
 @click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
-@_explained
+@explained
 def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     """Check size and sha256 of the weights that are here; exit 78 when one is wrong."""
     from farm import fetch
@@ -363,7 +331,7 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
 
 
 @main.command(short_help="What this machine has and what is missing.")
-@_explained
+@explained
 def doctor() -> None:
     """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it."""
     from farm.doctor import examine

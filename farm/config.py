@@ -17,6 +17,9 @@ FILM_CONTAINERS = ("same", "mp4", "mkv", "mov", "webm", "sequence")
 AUDIOS = ("copy", "transcode", "none")
 ENCODERS = ("software", "nvenc")
 DECODERS = ("software", "nvdec")
+MANIFEST_FORMS = ("parquet", "csv", "jsonl", "txt")
+MANIFEST_SORTS = ("path", "size", "priority")
+SCAN_SORTS = ("path", "size", "mtime", "priority")
 NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
 
 

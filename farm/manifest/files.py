@@ -34,6 +34,8 @@ class FileColumn:
     """Python's types of its values; `object` for what has no counterpart in JSON"""
     arrow: Any = None
     """Arrow's type, where the file is Parquet"""
+    is_readable: bool = True
+    """false for nested columns of the user's own and such"""
 
 
 def read_rows(url: str, root: str) -> Iterator[Row]:
@@ -123,7 +125,12 @@ def _parquet_columns(stream: BinaryIO, url: str) -> list[FileColumn]:
     found = parquet.read_types(stream, url)
     RowMaker(url, SourceRules("/")).check_names(found)
     return [
-        FileColumn(name=name, types=frozenset({next((t for fits, t in python if fits(kind)), object)}), arrow=kind)
+        FileColumn(
+            name=name,
+            types=frozenset({next((one for fits, one in python if fits(kind)), object)}),
+            arrow=kind,
+            is_readable=parquet.why_unreadable(name, kind) is None,
+        )
         for name, kind in found.items()
     ]
 
@@ -163,8 +170,8 @@ def _text_columns(stream: BinaryIO, url: str) -> list[FileColumn]:
 
 
 def own_names(columns: Collection[FileColumn]) -> list[str]:
-    """Those that are the user's own."""
-    return [column.name for column in columns if column.name.startswith(IGNORED_PREFIX)]
+    """Those of the user's own that can be read."""
+    return [one.name for one in columns if one.name.startswith(IGNORED_PREFIX) and one.is_readable]
 
 
 def _is_parquet(url: str) -> bool:

@@ -140,22 +140,25 @@ def _is_ours(name: str) -> bool:
     return name in COLUMNS or name.startswith(IGNORED_PREFIX)
 
 
-def _check_types(schema: Any, known: Collection[str]) -> None:
-    """Refuse nested columns, of which only tags may be one, a list of text, and binary ones of a fixed length.
+def why_unreadable(name: str, kind: Any) -> str | None:
+    """What keeps a column of one of Arrow's types from being read, or None.
 
-    The latter are not dictionary encoded while they are read: one long value would be copied once a row.
+    Nested ones, of which only tags may be one, a list of text; and binary ones of a fixed length, which are not
+    dictionary encoded while they are read: one long value would be copied once a row.
     """
     from pyarrow import types
 
     kinds = cast(Any, types)
+    if kinds.is_fixed_size_binary(kind):
+        return f"is binary ({kind})"
+    is_list = name == TAGS and (kinds.is_list(kind) or kinds.is_large_list(kind)) and _holds_text(kinds, kind)
+    return f"is nested ({kind}); only tags may be a list, of text" if kinds.is_nested(kind) and not is_list else None
+
+
+def _check_types(schema: Any, known: Collection[str]) -> None:
     for name in known:
-        kind = schema.field(name).type
-        if kinds.is_fixed_size_binary(kind):
-            raise ValueError(f"column {name} is binary ({kind})")
-        if not kinds.is_nested(kind):
-            continue
-        if name != TAGS or not (kinds.is_list(kind) or kinds.is_large_list(kind)) or not _holds_text(kinds, kind):
-            raise ValueError(f"column {name} is nested ({kind}); only tags may be a list, of text")
+        if found := why_unreadable(name, schema.field(name).type):
+            raise ValueError(f"column {name} {found}")
 
 
 def _holds_text(kinds: Any, items: Any) -> bool:
