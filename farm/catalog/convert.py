@@ -9,15 +9,15 @@ from itertools import chain, islice, repeat
 
 from farm import storage
 from farm.catalog.forms import check_is_manifest, form_named, open_table
-from farm.catalog.item import Base, Item, Written
+from farm.catalog.item import Base, Written
+from farm.catalog.old import OldManifest
 from farm.catalog.order import SORTS, in_order
 from farm.catalog.sink import Sink
 from farm.catalog.table import columns_of
 from farm.config import MANIFEST_FORMS, MANIFEST_SORTS
 from farm.errors import UsageError
-from farm.manifest import canonical, faults, files
+from farm.manifest import canonical
 from farm.manifest.sources import printable
-from farm.records import RefusedRow
 
 
 _PART = "part-{:05d}.{}"
@@ -78,7 +78,7 @@ class SplitConfig:
 def convert(config: ConvertConfig) -> Written:
     """Write the manifest and say what is in it. Raises FarmError, and then leaves nothing."""
     written = Written(url=canonical(config.target))
-    old = Old(config.source, config.root, written, drop=config.drop)
+    old = OldManifest(config.source, config.root, written, drop=config.drop)
     items = old.items() if config.sort is None else in_order(old.items(), SORTS[config.sort])
     base = Base(None if config.absolute else config.root or storage.parent(written.url))
     with open_table(config.target, old.columns) as table:
@@ -93,7 +93,7 @@ def split(config: SplitConfig) -> Written:
     folder = canonical(config.target)
     _check_empty(folder)
     written = Written(url=folder)
-    old = Old(config.source, config.root, written, drop=config.drop)
+    old = OldManifest(config.source, config.root, written, drop=config.drop)
     sizes, items = _sizes(config, old), old.items()
     base = Base(None if config.absolute else config.root or folder)
     try:
@@ -111,7 +111,7 @@ def split(config: SplitConfig) -> Written:
     return written
 
 
-def _sizes(config: SplitConfig, old: Old) -> Iterator[int]:
+def _sizes(config: SplitConfig, old: OldManifest) -> Iterator[int]:
     """Rows of each piece; the last one takes what there is."""
     if config.parts is None:
         return repeat(config.rows or 1)
@@ -126,42 +126,3 @@ def _check_empty(folder: str) -> None:
         first = storage.join(folder, _PART.format(0, form))
         if storage.exists(first):
             raise UsageError(f"split: {printable(first)}: is there already; name an empty folder, or delete its pieces")
-
-
-class Old:
-    """A manifest that is written anew, with what of it cannot be read counted in `written`."""
-
-    def __init__(self, source: str, root: str | None, written: Written, *, drop: bool) -> None:
-        self._url = canonical(source)
-        self._root = root or storage.parent(self._url)
-        self._written = written
-        self._drop = drop
-        found = files.read_columns(self._url)
-        self.columns = columns_of(found)
-        """those that can be read"""
-        self._own = files.own_names(found)
-        for column in found:
-            if not column.is_readable:
-                self._refuse_column(column)
-
-    def _refuse_column(self, column: files.FileColumn) -> None:
-        if not self._drop:
-            found = f"column {printable(column.name)}: is {column.arrow}, which is not carried over"
-            raise faults.invalid(self._url, found, "make it text, or --drop to leave it out")
-        self._written.dropped.add(column.name)
-
-    def items(self) -> Iterator[Item]:
-        """Its rows. Raises ManifestError."""
-        for entry in files.read_entries(self._url, self._root, own=self._own):
-            if not isinstance(entry.row, RefusedRow):
-                yield Item(row=entry.row, values=entry.values, lq_url=entry.lq_url)
-            elif self._drop:
-                self._written.leave_out(entry.row)
-            else:
-                found = f"{faults.place(entry.row.index, None)}, column source: {entry.row.error}"
-                raise faults.invalid(self._url, found, "mend it, or --drop to leave the row out")
-
-    def count(self) -> int:
-        """How many rows there are, from the footer where it says so."""
-        total = None if self._drop else files.count_rows(self._url)
-        return sum(1 for _ in files.read_entries(self._url, self._root)) if total is None else total

@@ -105,7 +105,7 @@ def _probed(item: Item, file: BinaryIO) -> Looked:
     bounded = _Bounded(file, item.row.source_url)
     try:
         width, height = _size(item, io.BufferedReader(bounded, _BUFFER_BYTES))
-    except (ItemError, DiskError):
+    except ItemError:
         return Looked(item=item, is_sized=False)
     if not 0 < width < 2**31 or not 0 < height < 2**31:
         return Looked(item=item, is_sized=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,15 +12,15 @@ from farm.catalog.ahead import map_ahead
 from farm.catalog.forms import form_named, open_table
 from farm.catalog.item import Base, Item, Written
 from farm.catalog.look import look
+from farm.catalog.old import OldManifest
 from farm.catalog.order import SORTS, in_order
 from farm.catalog.sink import Sink
-from farm.catalog.table import TYPES, Column, columns_of, known_columns
+from farm.catalog.table import Column, known_columns
 from farm.config import SCAN_SORTS
 from farm.errors import DiskError, ItemError, UsageError
 from farm.kinds import MediaKind, is_sequence
-from farm.manifest import FILE_FORMS, InputForm, canonical, default_out, files, form_of, row_of_found
+from farm.manifest import FILE_FORMS, InputForm, canonical, default_out, form_of, row_of_found
 from farm.manifest.listing import Choice, Everything, Pattern, iter_found, split_glob
-from farm.manifest.rows import Entry
 from farm.records import RefusedRow
 
 Found = Item | RefusedRow
@@ -60,29 +60,30 @@ class ScanConfig:
 def scan(config: ScanConfig) -> Written:
     """Write the manifest and say what is in it. Raises FarmError, and then leaves nothing."""
     written = Written(url=canonical(config.target))
-    items = _wanted(_listed(config), config, written)
+    names = ["source", "kind", "bytes", "etag", *(["width", "height"] if config.probe else [])]
+    if form_of(config.source) in FILE_FORMS:
+        old = OldManifest(config.source, config.root, written, drop=True)
+        found = map_ahead(_as_it_is, old.items())
+        columns = [*known_columns([*names, *old.names]), *old.own]
+    else:
+        found = _listed(config)
+        columns = known_columns([name for name in names if name != "etag" or storage.is_remote(config.source)])
+    items = _wanted(found, config, written)
     if config.sniff or config.probe:
         items = _looked_into(items, config, written)
     if config.sort is not None:
         items = in_order(items, SORTS[config.sort])
+    _write(items, columns, config, written)
+    return written
+
+
+def _write(items: Iterator[Item], columns: Sequence[Column], config: ScanConfig, written: Written) -> None:
     base = Base(None if config.absolute else config.root or storage.parent(written.url))
-    with open_table(config.target, _columns(config)) as table:
+    with open_table(config.target, columns) as table:
         # Text of paths and sizes is asked for by its extension: that it holds nothing else is no news.
         sink = Sink(table, base, written, drop=form_named(config.target) == "txt")
         for item in items:
             sink.write(item)
-    return written
-
-
-def _columns(config: ScanConfig) -> list[Column]:
-    """What is written of every row: the listing's columns, with those of a manifest that is listed."""
-    place = canonical(config.source)
-    names = ["source", "kind", "bytes", *(["width", "height"] if config.probe else [])]
-    if form_of(config.source) not in FILE_FORMS:
-        return known_columns([*names, *(["etag"] if storage.is_remote(place) else [])])
-    found = columns_of(files.read_columns(place))
-    own = [column for column in found if column.name not in TYPES]
-    return [*known_columns([*names, "etag", *(column.name for column in found)]), *own]
 
 
 def _wanted(found: Iterator[Found], config: ScanConfig, written: Written) -> Iterator[Item]:
@@ -109,18 +110,12 @@ def _looked_into(items: Iterator[Item], config: ScanConfig, written: Written) ->
 
 def _listed(config: ScanConfig) -> Iterator[Found]:
     place = canonical(config.source)
-    if form_of(config.source) in FILE_FORMS:
-        own = files.own_names(files.read_columns(place))
-        return map_ahead(_as_it_is, files.read_entries(place, config.root or storage.parent(place), own=own))
     choice: Choice = Everything(any_name=config.sniff)
     if form_of(config.source) is InputForm.GLOB:
         place, pattern = split_glob(place)
         choice = Pattern(pattern, any_name=config.sniff)
-    return _of_listing(canonical(place), default_out(config.source), choice)
-
-
-def _of_listing(root: str, out: str, choice: Choice) -> Iterator[Found]:
-    for index, found in enumerate(iter_found(root, out, choice)):
+    root = canonical(place)
+    for index, found in enumerate(iter_found(root, default_out(config.source), choice)):
         row = row_of_found(index, root, found)
         if isinstance(row, RefusedRow):
             yield row
@@ -129,14 +124,12 @@ def _of_listing(root: str, out: str, choice: Choice) -> Iterator[Found]:
             yield Item(row=row, values=values, mtime_ns=found.mtime_ns)
 
 
-def _as_it_is(entry: Entry) -> Found:
+def _as_it_is(item: Item) -> Found:
     """A row of a manifest with what its store says of it now."""
-    row = entry.row
-    if isinstance(row, RefusedRow):
-        return row
-    values = {"kind": row.kind, **entry.values}
+    row = item.row
+    values = {"kind": row.kind, **item.values}
     if row.kind is MediaKind.VIDEO and is_sequence(row.source_url):  # many files
-        return Item(row=row, values=values, lq_url=entry.lq_url)
+        return replace(item, values=values)
     try:
         stat = storage.stat(row.source_url)
     except ItemError as error:
@@ -145,4 +138,4 @@ def _as_it_is(entry: Entry) -> Found:
         return RefusedRow(index=row.index, source=row.source_url, error=error)
     row = replace(row, bytes=stat.bytes, etag=stat.etag or row.etag)
     values |= {"bytes": row.bytes, "etag": row.etag}
-    return Item(row=row, values=values, lq_url=entry.lq_url, mtime_ns=stat.mtime_ns)
+    return replace(item, row=row, values=values, mtime_ns=stat.mtime_ns)

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farm.config import MANIFEST_FORMS
 from farm.errors import ManifestError, UsageError
 from farm.kinds import MediaKind
-from farm.manifest import InputForm, columns, default_out, form_of, forms, pages, parquet, read_manifest
+from farm.manifest import InputForm, columns, default_out, files, form_of, forms, pages, parquet, read_manifest
 from farm.records import ManifestRow, Overrides
 
 NAMES = (
@@ -366,14 +367,28 @@ def test_what_is_neither_is_said_so(tmp_path: Path) -> None:
     assert form_of("s3://bucket/prefix.parquet") is InputForm.PARQUET
 
 
+EXAMPLES = Path(__file__).parents[2] / "manifests"
+
+
 def test_the_examples_that_are_shipped_are_valid() -> None:
-    folder = Path(__file__).parents[2] / "manifests"
-    text, table = rows(folder / "example.txt"), rows(folder / "example.csv")
+    text, table = rows(EXAMPLES / "example.txt"), rows(EXAMPLES / "example.csv")
     assert [row.relative_path for row in text] == ["photos/coffee.png", "photos/my cat.jpg", "scans/page-001.tif"]
     assert (text[0].width, text[0].height) == (600, 400)
     assert table[0].overrides == Overrides(outscale=2.0, format="webp")
     assert (table[1].relative_path, table[1].overrides.output) == ("photos/cup, blue.jpg", "covers/cup.png")
     assert table[2].source_url == "s3://my-bucket/archive/old photo #1.jpg"
+    assert table == rows(EXAMPLES / "example.jsonl") == rows(EXAMPLES / "example.parquet")
+
+
+def test_there_is_an_example_of_every_form_and_all_can_be_read() -> None:
+    found = sorted(path for path in EXAMPLES.iterdir() if path.name != "SCHEMA.md")
+    assert {path.suffix for path in found} == {f".{form}" for form in MANIFEST_FORMS}
+    for path in found:
+        entries = list(files.read_entries(str(path), str(EXAMPLES)))
+        assert entries, path
+        assert all(isinstance(entry.row, ManifestRow) for entry in entries), path
+    pairs = list(files.read_entries(str(EXAMPLES / "example-pairs.txt"), str(EXAMPLES)))
+    assert [entry.lq_url for entry in pairs] == [f"{EXAMPLES}/lq/coffee.png", f"{EXAMPLES}/lq/my cat.jpg"]
 
 
 def test_the_schema_names_every_column_and_limit() -> None:

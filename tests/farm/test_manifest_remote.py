@@ -6,12 +6,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import pyvips
 
 from farm import catalog, failpoints, storage
 from farm.errors import DiskError, ManifestError
-from farm.manifest import InputForm, default_out, form_of, prefixes, read_manifest
+from farm.manifest import InputForm, default_out, form_of, prefixes, read_manifest, rows_of
 from farm.records import FileStat, ManifestRow
 from tests.s3_server import require_s3
 
@@ -55,10 +59,51 @@ def test_a_glob_names_objects_below_its_fixed_part(prefix: str) -> None:
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
 def test_a_manifest_beside_its_objects_runs_as_the_prefix(prefix: str, form: str) -> None:
-    written = catalog.write_manifest(catalog.scan(prefix), f"{prefix}/m.{form}")
+    written = catalog.scan(catalog.ScanConfig(source=prefix, target=f"{prefix}/m.{form}"))
     assert written.rows == len(PICTURES)
     assert relative(written.url) == relative(prefix)
+    assert [row.etag for row in read_manifest(written.url) if isinstance(row, ManifestRow)] == [
+        row.etag for row in read_manifest(prefix) if isinstance(row, ManifestRow)
+    ]
     assert default_out(written.url) == f"{prefix}/farm-out"
+
+
+def test_a_scan_of_a_prefix_takes_what_is_new_by_etag(prefix: str, tmp_path: Path) -> None:
+    rows = [row for row in read_manifest(prefix) if isinstance(row, ManifestRow)]
+    done = {"source": [row.source_url for row in rows], "source_version": [f"etag:{row.etag}" for row in rows]}
+    done |= {"status": ["done"] * len(rows), "finished_unix": [0.0] * len(rows)}
+    pq.write_table(pa.table(done), tmp_path / "results.parquet")
+    storage.publish(f"{prefix}/a b.png", b"changed", attempt="test")
+    storage.publish(f"{prefix}/new.png", b"new", attempt="test")
+    config = catalog.ScanConfig(source=prefix, target=f"{prefix}/m.jsonl", newer_than=str(tmp_path))
+    written = catalog.scan(config)
+    assert (written.rows, written.unchanged) == (2, len(PICTURES) - 1)
+    assert relative(written.url) == ["a b.png", "new.png"]
+    assert catalog.scan(catalog.ScanConfig(source=prefix, target=f"{prefix}/n.csv", since="1h")).rows == 6
+
+
+def test_objects_are_looked_into_by_ranges(prefix: str) -> None:
+    for name in ("named.mp4", "no-name", "right.png"):
+        image = pyvips.Image.black(33, 22, bands=3).copy(interpretation="srgb").write_to_buffer(".png")
+        storage.publish(f"{prefix}/pictures/{name}", image, attempt="test")
+    storage.publish(f"{prefix}/pictures/page.png", b"<html>", attempt="test")
+    config = catalog.ScanConfig(source=f"{prefix}/pictures", target=f"{prefix}/m.parquet", sniff=True, probe=True)
+    written = catalog.scan(config)
+    assert (written.rows, written.left_out, written.unsized) == (3, 1, 0)
+    rows = [row for row in read_manifest(written.url) if isinstance(row, ManifestRow)]
+    assert {(row.kind.value, row.width, row.height) for row in rows} == {("image", 33, 22)}
+
+
+def test_a_manifest_on_a_store_is_checked_converted_and_split(prefix: str) -> None:
+    catalog.scan(catalog.ScanConfig(source=prefix, target=f"{prefix}/m.parquet"))
+    storage.publish(f"{prefix}/a b.png", b"of another size", attempt="test")
+    storage.delete(f"{prefix}/-c,%20#?.jpg")
+    result = catalog.check(catalog.CheckConfig(source=f"{prefix}/m.parquet", stat=True))
+    assert (result.rows, result.missing.count, result.changed.count) == (5, 1, 1)
+    catalog.convert(catalog.ConvertConfig(source=f"{prefix}/m.parquet", target=f"{prefix}/n.csv", sort="path"))
+    assert sorted(relative(f"{prefix}/n.csv")) == sorted(PICTURES)
+    parts = catalog.split(catalog.SplitConfig(source=f"{prefix}/n.csv", target=f"{prefix}/parts", rows=2)).parts
+    assert [rows_of(one) for one in parts] == [2, 2, 1]
 
 
 KEYS = (
