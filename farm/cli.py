@@ -308,6 +308,22 @@ def scan(folder: str, output: str) -> None:
     click.echo(f"{written.rows} rows{refused}: {printable(output)}")
 
 
+@main.command(short_help="Remove what killed runs left in an output root.")
+@click.argument("out")
+@_explained
+def gc(out: str) -> None:
+    """Remove from OUT staged files, open uploads and pieces that no run will use again; nothing that is not ours."""
+    from farm.gc import collect
+
+    found = collect(out)
+    if found.warning:
+        click.echo(f"farm: {printable(found.warning)}", err=True)
+    click.echo(
+        f"{found.attempts} dead attempts cleared, {found.uploads} open uploads aborted, "
+        f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB)"
+    )
+
+
 @main.group(short_help="List, fetch and verify models.")
 def models() -> None:
     """The models the farm knows by name."""
@@ -337,9 +353,9 @@ def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     from farm import fetch
 
     for name in names:
-        spec = fetch.resolve(name).spec
-        with click.progressbar(length=spec.bytes or 1, label=spec.name, file=sys.stderr) as bar:
-            path = fetch.ensure(spec, weights_dir, lambda done, _total: bar.update(done - bar.pos))
+        model = fetch.resolve(name)
+        with click.progressbar(length=model.spec.bytes or 1, label=model.spec.name, file=sys.stderr) as bar:
+            path = fetch.obtain(model, weights_dir, lambda done, _total: bar.update(done - bar.pos))
         click.echo(printable(str(path)))
 
 
@@ -362,13 +378,17 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
             click.echo(f"{spec.name:20} right     {printable(str(path))}")
 
 
-@main.command(short_help="What this machine has and what is missing.")
+@main.command(short_help="What this machine has and what is missing; with OUT: what that store can do.")
+@click.argument("out", required=False)
 @_explained
-def doctor() -> None:
-    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it."""
-    from farm.doctor import examine
+def doctor(out: str | None) -> None:
+    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it.
 
-    for finding in examine():
+    With an output root OUT, try instead what its disk or store can do, with a small object below OUT/.farm/.
+    """
+    from farm.doctor import examine, examine_root
+
+    for finding in examine_root(out) if out else examine():
         click.echo(printable(str(finding)))
 
 

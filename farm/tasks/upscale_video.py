@@ -91,7 +91,7 @@ class UpscaleVideo:
                     data = sink.finish()
             with clock.stage("write"):
                 source.settled.check()
-                published = self._station.publish(self._station.piece_url(part), data)
+                published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
         return self._done(
             part,
             published,
@@ -139,7 +139,7 @@ class UpscaleVideo:
         """The film as one file."""
         item = part.item
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
-        with self._station.root.open_write(item.output_url) as sink:
+        with self._station.root.open_write(item.output_url, key=item.item_id) as sink:
             url, params = item.row.source_url, item.params
             warning = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
             source.settled.check()
@@ -163,7 +163,7 @@ class UpscaleVideo:
         index = video.sequence_index(film, part.out_pts, item.params, stamp)
         source.settled.check()
         warning = video.left_behind(source.file, item.row.source_url, film, item.params)
-        return self._station.publish(item.output_url, index), warning
+        return self._station.publish(item.output_url, index, key=item.item_id), warning
 
     @contextmanager
     def _joining(self, part: Part) -> Generator[None]:
@@ -297,7 +297,7 @@ class _Pictures:
         params = self._item.params
         url = storage.join(storage.parent(self._item.output_url), video.frame_name(index, params))
         picture = video.encode_still(planes, self._film, params, self._item.row.source_url)
-        published = self._station.publish(url, picture)
+        published = self._station.publish(url, picture, key=self._item.item_id)
         self._written.append((url, published.sha256, published.bytes))
 
     def finish(self) -> bytes:
