@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ class FaultyProxy:
         parts = urlsplit(upstream)
         self.upstream = (parts.hostname or "", parts.port or 80)
         self.seen: list[Request] = []
+        self.statuses: Counter[int] = Counter()
+        """of all answers"""
         self.busy = 0
         self.most_busy = 0
         self.virtual_only = False
@@ -193,6 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(response.status, data, headers, cut=fault.reset == "body")
 
     def _answer(self, status: int, data: bytes, headers: dict[str, str], *, cut: bool = False) -> None:
+        self.proxy.statuses[status] += 1
         self.send_response_only(status)
         for name, value in headers.items():
             self.send_header(name, value)

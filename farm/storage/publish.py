@@ -31,7 +31,7 @@ def publish(url: str, data: Bytes, *, attempt: str, staging: str | None = None, 
     digest = hashlib.sha256(view).hexdigest()
     if local_path(url) is None:
         content = data if isinstance(data, bytes) else None  # botocore takes bytes: others are copied a part at a time
-        objects.upload(
+        objects.publish(
             url,
             len(view),
             lambda at, n: content if content and n == len(view) else bytes(view[at : at + n]),

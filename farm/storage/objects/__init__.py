@@ -6,7 +6,7 @@ from farm.storage.objects.capability import probe
 from farm.storage.objects.delete import delete, delete_tree
 from farm.storage.objects.read import list_files, open_read, read_bytes, stat, stat_published
 from farm.storage.objects.stream import open_stream
-from farm.storage.objects.upload import Label, create, open_write, upload
+from farm.storage.objects.upload import Label, create, open_write, publish
 from farm.storage.objects.uploads import abort_announced
 
 __all__ = [
@@ -20,8 +20,8 @@ __all__ = [
     "open_stream",
     "open_write",
     "probe",
+    "publish",
     "read_bytes",
     "stat",
     "stat_published",
-    "upload",
 ]

@@ -84,9 +84,9 @@ def _try_parts(one: Target) -> bool:
     try:
         part = one.call("upload_part", PartNumber=1, Body=_CONTENT, **upload)
         parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
-        done = one.call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **upload)
+        one.call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **upload)
     except BaseException:
         one.call("abort_multipart_upload", **upload)
         raise
     whole = hashlib.md5(_MD5.digest(), usedforsecurity=False).hexdigest()
-    return str(done["ETag"]).strip('"') == f"{whole}-1"
+    return str(one.call("head_object", Key=one.key)["ETag"]).strip('"') == f"{whole}-1"

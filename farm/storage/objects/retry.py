@@ -1,9 +1,10 @@
 """When a request is sent again, and how many may be under way meanwhile.
 
-botocore's own modes are off. Measured against a server that fails on purpose (tests/farm/test_storage_faults.py says
-what ours do instead): `standard` and `adaptive` send a 429 only once, neither covers a body that breaks off, both stop
+botocore's own modes are off. Measured against a server that fails on purpose (tests/farm/test_storage_retries.py
+says what ours do): `standard` and `adaptive` send a 429 only once, neither covers a body that breaks off, both stop
 trying for good when a process has seen a hundred failures, neither ends an upload that the store no longer reads, and
-`adaptive` limits requests a second where a busy store limits requests at once.
+`adaptive` limits requests a second where a busy store limits requests at once. Below all this, aiohttp sends what a
+broken connection cut off once more, at once.
 """
 
 from __future__ import annotations

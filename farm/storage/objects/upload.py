@@ -1,8 +1,8 @@
 """Publishing objects: a single PUT, or a multipart upload that is completed in one step.
 
 Every body carries its Content-MD5, so that a transfer that was damaged is refused. What the store then holds is told
-from the etag that it answers with: the MD5 of a PUT, the MD5 of the parts' MD5s of a multipart upload. Only where that
-is not what it answers is another request sent, to ask for the length.
+from the etag that it answers with: the MD5 of a PUT, the MD5 of the parts' MD5s of a multipart upload. Only where it
+answers something else is another request sent, for the length and the etag.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def open_write(url: str, *, key: str, staging: str | None) -> Writer:
 
     def deliver(file: io.FileIO, size: int, sha256: str) -> None:
         label = Label(key=key, sha256=sha256)
-        upload(url, size, lambda at, length: os.pread(file.fileno(), length, at), label=label, staging=staging)
+        publish(url, size, lambda at, length: os.pread(file.fileno(), length, at), label=label, staging=staging)
 
     return Writer(url, io.FileIO(descriptor, "r+b"), deliver=deliver, drop=lambda: None)
 
 
-def upload(url: str, size: int, read_at: ReadAt, *, label: Label, staging: str | None) -> None:
+def publish(url: str, size: int, read_at: ReadAt, *, label: Label, staging: str | None) -> None:
     """Make `size` bytes an object, complete and in one step, or raise and leave no trace."""
     at = target(url)
     with at.faults(size):
@@ -198,22 +198,22 @@ class Multipart:
                 self._announced.withdraw()
 
 
-def _check_stored(at: Target, response: Response, etag: str, size: int, staging: str | None) -> None:
+def _check_stored(at: Target, answer: Response, etag: str, size: int, staging: str | None) -> None:
     """Raises ItemError, and removes the object, where the store holds something else than was sent."""
-    found = _etag(response)
-    if found == etag:
+    if _etag(answer) == etag:
         return
-    folder = staging or parent(
-        at.url
-    )  # for trying whether its etags are MD5s at all: those of encrypted objects are not
-    if has_md5_part_etags(folder) if "-" in etag else probe(folder).md5_etags:
-        what = f"its etag is {found}, not {etag}"
-    elif (length := int(at.call("head_object", Key=at.key)["ContentLength"])) != size:
-        what = f"it has {length} bytes, not {size}"
-    else:
+    found = at.call("head_object", Key=at.key)  # some answer the end of an upload without the etag that they give later
+    length = int(found["ContentLength"])
+    if length == size and (_etag(found) == etag or not _has_md5_etags(staging or parent(at.url), etag)):
         return
     at.call("delete_object", Key=at.key)
+    what = f"{length} bytes with etag {_etag(found)}, not {size} with {etag}"
     raise ItemError(ErrorKind.STORAGE_ERROR, at.url, f"the store holds something else: {what}", "run again")
+
+
+def _has_md5_etags(folder: str, etag: str) -> bool:
+    """Whether the store's etags of this form are MD5s at all: those of encrypted objects are not."""
+    return has_md5_part_etags(folder) if "-" in etag else probe(folder).md5_etags
 
 
 def _etag(response: Response) -> str:
