@@ -22,7 +22,8 @@ FOLDER_VARIABLE = "FARM_TEST_S3_FOLDER"
 """where a server lies that the tests may disturb"""
 BUCKET = "farm-tests"
 COS_BUCKET = "farm-tests-1250000000"
-_getaddrinfo = socket.getaddrinfo
+LOCALHOST_NAMES = str(Path(__file__).parent / "localhost_names")
+"""on PYTHONPATH, it lets buckets have host names below localhost"""
 _SCRIPT = str(Path(__file__).resolve().parent.parent / "scripts" / "s3-test-server")
 
 
@@ -117,9 +118,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             break
         time.sleep(0.05)
     raise RuntimeError(f"rclone does not serve: {process.stderr.read() if process.stderr else b''!r}")
-
-
-def getaddrinfo_below_localhost(host: Any, *args: Any, **kwargs: Any) -> Any:
-    """socket.getaddrinfo as RFC 6761 wants it: names below localhost lead to this machine, whatever the system says."""
-    name = host.decode() if isinstance(host, bytes) else host
-    return _getaddrinfo("127.0.0.1" if name and name.endswith(".localhost") else host, *args, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from farm import storage
 from farm.errors import ErrorKind, FarmError, ItemError
 from farm.storage.objects.client import forget_stores
 from tests.faulty_proxy import FaultyProxy
-from tests.s3_server import COS_BUCKET, S3Server, getaddrinfo_below_localhost, rclone_server, require_s3
+from tests.localhost_names import sitecustomize
+from tests.s3_server import COS_BUCKET, LOCALHOST_NAMES, S3Server, rclone_server, require_s3
 
 KINDS = (
     "file",
@@ -54,7 +56,9 @@ def opened(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield _entered(kind, require_s3(), monkeypatch)
     else:
         server = require_s3()
-        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo_below_localhost)
+        monkeypatch.setattr(socket, "getaddrinfo", sitecustomize.getaddrinfo)
+        paths = [LOCALHOST_NAMES, *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))  # for processes that the test starts
         proxy = FaultyProxy(server.endpoint)
         proxy.virtual_only = True
         try:

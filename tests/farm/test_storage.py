@@ -30,10 +30,6 @@ NAMES = (
 )
 
 
-NAMES_RESOLVE = "import socket, tests.s3_server as s; socket.getaddrinfo = s.getaddrinfo_below_localhost"
-"""for processes of their own: buckets have host names"""
-
-
 @pytest.fixture(params=KINDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """An empty root on a disk, and on every kind of server."""
@@ -207,7 +203,7 @@ def test_a_killed_writer_leaves_the_old_or_the_new(root: str) -> None:
     for point, expected in (("before", b"old"), ("after", b"new")):
         output(root).publish(url, b"old")
         publish = f"storage.OutputRoot(url={root!r}, attempt='dead').publish({url!r}, b'new')"
-        code = f"{NAMES_RESOLVE}; from farm import storage; {publish}"
+        code = f"from farm import storage; {publish}"
         environment = {**os.environ, failpoints.VARIABLE: f"storage.publish.{point}=kill"}
         died = subprocess.run([sys.executable, "-c", code], env=environment, check=False)
         assert died.returncode == -signal.SIGKILL
