@@ -105,7 +105,7 @@ def main() -> None:
 @main.command(short_help="Restore a manifest, a folder, a glob, one picture or one film.")
 @click.argument("manifest")
 @click.option(
-    "-m", "--model", default=_MODEL.model, show_default=True, help="A name of `farm models`, or a weight file."
+    "-m", "--model", default=_MODEL.model, show_default=True, help="A name of `farm models`, or a weight file, also s3://BUCKET/NAME.pth#sha256=HEX."
 )
 @click.option("-o", "--out", help="Output root. Default: farm-out/ beside the manifest.")
 @click.option("-s", "--outscale", type=float, help="Final scale, 0.25 to 16, such as 3.5. Default: the model's own.")

@@ -90,6 +90,13 @@ def test_the_attempt_that_is_alive_keeps_its_uploads(store: Store) -> None:
 
 
 @pytest.mark.s3
+def test_a_probe_that_was_killed_is_removed(store: Store) -> None:
+    output(store.root).publish(storage.join(store.root, ".farm/tmp/dead/probe-0a1b"), b"what can this store do?")
+    assert storage.clear_staging(store.root, keep="") == storage.Cleared(attempts=1, uploads=0)
+    assert files(store.root) == []
+
+
+@pytest.mark.s3
 def test_an_upload_that_could_not_be_aborted_is_aborted_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from farm.storage.objects import upload
 

@@ -103,6 +103,21 @@ def test_a_writer_can_seek_and_read_what_it_wrote(root: str) -> None:
     assert done.bytes == 8
 
 
+@pytest.mark.parametrize("data", [b"", b"x" * 100_000], ids=["empty", "some"])
+def test_a_stream_becomes_an_object_when_it_is_committed(root: str, data: bytes) -> None:
+    url = storage.join(root, "a.bin")
+    with output(root).open_stream(url) as sink:
+        for start in range(0, len(data), 999):
+            sink.write(data[start : start + 999])
+        assert not storage.exists(url)
+        done = sink.commit()
+    assert done == storage.Published(url=url, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    assert storage.read_bytes(url) == data
+    with output(root).open_stream(url) as sink:
+        sink.write(b"never committed")
+    assert storage.read_bytes(url) == data
+
+
 def test_leaving_a_writer_without_commit_leaves_nothing(root: str) -> None:
     url = storage.join(root, "a.bin")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -74,6 +76,33 @@ def test_a_stream_goes_up_while_it_is_written(store: Store) -> None:
     assert done == storage.Published(url=url, sha256=hashlib.sha256(LARGE).hexdigest(), bytes=len(LARGE))
     assert storage.sha256_of(url) == done.sha256
     assert listed(store.root) == ["stream.bin"]
+
+
+_STREAM = """
+import resource, sys
+from farm import storage
+from farm.storage.objects import stream, upload
+stream.PART_BYTES = upload.PART_BYTES = 5 << 20
+root = storage.OutputRoot(url=sys.argv[1], attempt="a")
+root.publish(root.url + "/warm.bin", bytes(5 << 20))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with root.open_stream(root.url + "/a.bin") as sink:
+    for number in range(200):
+        sink.write(bytes([number]) * (1 << 20))
+    sink.commit()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+"""
+
+
+@pytest.mark.s3
+def test_a_stream_keeps_a_few_parts_in_memory_and_nothing_on_disk(
+    s3_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 MiB in parts of 5 MiB: about six of them, and what they are made of on their way."""
+    monkeypatch.setenv("FARM_SCRATCH_DIR", str(tmp_path / "not there"))
+    grown_mib = int(subprocess.check_output([sys.executable, "-c", _STREAM, s3_store.root], text=True))
+    assert grown_mib < 80
+    assert storage.stat(f"{s3_store.root}/a.bin").bytes == 200 << 20
 
 
 @pytest.mark.s3

@@ -104,6 +104,13 @@ def test_what_stays_is_asked_once(
     assert proxy.count() == 1
 
 
+def test_the_store_may_say_how_long_to_wait(store: Store, proxy: FaultyProxy) -> None:
+    proxy.inject(what="put", status=503, headers=(("Retry-After", "1"),))
+    started_s = time.monotonic()
+    publish(store)
+    assert 1 <= time.monotonic() - started_s < 5
+
+
 def test_an_end_is_put_to_trying(store: Store, proxy: FaultyProxy) -> None:
     proxy.inject(status=503, times=1000)
     error = raised(ItemError, lambda: publish(store))

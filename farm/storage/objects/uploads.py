@@ -22,6 +22,9 @@ from farm.storage.objects.read import list_files
 from farm.storage.urls import join
 
 
+_SUFFIX = ".json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
     """A record in the staging of an attempt that an upload may be open."""
@@ -40,7 +43,7 @@ def announce(key: str, staging: str | None) -> Announcement | None:
     """
     if staging is None:
         return None
-    at = target(join(staging, f"{uuid.uuid4().hex}.json"))
+    at = target(join(staging, f"{uuid.uuid4().hex}{_SUFFIX}"))
     at.call("put_object", Key=at.key, Body=json.dumps({"key": key}).encode())
     return Announcement(at=at)
 
@@ -59,8 +62,9 @@ def abort_announced(folder: str, keep: str) -> tuple[int, int]:
         attempts.add(attempt)
         at = target(found.url)
         with at.faults(0):
-            aborted += _abort(at)
-            Announcement(at=at).withdraw()
+            if found.url.endswith(_SUFFIX):
+                aborted += _abort(at)
+            at.call("delete_object", Key=at.key)
     return len(attempts), aborted
 
 
