@@ -223,11 +223,19 @@ class FilmPlan:
     """width by height of one sample of the output; None where the source does not say"""
     rotation: tuple[int, ...] = ()
     """the nine integers of the display matrix that the output carries; empty: none"""
+    asked_base: Fraction | None = None
+    """seconds a tick of the output's timestamps where a rate was asked for, of which each frame is a whole number of
+    ticks; None: those of the source"""
     deinterlace: bool = False
     version: str = ""
     """of the source (`FileStat.version`) whose packets were read; its segments and its join are of that one alone"""
     warning: str | None = None
     """what a person should know although the film is restored"""
+
+    @property
+    def out_base(self) -> Fraction:
+        """Seconds a tick of the output's timestamps."""
+        return self.asked_base or self.time_base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +248,7 @@ class Span:
     """timestamp of the source frame that each output frame is made from, in ticks of the film's time base; the same
     twice running where a rate was asked for that repeats frames"""
     out_pts: tuple[int, ...]
-    """timestamp of each output frame, strictly increasing, in the same ticks"""
+    """timestamp of each output frame, strictly increasing, in ticks of the film's `out_base`"""
     seek_pts: int | None
     """timestamp of the keyframe that decoding starts from; None: the film's packets have no timestamps, `pts` are
     numbers of packets, and decoding starts at the beginning"""
@@ -292,7 +300,7 @@ class Part:
     pieces: tuple[Piece, ...] = ()
     """what a join puts together, in order"""
     out_pts: tuple[int, ...] = ()
-    """for the join of a film: timestamps of all its frames, in ticks of its time base"""
+    """for the join of a film: timestamps of all its frames, in ticks of its `out_base`"""
     cost_px: int = 0
 
     @property

@@ -308,7 +308,7 @@ class _Notes:
     """What is known of a segment's frames, gathered while they are shown."""
 
     def __init__(self, film: FilmPlan, span: Span) -> None:
-        self._time_base = film.time_base
+        self._time_base = film.out_base
         self._pts = dict(zip(range(*span.frames), span.out_pts, strict=True))
         self._changes: defaultdict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self._damaged: list[int] = []

@@ -124,6 +124,16 @@ def test_another_rate_shows_the_frame_of_each_moment(rated: FilmRuns, film: str,
     same_film.check_sound(source, output)
 
 
+def test_a_rate_that_is_asked_for_is_exact_where_the_source_counts_in_milliseconds(
+    runs: FilmRuns, films: Films
+) -> None:
+    runs.submit("cadence", films("variable.mkv"), "--fps", "24000/1001", "--container", "mp4", "--workers", "1")
+    output = runs.made("cadence", "variable.mkv")
+    times = output.times()
+    assert {after - before for before, after in itertools.pairwise(times)} == {Fraction(1001, 24000)}
+    assert output.video["avg_frame_rate"] == "24000/1001"
+
+
 def test_a_finished_run_is_left_alone(rated: FilmRuns) -> None:
     out = rated.folder / "rated"
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.*")}

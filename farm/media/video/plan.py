@@ -78,6 +78,7 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         target=choice.target,
         stream_index=table.header.stream_index,
         time_base=table.header.time_base,
+        asked_base=shown.base,
         rate=facts_for_encoder.rate,
         frames=len(shown.places),
         encoder=choice.encoder,
@@ -166,6 +167,9 @@ class Shown:
 
     places: Sequence[int]
     times: Sequence[int]
+    """in ticks of `base`"""
+    base: Fraction | None = None
+    """seconds a tick where a rate is asked for; None: the film's own"""
 
 
 def shown_places(table: FilmTable, video: VideoParams, url: str) -> Shown:
@@ -182,7 +186,8 @@ def shown_places(table: FilmTable, video: VideoParams, url: str) -> Shown:
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "remux the film into Matroska or MP4 first, or ask for less")
     asked = moments(table.times, 1 / (table.rate * time_base), time_base, rate, url)
     places = [table.stamps.index(table.stamps[place], max(0, place - _TWINS), place + 1) for place in asked.places]
-    return Shown(places=places, times=[table.times[0] + tick for tick in asked.ticks])
+    start = round(table.times[0] * time_base / asked.base)
+    return Shown(places=places, times=[start + tick for tick in asked.ticks], base=asked.base)
 
 
 def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Span, ...]:

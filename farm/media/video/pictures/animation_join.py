@@ -93,8 +93,8 @@ def _carried(
     source: BinaryIO | None, url: str, film: FilmPlan, out_pts: Sequence[int], params: UpscaleParams
 ) -> _Carried:
     """Delays, loop count and metadata: the source's where it has them."""
-    times = [*out_pts, out_pts[-1] + 1 / (film.rate * film.time_base)]
-    delays = tuple((after - before) * film.time_base for before, after in pairwise(times))
+    times = [*out_pts, out_pts[-1] + 1 / (film.rate * film.out_base)]
+    delays = tuple((after - before) * film.out_base for before, after in pairwise(times))
     if source is None or extension_of(url) not in ANIMATION_EXTENSIONS:
         return _Carried(show=Show(delays=delays, plays=0), meta=ImageMeta())
     source.seek(0)

@@ -80,7 +80,7 @@ def cut_pictures(
         ItemError: UNSUPPORTED or TOO_LARGE, from the choice of the encoder.
     """
     video = video_of(params)
-    pts, out_pts = _resampled(times, asked_rate, url)
+    pts, out_pts, base = _resampled(times, asked_rate, url)
     rate = asked_rate or len(pts) / (times.length * times.time_base)
     gray = layout.model == "gray"
     facts = SourceFacts(
@@ -101,6 +101,7 @@ def cut_pictures(
         target=choice.target,
         stream_index=0,
         time_base=times.time_base,
+        asked_base=base,
         rate=rate,
         frames=len(pts),
         encoder=choice.encoder,
@@ -120,12 +121,14 @@ def video_of(params: UpscaleParams) -> VideoParams:
     return params.video
 
 
-def _resampled(times: Timeline, rate: Fraction | None, url: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Source frame of each output frame, and when that is shown: output frame j is what is seen at j/rate."""
+def _resampled(
+    times: Timeline, rate: Fraction | None, url: str
+) -> tuple[tuple[int, ...], tuple[int, ...], Fraction | None]:
+    """Source frame of each output frame, when that is shown, and in which ticks: frame j is what is seen at j/rate."""
     if rate is None:
-        return times.pts, tuple(pts - times.pts[0] for pts in times.pts)
+        return times.pts, tuple(pts - times.pts[0] for pts in times.pts), None
     asked = moments(times.pts, Fraction(times.end - times.pts[-1]), times.time_base, rate, url)
-    return tuple(times.pts[place] for place in asked.places), tuple(asked.ticks)
+    return tuple(times.pts[place] for place in asked.places), tuple(asked.ticks), asked.base
 
 
 def _spans(pts: tuple[int, ...], out_pts: tuple[int, ...], most: int) -> tuple[Span, ...]:

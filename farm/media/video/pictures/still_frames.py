@@ -130,7 +130,7 @@ def sequence_index(
         "colour_primaries": primaries,
         "colour_transfer": transfer,
         "rate": f"{film.rate.numerator}/{film.rate.denominator}",
-        "time_base": f"{film.time_base.numerator}/{film.time_base.denominator}",
+        "time_base": f"{film.out_base.numerator}/{film.out_base.denominator}",
         "stamp": dict(stamp) if stamp is not None else None,
         "names": [frame_name(index, params) for index in range(film.frames)],
         "pts": list(out_pts),

@@ -181,7 +181,7 @@ class _Join:
             context.codec_tag = "hvc1"  # the name under which Apple's players take it
         elif context.name == "prores" and len(self._extradata) == 4:
             context.codec_tag = self._extradata.decode("ascii", "replace")
-        stream.time_base = Fraction(1, film.time_base.denominator)
+        stream.time_base = Fraction(1, film.out_base.denominator)
         if original is not None:
             stream.metadata.update(kept_tags(original.metadata, copied=False))
             stream.disposition = original.disposition
@@ -200,7 +200,7 @@ class _Join:
     def _video_packets(self, stream: VideoStream, times: FrameTimes) -> Iterator[tuple[Fraction, AnyPacket]]:
         """(decode time in seconds, packet) of the whole film, in coding order."""
         done = 0
-        time_base = self._film.time_base
+        time_base = self._film.out_base
         for index, opener in enumerate(self._pieces):
             with _of_piece(self._url, index), PieceReader(opener()) as piece:
                 if piece.extradata != self._extradata:
@@ -271,9 +271,9 @@ def _of_piece(url: str, index: int) -> Generator[None]:
 
 
 def _timed(packet: Packet[VideoStream], stream: VideoStream, times: FrameTimes, frame: int, dts: int) -> AnyPacket:
-    """A piece's packet with the film's times, in ticks of 1 / denominator of the film's time base."""
-    step = times.film.time_base.numerator
-    packet.stream, packet.time_base = stream, Fraction(1, times.film.time_base.denominator)
+    """A piece's packet with the film's times, in ticks of 1 / denominator of the output's time base."""
+    step = times.film.out_base.numerator
+    packet.stream, packet.time_base = stream, Fraction(1, times.film.out_base.denominator)
     packet.pts, packet.dts = times.shown_at(frame) * step, dts * step
     packet.duration = times.duration(frame) * step
     return packet  # type: ignore[return-value]

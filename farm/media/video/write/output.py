@@ -95,7 +95,7 @@ def _takes_any_tag(source: InputContainer | None, tags: Mapping[str, str], other
 
 def _timescales(source: InputContainer | None, times: FrameTimes) -> dict[str, str]:
     """Time bases of MP4 that hold the film's own: FFmpeg otherwise doubles small ones and rounds edits to ms."""
-    time_base = times.film.time_base
+    time_base = times.film.out_base
     scale, seconds, shown = time_base.denominator, times.out_pts[-1] * time_base, 1
     rates: list[int] = []
     if source is not None:

@@ -1,4 +1,4 @@
-"""When frames are shown and decoded, in whole ticks of the film's time base."""
+"""When frames are shown and decoded, in whole ticks of the output's time base."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FrameTimes:
     @property
     def shift(self) -> Fraction:
         """Seconds that everything in the output is later than in the source: no container shows what is before 0."""
-        return max(-self.out_pts[0], 0) * self.film.time_base if self.out_pts else Fraction(0)
+        return max(-self.out_pts[0], 0) * self.film.out_base if self.out_pts else Fraction(0)
 
     def shown_at(self, frame: int) -> int:
         """When a frame appears."""
@@ -70,7 +70,7 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
 
 def usual_duration(film: FilmPlan, out_pts: Sequence[int]) -> int:
     """How long the last frame is shown where nothing says it: as long as the frame before."""
-    return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.time_base)), 1)
+    return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.out_base)), 1)
 
 
 def container_seconds(container: InputContainer) -> Fraction:
