@@ -63,6 +63,7 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         frames=done.frames,
         flicker=0.0 if is_piece else round(flicker(done.report), 4),
         worst_seconds="" if is_piece else worst_seconds(done.report),
+        allowances=item.params.allowances if done.lacking else (),
         run=run,
     )
 
@@ -86,6 +87,7 @@ def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> Led
         node=failed.node,
         worker=failed.worker,
         finished_unix=round(time.time(), 3),
+        allowances=item.params.allowances,
         run=run,
     )
 

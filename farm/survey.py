@@ -121,11 +121,12 @@ class Surveyor:
         return known is None or (known.message, known.row) != (entry.message, entry.row)
 
     def pieces(self, item: WorkItem) -> dict[str, Piece]:
-        """Bands or segments that an earlier run has finished and that are still there, by part id."""
+        """Bands or segments that an earlier run has finished, that are still there and lack no more than the item may,
+        by part id."""
         return {
             entry.key: known_piece(index, entry)
             for index, entry in self._pieces.get(item.item_id, ())
-            if self._outputs.get(entry.output) == entry.bytes
+            if self._outputs.get(entry.output) == entry.bytes and plan.suffices(entry, item.params)
         }
 
     def _planned(self, row: ManifestRow | RefusedRow) -> PlannedRow:
@@ -145,7 +146,7 @@ class Surveyor:
     def _state(self, item: WorkItem) -> tuple[RowState, LedgerEntry | None]:
         """What is to be done, and the entry that says why nothing is."""
         entry = self._ledger.get(item.item_id)
-        if entry is None:
+        if entry is None or not plan.suffices(entry, item.params):
             return RowState.PENDING, None
         if entry.status is ItemStatus.DONE:
             there = self._outputs.get(item.output_url) == entry.bytes
