@@ -112,6 +112,8 @@ class Engine:
         """called once Ray is there; it brings signal handlers of its own"""
         self.on_waiting: Callable[[int, int], None] = lambda missing, total: None  # noqa: ARG005
         """called now and then with the number of workers that have no place yet, and of all"""
+        self.on_turn: Callable[[], None] = lambda: None
+        """called several times a second while there is work"""
         self.workers: dict[str, WorkerInfo] = {}
 
     # -- Ray comes and goes ------------------------------------------------------------------------------------
@@ -270,6 +272,7 @@ class Engine:
         """Run everything; yields each part that has ended, in no order. Raises FarmError when the run cannot go on."""
         exhausted = False
         while not self._stop.is_set():
+            self.on_turn()
             exhausted = exhausted or self._fill(parts)
             self._dispatch()
             if exhausted and self._schedule.empty:

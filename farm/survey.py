@@ -18,6 +18,7 @@ from farm.entries import known_piece
 from farm.errors import DiskError, ErrorKind, ItemError
 from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
+from farm.progress import Likeness, likeness_of
 from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Piece, RefusedRow, WorkItem
 from farm.summary import RowState
 
@@ -51,6 +52,8 @@ class Survey:
     """rows whose number in the ledger is not theirs any more"""
     models: set[str] = field(default_factory=set[str])
     """models of pending rows"""
+    guesses: Counter[Likeness] = field(default_factory=Counter[Likeness])
+    """source pixels of pending rows, as far as they can be guessed"""
     refused: list[PlannedRow] = field(default_factory=list[PlannedRow])
     reused: list[str] = field(default_factory=list[str])
     """outputs that are there"""
@@ -240,6 +243,7 @@ def survey(surveyor: Surveyor, *, show: int = 20) -> Survey:
         counted.states[row.state] += 1
         if row.item is not None and row.state is RowState.PENDING:
             counted.models.add(row.item.params.model)
+            counted.guesses[likeness_of(row.item)] += row.item.cost_px
         counted.moved += row.moved is not None
         if counted.states[row.state] <= show:
             _note(counted, row, surveyor)
