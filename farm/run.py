@@ -6,6 +6,7 @@ output is published before its ledger entry is written; the result manifest come
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from farm.kinds import MediaKind
 from farm.progress import Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
-from farm.signals import stopped_by_signals
+from farm.signals import Received, stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally
 from farm.survey import PlannedRow, Survey, Surveyor, survey
 from sr_kernel.hardware import cpu_has_bf16
@@ -71,6 +72,11 @@ class ModelBook(dict[str, fetch.ResolvedModel]):
 
 def run_manifest(config: RunConfig) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on."""
+    with stopped_by_signals() as received:
+        return _run_stoppable(config, received)
+
+
+def _run_stoppable(config: RunConfig, received: Received) -> RunSummary:
     started_s = time.monotonic()
     out = output_root(config)
     with lock.RunLock(out) as held:
@@ -80,7 +86,7 @@ def run_manifest(config: RunConfig) -> RunSummary:
         with ledger.Ledger(out, held.run) as book:
             run = _Run(config, out, held.run, surveyor, counted, books, book)
             if counted.states[RowState.PENDING]:
-                run.work()
+                run.work(received)
             elif counted.states[RowState.REFUSED] or counted.moved:
                 run.record()
         ledger.compact(out, held.run)
@@ -182,7 +188,7 @@ class _Run:
 
     # -- work --------------------------------------------------------------------------------------------------
 
-    def work(self) -> None:
+    def work(self, received: Received) -> None:
         """Start Ray, run every pending row, end Ray."""
         work = Workload(self._counted.guesses, self._costs)
         with Progress(self._counted.states[RowState.PENDING], work, quiet=self._config.quiet) as progress:
@@ -197,14 +203,17 @@ class _Run:
             slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._body_bytes)
             engine = Engine(engine_config, slots, schedule)
             tally = self._tally = Tally()
-            with stopped_by_signals(engine.stop) as received:
-                engine.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
-                engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
-                engine.on_turn = progress.tick
-                with engine:
-                    progress.begin()
-                    for finished in engine.run(self._pending_parts(tally)):
-                        self._end(finished, engine, schedule, pace, progress)
+            engine.session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
+            engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
+            engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
+            engine.on_turn = progress.tick
+            received.ask(engine.stop, engine.session.abandon)
+            received.arm()  # asking a cluster what it has has brought them already
+            with engine:
+                progress.begin()
+                for finished in engine.run(self._pending_parts(tally)):
+                    self._end(finished, engine, schedule, pace, progress)
+            received.on_first = None
             self._signum = received.signum
             for item_id in self._spoilt:
                 self._delete_pieces(item_id)  # only now: other pieces of theirs were in flight
