@@ -270,7 +270,9 @@ class SegmentReport:
 
     changes: tuple[tuple[int, float, float], ...] = ()
     """(second of the film, sum of the mean absolute change from one source frame to the next in levels of 0..255, the
-    same of the restored frames at the source's size); what flicker scores are made of"""
+    same of the restored frames at the source's size); what flicker scores are made of. Of pairs of frames within the
+    segment: the frame before its first is not restored here, and restoring it once more would cost what one frame
+    costs, of the 48 or fewer that a segment has"""
     damaged: tuple[int, ...] = ()
     """output frames that the decoder had to conceal or to repeat"""
 
@@ -451,7 +453,8 @@ class LedgerEntry:
     frames: int = 0
     """of a film"""
     flicker: float = 0.0
-    """of a film: change between restored frames by change between source frames, both at the source's size"""
+    """of a film: change between restored frames by change between source frames, both at the source's size, over all
+    pairs of frames that follow each other in one segment"""
     worst_seconds: str = ""
     """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
     allowances: tuple[str, ...] = ()
