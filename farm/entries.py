@@ -17,6 +17,7 @@ from farm.records import (
     Piece,
     SegmentReport,
     StageSeconds,
+    UpscaleParams,
     WorkItem,
 )
 from sr_kernel.fidelity import PixelStats
@@ -113,6 +114,16 @@ def refused_entry(
         finished_unix=round(time.time(), 3),
         run=run,
     )
+
+
+def suffices(entry: LedgerEntry, params: UpscaleParams) -> bool:
+    """Whether what the ledger says of an item or a piece still holds under these parameters of the same identity.
+
+    What is published is good for whoever allows all that it lacks, and what is whole for everybody. What has failed
+    would fail again, but for whoever allows more than was allowed then.
+    """
+    then, now = frozenset(entry.allowances), frozenset(params.allowances)
+    return then <= now if entry.status is ItemStatus.DONE else now <= then
 
 
 def known_piece(index: int, entry: LedgerEntry) -> Piece:

@@ -26,16 +26,7 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import (
-    ALLOWANCES,
-    FileStat,
-    ItemStatus,
-    LedgerEntry,
-    ManifestRow,
-    UpscaleParams,
-    VideoParams,
-    WorkItem,
-)
+from farm.records import ALLOWANCES, FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.hardware import cpu_has_bf16
 
 if TYPE_CHECKING:
@@ -67,7 +58,7 @@ _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
 """Parameters that only refuse: a picture made under one limit is the same under another. So it is with ALLOWANCES of
-films, of which the ledger remembers where they made a difference (`suffices`)."""
+films, of which the ledger remembers where they made a difference (`farm.entries.suffices`)."""
 
 
 class PlannedModel(Protocol):
@@ -311,16 +302,6 @@ def canonical_text(params: UpscaleParams) -> str:
     else:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
-
-
-def suffices(entry: LedgerEntry, params: UpscaleParams) -> bool:
-    """Whether what the ledger says of an item or a piece still holds under these parameters of the same identity.
-
-    What is published is good for whoever allows all that it lacks, and what is whole for everybody. What has failed
-    would fail again, but for whoever allows more than was allowed then.
-    """
-    then, now = frozenset(entry.allowances), frozenset(params.allowances)
-    return then <= now if entry.status is ItemStatus.DONE else now <= then
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

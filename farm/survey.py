@@ -14,7 +14,7 @@ from itertools import islice
 
 from farm import collide, manifest, plan, storage
 from farm.config import RunConfig
-from farm.entries import known_piece
+from farm.entries import known_piece, suffices
 from farm.errors import DiskError, ErrorKind, ItemError
 from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
@@ -129,7 +129,7 @@ class Surveyor:
         return {
             entry.key: known_piece(index, entry)
             for index, entry in self._pieces.get(item.item_id, ())
-            if self._outputs.get(entry.output) == entry.bytes and plan.suffices(entry, item.params)
+            if self._outputs.get(entry.output) == entry.bytes and suffices(entry, item.params)
         }
 
     def _planned(self, row: ManifestRow | RefusedRow) -> PlannedRow:
@@ -149,7 +149,7 @@ class Surveyor:
     def _state(self, item: WorkItem) -> tuple[RowState, LedgerEntry | None]:
         """What is to be done, and the entry that says why nothing is."""
         entry = self._ledger.get(item.item_id)
-        if entry is None or not plan.suffices(entry, item.params):
+        if entry is None or not suffices(entry, item.params):
             return RowState.PENDING, None
         if entry.status is ItemStatus.DONE:
             there = self._outputs.get(item.output_url) == entry.bytes

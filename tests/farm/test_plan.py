@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from farm import collide, plan, storage
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
+from farm.entries import suffices
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.kinds import MediaKind
 from farm.manifest import read_manifest
@@ -194,7 +195,7 @@ def test_what_the_ledger_says_holds_for_whoever_allows_as_much(
     status: str, then: tuple[str, ...], now: tuple[str, ...], holds: bool
 ) -> None:
     entry = LedgerEntry(key="k", shard=0, row=0, source="s", output="o", status=ItemStatus(status), allowances=then)
-    assert plan.suffices(entry, planned_film(**dict.fromkeys(now, True)).params) is holds
+    assert suffices(entry, planned_film(**dict.fromkeys(now, True)).params) is holds
 
 
 def test_parameters_hash_covers_every_field_but_the_limits() -> None:
