@@ -26,7 +26,7 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
+from farm.records import ALLOWANCES, FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
 from sr_kernel.hardware import cpu_has_bf16
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ _LOSSY = frozenset({"jpg", "webp", "avif"})
 _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
-"""parameters that only refuse: a picture made under one limit is the same under another"""
+"""Parameters that only refuse: a picture made under one limit is the same under another. So it is with ALLOWANCES of
+films, of which the ledger remembers where they made a difference (`farm.entries.suffices`)."""
 
 
 class PlannedModel(Protocol):
@@ -298,6 +299,8 @@ def canonical_text(params: UpscaleParams) -> str:
     deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
     if params.video is None:
         del deciding["video"]
+    else:
+        deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
 

@@ -14,6 +14,10 @@ from farm.kinds import MediaKind
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.layout import FrameLayout
 
+ALLOWANCES = ("salvage", "allow_damaged")
+"""fields of VideoParams that only allow: a film that is whole is the same with and without them. They are part of no
+identity; the ledger says under which of them a film failed, and under which one was published that lacks something"""
+
 
 class ItemStatus(str, Enum):
     """How a row ended."""
@@ -102,7 +106,7 @@ class VideoParams:
     """copy, transcode or none"""
     deinterlace: bool
     salvage: bool
-    """publish what a cut file still holds"""
+    """publish what a cut file still holds; no part of the identity, as the next"""
     allow_damaged: bool
     """publish although frames were damaged; each is listed"""
     encoder: str
@@ -113,6 +117,11 @@ class VideoParams:
     """write the matrix that was assumed where the source names none"""
     codecs: str
     """version of PyAV, and so of the encoders inside it"""
+
+    @property
+    def allowances(self) -> tuple[str, ...]:
+        """What the output may lack: `salvage` and `allow_damaged`, where they are set."""
+        return tuple(name for name in ALLOWANCES if getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +169,11 @@ class UpscaleParams:
     """raised whenever the code would give other bytes for the same parameters"""
     video: VideoParams | None = None
     """of films only"""
+
+    @property
+    def allowances(self) -> tuple[str, ...]:
+        """What a film may lack; empty for pictures."""
+        return self.video.allowances if self.video else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +243,8 @@ class FilmPlan:
     deinterlace: bool = False
     version: str = ""
     """of the source (`FileStat.version`) whose packets were read; its segments and its join are of that one alone"""
+    lacking: bool = False
+    """whether the source is cut or has lost frames, and these are the rest of it"""
     warning: str | None = None
     """what a person should know although the film is restored"""
 
@@ -262,7 +278,9 @@ class SegmentReport:
 
     changes: tuple[tuple[int, float, float], ...] = ()
     """(second of the film, sum of the mean absolute change from one source frame to the next in levels of 0..255, the
-    same of the restored frames at the source's size); what flicker scores are made of"""
+    same of the restored frames at the source's size); what flicker scores are made of. Of pairs of frames within the
+    segment: the frame before its first is not restored here, and restoring it once more would cost what one frame
+    costs, of the 48 or fewer that a segment has"""
     damaged: tuple[int, ...] = ()
     """output frames that the decoder had to conceal or to repeat"""
 
@@ -362,6 +380,8 @@ class Done:
     """of a film or a segment"""
     report: SegmentReport = SegmentReport()
     """of a film or a segment"""
+    lacking: bool = False
+    """of a film or a segment: published only because the parameters allow that something of the source is lost"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -441,8 +461,12 @@ class LedgerEntry:
     frames: int = 0
     """of a film"""
     flicker: float = 0.0
-    """of a film: change between restored frames by change between source frames, both at the source's size"""
+    """of a film: change between restored frames by change between source frames, both at the source's size, over all
+    pairs of frames that follow each other in one segment"""
     worst_seconds: str = ""
     """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
+    allowances: tuple[str, ...] = ()
+    """of ALLOWANCES: those under which a film failed, or without which what was published would not have been; empty
+    for what is whole"""
     run: str = ""
-    schema: int = 2
+    schema: int = 3

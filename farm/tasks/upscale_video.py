@@ -102,6 +102,7 @@ class UpscaleVideo:
             precision=pipeline.precision,
             report=notes.report,
             extent=span.frames,
+            lacking=bool(notes.report.damaged),
         )
 
     def _join(self, part: Part, clock: Clock) -> Done:
@@ -120,7 +121,7 @@ class UpscaleVideo:
             clock.stage("encode"),
         ):
             join = self._joined if film.encoder else self._indexed
-            published, warning = join(part, source, film, stamp)
+            published, joined = join(part, source, film, stamp)
         return self._done(
             part,
             published,
@@ -130,25 +131,26 @@ class UpscaleVideo:
             mode=frame_plan.mode.value,
             precision=precision,
             report=report,
-            warning="; ".join(filter(None, (film.warning, warning, _damage(report)))) or None,
+            warning="; ".join(filter(None, (film.warning, joined.warning, _damage(report)))) or None,
+            lacking=film.lacking or joined.lacking or bool(report.damaged),
         )
 
     def _joined(
         self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None
-    ) -> tuple[storage.Published, str | None]:
+    ) -> tuple[storage.Published, video.Joined]:
         """The film as one file."""
         item = part.item
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         with self._station.root.open_write(item.output_url) as sink:
             url, params = item.row.source_url, item.params
-            warning = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
+            joined = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
             source.settled.check()
             self._station.check_alive()
-            return sink.commit(), warning
+            return sink.commit(), joined
 
     def _indexed(
         self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None
-    ) -> tuple[storage.Published, str | None]:
+    ) -> tuple[storage.Published, video.Joined]:
         """The film as pictures, which are there already: they are looked at, and their index is written."""
         item = part.item
         folder = storage.parent(item.output_url)
@@ -163,7 +165,7 @@ class UpscaleVideo:
         index = video.sequence_index(film, part.out_pts, item.params, stamp)
         source.settled.check()
         warning = video.left_behind(source.file, item.row.source_url, film, item.params)
-        return self._station.publish(item.output_url, index), warning
+        return self._station.publish(item.output_url, index), video.Joined(warning=warning)
 
     @contextmanager
     def _joining(self, part: Part) -> Generator[None]:
@@ -227,6 +229,7 @@ class UpscaleVideo:
         mode: str,
         precision: str,
         report: SegmentReport,
+        lacking: bool,
         extent: tuple[int, int] | None = None,
         warning: str | None = None,
     ) -> Done:
@@ -249,6 +252,7 @@ class UpscaleVideo:
             report=report,
             extent=extent,
             warning=warning,
+            lacking=lacking,
         )
 
 

@@ -43,14 +43,13 @@ def test_the_join_comes_with_the_last_band_and_in_order() -> None:
     assert all(band.cost_px == 50_000 for band in bands)
     assert assembly.add(bands[2], done_band(bands[2])) is None
     assert assembly.add(bands[0], done_band(bands[0])) is None
-    assert assembly.fraction == 2 / 3
+    assert assembly.share("item0000") == 2 / 3
     join = assembly.add(bands[1], done_band(bands[1]))
     assert join is not None
     assert join.kind is PartKind.JOIN
     assert [piece.index for piece in join.pieces] == [0, 1, 2]
     assert assembly.end("item0000")
     assert not assembly.end("item0000")
-    assert assembly.fraction == 0
 
 
 def test_bands_of_an_earlier_run_are_not_run_again() -> None:
@@ -99,6 +98,7 @@ def test_segments_of_an_earlier_run_are_not_run_again() -> None:
     assembly = Assembly()
     assert [one.index for one in assembly.begin(film, split_film(film), known)] == [0, 2]
     assert assembly.frames("item0000") == (48, 100)
+    assert assembly.share("item0000") == 0.48
 
 
 def test_a_segment_that_was_cut_otherwise_is_made_anew() -> None:
@@ -107,4 +107,4 @@ def test_a_segment_that_was_cut_otherwise_is_made_anew() -> None:
     known = {segments[1].part_id: piece_of(1, replace(done_band(segments[1]), extent=(40, 80)))}
     assembly = Assembly()
     assert [one.index for one in assembly.begin(film, split_film(film), known)] == [0, 1, 2]
-    assert assembly.known_fraction == 0
+    assert assembly.share("item0000") == 0

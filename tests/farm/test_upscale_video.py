@@ -15,6 +15,7 @@ import pytest
 from farm import fetch, storage
 from farm.assemble import Assembly
 from farm.config import ModelConfig, RunConfig, VideoConfig
+from farm.entries import flicker
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
 from farm.lock import RunLock
@@ -283,6 +284,17 @@ def test_changes_between_frames_are_told_by_second(make_bench: Callable[..., Ben
     assert all(one > 0 and two > 0 for _, one, two in piece.report.changes)
     still = bench.join_of(bench.film([noise(0)] * 5))
     assert [change for _, *change in still.pieces[0].report.changes] == [[0.0, 0.0]]
+
+
+def test_flicker_is_that_of_all_pairs_within_segments(make_bench: Callable[..., Bench]) -> None:
+    """Two pictures by turns: every pair changes as much, so that sums count pairs, and the score is any pair's."""
+    pictures = [noise(number % 2) for number in range(12)]
+    whole = make_bench(segment_frames=100).restored(pictures)[0]
+    ((_, one, two),) = whole.report.changes
+    for frames, pairs in ((2, 6), (5, 9), (12, 11)):
+        done = make_bench(segment_frames=frames).restored(pictures)[0]
+        assert done.report.changes == ((0, pytest.approx(one * pairs / 11), pytest.approx(two * pairs / 11)),)
+        assert flicker(done.report) == pytest.approx(flicker(whole.report), abs=1e-5)
 
 
 def test_pictures_of_a_film_are_those_of_its_segments_and_what_they_cannot_hold_is_said(

@@ -89,6 +89,7 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         rotation=_grown(facts.rotation, facts.layout, choice.target),
         deinterlace=video.deinterlace,
         warning="; ".join(filter(None, warnings)) or None,
+        lacking=table.lacking,
     )
 
 

@@ -143,6 +143,7 @@ def read(path: Path, params: UpscaleParams, limit: int = 1_000_000) -> Source:
             time_base=stream.time_base,
             frames=len(frames),
             sample_aspect=aspect,
+            lacking=len(frames) == limit,
         )
     return Source(path=path, film=film, pts=pts, frames=frames)
 
@@ -171,10 +172,10 @@ def through(
     params = video_params(container=out.suffix[1:], **video)
     source = read(path, params, limit)
     with path.open("rb") as original, out.open("w+b") as sink:
-        warning = join_film(
+        joined = join_film(
             original, "film", source.film, source.pts, params, openers(pieces_of(source, cuts)), sink, stamp
         )
-    return source, warning
+    return source, joined.warning
 
 
 def probe(path: Path, *arguments: str) -> dict[str, Any]:

@@ -314,6 +314,7 @@ def test_a_cut_file_is_truncated_and_its_whole_frames_can_be_kept(kind: str) -> 
     cut, frames = film(data, kind, params(salvage=True))
     assert cut.film.frames in (3, 4)
     assert "cut" in (cut.film.warning or "")
+    assert cut.film.lacking
     whole = [np.asarray(one) for one in drawings(same=())]
     assert all(np.array_equal(one, two) for one, two in zip(whole, frames, strict=False))
 
@@ -332,6 +333,21 @@ def test_damage_is_an_error_or_a_film_and_never_a_crash(kind: str) -> None:
                 outcomes.add(error.kind.value)
     assert "film" in outcomes
     assert len(outcomes) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_allowing_loss_of_a_whole_file_finds_none(kind: str) -> None:
+    data = animation(kind, drawings(same=()), 50)
+    assert not film(data, kind, params(salvage=True, allow_damaged=True))[0].film.lacking
+
+
+def test_a_damaged_picture_that_is_no_animation_is_known_to_lack_something() -> None:
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(whole, "jpeg")
+    assert not film(whole.getvalue(), "gif", params(salvage=True))[0].film.lacking
+    cut, _ = film(whole.getvalue()[: len(whole.getvalue()) // 2], "gif", params(salvage=True))
+    assert cut.film.lacking
+    assert "what it still holds was kept" in (cut.film.warning or "")
 
 
 def test_what_is_no_animation_is_refused_by_its_kind() -> None:

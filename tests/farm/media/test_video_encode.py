@@ -14,10 +14,10 @@ import av
 import numpy as np
 import pytest
 
+from farm.encoders import CODECS as CODEC_TABLE
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import HdrMetadata, read_hdr
 from farm.media.video.pixel_format import parse_pixel_format
-from farm.media.video.write.codec_table import CODECS as CODEC_TABLE
 from farm.media.video.write.encode import SegmentEncoder, encoder_rate, fill
 from farm.media.video.write.memory import encoder_bytes
 from farm.media.video.write.piece import BrokenPieceError, PieceReader

@@ -18,6 +18,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.video.film import read_film
 from farm.media.video.hdr import read_hdr
 from farm.media.video.pictures.animation_join import join_animation
+from farm.media.video.values import Joined
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.join import join_film
 from farm.media.video.write.loss import left_behind
@@ -234,12 +235,16 @@ def test_attachments_and_covers_are_the_same_bytes(full: dict[str, Path], tmp_pa
     assert pictures[0] == pictures[1]
 
 
+def uneven(folder: Path) -> Path:
+    """A film of variable rate, whose last frame is not shown as long as the one before."""
+    times = "setpts='if(lt(N,9),N,9+(N-9)*2.5)/24/TB'"
+    path = folder / "in.mp4"
+    return ffmpeg(path, *PICTURE, "-vf", times, "-fps_mode", "vfr", "-enc_time_base", "1/90000", *X264, "-bf", "0")
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_variable_rate_stays_variable(suffix: str, tmp_path: Path) -> None:
-    uneven = "setpts='if(lt(N,9),N,9+(N-9)*2.5)/24/TB'"
-    path = ffmpeg(
-        tmp_path / "in.mp4", *PICTURE, "-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1/90000", *X264, "-bf", "0"
-    )
+    path = uneven(tmp_path)
     out = tmp_path / f"out.{suffix}"
     source, _ = through(path, out, (4, 10))
     check_video(out, source)
@@ -247,6 +252,14 @@ def test_a_variable_rate_stays_variable(suffix: str, tmp_path: Path) -> None:
     assert float(probe(out, "-show_format")["format"]["duration"]) == pytest.approx(
         float(probe(path, "-show_format")["format"]["duration"]), abs=0.002
     )
+
+
+@pytest.mark.parametrize("allowed", ["salvage", "allow_damaged"])
+def test_what_may_be_lacking_changes_no_byte_of_a_film_that_lacks_nothing(allowed: str, tmp_path: Path) -> None:
+    path, plain, allowing = uneven(tmp_path), tmp_path / "plain.mp4", tmp_path / "allowing.mp4"
+    through(path, plain, (4, 10))
+    through(path, allowing, (4, 10), **{allowed: True})
+    assert allowing.read_bytes() == plain.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -296,7 +309,8 @@ def _joined(film: Any, out_pts: list[int], out: Path, **video: Any) -> Path:
     pieces = [encode(film, range(at, min(at + 2, len(out_pts)))) for at in range(0, len(out_pts), 2)]
     params = video_params(container=out.suffix[1:], **video)
     with out.open("w+b") as sink:
-        assert join_film(None, "film", film, out_pts, params, openers(pieces), sink, {"version": "1"}) is None
+        joined = join_film(None, "film", film, out_pts, params, openers(pieces), sink, {"version": "1"})
+        assert joined == Joined()
     return out
 
 

@@ -191,6 +191,7 @@ def test_films_of_every_container_are_found_to_be_cut(name: str) -> None:
     kept = table_of(cut, salvage=True)
     assert len(kept.stamps) == count
     assert set(kept.stamps) <= set(table_of(data).stamps)
+    assert (kept.lacking, table_of(data, salvage=True).lacking) == (True, False)
 
 
 def test_a_film_without_its_index_is_cut() -> None:

@@ -66,6 +66,7 @@ def cut_pictures(
     url: str,
     *,
     asked_rate: Fraction | None = None,
+    lacking: bool = False,
     warnings: Sequence[str] = (),
 ) -> FilmCut:
     """The plan of a film made of pictures, and its segments: each of exactly `segment_frames` frames but the last.
@@ -75,6 +76,7 @@ def cut_pictures(
         codec: png, gif, webp or apng, or what the pictures of a sequence are.
         url: of the source; stands in messages only.
         asked_rate: frames a second that are to be made of others; None: frames and times stay.
+        lacking: whether the file is cut or damaged, and these frames are the rest.
 
     Raises:
         ItemError: UNSUPPORTED or TOO_LARGE, from the choice of the encoder.
@@ -110,6 +112,7 @@ def cut_pictures(
         colour_tags=choice.colour_tags,
         sample_aspect=None,
         warning="; ".join(filter(None, (*warnings, choice.warning))) or None,
+        lacking=lacking,
     )
     return FilmCut(film=film, spans=_spans(pts, out_pts, video.segment_frames))
 

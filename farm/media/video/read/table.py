@@ -67,7 +67,7 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
     if known is None:
         proof = decode_film(source, packets, url, None)
         known = list(proof.stamps)
-    return _table(packets, proof, known, warning=lost)
+    return _table(packets, proof, known, lost=lost)
 
 
 def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
@@ -146,7 +146,7 @@ def _cut_table(source: BinaryIO, packets: PacketTable, sign: str, url: str, para
     if not whole or not params.salvage:
         advice = "copy it again, or keep what it still holds with --salvage" if whole else "copy it again"
         raise ItemError(ErrorKind.TRUNCATED, url, found, advice)
-    return _table(packets, decoded, whole, warning=f"the file is cut: {found}")
+    return _table(packets, decoded, whole, lost=f"the file is cut: {found}")
 
 
 def _check_jumps(packets: PacketTable, url: str) -> None:
@@ -159,7 +159,7 @@ def _check_jumps(packets: PacketTable, url: str) -> None:
             raise ItemError(ErrorKind.UNSUPPORTED, url, found, advice)
 
 
-def _table(packets: PacketTable, decoded: Proof, stamps: list[int], warning: str | None = None) -> FilmTable:
+def _table(packets: PacketTable, decoded: Proof, stamps: list[int], lost: str | None) -> FilmTable:
     if decoded.facts is None:
         raise ValueError("a film without a frame")
     header = packets.header
@@ -179,7 +179,8 @@ def _table(packets: PacketTable, decoded: Proof, stamps: list[int], warning: str
         times=tuple(times),
         keys=keys,
         start=None if packets.counted else first,
-        warning=warning,
+        warning=lost,
+        lacking=lost is not None,
     )
 
 

@@ -28,6 +28,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.video.faults import check_memory
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.read.source import opened
+from farm.media.video.values import Joined
 from farm.media.video.write.aspect import write_display_size
 from farm.media.video.write.audio import EncodingError
 from farm.media.video.write.loss import lost_in_frames
@@ -50,7 +51,7 @@ def join_film(
     pieces: Sequence[Opener],
     sink: BinaryIO,
     stamp: Mapping[str, str] | None,
-) -> str | None:
+) -> Joined:
     """Write the film: video from the pieces, everything else from the source.
 
     Args:
@@ -63,7 +64,7 @@ def join_film(
         stamp: written as one tag, beside the source's own.
 
     Returns:
-        What a person should know: streams that were left out or changed. None: everything is as it was.
+        What a person should know: streams that were left out or changed.
 
     Raises:
         ItemError: CHANGED_DURING_READ when pieces are damaged or do not make up the film, naming them; CORRUPT when the
@@ -89,7 +90,7 @@ def join_film(
             write_display_size(sink, film.sample_aspect)
         except ValueError as error:
             join.others.warnings.append(f"the shape of samples is not in the container ({error})")
-    return "; ".join(join.others.warnings) or None
+    return Joined(warning="; ".join(join.others.warnings) or None, lacking=join.others.lacking)
 
 
 class _Join:
@@ -241,6 +242,7 @@ class _Join:
                 found = f"its other streams cannot be read to the end ({str(error)[:200]})"
                 raise ItemError(ErrorKind.CORRUPT, self._url, found, "copy it again, or ask for --salvage") from error
             self.others.warnings.append("the other streams end where the source is damaged")
+            self.others.lacking = True
         for track in tracks.values():
             for made in track.flush():
                 now = _shifted(made, times.shift, now)

@@ -65,6 +65,8 @@ class Others:
     covers: list[tuple[Stream, bytes]] = field(default_factory=list[tuple[Stream, bytes]])
     """pictures that are packets of the output"""
     warnings: list[str] = field(default_factory=list[str])
+    lacking: bool = False
+    """whether some of them end before their time, where the source is damaged"""
 
 
 class CopiedTrack:

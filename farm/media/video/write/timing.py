@@ -47,12 +47,13 @@ class FrameTimes:
 
 
 def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[int], video: VideoParams) -> int:
-    """How long the last frame is shown, in ticks: as the source says, else as long as the frame before.
+    """How long the last frame is shown, in ticks: as the source says, else, and of what a cut one still holds, as long
+    as the frame before.
 
     Reads packets from the last keyframe on; leaves the container at the end of the file.
     """
     usual = usual_duration(film, out_pts)
-    if video.fps or video.salvage or not out_pts:
+    if video.fps or film.lacking or not out_pts:
         return usual
     stream = container.streams[film.stream_index]
     if "mov" in container.format.name:  # packets there say how long it is to the next in coding order
