@@ -14,12 +14,14 @@ from farm.media.video.values import DecoderConfig, FilmCut, Frame
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.loss import left_behind
 from farm.media.video.write.memory import encoder_bytes
+from farm.media.video.write.piece import UnfitPiecesError
 
 __all__ = [
     "DecoderConfig",
     "FilmCut",
     "Frame",
     "SegmentEncoder",
+    "UnfitPiecesError",
     "encode_still",
     "encoder_bytes",
     "frame_name",

@@ -33,7 +33,7 @@ from farm.media.video.write.film_stream import add_film
 from farm.media.video.write.loss import lost_in_frames
 from farm.media.video.write.other_packets import damaged_packet, other_packets
 from farm.media.video.write.output import open_output
-from farm.media.video.write.piece import BrokenPieceError, PieceReader, template_of
+from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError, template_of
 from farm.media.video.write.streams import Others, add_audio, add_stream, describe
 from farm.media.video.write.timecode import timecode_of
 from farm.media.video.write.timing import FrameTimes, constant_rate, last_duration, usual_duration
@@ -41,17 +41,7 @@ from farm.media.video.write.tracks import AnyPacket, CopiedTrack
 from farm.media.video.write.trial import first_refused
 from farm.records import FilmPlan, UpscaleParams, VideoParams
 
-_ANEW = "run the same command again; pieces that were changed are made anew"
 Opener = Callable[[], BinaryIO]
-
-
-class UnfitPiecesError(ItemError):
-    """Pieces that do not make up the film, be they as they were written or not: they have to be made anew."""
-
-    def __init__(self, url: str, found: str, pieces: Sequence[int]) -> None:
-        super().__init__(ErrorKind.CHANGED_DURING_READ, url, found, _ANEW)
-        self.pieces = tuple(pieces)
-        """numbers of those that are of no use: all, where nothing says which of them is another's"""
 
 
 class _PacketRefusedError(Exception):
@@ -221,7 +211,7 @@ class _Join:
 
     def _first_piece(self) -> BinaryIO:
         if not self._pieces:
-            raise UnfitPiecesError(self._url, "there are no pieces of its segments", ())
+            raise UnfitPiecesError(self._url, "there are no pieces of its segments")
         return self._pieces[0]()
 
     def _video_packets(self, stream: VideoStream, times: FrameTimes) -> Iterator[tuple[Fraction, AnyPacket]]:
@@ -232,10 +222,12 @@ class _Join:
             with _of_piece(self._url, index), PieceReader(opener()) as piece:
                 if piece.extradata != self._extradata:
                     found = f"piece {index} of its segments has other parameter sets than piece 0"
-                    raise self._unfit(f"{found}: encoders of two versions or two machines made them")
+                    raise UnfitPiecesError(self._url, f"{found}: encoders of two versions or two machines made them")
                 if done + piece.packets > len(self._out_pts):
                     last = done + piece.packets
-                    raise self._unfit(f"piece {index} of its segments ends at frame {last} of {len(self._out_pts)}")
+                    raise UnfitPiecesError(
+                        self._url, f"piece {index} of its segments ends at frame {last} of {len(self._out_pts)}"
+                    )
                 for position, (number, packet) in enumerate(piece.numbered(), start=done):
                     frame = done + number
                     if frame < position - self._reorder:
@@ -244,7 +236,9 @@ class _Join:
                     yield dts * time_base, _timed(packet, stream, times, frame, dts)
                 done += piece.packets
         if done != len(self._out_pts):
-            raise self._unfit(f"pieces 0-{len(self._pieces) - 1} hold {done} frames of {len(self._out_pts)}")
+            raise UnfitPiecesError(
+                self._url, f"pieces 0-{len(self._pieces) - 1} hold {done} frames of {len(self._out_pts)}"
+            )
 
     def _merge(
         self,
@@ -259,10 +253,6 @@ class _Join:
         with _written():
             output.close()
 
-    def _unfit(self, found: str) -> UnfitPiecesError:
-        """Pieces that do not fit to each other; which of them is wrong, none of them says."""
-        return UnfitPiecesError(self._url, found, range(len(self._pieces)))
-
 
 @contextmanager
 def _of_piece(url: str, index: int) -> Generator[None]:
@@ -270,7 +260,7 @@ def _of_piece(url: str, index: int) -> Generator[None]:
     try:
         yield
     except BrokenPieceError as error:
-        raise UnfitPiecesError(url, f"piece {index} of its segments is damaged: {error}", (index,)) from error
+        raise UnfitPiecesError(url, f"piece {index} of its segments is damaged: {error}", index) from error
 
 
 @contextmanager
