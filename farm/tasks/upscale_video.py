@@ -169,11 +169,18 @@ class UpscaleVideo:
 
     @contextmanager
     def _joining(self, part: Part) -> Generator[None]:
-        """A segment that is damaged or lost is no fault of the source: it goes, and the next run makes it anew."""
+        """Segments that are damaged, lost or unfit are no fault of the source: they go; the next run makes them anew.
+
+        Unfit are those that other encoders made than the rest: those of another build of FFmpeg, or another driver's.
+        """
         try:
             yield
         except ItemError as error:
             bad = [piece for piece in part.pieces if error.kind in _DAMAGE and not _is_whole(piece)]
+            what = "were damaged or lost"
+            if not bad and isinstance(error, video.UnfitPiecesError):
+                bad = [piece for piece in part.pieces if error.index in (None, piece.index)]
+                what = "did not fit together"
             if not bad:
                 raise
             for piece in bad:
@@ -181,7 +188,7 @@ class UpscaleVideo:
             raise ItemError(
                 ErrorKind.CHANGED_DURING_READ,
                 part.item.row.source_url,
-                f"{len(bad)} finished segments of it were damaged or lost before the join ({error.found})",
+                f"{len(bad)} finished segments of it {what} before the join ({error.found})",
                 "run the same command again, which makes them anew",
             ) from error
 

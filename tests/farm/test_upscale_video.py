@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from farm import fetch, storage
-from farm.assemble import Assembly
+from farm.assemble import Assembly, piece_of
 from farm.config import ModelConfig, RunConfig, VideoConfig
 from farm.entries import flicker
 from farm.errors import ErrorKind, ItemError
@@ -273,6 +273,28 @@ def test_a_damaged_segment_is_made_anew_and_only_that(make_bench: Callable[..., 
     assert failed.value.kind is ErrorKind.CHANGED_DURING_READ
     assert [storage.exists(piece.url) for piece in join.pieces] == [True, False, True]
     assert not storage.exists(join.item.output_url)
+
+
+def test_segments_of_another_encoder_are_made_anew(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(codec="h264", container="mkv", preset="ultrafast")
+    film = bench.film([noise(number) for number in range(10)])
+    join = bench.join_of(film)
+    assembly, segments = bench.segments(film)
+    assert segments[1].film is not None
+    slow = tuple((name, "slow" if name == "preset" else value) for name, value in segments[1].film.options)
+    others = replace(segments[1], film=replace(segments[1].film, options=slow))  # as another version would write it
+    foreign = piece_of(1, bench.done(others))
+    mixed = replace(join, pieces=(join.pieces[0], foreign, join.pieces[2]))
+    with pytest.raises(
+        ItemError, match=r"3 finished segments of it did not fit together .*other parameter sets"
+    ) as bad:
+        bench.task.run(mixed, None)
+    assert bad.value.kind is ErrorKind.CHANGED_DURING_READ
+    assert not any(storage.exists(piece.url) for piece in mixed.pieces)
+    assert not storage.exists(join.item.output_url)
+    joins = [assembly.add(one, bench.done(one)) for one in segments]
+    assert joins[-1] is not None
+    assert bench.done(joins[-1]).frames == 10
 
 
 def test_changes_between_frames_are_told_by_second(make_bench: Callable[..., Bench]) -> None:

@@ -14,6 +14,7 @@ from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.loss import left_behind
 from farm.media.video.write.memory import encoder_bytes
+from farm.media.video.write.piece import UnfitPiecesError
 
 __all__ = [
     "DecoderConfig",
@@ -21,6 +22,7 @@ __all__ = [
     "Frame",
     "Joined",
     "SegmentEncoder",
+    "UnfitPiecesError",
     "encode_still",
     "encoder_bytes",
     "frame_name",

@@ -26,7 +26,7 @@ from farm.media.video.pictures.still_frames import pixels_of, turned
 from farm.media.video.pictures.webp_animation import WebpWriter
 from farm.media.video.planes import source_format
 from farm.media.video.write.loss import left_behind
-from farm.media.video.write.piece import BrokenPieceError, PieceReader
+from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError
 from farm.records import FilmPlan, UpscaleParams
 
 Opener = Callable[[], BinaryIO]
@@ -124,7 +124,7 @@ def _frames(pieces: Sequence[Opener], film: FilmPlan, url: str) -> Generator[Pix
                         yield turned(pixels_of(found.read(frame)), film.rotation)
                         count += 1
         except (BrokenPieceError, FFmpegError) as error:
-            raise _mismatch(url, f"piece {number}: {str(error)[:200]}") from error
+            raise _mismatch(url, f"piece {number}: {str(error)[:200]}", number) from error
     if count < film.frames:
         raise _mismatch(url, f"{count} of {film.frames} frames")
 
@@ -152,7 +152,5 @@ def _write_webp(
         raise ItemError(ErrorKind.TOO_LARGE, url, str(error), "lower --quality or --outscale") from error
 
 
-def _mismatch(url: str, has: str) -> ItemError:
-    found = f"its pieces do not make up the film: {has}"
-    advice = "run the same command again; pieces that were changed are made anew"
-    return ItemError(ErrorKind.CHANGED_DURING_READ, url, found, advice)
+def _mismatch(url: str, has: str, index: int | None = None) -> ItemError:
+    return UnfitPiecesError(url, f"its pieces do not make up the film: {has}", index)

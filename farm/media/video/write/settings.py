@@ -20,6 +20,9 @@ from sr_kernel.layout import FrameLayout
 _NEVER = "100000"
 """frames before x264 may begin another closed group: one a piece, since two such beginnings in a row, of which the
 second begins the next piece, could bear the same idr_pic_id, and decoders would take them for one picture"""
+_NARROW_PX = 48
+"""width up to which x265 goes without its tree of costs: the vectors of its AVX code are wider than the three blocks of
+a row, and what they write past its end breaks the heap (PyAV 17.1)"""
 _SITINGS: Mapping[str, str] = MappingProxyType({"center": "center", "topleft": "topleft"})
 """siting that is told to the encoder; left is what a bitstream means that says nothing"""
 
@@ -97,6 +100,8 @@ def encoder_options(
         options["chroma_sample_location"] = _SITINGS[target.siting]
     reach = reach_of(encoder, target)
     options |= _own_options(encoder, quality, speed, pixel_format, video.encoder_threads, hdr or HdrMetadata(), reach)
+    if encoder == "libx265" and target.width <= _NARROW_PX:
+        options["x265-params"] += ":cutree=0"
     options = {name: value for name, value in options.items() if value}
     warning = f"{encoder} has no use for {' and '.join(ignored)}" if ignored else None
     return Settings(options=tuple(sorted(options.items())), warning=warning)

@@ -74,6 +74,26 @@ def usual_duration(film: FilmPlan, out_pts: Sequence[int]) -> int:
     return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.out_base)), 1)
 
 
+def constant_rate(film: FilmPlan, out_pts: Sequence[int]) -> Fraction | None:
+    """Frames a second where every frame is shown when that rate has it, rounded to the film's ticks; None: it varies.
+
+    What the source says is tried, then the usual rates near to what the times say.
+    """
+    if len(out_pts) < 2:
+        return None
+    average = (len(out_pts) - 1) / ((out_pts[-1] - out_pts[0]) * film.out_base)
+    whole = round(average)
+    tried = (film.rate, Fraction(whole * 1000, 1001), Fraction(whole), average.limit_denominator(1001))
+    return next((rate for rate in tried if rate > 0 and _strays(out_pts, 1 / (rate * film.out_base)) <= 1), None)
+
+
+def _strays(out_pts: Sequence[int], step: Fraction) -> Fraction:
+    """How far apart frames are, in ticks, that stray most to either side from a constant step."""
+    above, below = step.numerator, step.denominator
+    off = [pts * below - number * above for number, pts in enumerate(out_pts)]
+    return Fraction(max(off) - min(off), below)
+
+
 def container_seconds(container: InputContainer) -> Fraction:
     """How long the container says that it is; 0 where it says nothing."""
     return Fraction(container.duration or 0, time_base)
