@@ -27,7 +27,7 @@ from farm.kinds import (
     is_sequence,
 )
 from farm.records import ALLOWANCES, FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
-from sr_kernel.hardware import cpu_has_bf16
+from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -366,6 +366,8 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
         return "fp16" if asked == "auto" else asked
     if asked == "fp16":
         raise UsageError("--precision: fp16 on a CPU is hundreds of times slower; use auto, bf16 or fp32")
+    if asked == "bf16" and cpu_bf16 is None and not cpu_runs_bf16():
+        raise UsageError("--precision: torch has no bf16 on this machine's processor; use auto or fp32")
     if asked != "auto":
         return asked
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
