@@ -87,12 +87,12 @@ def band_workers(out: Path) -> set[tuple[str, str]]:
     return {(entry["key"], entry["worker"]) for entry in entries if "/band/" in entry["key"]}
 
 
-def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+def test_bands_over_two_actors_give_the_bytes_of_one(slow_farm: Farm, make_picture: Make, tmp_path: Path) -> None:
     source = tmp_path / "in"
     make_picture(source / "large.png", 400, 700, seed=5)
     make_picture(source / "small.png", 50, 40, seed=6)
     flags = ("--band-px", "60000", "--tile-px", "64")
-    driver = farm.start(*farm.submit_args(source, tmp_path / "two", *flags, "--workers", "2"))
+    driver = slow_farm.start(*slow_farm.submit_args(source, tmp_path / "two", *flags, "--workers", "2"))
     fanned_out: set[tuple[str, str]] = set()
     while driver.poll() is None:
         fanned_out |= band_workers(tmp_path / "two")
@@ -101,10 +101,10 @@ def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: M
     driver.communicate()
     assert len({band for band, _ in fanned_out}) > 4, "the picture was cut"
     assert {worker for _, worker in fanned_out} == {"cpu-0", "cpu-1"}, "and its bands went to both actors"
-    one = farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
+    one = slow_farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
     assert one.returncode == 0, one.stderr
     assert identity(tmp_path / "one") == identity(tmp_path / "two")
-    whole = farm.submit(source, tmp_path / "whole", "--no-stamp", "--workers", "2")
+    whole = slow_farm.submit(source, tmp_path / "whole", "--no-stamp", "--workers", "2")
     assert whole.returncode == 0, whole.stderr
     pixels = [pyvips.Image.new_from_file(str(tmp_path / name / "large_4x.png")).numpy() for name in ("one", "whole")]
     assert (pixels[0] == pixels[1]).all(), "seams do not exist"
