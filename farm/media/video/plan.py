@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.read.containers import misnamed
 from farm.media.video.read.facts import UNSPECIFIED
 from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
@@ -72,7 +73,8 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
     _check_size(facts.layout, url, params)
     choice = _choose(facts_for_encoder, params, video, url)
     shown = shown_places(table, video, url)
-    warnings = (table.warning, choice.warning, _cost_warning(table, shown, video))
+    name = misnamed(url, table.header.container)
+    warnings = (name, table.warning, choice.warning, _cost_warning(table, shown, video))
     return FilmPlan(
         source=facts.layout,
         target=choice.target,
