@@ -19,7 +19,6 @@ import statistics
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -34,7 +33,6 @@ from watch import finish, start
 
 HERE = Path(__file__).parent
 SERVER = ("radosgw", "ceph-osd", "ceph-mon")
-BUCKET = "farm-bench"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,37 +50,29 @@ class Run:
 
 
 class Bucket:
-    """The S3 server that the environment names, through botocore: nothing of the code under test."""
+    """A fresh prefix of the S3 server that the environment names, seen by botocore and not by the code under test."""
 
     def __init__(self) -> None:
-        import botocore.session
+        sys.path.insert(0, str(HERE.parent))
+        from tests.s3_server import BUCKET, require_s3
 
-        self.environment = {
-            "FARM_S3_ENDPOINT_URL": os.environ["FARM_TEST_S3_ENDPOINT"],
-            "AWS_ACCESS_KEY_ID": os.environ["FARM_TEST_S3_KEY"],
-            "AWS_SECRET_ACCESS_KEY": os.environ["FARM_TEST_S3_SECRET"],
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-        self.client = botocore.session.Session().create_client(
-            "s3",
-            endpoint_url=self.environment["FARM_S3_ENDPOINT_URL"],
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-            region_name="us-east-1",
-        )
-        self.client.create_bucket(Bucket=BUCKET)
-        self.prefix = uuid.uuid4().hex
+        server = require_s3()
+        self.environment = server.environment
+        self.url = server.new_prefix()
+        self._client, self._bucket = server.client(), BUCKET
 
     def send(self, folder: Path) -> str:
         """The files of a folder as objects; their prefix."""
         for path in sorted(folder.iterdir()):
-            self.client.put_object(Bucket=BUCKET, Key=f"{self.prefix}/in/{path.name}", Body=path.read_bytes())
-        return f"s3://{BUCKET}/{self.prefix}/in/"
+            self._client.put_object(Bucket=self._bucket, Key=self._key(f"in/{path.name}"), Body=path.read_bytes())
+        return f"{self.url}/in/"
 
-    def fetch(self, key: str, to: Path) -> Path:
-        to.write_bytes(self.client.get_object(Bucket=BUCKET, Key=f"{self.prefix}/{key}")["Body"].read())
+    def fetch(self, name: str, to: Path) -> Path:
+        to.write_bytes(self._client.get_object(Bucket=self._bucket, Key=self._key(name))["Body"].read())
         return to
+
+    def _key(self, name: str) -> str:
+        return f"{self.url.split('/', 3)[3]}/{name}"
 
 
 def make_pictures(folder: Path, count: int, side: int) -> Path:
@@ -132,7 +122,7 @@ def contest(arguments: argparse.Namespace, folder: Path) -> dict[str, list[Run]]
         out = folder / f"out-{round_}"
         runs["disk to disk"].append(run(str(pictures), str(out), out / "results.parquet", arguments, None))
         shutil.rmtree(out)
-        target, results = f"s3://{BUCKET}/{bucket.prefix}/out-{round_}", folder / "results.parquet"
+        target, results = f"{bucket.url}/out-{round_}", folder / "results.parquet"
         runs["bucket to bucket"].append(run(source, target, results, arguments, bucket))
         print(f"round {round_ + 1}: " + ", ".join(f"{name} {made[-1].steady_s:.1f} s" for name, made in runs.items()))
     return runs

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 
 from farm.errors import ItemError
+from farm.film import SegmentReport
 from farm.records import (
     Done,
     Failed,
@@ -15,7 +16,6 @@ from farm.records import (
     Part,
     PartKind,
     Piece,
-    SegmentReport,
     StageSeconds,
     UpscaleParams,
     WorkItem,

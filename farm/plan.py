@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
     CONTAINERS,
@@ -26,7 +27,7 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import ALLOWANCES, FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
+from farm.records import FileStat, ManifestRow, UpscaleParams, WorkItem
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 
 if TYPE_CHECKING:

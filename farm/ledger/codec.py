@@ -8,7 +8,8 @@ from operator import attrgetter
 from typing import Any
 
 from farm.errors import UsageError
-from farm.records import ItemStatus, LedgerEntry, PixelStats, SegmentReport
+from farm.film import SegmentReport
+from farm.records import ItemStatus, LedgerEntry, PixelStats
 
 SCHEMA = 3
 """of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`; 2 no

@@ -17,8 +17,9 @@ from typing import BinaryIO, Protocol
 
 from farm import entries, plan, storage
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, SegmentReport, Span
 from farm.media import video
-from farm.records import Done, FilmPlan, Part, PartKind, Piece, SegmentReport, Span, Split, WorkItem
+from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import picture_spec
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of

@@ -3,10 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from farm.assemble import Assembly, piece_of
-from farm.records import Done, Part, PartKind, Split, StageSeconds
-from sr_kernel.fidelity import PixelStats
+from farm.records import Done, Part, PartKind, Split
 
-from .items import FILM, make_film, make_part, make_spans
+from .items import DONE, FILM, make_film, make_part, make_spans
 
 BANDS = ((0, 2), (2, 4), (4, 5))
 
@@ -16,22 +15,8 @@ def split_of(part: Part) -> Split:
 
 
 def done_band(part: Part) -> Done:
-    return Done(
-        part_id=part.part_id,
-        url=f"/pieces/{part.index}",
-        sha256=str(part.index),
-        bytes=1,
-        width=1,
-        height=1,
-        source_px=50_000,
-        mode="exact",
-        precision="fp32",
-        stats=PixelStats(samples=1),
-        seconds=StageSeconds(),
-        node="n",
-        worker="w",
-        extent=(part.index, part.index + 1),
-    )
+    url, extent = f"/pieces/{part.index}", (part.index, part.index + 1)
+    return replace(DONE, part_id=part.part_id, url=url, sha256=str(part.index), extent=extent)
 
 
 def test_the_join_comes_with_the_last_band_and_in_order() -> None:

@@ -16,20 +16,10 @@ from farm import collide, plan, storage
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.entries import suffices
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import MediaKind
 from farm.manifest import read_manifest
-from farm.records import (
-    ALLOWANCES,
-    FileStat,
-    ItemStatus,
-    LedgerEntry,
-    ManifestRow,
-    Overrides,
-    RefusedRow,
-    UpscaleParams,
-    VideoParams,
-    WorkItem,
-)
+from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
 from sr_kernel.models import MODELS, ModelSpec
 
 OUT = "/data/out"
@@ -240,6 +230,12 @@ def test_precision_is_resolved_once(asked: str, device: str, bf16: bool, precisi
 def test_half_precision_on_a_cpu_is_refused() -> None:
     with pytest.raises(UsageError, match="fp16 on a CPU"):
         planner(config(ModelConfig(precision="fp16")))
+
+
+def test_bf16_is_refused_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.plan.cpu_runs_bf16", lambda: False)
+    with pytest.raises(UsageError, match="no bf16 on this machine"):
+        plan.Planner(config(ModelConfig(precision="bf16")), BOOK, OUT, "cpu")
 
 
 def test_rows_override_the_run_and_the_run_the_model() -> None:

@@ -32,6 +32,7 @@ from sr_kernel.colour import Planes
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import plan_picture
 
+from ..precision import needs_bf16
 from ..seeded import save_srvgg
 
 SIZE = (24, 16)
@@ -209,6 +210,7 @@ def _several(init: Callable[..., None]) -> Callable[..., None]:
     return made
 
 
+@needs_bf16
 def test_half_precision_that_overflows_is_tried_in_full(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:

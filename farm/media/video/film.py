@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
+from farm.film import FilmPlan, Span
 from farm.media.video import plan
 from farm.media.video.pictures.animation_join import join_animation
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
@@ -12,7 +13,7 @@ from farm.media.video.pictures.target import ANIMATIONS
 from farm.media.video.read import decode
 from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write import join
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 
 
 def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmCut:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, Span, VideoParams
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.read.containers import misnamed
 from farm.media.video.read.facts import UNSPECIFIED
@@ -17,7 +18,7 @@ from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut, FilmTable, FrameFacts
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
-from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 FIELD_CONTEXT = 2

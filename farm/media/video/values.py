@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.film import FilmPlan, Span
 from farm.media.video.hdr import HdrMetadata
-from farm.records import FilmPlan, Span
 from sr_kernel.layout import FrameLayout
 
 Planes = tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]

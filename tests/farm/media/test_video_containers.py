@@ -14,6 +14,7 @@ from farm.media.video.plan import read_film
 from farm.media.video.read.containers import cut_sign, misnamed
 from farm.media.video.read.source import read_header
 from tests.clips import clip, film, in_front
+from tests.farm.media.films import CountedFile
 from tests.farm.media.test_video_table import params, real_files, table_of
 from tests.moving_pattern import encode, run_ffmpeg
 
@@ -33,17 +34,6 @@ def cuts(data: bytes) -> Iterator[bytes]:
 
 def sign(data: bytes, container: str) -> str | None:
     return cut_sign(container, io.BytesIO(data))
-
-
-class _Counted(io.BytesIO):
-    """A file that counts what is read of it."""
-
-    count = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.count += len(data)
-        return data
 
 
 def made(path: Path, *args: str, **more: object) -> bytes:
@@ -96,7 +86,7 @@ def test_a_y4m_film_ends_with_a_frame_or_is_cut(
 def test_the_frames_of_a_long_y4m_film_are_not_read_for_its_end() -> None:
     data = y4m("yuv420p", " C420jpeg", (96, 64), frame_words=b" Ip")
     for whole in (data, data[:-1]):
-        source = _Counted(whole)
+        source = CountedFile(whole)
         cut_sign("yuv4mpegpipe", source)
         assert source.count < 8192
 
@@ -163,7 +153,7 @@ def test_an_mxf_film_that_was_never_finished_is_cut(mxf: bytes) -> None:
 
 def test_an_mxf_film_is_not_read_for_its_end(mxf: bytes) -> None:
     for whole in (mxf, without_index(mxf), mxf[:-100]):
-        source = _Counted(whole)
+        source = CountedFile(whole)
         cut_sign("mxf", source)
         assert source.count < (1 << 16) + 1024
 

@@ -16,12 +16,12 @@ import pytest
 
 from farm.encoders import CODECS as CODEC_TABLE
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.media.video.hdr import HdrMetadata, read_hdr
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write.encode import SegmentEncoder, encoder_rate, fill
 from farm.media.video.write.memory import encoder_bytes
 from farm.media.video.write.piece import BrokenPieceError, PieceReader
-from farm.records import FilmPlan
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import encode, facts, picture, plan, planes_of, video_params
 

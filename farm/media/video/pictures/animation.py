@@ -21,6 +21,7 @@ import pyvips
 from av.error import FFmpegError
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, Span
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
 from farm.media.video.faults import check_memory
@@ -30,7 +31,7 @@ from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_
 from farm.media.video.planes import source_format
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.media.vips import OpenSource, translated
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _LOADERS: Mapping[str, str] = MappingProxyType({"gif": "gifload_source", "webp": "webpload_source"})

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from av.error import FFmpegError
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.kinds import ANIMATION_EXTENSIONS, extension_of
 from farm.media.formats import HEAD_BYTES, sniff
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, ReadLimits, decode_rows, encode
@@ -27,7 +28,7 @@ from farm.media.video.pictures.webp_animation import WebpWriter
 from farm.media.video.planes import source_format
 from farm.media.video.write.loss import left_behind
 from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError
-from farm.records import FilmPlan, UpscaleParams
+from farm.records import UpscaleParams
 
 Opener = Callable[[], BinaryIO]
 
@@ -55,7 +56,7 @@ def join_animation(
     Args:
         source: the open source; None for numbered pictures.
         url: of the source; stands in messages, and tells whether it is an animated picture.
-        out_pts: timestamp of every output frame, in ticks of the film's time base.
+        out_pts: timestamp of every output frame, in ticks of the film's `out_base`.
         pieces: one a segment; called when its segment is due. The files are closed here.
         sink: seekable, not closed.
         stamp: what the file says of how it was made; only WebP has a place for it.

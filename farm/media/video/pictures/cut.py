@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from farm.film import FilmPlan, Span, VideoParams
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut
 from farm.media.video.write.codecs import SourceFacts, choose_encoder, size_step
-from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _RGB_TAGS = (1, 1, 0, 2)

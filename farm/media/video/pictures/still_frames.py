@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.film import FilmPlan
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, encode
 from farm.media.video.values import Planes
-from farm.records import FilmPlan, UpscaleParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _TO_DEEP = 257

@@ -12,12 +12,12 @@ from fractions import Fraction
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import VideoParams
 from farm.media.video.read.packet_table import PacketTable, read_packets
 from farm.media.video.read.proof import Proof, decode_film, proved_stamps
 from farm.media.video.read.structure import judged
 from farm.media.video.read.tail import tail_sign
 from farm.media.video.values import FilmTable, VideoHeader
-from farm.records import VideoParams
 
 _PROVED_FRAMES = 24
 """first frames whose times must be what the packets say"""

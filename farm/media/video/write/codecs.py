@@ -26,10 +26,11 @@ from farm.encoders import (
     which_format,
 )
 from farm.errors import ErrorKind, ItemError
+from farm.film import VideoParams
 from farm.media.video.hdr import HdrMetadata
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
 from farm.media.video.write.settings import encoder_options
-from farm.records import UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _RGB_TAGS, _BT709_TAGS = (2, 2, 0, 2), (2, 2, 1, 1)

@@ -8,11 +8,11 @@ from typing import cast
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from farm.film import FilmPlan, VideoParams
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write import timecode
 from farm.media.video.write.streams import Others, describe, kept_tags
 from farm.media.video.write.template import add_at_rate, add_like
-from farm.records import FilmPlan, VideoParams
 
 
 def add_film(

@@ -25,6 +25,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, VideoParams
 from farm.media.video.faults import check_memory
 from farm.media.video.read.source import opened
 from farm.media.video.values import Joined
@@ -40,7 +41,7 @@ from farm.media.video.write.timecode import timecode_of
 from farm.media.video.write.timing import FrameTimes, constant_rate, last_duration, usual_duration
 from farm.media.video.write.tracks import AnyPacket, CopiedTrack
 from farm.media.video.write.trial import first_refused
-from farm.records import FilmPlan, UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 
 Opener = Callable[[], BinaryIO]
 
@@ -68,7 +69,7 @@ def join_film(
     Args:
         source: seekable; not closed. None: the film is made of pictures, and has nothing else.
         url: of the source; stands in messages only.
-        out_pts: timestamp of every frame of the film, strictly increasing, in ticks of the film's time base.
+        out_pts: timestamp of every frame of the film, strictly increasing, in ticks of the film's `out_base`.
         pieces: one a segment, in order; each is called once, when it is due, but for the first, which is looked at
             before. The files are closed here.
         sink: seekable, for writing and reading back; not closed.

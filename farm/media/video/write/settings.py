@@ -12,9 +12,9 @@ from types import MappingProxyType
 
 from farm.encoders import SCALES, Misfit, crf_misfit, preset_misfit
 from farm.errors import ErrorKind, ItemError
+from farm.film import VideoParams
 from farm.media.video.hdr import DISPLAY_OPTION, LIGHT_OPTION, HdrMetadata
 from farm.media.video.pixel_format import PixelFormat
-from farm.records import VideoParams
 from sr_kernel.layout import FrameLayout
 
 _NEVER = "100000"

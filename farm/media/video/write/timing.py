@@ -10,7 +10,7 @@ from av import time_base
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from farm.records import FilmPlan, VideoParams
+from farm.film import FilmPlan, VideoParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
