@@ -1,4 +1,4 @@
-"""What each option of films does, and the real films of the shared folder."""
+"""What each option of films does."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from ..media_reader import Probe
-from ..moving_pattern import frame_number, require_ffmpeg, run_ffmpeg
-from ..networks import test_data
+from ..moving_pattern import frame_number, require_ffmpeg
 from ..seeded import save_srvgg
 from ..videos import DAMAGED_GOP, WHOLE_FRAMES, make_film
 from . import same_film
@@ -209,40 +208,3 @@ def test_allowing_and_forbidding_damage_redoes_the_films_that_have_some(
     (source / "damaged.mp4").unlink()
     code, said, _ = submit(tmp_path / "other")
     assert "1 done before of 1" in said
-
-
-REAL_SECONDS = {"chaplin": "2", "edit_list_positive_shift": "1.3", "nasa_13013": "2", "onepiece_demo": "2"}
-"""films that would take too long here: so much of them, cut by copying packets"""
-REAL = (
-    *("bear-vp9-odd-dimensions.webm", "chaplin.mp4", "edit_list_positive_shift.mp4", "h265_10bits.mp4"),
-    *("hlg10-color-test.mp4", "nasa_13013.mp4", "onepiece_demo.mp4", "sample_with_chapters.mkv"),
-    *("sample_with_srt.mkv", "video_90.mov"),
-)
-
-
-@pytest.fixture(scope="module")
-def real(runs: FilmRuns, tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
-    """The real films through a network of two convolutions."""
-    require_ffmpeg()
-    folder = tmp_path_factory.mktemp("real")
-    for name in REAL:
-        film = test_data() / "media" / "videos" / name
-        seconds = REAL_SECONDS.get(film.stem)
-        if seconds is None:
-            shutil.copy(film, folder)
-        else:
-            run_ffmpeg("-i", film, "-map", "0", "-c", "copy", "-t", seconds, folder / name)
-    flags = ("--codec", "ffv1", "--container", "mkv", "--segment-frames", "12", "--workers", "2")
-    runs.submit("real", [folder / name for name in REAL], *flags)
-    return runs
-
-
-@pytest.mark.parametrize("film", REAL)
-def test_real_films_keep_every_frame_and_stream(real: FilmRuns, film: str) -> None:
-    output, source = real.made("real", film), real.source(film)
-    same_film.check_times(source, output)
-    same_film.check_sound(source, output)
-    same_film.check_subtitles(source, output)
-    same_film.check_rest(source, output)
-    same_film.check_picture(source, output, scale=1)
-    assert output.complaints() == ""
