@@ -319,9 +319,12 @@ def scan(folder: str, output: str) -> None:
     click.echo(f"{written.rows} rows{refused}: {printable(output)}")
 
 
-@main.group(short_help="List, fetch and verify models.")
-def models() -> None:
-    """The models the farm knows by name."""
+@main.group(short_help="List, fetch and verify models.", invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """The models the farm knows by name; listed unless a command says otherwise."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
 
 
 @models.command("list")

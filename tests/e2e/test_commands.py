@@ -17,6 +17,7 @@ def test_models_are_listed_and_wrong_weights_are_found(farm: Farm, tmp_path: Pat
     assert listed.returncode == 0, listed.stderr
     assert "animevideov3" in listed.stdout
     assert "training only" in listed.stdout
+    assert farm.run("models").stdout == listed.stdout, "what there is, as the README has it"
     (tmp_path / "realesr-animevideov3.pth").write_bytes(b"not what it should be")
     wrong = farm.run("models", "verify", "animevideov3", "--weights-dir", tmp_path)
     assert wrong.returncode == 78, wrong.stdout
