@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -31,7 +32,7 @@ from farm.config import (
     VideoConfig,
     WorkerConfig,
 )
-from farm.errors import FarmError, UsageError
+from farm.errors import FarmError, InterruptedRun, UsageError
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 _NTSC = {"23.976": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001), "59.94": (60000, 1001)}
@@ -84,11 +85,21 @@ def _explained(function: F) -> F:
             return function(*args, **kwargs)
         except FarmError as error:
             click.echo(f"farm: {printable(str(error))}", err=True)
-            sys.exit(error.exit_code)
+            _leave(error.exit_code, stopped=isinstance(error, InterruptedRun))
         except KeyboardInterrupt:  # before the run has put in its own handlers
             sys.exit(128 + signal.SIGINT)
 
     return run  # pyright: ignore[reportReturnType]
+
+
+def _leave(code: int, *, stopped: bool) -> NoReturn:
+    """End with this exit code. Of a run that was stopped all is written and said: what Ray was in the middle of then
+    must not crash on the interpreter's way out, and give another code."""
+    if stopped:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def printable(text: str) -> str:
@@ -207,7 +218,7 @@ def submit(manifest: str, **flags: Any) -> None:
 
     summary = run_manifest(config)
     _print_summary(summary, quiet=config.quiet)
-    sys.exit(summary.exit_code)
+    _leave(summary.exit_code, stopped=summary.signum is not None)
 
 
 def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
@@ -324,9 +335,12 @@ def gc(out: str) -> None:
     )
 
 
-@main.group(short_help="List, fetch and verify models.")
-def models() -> None:
-    """The models the farm knows by name."""
+@main.group(short_help="List, fetch and verify models.", invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """The models the farm knows by name; listed unless a command says otherwise."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
 
 
 @models.command("list")

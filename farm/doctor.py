@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from typing import Any
 
+from farm.encoders import CODECS
 from farm.errors import FarmError
 
 _PROBE_S = 120
@@ -64,6 +65,17 @@ for name, suffix, loader in FORMATS:
 print(json.dumps(answer))
 """
 
+_FILM_PROBE = """
+import json, av
+have = {}
+for name, encoder in ENCODERS:
+    try:
+        have[name] = av.Codec(encoder, "w").name == encoder
+    except ValueError:  # what PyAV's UnknownCodecError is
+        have[name] = False
+print(json.dumps({"version": av.__version__, "ffmpeg": av.ffmpeg_version_info, "have": have}))
+"""
+
 _FORMATS = (
     ("png", ".png", "pngload"),
     ("jpg", ".jpg", "jpegload"),
@@ -84,7 +96,7 @@ class Finding:
     """One thing about this machine."""
 
     topic: str
-    """python, ray, torch, gpu, cpu, memory, codecs, weights, storage, face or train"""
+    """python, ray, torch, gpu, cpu, memory, codecs, films, weights, storage, face or train"""
     ok: bool
     """false: something the farm offers does not work here; `advice` says how to get it"""
     found: str
@@ -114,9 +126,11 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
     from sr_kernel.hardware import cpu_has_bf16
 
     native = cpu_has_bf16()
-    with ThreadPoolExecutor(3) as pool:
+    encoders = [(spec.name, spec.encoder) for spec in CODECS.values()]
+    with ThreadPoolExecutor(4) as pool:
         torch_answer = pool.submit(_ask, f"BF16 = {native}\n{_TORCH_PROBE}")
         codec_answer = pool.submit(_ask, f"FORMATS = {_FORMATS!r}\n{_CODEC_PROBE}")
+        film_answer = pool.submit(_ask, f"ENCODERS = {encoders!r}\n{_FILM_PROBE}")
         driver_answer = pool.submit(_driver_gpus)
         torch_found, codecs_found, driver_gpus = torch_answer.result(), codec_answer.result(), driver_answer.result()
     return (
@@ -127,6 +141,7 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
         _cpu(torch_found, native),
         _memory(),
         *_codecs(codecs_found),
+        _films(film_answer.result()),
         *_weights(weights_dir),
         *_storage(),
         _extra("face", ("gfpgan", "facexlib", "basicsr")),
@@ -308,6 +323,18 @@ def _codecs(answer: dict[str, Any]) -> Iterator[Finding]:
         found=f"libvips {answer['version']} reads and writes {' '.join(both)}; only reads {' '.join(only) or 'none'}",
         advice=f"pip install 'pyvips[binary]' brings {' '.join(missing)}" if missing else "",
     )
+
+
+def _films(answer: dict[str, Any]) -> Finding:
+    advice = "pip install av, whose wheel brings FFmpeg's libraries"
+    if "error" in answer:
+        return Finding(topic="films", ok=False, found=f"PyAV does not load: {answer['error']}", advice=advice)
+    have: dict[str, bool] = answer["have"]
+    missing = [name for name, there in have.items() if not there]
+    found = f"PyAV {answer['version']} (FFmpeg {answer['ffmpeg']}) encodes {' '.join(n for n in have if have[n])}"
+    if missing:
+        return Finding(topic="films", ok=False, found=f"{found}; not {' '.join(missing)}", advice=advice)
+    return Finding(topic="films", ok=True, found=found)
 
 
 def _weights(weights_dir: str | None) -> Iterator[Finding]:

@@ -114,7 +114,8 @@ def iter_parquet(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterato
 
 
 _PARQUET_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, MemoryError)
-"""what pyarrow's own errors derive from; naming them loads nothing"""
+"""what pyarrow's own errors derive from (ArrowNotImplementedError, of an encoding that Arrow does not read, from
+NotImplementedError): caught by these names, which load nothing"""
 
 
 def _open_parquet(stream: BinaryIO) -> Any:
