@@ -21,7 +21,6 @@ from farm.storage.objects.client import Target, target
 from farm.storage.objects.read import list_files
 from farm.storage.urls import join
 
-
 _SUFFIX = ".json"
 
 
