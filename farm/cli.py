@@ -28,7 +28,7 @@ from farm.config import (
     VideoConfig,
     WorkerConfig,
 )
-from farm.console import explained, printable
+from farm.console import explained, leave, printable
 from farm.errors import UsageError
 from farm.manifest_commands import manifest_group, scan
 
@@ -82,7 +82,11 @@ def main() -> None:
 @main.command(short_help="Restore a manifest, a folder, a glob, one picture or one film.")
 @click.argument("manifest")
 @click.option(
-    "-m", "--model", default=_MODEL.model, show_default=True, help="A name of `farm models`, or a weight file."
+    "-m",
+    "--model",
+    default=_MODEL.model,
+    show_default=True,
+    help="A name of `farm models`, or a weight file, also s3://BUCKET/NAME.pth#sha256=HEX.",
 )
 @click.option("-o", "--out", help="Output root. Default: farm-out/ beside the manifest.")
 @click.option("-s", "--outscale", type=float, help="Final scale, 0.25 to 16, such as 3.5. Default: the model's own.")
@@ -184,7 +188,7 @@ def submit(manifest: str, **flags: Any) -> None:
 
     summary = run_manifest(config)
     _print_summary(summary, quiet=config.quiet)
-    sys.exit(summary.exit_code)
+    leave(summary.exit_code, stopped=summary.signum is not None)
 
 
 def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
@@ -276,9 +280,28 @@ main.add_command(scan)
 main.add_command(manifest_group)
 
 
-@main.group(short_help="List, fetch and verify models.")
-def models() -> None:
-    """The models the farm knows by name."""
+@main.command(short_help="Remove what killed runs left in an output root.")
+@click.argument("out")
+@explained
+def gc(out: str) -> None:
+    """Remove from OUT staged files, open uploads and pieces that no run will use again; nothing that is not ours."""
+    from farm.gc import collect
+
+    found = collect(out)
+    if found.warning:
+        click.echo(f"farm: {printable(found.warning)}", err=True)
+    click.echo(
+        f"{found.attempts} dead attempts cleared, {found.uploads} open uploads aborted, "
+        f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB)"
+    )
+
+
+@main.group(short_help="List, fetch and verify models.", invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """The models the farm knows by name; listed unless a command says otherwise."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
 
 
 @models.command("list")
@@ -305,9 +328,9 @@ def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     from farm import fetch
 
     for name in names:
-        spec = fetch.resolve(name).spec
-        with click.progressbar(length=spec.bytes or 1, label=spec.name, file=sys.stderr) as bar:
-            path = fetch.ensure(spec, weights_dir, lambda done, _total: bar.update(done - bar.pos))
+        model = fetch.resolve(name)
+        with click.progressbar(length=model.spec.bytes or 1, label=model.spec.name, file=sys.stderr) as bar:
+            path = fetch.obtain(model, weights_dir, lambda done, _total: bar.update(done - bar.pos))
         click.echo(printable(str(path)))
 
 
@@ -330,13 +353,17 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
             click.echo(f"{spec.name:20} right     {printable(str(path))}")
 
 
-@main.command(short_help="What this machine has and what is missing.")
+@main.command(short_help="What this machine has and what is missing; with OUT: what that store can do.")
+@click.argument("out", required=False)
 @explained
-def doctor() -> None:
-    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it."""
-    from farm.doctor import examine
+def doctor(out: str | None) -> None:
+    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it.
 
-    for finding in examine():
+    With an output root OUT, try instead what its disk or store can do, with a small object below OUT/.farm/.
+    """
+    from farm.doctor import examine, examine_root
+
+    for finding in examine_root(out) if out else examine():
         click.echo(printable(str(finding)))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
-from farm.errors import FarmError
+from farm.errors import FarmError, InterruptedRun
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,11 +25,21 @@ def explained(function: F) -> F:
             return function(*args, **kwargs)
         except FarmError as error:
             click.echo(f"farm: {printable(str(error))}", err=True)
-            sys.exit(error.exit_code)
+            leave(error.exit_code, stopped=isinstance(error, InterruptedRun))
         except KeyboardInterrupt:  # before the run has put in its own handlers
             sys.exit(128 + signal.SIGINT)
 
     return run  # pyright: ignore[reportReturnType]
+
+
+def leave(code: int, *, stopped: bool) -> NoReturn:
+    """End with this exit code. Of a run that was stopped all is written and said: what Ray was in the middle of then
+    must not crash on the interpreter's way out, and give another code."""
+    if stopped:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def printable(text: str) -> str:

@@ -11,8 +11,6 @@ from farm.config import MANIFEST_FORMS, MANIFEST_SORTS, SCAN_SORTS
 from farm.console import explained, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from farm.catalog import CheckResult, Written
 
 
@@ -119,7 +117,9 @@ def convert_manifest(manifest: str, output: str, **flags: Any) -> None:
 @click.option("-o", "--output", required=True, help="Folder or prefix for the parts: part-00000.parquet and so on.")
 @click.option("--rows", type=int, help="Rows of a part.")
 @click.option("--parts", type=int, help="How many parts, of equal size.")
-@click.option("--form", type=click.Choice(MANIFEST_FORMS), default="parquet", show_default=True, help="Form of the parts.")
+@click.option(
+    "--form", type=click.Choice(MANIFEST_FORMS), default="parquet", show_default=True, help="Form of the parts."
+)
 @click.option("--root", help="What relative paths start from, in all. Default: each one's own folder.")
 @click.option("--absolute", is_flag=True, help="Write every path in full.")
 @click.option("--drop", is_flag=True, help="Leave out columns and rows that cannot be kept, instead of refusing.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
     CONTAINERS,
@@ -26,8 +27,8 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import FileStat, ManifestRow, Overrides, UpscaleParams, VideoParams, WorkItem
-from sr_kernel.hardware import cpu_has_bf16
+from farm.records import FileStat, ManifestRow, Overrides, UpscaleParams, WorkItem
+from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -57,7 +58,8 @@ _LOSSY = frozenset({"jpg", "webp", "avif"})
 _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
-"""parameters that only refuse: a picture made under one limit is the same under another"""
+"""Parameters that only refuse: a picture made under one limit is the same under another. So it is with ALLOWANCES of
+films, of which the ledger remembers where they made a difference (`farm.entries.suffices`)."""
 
 
 class PlannedModel(Protocol):
@@ -300,6 +302,8 @@ def canonical_text(params: UpscaleParams) -> str:
     deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
     if params.video is None:
         del deciding["video"]
+    else:
+        deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
 
@@ -365,6 +369,8 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
         return "fp16" if asked == "auto" else asked
     if asked == "fp16":
         raise UsageError("--precision: fp16 on a CPU is hundreds of times slower; use auto, bf16 or fp32")
+    if asked == "bf16" and cpu_bf16 is None and not cpu_runs_bf16():
+        raise UsageError("--precision: torch has no bf16 on this machine's processor; use auto or fp32")
     if asked != "auto":
         return asked
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"

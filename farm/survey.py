@@ -14,10 +14,11 @@ from itertools import islice
 
 from farm import collide, manifest, plan, storage
 from farm.config import RunConfig
-from farm.entries import known_piece
+from farm.entries import known_piece, suffices
 from farm.errors import DiskError, ErrorKind, ItemError
 from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
+from farm.progress import Likeness, likeness_of
 from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Piece, RefusedRow, WorkItem
 from farm.summary import RowState
 
@@ -51,6 +52,8 @@ class Survey:
     """rows whose number in the ledger is not theirs any more"""
     models: set[str] = field(default_factory=set[str])
     """models of pending rows"""
+    guesses: Counter[Likeness] = field(default_factory=Counter[Likeness])
+    """source pixels of pending rows, as far as they can be guessed"""
     refused: list[PlannedRow] = field(default_factory=list[PlannedRow])
     reused: list[str] = field(default_factory=list[str])
     """outputs that are there"""
@@ -121,11 +124,12 @@ class Surveyor:
         return known is None or (known.message, known.row) != (entry.message, entry.row)
 
     def pieces(self, item: WorkItem) -> dict[str, Piece]:
-        """Bands or segments that an earlier run has finished and that are still there, by part id."""
+        """Bands or segments that an earlier run has finished, that are still there and lack no more than the item may,
+        by part id."""
         return {
             entry.key: known_piece(index, entry)
             for index, entry in self._pieces.get(item.item_id, ())
-            if self._outputs.get(entry.output) == entry.bytes
+            if self._outputs.get(entry.output) == entry.bytes and suffices(entry, item.params)
         }
 
     def _planned(self, row: ManifestRow | RefusedRow) -> PlannedRow:
@@ -145,7 +149,7 @@ class Surveyor:
     def _state(self, item: WorkItem) -> tuple[RowState, LedgerEntry | None]:
         """What is to be done, and the entry that says why nothing is."""
         entry = self._ledger.get(item.item_id)
-        if entry is None:
+        if entry is None or not suffices(entry, item.params):
             return RowState.PENDING, None
         if entry.status is ItemStatus.DONE:
             there = self._outputs.get(item.output_url) == entry.bytes
@@ -239,6 +243,7 @@ def survey(surveyor: Surveyor, *, show: int = 20) -> Survey:
         counted.states[row.state] += 1
         if row.item is not None and row.state is RowState.PENDING:
             counted.models.add(row.item.params.model)
+            counted.guesses[likeness_of(row.item)] += row.item.cost_px
         counted.moved += row.moved is not None
         if counted.states[row.state] <= show:
             _note(counted, row, surveyor)

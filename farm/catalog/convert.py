@@ -13,12 +13,10 @@ from farm.catalog.item import Base, Written
 from farm.catalog.old import OldManifest
 from farm.catalog.order import SORTS, in_order
 from farm.catalog.sink import Sink
-from farm.catalog.table import columns_of
 from farm.config import MANIFEST_FORMS, MANIFEST_SORTS
 from farm.errors import UsageError
 from farm.manifest import canonical
 from farm.manifest.sources import printable
-
 
 _PART = "part-{:05d}.{}"
 

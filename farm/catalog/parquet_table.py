@@ -71,4 +71,4 @@ class ParquetTable:
         check_text(column.name, value)
         if isinstance(value, MediaKind):
             return value.value
-        return list(value) if isinstance(value, tuple) else value  # pyright: ignore[reportUnknownArgumentType]
+        return list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value

@@ -49,7 +49,8 @@ def _field(name: str, value: object) -> str:
     if isinstance(value, (list, tuple)) and name == "tags":
         return ",".join(cast("Sequence[str]", value))
     if not isinstance(value, (str, int, float)):
-        raise CannotHoldError(name, f"holds a {type(value).__name__}, which CSV has no text for")
+        kind = type(cast(object, value)).__name__
+        raise CannotHoldError(name, f"holds a {kind}, which CSV has no text for")
     if name != name.strip():
         raise CannotHoldError(name, "has a name that begins or ends with a space, which CSV does not keep")
     check_text(name, value)

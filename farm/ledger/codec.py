@@ -8,10 +8,12 @@ from operator import attrgetter
 from typing import Any
 
 from farm.errors import UsageError
-from farm.records import ItemStatus, LedgerEntry, PixelStats, SegmentReport
+from farm.film import SegmentReport
+from farm.records import ItemStatus, LedgerEntry, PixelStats
 
-SCHEMA = 2
-"""of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`"""
+SCHEMA = 3
+"""of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`; 2 no
+`allowances`"""
 _FIELDS = tuple(field.name for field in fields(LedgerEntry))
 _values = attrgetter(*_FIELDS)
 
@@ -39,7 +41,8 @@ def decode(line: bytes | str) -> LedgerEntry:
     record["status"] = ItemStatus(record["status"])
     if record["schema"] == 1:
         record["extent"] = record.pop("rows_out")
-        record["schema"] = SCHEMA  # it is written again when its shard is compacted
+    record["schema"] = SCHEMA  # it is written again when its shard is compacted
+    record["allowances"] = tuple(record.get("allowances", ()))
     if record["extent"] is not None:
         record["extent"] = tuple(record["extent"])
     if record["stats"] is not None:

@@ -31,7 +31,8 @@ BATCH_ROWS = 16_384
 MAX_COPIED_BYTES = 64 << 20
 """texts of a batch that are copied once a row rather than looked up"""
 PARQUET_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, MemoryError)
-"""what pyarrow's own errors derive from; naming them loads nothing"""
+"""what pyarrow's own errors derive from (ArrowNotImplementedError, of an encoding that Arrow does not read, from
+NotImplementedError): caught by these names, which load nothing"""
 
 
 def iter_batches(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[tuple[int, Arrays]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from .conftest import Farm, files
 
 Make = Callable[..., Path]
@@ -15,6 +17,7 @@ def test_models_are_listed_and_wrong_weights_are_found(farm: Farm, tmp_path: Pat
     assert listed.returncode == 0, listed.stderr
     assert "animevideov3" in listed.stdout
     assert "training only" in listed.stdout
+    assert farm.run("models").stdout == listed.stdout, "what there is, as the README has it"
     (tmp_path / "realesr-animevideov3.pth").write_bytes(b"not what it should be")
     wrong = farm.run("models", "verify", "animevideov3", "--weights-dir", tmp_path)
     assert wrong.returncode == 78, wrong.stdout
@@ -101,3 +104,24 @@ def test_what_is_wrong_with_a_manifest_is_told_by_row_and_column(farm: Farm, tmp
     assert "row 3: asks for the same" in checked.stderr
     assert "unsafe_path" in checked.stderr
     assert "1 rows ask for what is not built" in checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--codec", "prores", "--container", "webm"), "prores does not go into webm; ask for --container mov or mkv"),
+        (("--preset", "slowest"), "no codec has a preset slowest; ask for one of placebo, "),
+        (("--preset", "hq", "--codec", "h264"), "libx264 has no preset hq; ask for one of placebo, "),
+        (("--crf", "60", "--codec", "hevc"), "libx265 has no CRF of 60; ask for one from 0 (best) to 51"),
+        (("--pix-fmt", "yuv421p"), "no codec takes the pixel format yuv421p; leave it at auto"),
+    ],
+    ids=lambda one: " ".join(one) if isinstance(one, tuple) else "",
+)
+def test_what_no_film_could_be_encoded_as_is_a_usage_error(
+    farm: Farm, make_picture: Make, tmp_path: Path, flags: tuple[str, ...], says: str
+) -> None:
+    make_picture(tmp_path / "in" / "a.png")
+    made = farm.submit(tmp_path / "in", tmp_path / "out", *flags)
+    assert made.returncode == 2, made.stderr
+    assert made.stderr.startswith(f"farm: {flags[0]}: {says}")
+    assert not (tmp_path / "out").exists(), "nothing was started"

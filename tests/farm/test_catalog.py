@@ -233,7 +233,10 @@ def test_a_probe_reads_sizes_upright(tmp_path: Path, form: str) -> None:
     assert (written.rows, written.unsized) == (9, 1)
     sizes = {row.relative_path: (row.width, row.height) for row in read(tmp_path / "in" / f"m.{form}")}
     assert sizes == {
-        **{f"{suffix}.{suffix}": (40 + at, 30) for at, suffix in enumerate(("png", "jpg", "webp", "tif", "gif", "avif"))},
+        **{
+            f"{suffix}.{suffix}": (40 + at, 30)
+            for at, suffix in enumerate(("png", "jpg", "webp", "tif", "gif", "avif"))
+        },
         **{"turned.jpg": (30, 41), "film.mp4": (64, 48), "cut.png": (None, None)},
     }
 

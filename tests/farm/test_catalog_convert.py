@@ -23,7 +23,14 @@ FORMS = ("parquet", "csv", "jsonl")
 ROW: dict[str, object] = {
     **{"source": "gt/a, b.png", "lq": "lq/a b.png", "task": "degrade", "kind": "image", "sha256": "ab" * 32},
     **{"etag": "e-1", "bytes": 10, "width": 640, "height": 480, "output": "o/p.png", "model": "general-x4v3"},
-    **{"outscale": 3.5, "denoise": 0.25, "face": True, "format": "same", "priority": -7, "tags": ["night", "two words"]},
+    **{
+        "outscale": 3.5,
+        "denoise": 0.25,
+        "face": True,
+        "format": "same",
+        "priority": -7,
+        "tags": ["night", "two words"],
+    },
     **{"x_text": 'quo"te, comma\nnewline\rreturn', "x_whole": 2**53 + 1, "x_number": 0.1, "x_flag": False},
 }
 
@@ -181,7 +188,7 @@ def test_what_goes_without_saying_is_no_loss(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a\nb.png", "a.png\r", "a (1,2)", "a.png, b.png", "\ufeffa.png"])
 def test_a_name_that_a_line_would_say_otherwise_is_refused(tmp_path: Path, name: str) -> None:
     source = jsonl(tmp_path / "m.jsonl", {"source": name}, {"source": "z.png"})
-    with pytest.raises(ManifestError, match="row 0, column source: .*would not be read back"):
+    with pytest.raises(ManifestError, match=r"row 0, column source: .*would not be read back"):
         convert(source, tmp_path / "n.txt")
     written = convert(source, tmp_path / "n.txt", drop=True)
     assert (written.rows, written.left_out) == (1, 1)
@@ -341,7 +348,7 @@ def test_a_split_that_fails_leaves_no_part(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [{}, {"rows": 1, "parts": 1}, {"rows": 0}, {"parts": -1}, {"rows": 1, "form": "xls"}])
 def test_a_split_wants_one_measure(tmp_path: Path, hundred: Path, how: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="--rows|--form"):
+    with pytest.raises(UsageError, match=r"--rows|--form"):
         split(hundred, tmp_path / "parts", **how)
 
 

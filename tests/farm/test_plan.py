@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from farm import collide, plan, storage
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
+from farm.entries import suffices
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import MediaKind
 from farm.manifest import read_manifest
-from farm.records import FileStat, ManifestRow, Overrides, RefusedRow, UpscaleParams, VideoParams, WorkItem
+from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
 from sr_kernel.models import MODELS, ModelSpec
 
 OUT = "/data/out"
@@ -123,10 +125,10 @@ def planned_film(one: ManifestRow | None = None, **options: object) -> WorkItem:
 def test_whatever_decides_a_films_bytes_is_part_of_its_identity() -> None:
     options: dict[str, object] = {
         **{"container": "mkv", "codec": "hevc", "crf": 20, "preset": "slow", "pix_fmt": "yuv444p"},
-        **{"fps": Fraction(25), "segment_frames": 24, "audio": "none", "deinterlace": True, "salvage": True},
-        **{"allow_damaged": True, "encoder": "nvenc", "tag_colours": True},
+        **{"fps": Fraction(25), "segment_frames": 24, "audio": "none", "deinterlace": True},
+        **{"encoder": "nvenc", "tag_colours": True},
     }
-    assert {*options, "encoder_threads", "codecs"} == {field.name for field in fields(VideoParams)}
+    assert {*options, *ALLOWANCES, "encoder_threads", "codecs"} == {field.name for field in fields(VideoParams)}
     changed = [planned_film(), *(planned_film(**{name: value}) for name, value in options.items())]
     assert len({item.item_id for item in changed}) == len(changed)
     assert planned_film(decoder="nvdec").item_id == planned_film().item_id, "decoders agree bit for bit"
@@ -150,6 +152,40 @@ def test_a_film_keeps_its_container_where_it_can_be_written(
     source: str, options: dict[str, object], output: str
 ) -> None:
     assert planned_film(film(source), **options).output_url == f"{OUT}/{output}"
+
+
+@pytest.mark.parametrize("name", ALLOWANCES)
+def test_what_a_film_may_lack_does_not_make_a_whole_one_another(name: str) -> None:
+    allowing = planned_film(**{name: True})
+    assert (allowing.item_id, allowing.params_hash) == (planned_film().item_id, planned_film().params_hash)
+    assert allowing.params.allowances == (name,)
+
+
+NOTHING, SALVAGE, DAMAGED, BOTH = (), ("salvage",), ("allow_damaged",), ("salvage", "allow_damaged")
+
+
+@pytest.mark.parametrize(
+    ("status", "then", "now", "holds"),
+    [
+        ("done", NOTHING, NOTHING, True),
+        ("done", NOTHING, BOTH, True),  # whole, and looser flags: nothing to do
+        ("done", SALVAGE, SALVAGE, True),
+        ("done", SALVAGE, BOTH, True),
+        ("done", SALVAGE, NOTHING, False),  # something is lost, and that is allowed no more
+        ("done", BOTH, SALVAGE, False),
+        ("done", SALVAGE, DAMAGED, False),
+        ("failed", NOTHING, NOTHING, True),
+        ("failed", NOTHING, SALVAGE, False),  # looser flags: worth another try
+        ("failed", SALVAGE, BOTH, False),
+        ("failed", SALVAGE, DAMAGED, False),
+        ("failed", BOTH, NOTHING, True),  # failed where more was allowed
+    ],
+)
+def test_what_the_ledger_says_holds_for_whoever_allows_as_much(
+    status: str, then: tuple[str, ...], now: tuple[str, ...], holds: bool
+) -> None:
+    entry = LedgerEntry(key="k", shard=0, row=0, source="s", output="o", status=ItemStatus(status), allowances=then)
+    assert suffices(entry, planned_film(**dict.fromkeys(now, True)).params) is holds
 
 
 def test_parameters_hash_covers_every_field_but_the_limits() -> None:
@@ -194,6 +230,12 @@ def test_precision_is_resolved_once(asked: str, device: str, bf16: bool, precisi
 def test_half_precision_on_a_cpu_is_refused() -> None:
     with pytest.raises(UsageError, match="fp16 on a CPU"):
         planner(config(ModelConfig(precision="fp16")))
+
+
+def test_bf16_is_refused_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.plan.cpu_runs_bf16", lambda: False)
+    with pytest.raises(UsageError, match="no bf16 on this machine"):
+        plan.Planner(config(ModelConfig(precision="bf16")), BOOK, OUT, "cpu")
 
 
 def test_rows_override_the_run_and_the_run_the_model() -> None:
