@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from farm import plan, storage
 from farm.config import ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.fetch import resolve
+from farm.film import FilmPlan, Span
 from farm.kinds import MediaKind
 from farm.media import video
-from farm.records import FilmPlan, ManifestRow, Span, UpscaleParams
+from farm.records import ManifestRow, UpscaleParams
 from farm.tasks.restore import picture_spec
 from sr_kernel.colour import frame_to_rgb
 from sr_kernel.frames import FrameUpscaler

@@ -46,6 +46,7 @@ from gpu_checks import (
 
 from sr_kernel.archs import RRDBNet
 from sr_kernel.backend import DTYPES, PrecisionError, check_precision
+from sr_kernel.hardware import cpu_runs_bf16
 from sr_kernel.models import flop_per_px
 from sr_kernel.pixels import Pixels, cut_window
 from sr_kernel.tiles import Box, Strategy
@@ -86,10 +87,10 @@ def wait(device: torch.device) -> None:
 
 
 def measured_peak(device: torch.device, sizes: Sizes) -> dict[str, float]:
-    """FLOP a second of products and convolutions in half precision, by name; every one repeated within a run."""
+    """FLOP a second of products and convolutions in half precision, or fp32 where a CPU has none, by name."""
     rates: dict[str, float] = {}
     repeats = 10 if device.type == "cuda" else 1
-    dtypes = ("fp16", "bf16") if device.type == "cuda" else ("bf16",)
+    dtypes = ("fp16", "bf16") if device.type == "cuda" else ("bf16" if cpu_runs_bf16() else "fp32",)
     for precision in dtypes:
         like = {"dtype": DTYPES[precision], "device": device}
         calls: dict[str, tuple[float, Callable[[], object]]] = {}

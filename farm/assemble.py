@@ -14,8 +14,6 @@ class _Cut:
     split: Split
     wanted: int
     pieces: dict[int, Piece] = field(default_factory=dict[int, Piece])
-    known: int = 0
-    """pieces of earlier runs"""
 
 
 class Assembly:
@@ -29,7 +27,6 @@ class Assembly:
         parts = _segments(whole, split) if split.film else _bands(whole, split)
         cut = _Cut(whole, split, len(parts))
         cut.pieces = {part.index: piece for part in parts if (piece := _fitting(part, known)) is not None}
-        cut.known = len(cut.pieces)
         self._cuts[whole.item.item_id] = cut
         missing = [part for part in parts if part.index not in cut.pieces]
         return missing or [_join(cut)]
@@ -42,15 +39,11 @@ class Assembly:
         cut.pieces[part.index] = piece_of(part.index, done)
         return _join(cut) if len(cut.pieces) == cut.wanted else None
 
-    @property
-    def fraction(self) -> float:
-        """How many items' worth of pieces is finished, of those that are not joined yet."""
-        return sum(len(cut.pieces) / cut.wanted for cut in self._cuts.values())
-
-    @property
-    def known_fraction(self) -> float:
-        """What of `fraction` earlier runs had done."""
-        return sum(cut.known / cut.wanted for cut in self._cuts.values())
+    def share(self, item_id: str) -> float:
+        """How much of an item that is not joined yet is finished, 0..1; of films by frames, of pictures by bands."""
+        cut = self._cuts[item_id]
+        frames, total = self.frames(item_id)
+        return frames / total if total else len(cut.pieces) / cut.wanted
 
     def frames(self, item_id: str) -> tuple[int, int]:
         """(restored, all) frames of a film that is not joined yet; (0, 0) for what is no film."""

@@ -33,6 +33,8 @@ class RowBlock:
     overrides: Sequence[Overrides] | None = None
     sizes: Sequence[tuple[int | None, int | None]] | None = None
     """upright width and height in pixels, as the manifest says"""
+    priorities: Sequence[int] | None = None
+    """higher ones come first within their shard"""
     refused: Mapping[int, RefusedRow]
     """by position in the block"""
     made: Sequence[ManifestRow | RefusedRow] | None = None
@@ -61,6 +63,7 @@ class RowBlock:
             width=width,
             height=height,
             overrides=self.overrides[position] if self.overrides else NO_OVERRIDES,
+            priority=self.priorities[position] if self.priorities else 0,
         )
 
 
@@ -79,6 +82,7 @@ def block_of(rows: Iterable[ManifestRow | RefusedRow], first: int) -> RowBlock:
         nbytes=[row.bytes for row in kept],
         overrides=None if plain else [row.overrides for row in kept],
         sizes=[(row.width, row.height) for row in kept],
+        priorities=[row.priority for row in kept] if any(row.priority for row in kept) else None,
         refused=refused,
         made=made,
     )

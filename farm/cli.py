@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -31,12 +28,13 @@ from farm.config import (
     VideoConfig,
     WorkerConfig,
 )
-from farm.errors import FarmError, UsageError
+from farm.console import explained, leave, printable
+from farm.errors import UsageError
+from farm.manifest_commands import manifest_group, scan
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 _NTSC = {"23.976": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001), "59.94": (60000, 1001)}
 """rates that people write rounded"""
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Gpus(click.ParamType[int | None]):
@@ -75,27 +73,6 @@ class _Rate(click.ParamType[Fraction | None]):
             self.fail(f"{value!r} is no rate such as 25, 24000/1001 or 29.97", param, ctx)
 
 
-def _explained(function: F) -> F:
-    """A FarmError becomes one sentence on stderr and its exit code."""
-
-    @wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except FarmError as error:
-            click.echo(f"farm: {printable(str(error))}", err=True)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:  # before the run has put in its own handlers
-            sys.exit(128 + signal.SIGINT)
-
-    return run  # pyright: ignore[reportReturnType]
-
-
-def printable(text: str) -> str:
-    """Text from names and files without what a terminal would act on."""
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="farm")
 def main() -> None:
@@ -105,7 +82,11 @@ def main() -> None:
 @main.command(short_help="Restore a manifest, a folder, a glob, one picture or one film.")
 @click.argument("manifest")
 @click.option(
-    "-m", "--model", default=_MODEL.model, show_default=True, help="A name of `farm models`, or a weight file."
+    "-m",
+    "--model",
+    default=_MODEL.model,
+    show_default=True,
+    help="A name of `farm models`, or a weight file, also s3://BUCKET/NAME.pth#sha256=HEX.",
 )
 @click.option("-o", "--out", help="Output root. Default: farm-out/ beside the manifest.")
 @click.option("-s", "--outscale", type=float, help="Final scale, 0.25 to 16, such as 3.5. Default: the model's own.")
@@ -195,7 +176,7 @@ def main() -> None:
 @click.option("--verify-outputs", is_flag=True, help="Read every output that is done; redo those that changed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; start and write nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
-@_explained
+@explained
 def submit(manifest: str, **flags: Any) -> None:
     """Restore MANIFEST: a Parquet, CSV, JSONL or txt manifest, a folder, a glob, one picture or one film.
 
@@ -209,7 +190,7 @@ def submit(manifest: str, **flags: Any) -> None:
 
     summary = run_manifest(config)
     _print_summary(summary, quiet=config.quiet)
-    sys.exit(summary.exit_code)
+    leave(summary.exit_code, stopped=summary.signum is not None)
 
 
 def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
@@ -298,26 +279,36 @@ def _other_counts(summary: Any) -> list[tuple[int, str]]:
     ]
 
 
-@main.command(short_help="Make a manifest of a folder.")
-@click.argument("folder")
-@click.option("-o", "--output", required=True, help="Manifest to write: .parquet, .csv, .jsonl or .txt.")
-@_explained
-def scan(folder: str, output: str) -> None:
-    """List the pictures and films of FOLDER, recursively, into a manifest."""
-    from farm import catalog
-
-    written = catalog.write_manifest(catalog.scan(folder), output)
-    refused = f", {written.refused} left out" if written.refused else ""
-    click.echo(f"{written.rows} rows{refused}: {printable(output)}")
+main.add_command(scan)
+main.add_command(manifest_group)
 
 
-@main.group(short_help="List, fetch and verify models.")
-def models() -> None:
-    """The models the farm knows by name."""
+@main.command(short_help="Remove what killed runs left in an output root.")
+@click.argument("out")
+@explained
+def gc(out: str) -> None:
+    """Remove from OUT staged files, open uploads and pieces that no run will use again; nothing that is not ours."""
+    from farm.gc import collect
+
+    found = collect(out)
+    if found.warning:
+        click.echo(f"farm: {printable(found.warning)}", err=True)
+    click.echo(
+        f"{found.attempts} dead attempts cleared, {found.uploads} open uploads aborted, "
+        f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB)"
+    )
+
+
+@main.group(short_help="List, fetch and verify models.", invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """The models the farm knows by name; listed unless a command says otherwise."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
 
 
 @models.command("list")
-@_explained
+@explained
 def list_models() -> None:
     """Every model: name, scale, network, size, and whether its weights are here."""
     from farm import fetch
@@ -334,22 +325,22 @@ def list_models() -> None:
 @models.command("fetch")
 @click.argument("names", nargs=-1, required=True)
 @click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
-@_explained
+@explained
 def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     """Download weights and check their size and sha256."""
     from farm import fetch
 
     for name in names:
-        spec = fetch.resolve(name).spec
-        with click.progressbar(length=spec.bytes or 1, label=spec.name, file=sys.stderr) as bar:
-            path = fetch.ensure(spec, weights_dir, lambda done, _total: bar.update(done - bar.pos))
+        model = fetch.resolve(name)
+        with click.progressbar(length=model.spec.bytes or 1, label=model.spec.name, file=sys.stderr) as bar:
+            path = fetch.obtain(model, weights_dir, lambda done, _total: bar.update(done - bar.pos))
         click.echo(printable(str(path)))
 
 
 @models.command("verify")
 @click.argument("names", nargs=-1)
 @click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
-@_explained
+@explained
 def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     """Check size and sha256 of the weights that are here; exit 78 when one is wrong."""
     from farm import fetch
@@ -365,13 +356,17 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
             click.echo(f"{spec.name:20} right     {printable(str(path))}")
 
 
-@main.command(short_help="What this machine has and what is missing.")
-@_explained
-def doctor() -> None:
-    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it."""
-    from farm.doctor import examine
+@main.command(short_help="What this machine has and what is missing; with OUT: what that store can do.")
+@click.argument("out", required=False)
+@explained
+def doctor(out: str | None) -> None:
+    """Look at Python, Ray, torch, GPUs, codecs, weights and storage; say what is missing and how to get it.
 
-    for finding in examine():
+    With an output root OUT, try instead what its disk or store can do, with a small object below OUT/.farm/.
+    """
+    from farm.doctor import examine, examine_root
+
+    for finding in examine_root(out) if out else examine():
         click.echo(printable(str(finding)))
 
 

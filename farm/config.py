@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from farm import encoders
 from farm.errors import UsageError
 
 FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
@@ -12,11 +13,14 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 ALPHAS = ("model", "lanczos")
 RESIZES = ("lanczos", "official")
 PAGES = ("refuse", "first", "animation", "video")
-CODECS = ("auto", "h264", "hevc", "av1", "vp9", "ffv1", "prores")
+CODECS = ("auto", *encoders.CODECS)
 FILM_CONTAINERS = ("same", "mp4", "mkv", "mov", "webm", "sequence")
 AUDIOS = ("copy", "transcode", "none")
 ENCODERS = ("software", "nvenc")
 DECODERS = ("software", "nvdec")
+MANIFEST_FORMS = ("parquet", "csv", "jsonl", "txt")
+MANIFEST_SORTS = ("path", "size", "priority")
+SCAN_SORTS = ("path", "size", "mtime", "priority")
 NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
 
 
@@ -138,6 +142,20 @@ class VideoConfig:
             raise UsageError(f"--segment-frames: {self.segment_frames} is not in 2..10000")
         if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
             raise UsageError(f"--fps: {self.fps} is not in 0.01..1000")
+        self._check_codec()
+
+    def _check_codec(self) -> None:
+        """Raises UsageError for what no film at all could be encoded as; what depends on a film fails with the film."""
+        asked = encoders.Asked(
+            codec=self.codec,
+            container=self.container,
+            encoder=self.encoder,
+            crf=self.crf,
+            preset=self.preset or "",
+            pix_fmt=self.pix_fmt,
+        )
+        if misfit := encoders.contradiction(asked):
+            raise UsageError(f"{misfit.option}: {misfit.found}; {misfit.advice}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from typing import Any
 
+from farm.encoders import CODECS
 from farm.errors import FarmError
 
 _PROBE_S = 120
+_AWS_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _SHM_BYTES = 2 << 30
 """below this Ray keeps its object store on disk"""
 
@@ -63,6 +65,17 @@ for name, suffix, loader in FORMATS:
 print(json.dumps(answer))
 """
 
+_FILM_PROBE = """
+import json, av
+have = {}
+for name, encoder in ENCODERS:
+    try:
+        have[name] = av.Codec(encoder, "w").name == encoder
+    except ValueError:  # what PyAV's UnknownCodecError is
+        have[name] = False
+print(json.dumps({"version": av.__version__, "ffmpeg": av.ffmpeg_version_info, "have": have}))
+"""
+
 _FORMATS = (
     ("png", ".png", "pngload"),
     ("jpg", ".jpg", "jpegload"),
@@ -83,7 +96,7 @@ class Finding:
     """One thing about this machine."""
 
     topic: str
-    """python, ray, torch, gpu, cpu, memory, codecs, weights, storage, face or train"""
+    """python, ray, torch, gpu, cpu, memory, codecs, films, weights, storage, face or train"""
     ok: bool
     """false: something the farm offers does not work here; `advice` says how to get it"""
     found: str
@@ -113,9 +126,11 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
     from sr_kernel.hardware import cpu_has_bf16
 
     native = cpu_has_bf16()
-    with ThreadPoolExecutor(3) as pool:
+    encoders = [(spec.name, spec.encoder) for spec in CODECS.values()]
+    with ThreadPoolExecutor(4) as pool:
         torch_answer = pool.submit(_ask, f"BF16 = {native}\n{_TORCH_PROBE}")
         codec_answer = pool.submit(_ask, f"FORMATS = {_FORMATS!r}\n{_CODEC_PROBE}")
+        film_answer = pool.submit(_ask, f"ENCODERS = {encoders!r}\n{_FILM_PROBE}")
         driver_answer = pool.submit(_driver_gpus)
         torch_found, codecs_found, driver_gpus = torch_answer.result(), codec_answer.result(), driver_answer.result()
     return (
@@ -126,10 +141,34 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
         _cpu(torch_found, native),
         _memory(),
         *_codecs(codecs_found),
+        _films(film_answer.result()),
         *_weights(weights_dir),
         *_storage(),
         _extra("face", ("gfpgan", "facexlib", "basicsr")),
         _extra("train", ("basicsr", "torchvision")),
+    )
+
+
+def examine_root(root: str) -> tuple[Finding, ...]:
+    """What the disk or store of an output root can do, tried with one small object. Raises as farm.storage."""
+    from farm import manifest, storage
+
+    root = manifest.canonical(root)
+    found = storage.capabilities(root)
+    abilities = (
+        (found.conditional_create, "makes an object only where there is none", "no lock can be had there"),
+        (found.metadata, "keeps who published an object", "its objects do not say who made them"),
+        (found.md5_etags, "answers a write with the MD5 of what it holds", "the length alone is checked after a write"),
+    )
+    if not storage.is_remote(root):
+        return (Finding(topic="storage", ok=True, found=f"{root}: a disk; {abilities[0][1]}"),)
+    where = "its own host name" if found.virtual_host else "a path of the endpoint"
+    return (
+        Finding(topic="storage", ok=True, found=f"{root}: can be written to; the bucket is reached under {where}"),
+        *(
+            Finding(topic="storage", ok=ok, found=what if ok else f"does not: {what}", advice="" if ok else without)
+            for ok, what, without in abilities
+        ),
     )
 
 
@@ -286,6 +325,18 @@ def _codecs(answer: dict[str, Any]) -> Iterator[Finding]:
     )
 
 
+def _films(answer: dict[str, Any]) -> Finding:
+    advice = "pip install av, whose wheel brings FFmpeg's libraries"
+    if "error" in answer:
+        return Finding(topic="films", ok=False, found=f"PyAV does not load: {answer['error']}", advice=advice)
+    have: dict[str, bool] = answer["have"]
+    missing = [name for name, there in have.items() if not there]
+    found = f"PyAV {answer['version']} (FFmpeg {answer['ffmpeg']}) encodes {' '.join(n for n in have if have[n])}"
+    if missing:
+        return Finding(topic="films", ok=False, found=f"{found}; not {' '.join(missing)}", advice=advice)
+    return Finding(topic="films", ok=True, found=found)
+
+
 def _weights(weights_dir: str | None) -> Iterator[Finding]:
     """One finding a model that restores; a missing file is no fault, the first run fetches it."""
     from farm.fetch import locate
@@ -308,25 +359,29 @@ def _weights(weights_dir: str | None) -> Iterator[Finding]:
 def _storage() -> Iterator[Finding]:
     """One finding a URL scheme. Says whether credentials are configured, never what they are, and asks no network."""
     from farm.storage.schemes import SCHEMES
+    from farm.storage.settings import settings_of
 
     yield Finding(topic="storage", ok=True, found="plain paths and file://")
     if _version("s3fs") is None:
         yield Finding(topic="storage", ok=False, found="object stores need s3fs", advice="pip install s3fs")
         return
-    keys = _has_credentials()
-    advice = "" if keys else "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, if the store wants them"
     for name, spec in SCHEMES.items():
         title = f"{name}:// ({spec.title})"
         try:
-            endpoint = spec.endpoint() or "its default endpoint"
+            settings = settings_of(name)
         except FarmError as error:
             yield Finding(topic="storage", ok=True, found=f"{title} is not configured", advice=str(error))
             continue
-        found = f"{title} at {endpoint}, {'credentials' if keys else 'no credentials'} configured"
+        keys = settings.keys is not None or settings.profile is not None or _has_credentials()
+        names = f"{spec.keys[0].id} and {spec.keys[0].secret}" if spec.keys else _AWS_KEYS
+        advice = "" if keys else f"set {names}, or a profile of the AWS tools, if the store wants them"
+        where = settings.endpoint_url or "its default endpoint"
+        found = f"{title} at {where}, {'credentials' if keys else 'no credentials'} configured"
         yield Finding(topic="storage", ok=True, found=found, advice=advice)
 
 
 def _has_credentials() -> bool:
+    """Whether the AWS tools would find some; says nothing of a machine's role."""
     if any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")):
         return True
     return os.path.exists(os.path.expanduser(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")))

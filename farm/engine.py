@@ -7,42 +7,31 @@ are decided by farm.schedule; here is only what Ray can tell: that a call return
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import signal
-import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import ray
 import ray.exceptions as rx
 
-from farm import leftovers
 from farm.errors import FarmError, StalledError, UnreachableError
 from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
+from farm.session import Session, first_line
 from farm.tasks.base import WorkerContext
 from farm.worker import Worker, WorkerInfo
 
-MIN_RAY = (2, 52)
-"""older versions have no token authentication"""
 _DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMemoryError)
-_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 _POLL_S = 0.25
-_CONNECT_S = 5.0
-_TEMP_BYTES = 24
-_STOP_GRACE_S = 8.0
+_STOP_GRACE_S = 6.0
+"""for what is in flight, from the signal on; Ray's own end takes two seconds more"""
 _START_LIMIT_S = 180.0
 _LOST_LIMIT_S = 110.0
 _FILL_PARTS = 128
 """parts pulled between two looks at the workers"""
 _LOG = logging.getLogger("farm.engine")
-logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's troubles is said in our own words
 _RemoteWorker: Any = ray.remote(Worker)
 
 
@@ -99,79 +88,43 @@ class Engine:
     """A context: Ray is there inside it, and gone with everything it started after it."""
 
     def __init__(self, config: EngineConfig, slots: list[Slot], schedule: Schedule) -> None:
+        self.session = Session(config.address, config.embedded_cpus, config.embedded_gpus)
         self._config = config
         self._slots = slots
         self._schedule = schedule
         self._actors: dict[str, _Actor] = {}
         self._calls: dict[Any, _Call] = {}
-        self._temp: Path | None = None
         self._stop = threading.Event()
+        self._stopped_s = 0.0
+        """when we were asked to stop"""
         self._ready_s = time.monotonic()
         """when there was a worker last"""
-        self.on_connected: Callable[[], None] = lambda: None
-        """called once Ray is there; it brings signal handlers of its own"""
         self.on_waiting: Callable[[int, int], None] = lambda missing, total: None  # noqa: ARG005
         """called now and then with the number of workers that have no place yet, and of all"""
+        self.on_turn: Callable[[], None] = lambda: None
+        """called several times a second while there is work"""
         self.workers: dict[str, WorkerInfo] = {}
 
     # -- Ray comes and goes ------------------------------------------------------------------------------------
 
     def __enter__(self) -> Engine:
         try:
-            self._connect()
-            self.on_connected()
+            self.session.connect()
             self._await_workers()
         except BaseException:
-            self._disconnect()
+            self._end()
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._disconnect()
+        self._end()
 
-    def _connect(self) -> None:
-        version = tuple(int(part) for part in ray.__version__.split(".")[:2])
-        if version < MIN_RAY:
-            raise UnreachableError(
-                f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
-            )
-        if self._config.address:
-            _join_cluster(self._config.address)
-            return
-        self._temp = _temp_folder()
-        try:
-            self._start_embedded()
-        except SystemExit:  # Ray's own SIGTERM handler, in the moment before ours is back
-            self._stop.set()
-            self.on_connected()
-            os.kill(os.getpid(), signal.SIGTERM)
-        except Exception as error:  # Ray raises anything here, a bare Exception for its own time-out
-            raise UnreachableError(
-                f"Ray does not start on this machine: {_first_line(error)}; try again when it is less busy, "
-                "and see `farm doctor`"
-            ) from error
-
-    def _start_embedded(self) -> None:
-        ray.init(
-            address="local",
-            num_cpus=self._config.embedded_cpus,
-            num_gpus=self._config.embedded_gpus,
-            include_dashboard=False,
-            object_store_memory=100 * 1024 * 1024,  # ids and small values only; pixels never pass through Ray
-            _temp_dir=str(self._temp),
-            **_QUIET,
-        )
-
-    def _disconnect(self) -> None:
+    def _end(self) -> None:
         for actor in self._actors.values():
             _kill(actor.handle)
         self._actors.clear()
         self._calls.clear()
-        ours = leftovers.ray_descendants() if self._temp else frozenset[leftovers.Process]()
-        ray.shutdown()
-        leftovers.end(ours)
-        if self._temp:
-            shutil.rmtree(self._temp, ignore_errors=True)
+        self.session.disconnect()
 
     # -- workers -----------------------------------------------------------------------------------------------
 
@@ -233,7 +186,7 @@ class Engine:
             try:
                 self.workers[name] = ray.get(reference)
             except _DEATHS as error:
-                self._replace(name, f"did not start: {_first_line(error)}")
+                self._replace(name, f"did not start: {first_line(error)}")
                 continue
             except rx.RayTaskError as error:
                 raise _cause(error) from error
@@ -259,8 +212,13 @@ class Engine:
     # -- the loop ----------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Stop dispatching; `run` ends once what is in flight has stopped. Safe in a signal handler."""
+        """Stop dispatching; `run` ends once what is in flight has stopped. For a signal handler of the main thread.
+
+        The start of Ray, which lasts seconds, is broken off, by raising Interrupt into it.
+        """
         self._stop.set()
+        self._stopped_s = time.monotonic()
+        self.session.break_off()
 
     def add(self, parts: Iterable[Part]) -> None:
         """Parts that follow from what has ended: bands of a picture, its join."""
@@ -270,6 +228,7 @@ class Engine:
         """Run everything; yields each part that has ended, in no order. Raises FarmError when the run cannot go on."""
         exhausted = False
         while not self._stop.is_set():
+            self.on_turn()
             exhausted = exhausted or self._fill(parts)
             self._dispatch()
             if exhausted and self._schedule.empty:
@@ -308,7 +267,7 @@ class Engine:
             try:
                 outcomes = cast("tuple[Outcome, ...]", ray.get(reference))
             except _DEATHS as error:
-                yield from self._bury(call.worker, _death_cause(error), _first_line(error))
+                yield from self._bury(call.worker, _death_cause(error), first_line(error))
                 continue
             except rx.RayTaskError as error:
                 raise _cause(error) from error
@@ -350,38 +309,9 @@ class Engine:
         """After `stop`: what finishes within the grace is kept, the rest is killed with its actor."""
         for name in self.workers:
             self._actors[name].handle.stop.remote()
-        until_s = time.monotonic() + _STOP_GRACE_S
+        until_s = self._stopped_s + _STOP_GRACE_S
         while self._calls and time.monotonic() < until_s:
             yield from self._collect(_POLL_S)
-
-
-def cluster_resource(address: str, name: str) -> int:
-    """How much of a resource (GPU, CPU) a cluster has right now. Raises UnreachableError."""
-    _join_cluster(address)
-    try:
-        return int(ray.cluster_resources().get(name, 0))
-    finally:
-        ray.shutdown()
-
-
-def _temp_folder() -> Path:
-    """A folder for Ray's files and sockets; a socket's path must stay below 108 bytes, whatever TMPDIR says."""
-    base = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="farm-ray-", dir=base if len(os.fsencode(base)) <= _TEMP_BYTES else "/tmp"))
-
-
-def _join_cluster(address: str) -> None:
-    """Connect to a cluster; Ray itself would try for minutes where nobody listens."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        if port.isdigit():
-            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-        ray.init(address=address, **_QUIET)
-    except (OSError, rx.RayError, RuntimeError, ValueError) as error:
-        raise UnreachableError(
-            f"cluster {address} does not answer ({_first_line(error)}); check --address, and that RAY_AUTH_MODE and "
-            "the token are those of the cluster"
-        ) from error
 
 
 def _ready(references: list[Any], timeout_s: float) -> list[Any]:
@@ -392,11 +322,6 @@ def _ready(references: list[Any], timeout_s: float) -> list[Any]:
 
 def _kill(handle: Any) -> None:
     ray.kill(handle, no_restart=True)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _death_cause(error: BaseException) -> DeathCause:

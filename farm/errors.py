@@ -19,7 +19,6 @@ Every message is one sentence of the form ``what: where: what was found; what to
 from __future__ import annotations
 
 from enum import Enum
-from typing import ClassVar
 
 
 class ErrorKind(str, Enum):
@@ -83,7 +82,8 @@ _SETTLED = frozenset(
 class FarmError(Exception):
     """Root of the tree: an error the farm can explain in one sentence."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
+    """what the command answers with"""
 
 
 class UsageError(FarmError):
@@ -140,11 +140,7 @@ class InterruptedRun(FarmError):
     def __init__(self, signum: int) -> None:
         super().__init__(f"stopped by signal {signum}; run the same command again to finish")
         self.signum = signum
-
-    @property
-    def code(self) -> int:
-        """128 + the signal's number: 130 for SIGINT, 143 for SIGTERM."""
-        return 128 + self.signum
+        self.exit_code = 128 + signum
 
 
 class ItemError(FarmError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from farm import storage
 from farm.closing import Closing
-from farm.entries import known_piece, refused_entry
+from farm.entries import known_piece, refused_entry, suffices
 from farm.kinds import MediaKind
 from farm.ledger import Compared, Ledger
+from farm.progress import Likeness, likeness_of
 from farm.records import FileStat, LedgerEntry, Part, PartKind, Piece, WorkItem
 from farm.summary import RowState, Tally
 from farm.survey import DeclinedRow, KnownRow, PendingRow, ShardPlan, Survey, Surveyor
@@ -31,10 +32,16 @@ class Feed:
         """what earlier runs have made of items that are pending"""
         self.expected = counted.open_rows
         """rows that go to workers, as far as is known: of shards that have not been planned, all"""
+        self.unplanned = counted.open_rows
+        """rows of shards that have not been planned"""
+        self.planned = 0
+        """rows of planned shards that go to workers"""
+        self.guesses: Counter[Likeness] = Counter()
+        """and their source pixels, as far as they can be guessed"""
         self.unverified = 0
         """rows whose source was to be verified, but has no digest"""
-        self.on_expected: Callable[[int], None] = lambda rows: None  # noqa: ARG005
-        """called when `expected` has changed"""
+        self.on_planned: Callable[[Mapping[Likeness, int], int], None] = self._count
+        """called with what is new: guesses, and how many rows they are of"""
         self.on_shard: Callable[[], None] = lambda: None
         """called before a shard is planned"""
 
@@ -50,7 +57,7 @@ class Feed:
             for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, shard.number)):
                 self._book.touch(number)
             self.unverified += planned.unverified
-            self._expect_less(len(planned) - planned.pending)
+            self._expect(planned)
             yield from self._parts(planned, shard.number)
             self._closing.all_read(shard.number)
             del shard, planned  # or two shards are held while the next one is planned
@@ -74,13 +81,21 @@ class Feed:
         kind = PartKind.FILM if item.row.kind is MediaKind.VIDEO else PartKind.PICTURE
         return Part(item=item, kind=kind, cost_px=item.cost_px)
 
-    def _expect_less(self, rows: int) -> None:
-        if rows:
-            self.expected -= rows
-            self.on_expected(self.expected)
+    def _expect(self, planned: ShardPlan) -> None:
+        self.unplanned -= len(planned)
+        self.expected -= len(planned) - planned.pending
+        self.on_planned(planned.guesses(), planned.pending)
+
+    def _count(self, guesses: Mapping[Likeness, int], rows: int) -> None:
+        """As long as nobody else counts."""
+        self.planned += rows
+        for one, px in guesses.items():
+            self.guesses[one] += px
 
     def _refused(self, row: DeclinedRow, shard: int, planned: ShardPlan, refusals: Counter[str]) -> None:
-        self._expect_less(row.was_pending)
+        if row.was_pending:
+            self.expected -= 1
+            self.on_planned({likeness_of(row.item): -row.item.cost_px} if row.item else {}, -1)
         times = refusals[row.source]
         refusals[row.source] += 1
         entry = refused_entry(
@@ -106,11 +121,12 @@ class Feed:
         self._closing.ended(item.shard, item.item_id, state, compared)
 
     def pieces(self, item: WorkItem) -> dict[str, Piece]:
-        """Bands or segments that an earlier run has finished and that are still there, by part id; asked for once."""
+        """Bands or segments that an earlier run has finished, that are still there and lack no more than the item may,
+        by part id; asked for once."""
         entries = self._pieces.pop(item.item_id, ())
         answers = storage.ManyStats().ask([entry.output for entry in entries], confirm=False)
         return {
             entry.key: known_piece(int(entry.key.rpartition("/")[2]), entry)
             for entry, answer in zip(entries, answers, strict=True)
-            if isinstance(answer, FileStat) and answer.bytes == entry.bytes
+            if isinstance(answer, FileStat) and answer.bytes == entry.bytes and suffices(entry, item.params)
         }

@@ -47,7 +47,7 @@ def wanted_gpus(worker: WorkerConfig) -> int:
             raise UsageError("--gpu-ids: names GPUs of this machine and cannot be used with a cluster")
         if worker.gpus is not None:
             return worker.gpus
-        from farm.engine import cluster_resource
+        from farm.session import cluster_resource
 
         return cluster_resource(address, "GPU")
     there = hardware.visible_gpus()
@@ -128,7 +128,7 @@ def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
     """One a core, but here no more than the memory feeds when whole pictures go through a body."""
     address = cluster_address(worker)
     if address:
-        from farm.engine import cluster_resource
+        from farm.session import cluster_resource
 
         return max(1, cluster_resource(address, "CPU"))
     return workers_that_fit(len(cores_here()), body_bytes, hardware.memory_bytes())

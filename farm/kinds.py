@@ -68,6 +68,8 @@ PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
 
 def is_sequence(url: str) -> bool:
     """Whether the last segment is a numbered sequence of pictures, such as frame%08d.png."""
+    if "%" not in url:
+        return False
     return extension_of(url) in PICTURE_EXTENSIONS and len(_NUMBERED.findall(url.rpartition("/")[2])) == 1
 
 
@@ -78,5 +80,6 @@ def kind_of(url: str) -> MediaKind:
 
 def extension_of(url: str) -> str:
     """The lower-case extension of the last segment, without its dot; empty when there is none."""
-    stem, dot, extension = url.rpartition("/")[2].rpartition(".")
-    return extension.lower() if dot and stem else ""
+    start = url.rfind("/") + 1
+    dot = url.rfind(".", start)
+    return url[dot + 1 :].lower() if dot > start else ""

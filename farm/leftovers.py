@@ -6,12 +6,17 @@ When Ray is shut down while it starts, its agents notice only tens of seconds la
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_TRIES, _PAUSE_S = 20, 0.05
+_RAY_SCRIPT = re.compile(rb"\A[^\0]+\0(?:-u\0)?[^\0]*/ray/[^\0]*\.py\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,36 @@ def ray_descendants() -> frozenset[Process]:
     return frozenset(process for process in found if _is_ray(process.pid))
 
 
+def ray_scripts() -> frozenset[Process]:
+    """Ray's own Python programs that this process has started: its autoscaler, its dashboard, what reads its logs."""
+    found = [(process, parent) for process, parent in map(_read, _PROC.glob("[0-9]*")) if process is not None]
+    ours = [process for process, parent in found if parent == os.getpid()]
+    return frozenset(process for process in ours if _RAY_SCRIPT.search(_command(process.pid)))
+
+
 def end(processes: frozenset[Process]) -> None:
     """Kill those that are still there."""
     for process in processes:
         if _read(_PROC / str(process.pid))[0] == process:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove the folder of a Ray that has ended; who was just being started in it is ended, and writes no more."""
+    for _ in range(_TRIES):
+        end(_started_in(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(_PAUSE_S)
+
+
+def _started_in(folder: Path) -> frozenset[Process]:
+    """Ray's processes that have the folder in their command line, whoever's children they are by now."""
+    listed = [process for process, _ in map(_read, _PROC.glob("[0-9]*")) if process is not None]
+    wanted = os.fsencode(folder)
+    return frozenset(process for process in listed if wanted in _command(process.pid) and _is_ray(process.pid))
 
 
 def _read(folder: Path) -> tuple[Process | None, int]:
@@ -54,8 +83,13 @@ def _read(folder: Path) -> tuple[Process | None, int]:
 
 
 def _is_ray(pid: int) -> bool:
-    try:
-        command = (_PROC / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return False
+    command = _command(pid)
     return command.startswith(b"ray::") or b"/ray/" in command
+
+
+def _command(pid: int) -> bytes:
+    """The words of a process's command line, each ended by NUL; empty when it has ended."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return b""

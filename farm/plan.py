@@ -18,6 +18,7 @@ from farm import __version__
 from farm.blocks import version_word
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
     CONTAINERS,
@@ -28,8 +29,8 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import FileStat, ManifestRow, UpscaleParams, VideoParams, WorkItem
-from sr_kernel.hardware import cpu_has_bf16
+from farm.records import FileStat, ManifestRow, Overrides, UpscaleParams, WorkItem
+from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 from sr_kernel.models import MODELS
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ _LOSSY = frozenset({"jpg", "webp", "avif"})
 _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
-"""parameters that only refuse: a picture made under one limit is the same under another"""
+"""Parameters that only refuse: a picture made under one limit is the same under another. So it is with ALLOWANCES of
+films, of which the ledger remembers where they made a difference (`farm.entries.suffices`)."""
 
 
 class PlannedModel(Protocol):
@@ -77,7 +79,7 @@ class PlannedModel(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recipe:
-    """What rows with the same kind, model, outscale and format share."""
+    """What rows with the same kind, model, outscale, denoise and format share."""
 
     task: str
     params: UpscaleParams
@@ -112,7 +114,7 @@ class Planner:
         self._models = models
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
-        self._recipes: dict[tuple[str, float | None, str, MediaKind], Recipe] = {}
+        self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
 
     @property
     def name_template(self) -> str:
@@ -170,7 +172,7 @@ class Planner:
             params_hash=recipe.params_hash,
             source_version=version,
             output_url=output_url,
-            cost_px=_guess_px(row, nbytes),
+            cost_px=guess_px(row.source_url, row.kind, nbytes, (row.width, row.height)),
         )
         if row.width and row.height and row.kind is MediaKind.IMAGE:
             refusal = refuse_size(item, row.width, row.height)
@@ -221,7 +223,7 @@ class Planner:
     def recipe(self, row: ManifestRow) -> Recipe:
         """What the row shares with others. Raises ManifestError for a model nobody knows."""
         asked = row.overrides
-        key = (asked.model or self._config.model.model, asked.outscale, self._format(row), row.kind)
+        key = (asked.model or self._config.model.model, asked.outscale, asked.denoise, self._format(row), row.kind)
         recipe = self._recipes.get(key)
         if recipe is None:
             try:
@@ -229,9 +231,10 @@ class Planner:
             except KeyError as error:
                 found = f"row {row.index}, column model: {key[0]!r} is not a model"
                 raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
+            _check_rows_denoise(row, model.spec)
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
-            recipe = self._recipes[key] = self._make_recipe(model, asked.outscale, key[2], row.kind)
+            recipe = self._recipes[key] = self._make_recipe(model, asked, key[3], row.kind)
         return recipe
 
     def _format(self, row: ManifestRow) -> str:
@@ -256,16 +259,17 @@ class Planner:
             return ANIMATION_EXTENSIONS[extension] if self._config.limits.pages != "video" else "mp4"
         return CONTAINERS.get(extension, "mkv")
 
-    def _make_recipe(self, model: PlannedModel, outscale: float | None, file_format: str, kind: MediaKind) -> Recipe:
+    def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
-        outscale = float(outscale or config.model.outscale or spec.scale)
+        outscale = float(asked.outscale or config.model.outscale or spec.scale)
+        denoise = config.model.denoise if asked.denoise is None else asked.denoise
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
             file_format = config.output.format if config.output.format != "same" else "png"
         params = UpscaleParams(
             model=spec.name,
             model_sha256=model.sha256,
-            denoise=config.model.denoise if spec.partner else 1.0,
+            denoise=denoise if spec.partner else 1.0,
             scale=spec.scale,
             halo_px=spec.halo_px,
             align_px=spec.align_px,
@@ -336,6 +340,8 @@ def canonical_text(params: UpscaleParams) -> str:
     deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
     if params.video is None:
         del deciding["video"]
+    else:
+        deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
 
@@ -385,12 +391,17 @@ def _below_out(path: str, source_url: str) -> str:
     return "/".join(segments)
 
 
-def _guess_px(row: ManifestRow, nbytes: int) -> int:
-    if row.kind is MediaKind.VIDEO:
+def guess_px(source_url: str, kind: MediaKind, nbytes: int, size: tuple[int | None, int | None]) -> int:
+    """Source pixels of a row, as far as they can be guessed before anybody has looked into its file of `nbytes`.
+
+    `size`: upright width and height, where the manifest says them: then it is no guess for a picture.
+    """
+    width, height = size
+    if kind is MediaKind.VIDEO:
         return max(1, int(nbytes * _FILM_PX_PER_BYTE))
-    if row.width and row.height:
-        return row.width * row.height
-    return max(1, int(nbytes * PIXELS_PER_BYTE.get(extension_of(row.source_url), PIXELS_PER_BYTE["jpg"])))
+    if width and height:
+        return width * height
+    return max(1, int(nbytes * PIXELS_PER_BYTE.get(extension_of(source_url), PIXELS_PER_BYTE["jpg"])))
 
 
 def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> str:
@@ -399,6 +410,8 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
         return "fp16" if asked == "auto" else asked
     if asked == "fp16":
         raise UsageError("--precision: fp16 on a CPU is hundreds of times slower; use auto, bf16 or fp32")
+    if asked == "bf16" and cpu_bf16 is None and not cpu_runs_bf16():
+        raise UsageError("--precision: torch has no bf16 on this machine's processor; use auto or fp32")
     if asked != "auto":
         return asked
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
@@ -416,3 +429,10 @@ def _check_name(output: OutputConfig, container: str) -> None:
 def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:
     if config.denoise < 1 and not spec.partner:
         raise UsageError(f"--denoise: {spec.name} has no denoise partner; use it with general-x4v3")
+
+
+def _check_rows_denoise(row: ManifestRow, spec: ModelSpec) -> None:
+    asked = row.overrides.denoise
+    if asked is not None and asked < 1 and not spec.partner:
+        found = f"row {row.index}, column denoise: {asked:g}, but {spec.name} has no denoise partner"
+        raise ManifestError(f"manifest: {found}; use general-x4v3 in its column model")

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from fractions import Fraction
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import NOTHING_KNOWN, FilmPlan, SegmentReport, Span, VideoParams
 from farm.kinds import MediaKind
 from sr_kernel.fidelity import PixelStats
-from sr_kernel.layout import FrameLayout
 
 
 class ItemStatus(str, Enum):
@@ -31,6 +30,8 @@ class Overrides:
     """path below the output root, with extension"""
     model: str | None = None
     outscale: float | None = None
+    denoise: float | None = None
+    """0..1, for models that have a denoise partner"""
     format: str | None = None
     """png, jpg, webp, tiff, avif or same"""
 
@@ -52,6 +53,12 @@ class ManifestRow:
     width: int | None = None
     height: int | None = None
     overrides: Overrides = Overrides()
+    task: str = "upscale"
+    """what is asked for, a name of farm.manifest.columns; a run takes upscale only in this version"""
+    priority: int = 0
+    """higher ones come first within their shard"""
+    tags: tuple[str, ...] = ()
+    """the user's own words; they decide nothing"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,41 +85,6 @@ class FileStat:
     def version(self) -> str:
         """Changes when the content may have: the etag where the store has one, else size and mtime."""
         return f"etag:{self.etag}" if self.etag else f"stat:{self.bytes}:{self.mtime_ns}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoParams:
-    """What a film's bytes depend on beyond UpscaleParams; part of the item's identity."""
-
-    container: str
-    """mp4, mkv, mov, webm, sequence (numbered pictures), or gif, webp, apng (an animated picture)"""
-    codec: str
-    """auto, or a name of farm.media.video.write.codecs"""
-    crf: int | None
-    """None: the codec's own default"""
-    preset: str
-    """empty: the codec's own default"""
-    pix_fmt: str
-    """auto, or FFmpeg's name of a pixel format"""
-    fps: str
-    """empty: frame times stay as they are; else NUM/DEN frames a second, to which frames are repeated or left out"""
-    segment_frames: int
-    """frames of a segment at most; segments are cut alike for the same number on any machine"""
-    audio: str
-    """copy, transcode or none"""
-    deinterlace: bool
-    salvage: bool
-    """publish what a cut file still holds"""
-    allow_damaged: bool
-    """publish although frames were damaged; each is listed"""
-    encoder: str
-    """software or nvenc"""
-    encoder_threads: int
-    """threads of one encoder; x264's bytes depend on them"""
-    tag_colours: bool
-    """write the matrix that was assumed where the source names none"""
-    codecs: str
-    """version of PyAV, and so of the encoders inside it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +133,11 @@ class UpscaleParams:
     video: VideoParams | None = None
     """of films only"""
 
+    @property
+    def allowances(self) -> tuple[str, ...]:
+        """What a film may lack; empty for pictures."""
+        return self.video.allowances if self.video else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkItem:
@@ -196,70 +173,6 @@ class PartKind(str, Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FilmPlan:
-    """How one film is restored: resolved once from its content and the parameters, the same in every segment."""
-
-    source: FrameLayout
-    """decoded frames, as they are coded (rotation not applied)"""
-    target: FrameLayout
-    """frames as they are encoded"""
-    stream_index: int
-    """of the video stream that is restored"""
-    time_base: Fraction
-    """seconds a tick of the source's timestamps"""
-    rate: Fraction
-    """frames a second on average; what encoders and containers are told, never used to place a frame"""
-    frames: int
-    """frames of the output"""
-    encoder: str
-    """FFmpeg's name of the encoder, such as libx264; empty where frames become pictures"""
-    pix_fmt: str
-    """FFmpeg's name of the encoder's pixel format"""
-    options: tuple[tuple[str, str], ...]
-    """options of the encoder, sorted by name: CRF, preset, threads, closed groups of pictures, HDR metadata"""
-    colour_tags: tuple[int, int, int, int]
-    """primaries, transfer, matrix and range as H.273 and FFmpeg number them; 2 (range: 0) means unspecified"""
-    sample_aspect: Fraction | None
-    """width by height of one sample of the output; None where the source does not say"""
-    rotation: tuple[int, ...] = ()
-    """the nine integers of the display matrix that the output carries; empty: none"""
-    deinterlace: bool = False
-    version: str = ""
-    """of the source (`FileStat.version`) whose packets were read; its segments and its join are of that one alone"""
-    warning: str | None = None
-    """what a person should know although the film is restored"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """The frames of one segment, in presentation order."""
-
-    frames: tuple[int, int]
-    """half-open range of output frames of the film"""
-    pts: tuple[int, ...]
-    """timestamp of the source frame that each output frame is made from, in ticks of the film's time base; the same
-    twice running where a rate was asked for that repeats frames"""
-    out_pts: tuple[int, ...]
-    """timestamp of each output frame, strictly increasing, in the same ticks"""
-    seek_pts: int | None
-    """timestamp of the keyframe that decoding starts from; None: the film's packets have no timestamps, `pts` are
-    numbers of packets, and decoding starts at the beginning"""
-    skip: int = 0
-    """of source frames with the timestamp pts[0], how many come before the one that is meant"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentReport:
-    """What is known of a segment's frames."""
-
-    changes: tuple[tuple[int, float, float], ...] = ()
-    """(second of the film, sum of the mean absolute change from one source frame to the next in levels of 0..255, the
-    same of the restored frames at the source's size); what flicker scores are made of"""
-    damaged: tuple[int, ...] = ()
-    """output frames that the decoder had to conceal or to repeat"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
     """A finished band or segment that waits for its join."""
 
@@ -270,7 +183,7 @@ class Piece:
     sha256: str
     bytes: int
     stats: PixelStats
-    report: SegmentReport = SegmentReport()
+    report: SegmentReport = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +205,7 @@ class Part:
     pieces: tuple[Piece, ...] = ()
     """what a join puts together, in order"""
     out_pts: tuple[int, ...] = ()
-    """for the join of a film: timestamps of all its frames, in ticks of its time base"""
+    """for the join of a film: timestamps of all its frames, in ticks of its `out_base`"""
     cost_px: int = 0
 
     @property
@@ -352,8 +265,10 @@ class Done:
     warning: str | None = None
     frames: int = 0
     """of a film or a segment"""
-    report: SegmentReport = SegmentReport()
+    report: SegmentReport = NOTHING_KNOWN
     """of a film or a segment"""
+    lacking: bool = False
+    """of a film or a segment: published only because the parameters allow that something of the source is lost"""
     source_sha256: str = ""
     """of the source's content, where all of it was at hand"""
 
@@ -435,11 +350,15 @@ class LedgerEntry:
     frames: int = 0
     """of a film"""
     flicker: float = 0.0
-    """of a film: change between restored frames by change between source frames, both at the source's size"""
+    """of a film: change between restored frames by change between source frames, both at the source's size, over all
+    pairs of frames that follow each other in one segment"""
     worst_seconds: str = ""
     """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
     source_sha256: str = ""
     """of the source's content, where whoever restored it had all of it at hand"""
+    allowances: tuple[str, ...] = ()
+    """of farm.film.ALLOWANCES: those under which a film failed, or without which what was published would not be;
+    empty for what is whole"""
     noted_unix: float = 0.0
     """when the entry was written again for a row that had moved; 0 for one that was written when it ended"""
     run: str = ""

@@ -6,10 +6,11 @@ output is published before its ledger entry is written; the result manifest come
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -23,10 +24,10 @@ from farm.errors import ModelError
 from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.ledger import Compared
-from farm.progress import Progress
+from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
-from farm.signals import stopped_by_signals
+from farm.signals import Received, stopped_by_signals
 from farm.summary import SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
@@ -76,6 +77,11 @@ class ModelBook(dict[str, fetch.ResolvedModel]):
 
 def run_manifest(config: RunConfig) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on."""
+    with stopped_by_signals() as received:
+        return _run_stoppable(config, received)
+
+
+def _run_stoppable(config: RunConfig, received: Received) -> RunSummary:
     started_s = time.monotonic()
     out = output_root(config)
     with lock.RunLock(out) as held:
@@ -88,7 +94,7 @@ def run_manifest(config: RunConfig) -> RunSummary:
                 ledger.write_form(out, held.run)
             run = _Run(config, out, held.run, surveyor, counted, models)
             with ledger.Ledger(out, held.run) as book:
-                run.work(book, planner.fingerprint)
+                run.work(book, planner.fingerprint, received)
         ledger.compact(out, held.run)
         results = run.write_results()
         storage.clear_staging(out, keep="")
@@ -139,7 +145,7 @@ class _Run:
         self._signum: int | None = None
         self._infer_s: dict[str, float] = {}
 
-    def work(self, book: ledger.Ledger, fingerprint: str) -> None:
+    def work(self, book: ledger.Ledger, fingerprint: str, received: Received) -> None:
         """Write down what needs no worker; start Ray, if a row does, and run all that do."""
         self._book = book
         closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
@@ -148,7 +154,7 @@ class _Run:
         parts = self._feed.parts()
         first = next(parts, None)
         if first is not None:
-            self._run_parts(chain([first], parts))
+            self._run_parts(chain([first], parts), received)
 
     def _forget_failed(self) -> None:
         """Of items that failed, those are forgotten of which nothing is in flight any more."""
@@ -160,14 +166,17 @@ class _Run:
 
     # -- work --------------------------------------------------------------------------------------------------
 
-    def _run_parts(self, parts: Iterator[Part]) -> None:
+    def _run_parts(self, parts: Iterator[Part], received: Received) -> None:
         """Start Ray, run every part, end Ray."""
-        with Progress(self._feed.expected, quiet=self._config.quiet) as progress:
+        feed = self._feed
+        work = Workload(self._costs, feed.guesses, feed.planned, feed.unplanned)
+        with Progress(feed.expected, work, quiet=self._config.quiet) as progress:
 
-            def expect(rows: int) -> None:
-                progress.total = rows
+            def expect(guesses: Mapping[Likeness, int], rows: int) -> None:
+                work.expect(guesses, rows, feed.unplanned)
+                progress.total = feed.expected
 
-            self._feed.on_expected = expect
+            feed.on_planned = expect
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
             progress.note("starting Ray")
@@ -178,14 +187,17 @@ class _Run:
             schedule = self._schedule = Schedule(SchedulePolicy(), pace)
             slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._body_bytes)
             engine = Engine(engine_config, slots, schedule)
-
-            with stopped_by_signals(engine.stop) as received:
-                engine.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
-                engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
-                with engine:
-                    progress.note("")
-                    for finished in engine.run(parts):
-                        self._end(finished, engine, schedule, pace, progress)
+            engine.session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
+            engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
+            engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
+            engine.on_turn = progress.tick
+            received.ask(engine.stop, engine.session.abandon)
+            received.arm()  # asking a cluster what it has has brought them already
+            with engine:
+                progress.begin()
+                for finished in engine.run(parts):
+                    self._end(finished, engine, schedule, pace, progress)
+            received.on_first = None
             self._signum = received.signum
             for item_id in self._spoilt:
                 self._delete_pieces(item_id)  # only now: other pieces of theirs were in flight
@@ -215,11 +227,14 @@ class _Run:
         px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
         return model.exact_px * px_bytes if self._whole_body else 0
 
+    @property
+    def _costs(self) -> dict[str, float]:
+        """Floating-point operations that a source pixel costs, by model."""
+        return {model: flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
+
     def _pace(self) -> Pace:
         floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
-        floors = {
-            model: floor_flops / flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models
-        }
+        floors = {model: floor_flops / cost for model, cost in self._costs.items()}
         model = self._config.model
         return Pace(floors_px_s=floors, cap_px=max(model.band_px, model.exact_px if self._whole_body else 1))
 
@@ -252,7 +267,7 @@ class _Run:
         if part.item.item_id in self._failed_items:
             return
         if isinstance(outcome, Split):
-            engine.add(self._assembly.begin(part, outcome, self._feed.pieces(part.item)))
+            self._cut(part, outcome, engine, progress)
         elif isinstance(outcome, Failed):
             schedule.drop_item(part.item.item_id)
             self._fail(part.item, outcome, finished.attempts, progress)
@@ -260,6 +275,13 @@ class _Run:
             if part.kind is not PartKind.JOIN:
                 pace.observe(part, outcome.source_px, outcome.seconds.infer)
             self._finish(finished, outcome, engine, progress)
+
+    def _cut(self, part: Part, split: Split, engine: Engine, progress: Progress) -> None:
+        item = part.item
+        engine.add(self._assembly.begin(part, split, self._feed.pieces(item)))
+        px, share = split.size[0] * split.size[1], self._assembly.share(item.item_id)
+        frames = split.film.frames if split.film else 0
+        progress.cut(item, px * (frames or 1), share, storage.name(item.row.source_url), frames)
 
     def _finish(self, finished: Finished, done: Done, engine: Engine, progress: Progress) -> None:
         part = finished.part
@@ -270,7 +292,7 @@ class _Run:
             join = self._assembly.add(part, done)
             if join is not None:
                 engine.add([join])
-            self._show_part(part, done, progress)
+            progress.piece(part.item, done.source_px, done.frames)
             return
         infer_s = self._infer_s.get(item_id) if part.kind is PartKind.JOIN else None
         self._book.append(done_entry(part, done, finished.attempts, self._id, infer_s=infer_s))
@@ -284,28 +306,20 @@ class _Run:
         self._tally.note_output(done.url)
         if done.warning:
             self._tally.note_warning(part.item.row.source_url, done.warning)
-        progress.advance(px=0 if part.kind is PartKind.JOIN else done.source_px)
-
-    def _show_part(self, part: Part, done: Done, progress: Progress) -> None:
-        frames, total = self._assembly.frames(part.item.item_id)
-        if total:
-            name = storage.name(part.item.row.source_url)
-            progress.note_film(part.item.item_id, name, frames, total, fresh=done.frames)
-        progress.advance_part(px=done.source_px, partial=self._assembly.fraction, known=self._assembly.known_fraction)
+        progress.finish(part.item, 0 if part.kind is PartKind.JOIN else done.source_px)
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))
         self._infer_s.pop(item.item_id, None)
         if self._assembly.end(item.item_id):
             self._failed_items.add(item.item_id)
-            progress.drop_film(item.item_id)
             if failed.kind.lasting:
                 self._spoilt.add(item.item_id)
         compared = compared_by(item) if failed.kind.settled else Compared.NOT_MARKED
         self._feed.ended(item, RowState.SETTLED, compared)
         self._tally.failed += 1
         self._tally.note_failure(failed.message)
-        progress.advance(px=0, failed=True)
+        progress.fail(item)
 
     def _delete_pieces(self, item_id: str) -> None:
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))

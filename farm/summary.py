@@ -56,7 +56,7 @@ class RunSummary:
     def exit_code(self) -> int:
         """0 all done, 3 some failed, 75 something is left, 130 or 143 after a signal."""
         if self.signum:
-            return InterruptedRun(self.signum).code
+            return InterruptedRun(self.signum).exit_code
         if self.left:
             return BusyError.exit_code
         return 3 if self.failed else 0

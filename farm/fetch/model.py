@@ -15,8 +15,8 @@ from pathlib import Path
 
 import sr_kernel
 from farm.errors import ModelError
-from farm.fetch.weight import cache_folder, locate, sha256_of
-from sr_kernel.models import MODELS, ModelSpec, find_model
+from farm.fetch.weight import Progress, cache_folder, ensure, ensure_file, locate, parse_remote, sha256_of
+from sr_kernel.models import FILE_PREFIX, MODELS, ModelSpec, find_model
 
 SUFFIXES = (".pth", ".safetensors")
 _DESCRIBE_S = 300
@@ -30,17 +30,24 @@ class ResolvedModel:
 
     spec: ModelSpec
     path: str | None
-    """its weight file; None where it still has to be fetched"""
+    """its weight file, or that file's URL with its digest; None for a release file that still has to be fetched"""
     sha256: str
     """of the weight file; part of the identity of what it makes"""
 
 
 def resolve(model: str, weights_dir: str | None = None) -> ResolvedModel:
-    """A model by its short name, its official name, or the path of a .pth or .safetensors file.
+    """A model by its short name, its official name, or the path or URL of a .pth or .safetensors file.
 
     Files are described by their keys' shapes, in a subprocess; a file on disk goes before a release file of that name.
+    On an object store it is `s3://BUCKET/NAME.pth#sha256=HEX`, fetched when it is first described.
     Raises ModelError for an unknown name, and for a file that is missing or holds no network of ours.
     """
+    remote = parse_remote(model)
+    if remote is not None:
+        if Path(remote.url).suffix not in SUFFIXES:
+            raise ModelError(f"model {model}: weights are {' or '.join(SUFFIXES)} files; correct the URL")
+        spec = _describe(model, Path(remote.url).stem, remote.sha256)
+        return ResolvedModel(spec=spec, path=model, sha256=remote.sha256)
     path = Path(model).expanduser()
     spec = find_model(model)
     if path.suffix in SUFFIXES and (spec is None or path.is_file()):
@@ -55,6 +62,13 @@ def resolve(model: str, weights_dir: str | None = None) -> ResolvedModel:
     return ResolvedModel(spec=spec, path=str(found) if found else None, sha256=spec.sha256)
 
 
+def obtain(model: ResolvedModel, weights_dir: str | None = None, progress: Progress | None = None) -> Path:
+    """The weight file of a resolved model, here. Raises ModelError, DiskError."""
+    if model.path and model.spec.name.startswith(FILE_PREFIX):
+        return ensure_file(model.path, progress)
+    return ensure(model.spec, weights_dir, progress)
+
+
 def _resolve_file(path: Path) -> ResolvedModel:
     try:
         digest = sha256_of(path)
@@ -63,18 +77,20 @@ def _resolve_file(path: Path) -> ResolvedModel:
             f"model {path}: {error.strerror}; check the path, or name one of {', '.join(MODELS)}"
         ) from error
     absolute = str(path.resolve())
-    return ResolvedModel(spec=_describe(absolute, digest), path=absolute, sha256=digest)
+    return ResolvedModel(spec=_describe(absolute, path.resolve().stem, digest), path=absolute, sha256=digest)
 
 
 @lru_cache(maxsize=64)
-def _describe(path: str, sha256: str) -> ModelSpec:
-    """What a weight file holds; remembered in the user's cache, so that a run with nothing to do loads no torch."""
-    stem = Path(path).stem
+def _describe(source: str, stem: str, sha256: str) -> ModelSpec:
+    """What a weight file, given by path or URL, holds.
+
+    Remembered in the user's cache, so that a run with nothing to do fetches nothing and loads no torch.
+    """
     key = hashlib.sha256(f"{_DESCRIPTION_EPOCH}/{sha256}/{stem}".encode()).hexdigest()
     remembered = cache_folder("models") / f"{key}.json"
     with suppress(OSError, ValueError, TypeError):  # whatever is wrong with it, it can be made again
         return ModelSpec(**json.loads(remembered.read_bytes()))
-    answer = _ask(path)
+    answer = _ask(str(ensure_file(source)))
     with suppress(OSError):  # a cache that cannot be written costs seconds, nothing else
         remembered.parent.mkdir(parents=True, exist_ok=True)
         partial = remembered.with_suffix(f".{os.getpid()}")

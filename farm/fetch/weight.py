@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,8 +20,62 @@ from sr_kernel.models import ModelSpec
 DIR_VARIABLE = "FARM_WEIGHTS_DIR"
 MIRROR_VARIABLE = "FARM_WEIGHTS_MIRROR"
 _CHUNK_BYTES = 1 << 20
+_DIGEST_MARK = "#sha256="
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 Progress = Callable[[int, int], None]
 """called with (bytes here, bytes in all)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteWeights:
+    """A weight file on an object store, pinned by its digest: `s3://BUCKET/NAME.pth#sha256=HEX`."""
+
+    url: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.url
+
+    @property
+    def bytes(self) -> int:
+        """0: the store says it."""
+        return 0
+
+    @property
+    def path(self) -> Path:
+        """Where it lies in the cache. The file keeps its name, because models are called by it."""
+        return cache_folder("weights") / "by-sha256" / self.sha256 / storage.name(self.url)
+
+
+def parse_remote(model: str) -> RemoteWeights | None:
+    """What `model` says if it is an object store's URL, else None. Raises ModelError where the digest is missing."""
+    if not storage.is_remote(model):
+        return None
+    url, _, digest = model.rpartition(_DIGEST_MARK)
+    if not url or not _SHA256.fullmatch(digest.lower()):
+        raise ModelError(
+            f"model {model}: weights on a store are pinned by their digest; write {url or model}{_DIGEST_MARK}HEX, "
+            "with the 64 digits that sha256sum prints"
+        )
+    return RemoteWeights(url=url, sha256=digest.lower())
+
+
+def ensure_file(model: str, progress: Progress | None = None) -> Path:
+    """A weight file given by path, or by an object store's URL: then fetched into the cache, once, and verified.
+
+    Raises ModelError, DiskError. A path is not looked at.
+    """
+    remote = parse_remote(model)
+    if remote is None:
+        return Path(model)
+    if not _is_right(remote, remote.path):
+        try:
+            _obtain(remote, remote.url, remote.path, progress)
+        except TransferError as error:
+            raise ModelError(f"model {remote.url}: {error}; check the URL, the digest and the store") from error
+    return remote.path
 
 
 def folders(weights_dir: str | None = None) -> tuple[Path, ...]:
@@ -37,8 +93,8 @@ def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
     return None
 
 
-def verify(spec: ModelSpec, path: Path) -> None:
-    """Raises ModelError unless the file has the size and the sha256 that the table pins, where it pins them."""
+def verify(spec: ModelSpec | RemoteWeights, path: Path) -> None:
+    """Raises ModelError unless the file has the size and the sha256 that are pinned, where they are."""
     try:
         size, digest = path.stat().st_size, sha256_of(path)
     except OSError as error:
@@ -68,29 +124,35 @@ def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None) 
         raise _not_here(spec, weights_dir, why)
     target = cache_folder("weights") / spec.file
     try:
-        with faults.writing(str(target), spec.bytes):
-            local.make_folder(target.parent)
-            with (target.parent / f".{spec.file}.lock").open("wb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not _is_right(spec, target):
-                    _download(spec, target, progress)
+        _obtain(spec, source_url(spec), target, progress)
     except TransferError as error:
         raise _not_here(spec, weights_dir, str(error)) from error
-    except (ModelError, DiskError):
-        raise
-    except FarmError as error:
-        raise ModelError(f"model {spec.name}: {error}") from error
     return target
 
 
-def _download(spec: ModelSpec, target: Path, progress: Progress | None) -> None:
-    part = target.with_name(f".{spec.file}.part")
-    download(source_url(spec), part, spec.bytes, progress)
+def _obtain(wanted: ModelSpec | RemoteWeights, url: str, target: Path, progress: Progress | None) -> None:
+    """Fetch `target` unless it is there and right; one process does, the others wait for it."""
     try:
-        verify(spec, part)
+        with faults.writing(str(target), wanted.bytes):
+            local.make_folder(target.parent)
+            with (target.parent / f".{target.name}.lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not _is_right(wanted, target):
+                    _download(wanted, url, target, progress)
+    except (ModelError, DiskError, TransferError):
+        raise
+    except FarmError as error:
+        raise ModelError(f"model {wanted.name}: {error}") from error
+
+
+def _download(wanted: ModelSpec | RemoteWeights, url: str, target: Path, progress: Progress | None) -> None:
+    part = target.with_name(f".{target.name}.part")
+    download(url, part, wanted.bytes or storage.stat(url).bytes, progress)
+    try:
+        verify(wanted, part)
     except ModelError as error:
         part.unlink()
-        raise TransferError(f"{shown(source_url(spec))} holds another file: {error}") from error
+        raise TransferError(f"{shown(url)} holds another file: {error}") from error
     os.replace(part, target)
     local.sync_folder(target.parent)
 
@@ -112,7 +174,7 @@ def _not_here(spec: ModelSpec, weights_dir: str | None, why: str) -> ModelError:
     )
 
 
-def _is_right(spec: ModelSpec, path: Path) -> bool:
+def _is_right(spec: ModelSpec | RemoteWeights, path: Path) -> bool:
     try:
         verify(spec, path)
     except ModelError:

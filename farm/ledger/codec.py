@@ -8,11 +8,12 @@ from operator import attrgetter
 from typing import Any
 
 from farm.errors import UsageError
-from farm.records import ItemStatus, LedgerEntry, PixelStats, SegmentReport
+from farm.film import SegmentReport
+from farm.records import ItemStatus, LedgerEntry, PixelStats
 
 SCHEMA = 4
-"""of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`; 2 and 3 had no
-`noted_unix`, and their compacted shards one column of JSON lines where there are columns now"""
+"""of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`; 2 no
+`allowances`; 3 no `noted_unix`, and in compacted shards one column of JSON lines where there are columns now"""
 _FIELDS = tuple(field.name for field in fields(LedgerEntry))
 _values = attrgetter(*_FIELDS)
 
@@ -41,6 +42,7 @@ def decode(line: bytes | str) -> LedgerEntry:
     if record["schema"] == 1:
         record["extent"] = record.pop("rows_out")
     record["schema"] = SCHEMA  # it is written again when its shard is compacted
+    record["allowances"] = tuple(record.get("allowances", ()))
     if record["extent"] is not None:
         record["extent"] = tuple(record["extent"])
     if record["stats"] is not None:

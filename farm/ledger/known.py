@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.errors import ErrorKind
+from farm.ledger.codec import decode
 from farm.ledger.files import ShardFiles
 from farm.ledger.index import Times
 from farm.ledger.read import read_table
-from farm.ledger.table import PIECE, Table, concatenated, flags, iter_entries, latest, table_of
+from farm.ledger.table import ENTRY, PIECE, Table, concatenated, flags, iter_entries, latest, table_of
 from farm.records import LedgerEntry
 
 _SETTLED = [kind.value for kind in ErrorKind if kind.settled]
@@ -41,6 +42,8 @@ class KnownShard:
         settled = arrow.is_in(table["error"], value_set=_strings(_SETTLED))
         self.settled: NDArray[np.bool_] = np.asarray(settled) & ~self.done & ~piece
         """by position: failed for a reason that the content decides"""
+        self.allowances = _allowances(table, piece)
+        """by position, of the few entries that have some"""
         self.nbytes: NDArray[np.int64] = table["bytes"].to_numpy()
         self.rows: NDArray[np.int64] = table["row"].to_numpy()
         self.finished_unix: NDArray[np.float64] = table["finished_unix"].to_numpy()
@@ -99,6 +102,13 @@ class KnownShard:
 def moved_entry(entry: LedgerEntry, row: int, shard: int, now_unix: float) -> LedgerEntry:
     """The entry of a row that stands elsewhere in the manifest now."""
     return replace(entry, row=row, shard=shard, noted_unix=max(now_unix, entry.noted_unix + 0.001))
+
+
+def _allowances(table: Table, piece: NDArray[np.bool_]) -> dict[int, tuple[str, ...]]:
+    """`LedgerEntry.allowances` by position; no column holds them, so they are in the entries that have a line."""
+    lined = np.flatnonzero(~piece & np.asarray(_compute().is_valid(table[ENTRY])))
+    found = ((at, decode(table[ENTRY][at].as_py()).allowances) for at in map(int, lined))
+    return {at: allowances for at, allowances in found if allowances}
 
 
 def _compute() -> Any:

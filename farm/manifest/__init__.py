@@ -7,23 +7,22 @@ ManifestError (exit 65, nothing started); a row with a hostile path becomes a Re
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from itertools import islice
-from typing import BinaryIO
 
 from farm import storage
 from farm.errors import ItemError, ManifestError, UsageError
 from farm.kinds import CONTAINERS, EXTENSION_FORMATS, PICTURE_EXTENSIONS, MediaKind, extension_of, is_sequence, kind_of
-from farm.manifest import forms
-from farm.manifest.columns import RowMaker
-from farm.manifest.listing import MAGIC, Choice, Everything, Pattern, iter_found, split_glob
+from farm.manifest import files
+from farm.manifest.listing import MAGIC, Choice, Everything, Found, Pattern, iter_found, split_glob
+from farm.manifest.rows import Row
 from farm.manifest.shards import ManifestShards, RowShards, ShardRows, TableShards
-from farm.manifest.sources import SourceRules, canonical, check_text, printable, reading_manifest
+from farm.manifest.sources import canonical, check_text, printable
 from farm.records import ManifestRow, RefusedRow
 
 __all__ = [
+    "FILE_FORMS",
     "InputForm",
     "ManifestShards",
     "Row",
@@ -32,10 +31,10 @@ __all__ = [
     "default_out",
     "form_of",
     "read_manifest",
+    "rows_of",
     "shards",
 ]
 
-Row = ManifestRow | RefusedRow
 OUT_FOLDER = "farm-out"
 
 
@@ -51,7 +50,9 @@ class InputForm(str, Enum):
     GLOB = "glob"
 
 
-_FILE_FORMS: Mapping[str, InputForm] = {
+FILE_FORMS = frozenset((InputForm.TXT, InputForm.CSV, InputForm.JSONL, InputForm.PARQUET))
+"""forms that are a manifest file"""
+_EXTENSIONS: Mapping[str, InputForm] = {
     "txt": InputForm.TXT,
     "csv": InputForm.CSV,
     "jsonl": InputForm.JSONL,
@@ -59,13 +60,6 @@ _FILE_FORMS: Mapping[str, InputForm] = {
     "parquet": InputForm.PARQUET,
     "pq": InputForm.PARQUET,
     **dict.fromkeys((*PICTURE_EXTENSIONS, *CONTAINERS), InputForm.MEDIUM),
-}
-_Reader = Callable[[BinaryIO, str, forms.CheckNames], Iterator[forms.Located]]
-_READERS: Mapping[InputForm, _Reader] = {
-    InputForm.TXT: forms.iter_txt,
-    InputForm.CSV: forms.iter_csv,
-    InputForm.JSONL: forms.iter_jsonl,
-    InputForm.PARQUET: forms.iter_parquet,
 }
 
 
@@ -81,7 +75,7 @@ def form_of(url: str) -> InputForm:
         return InputForm.FOLDER
     if MAGIC.search(place) and not _is_there(place):
         return InputForm.GLOB
-    form = _FILE_FORMS.get(extension_of(place))
+    form = _EXTENSIONS.get(extension_of(place))
     if form is None or (remote and url.endswith("/")):
         if remote:
             return InputForm.FOLDER
@@ -90,7 +84,7 @@ def form_of(url: str) -> InputForm:
             if os.path.exists(place)
             else "no such file or folder"
         )
-        tables = (extension for extension, form in _FILE_FORMS.items() if form is not InputForm.MEDIUM)
+        tables = (extension for extension, form in _EXTENSIONS.items() if form is not InputForm.MEDIUM)
         known = ", ".join(f".{extension}" for extension in (*tables, *EXTENSION_FORMATS, *CONTAINERS))
         raise ManifestError(f"manifest: {printable(url)}: {what}; give a folder, a glob, or one of {known}")
     return form
@@ -124,8 +118,8 @@ def read_manifest(
     unless given. `out`: the output root, left out of folders and globs. Raises ManifestError, part of it while read.
     """
     place, form = canonical(url), form_of(url)
-    if form in _READERS:
-        rows = _read_file(place, _READERS[form], root or storage.parent(place))
+    if form in FILE_FORMS:
+        rows = files.read_rows(place, root or storage.parent(place))
     elif root is not None:
         raise UsageError(f"--root: goes with manifest files, and {printable(url)} is a {form.value}; leave it out")
     elif form is InputForm.MEDIUM:
@@ -147,15 +141,15 @@ def shards(
     return RowShards(lambda: read_manifest(url, root=root, out=out, limit=limit), shard_rows)
 
 
-def _read_file(url: str, read: _Reader, root: str) -> Iterator[Row]:
-    maker = RowMaker(url, SourceRules(root))
+def rows_of(url: str) -> int | None:
+    """How many rows a manifest has, where that costs little: from the footer of a Parquet file, 1 for one picture.
 
-    def rows() -> Iterator[Row]:
-        with storage.open_read(url) as stream:
-            for index, (line, values) in enumerate(read(stream, url, maker.check_names)):
-                yield maker.make(index, line, values)
-
-    return reading_manifest(url, rows())
+    None where only reading it all would tell. For progress; what is read counts. Raises ManifestError.
+    """
+    place, form = canonical(url), form_of(url)
+    if form in FILE_FORMS:
+        return files.count_rows(place)
+    return 1 if form is InputForm.MEDIUM else None
 
 
 def _medium(url: str) -> Row:
@@ -164,17 +158,23 @@ def _medium(url: str) -> Row:
         check_text(url)
     except ItemError as error:
         return RefusedRow(index=0, source=printable(url), error=error)
-    return _row(0, url, storage.name(url))
+    return ManifestRow(index=0, source_url=url, relative_path=storage.name(url), kind=kind_of(url))
 
 
 def _read_listing(root: str, choice: Choice, out: str) -> Iterator[Row]:
-    for index, found in enumerate(iter_found(root, out, choice)):
-        if found.error is not None:
-            yield RefusedRow(index=index, source=printable(storage.join(root, found.relative)), error=found.error)
-        else:
-            row = _row(index, f"{root.rstrip('/')}/{found.relative}", found.relative, found.bytes)
-            yield replace(row, kind=MediaKind.IMAGE) if is_sequence(row.source_url) else row  # it is there by that name
+    return (row_of_found(index, root, found) for index, found in enumerate(iter_found(root, out, choice)))
 
 
-def _row(index: int, url: str, relative: str, nbytes: int | None = None) -> ManifestRow:
-    return ManifestRow(index=index, source_url=url, relative_path=relative, kind=kind_of(url), bytes=nbytes)
+def row_of_found(index: int, root: str, found: Found) -> Row:
+    """The row of what a listing of `root` has found."""
+    if found.error is not None:
+        return RefusedRow(index=index, source=printable(storage.join(root, found.relative)), error=found.error)
+    url = f"{root.rstrip('/')}/{found.relative}"
+    return ManifestRow(
+        index=index,
+        source_url=url,
+        relative_path=found.relative,
+        kind=MediaKind.IMAGE if is_sequence(url) else kind_of(url),  # a numbered name that is there is one picture
+        bytes=found.bytes,
+        etag=found.etag,
+    )

@@ -13,15 +13,15 @@ from typing import Any, cast
 from farm.blocks import RowBlock
 from farm.errors import ItemError
 from farm.kinds import MediaKind, kind_of
-from farm.manifest.forms import is_too_long
 from farm.manifest.sources import SourceRules
 
-_PLAIN = ("source", "kind", "sha256", "etag", "bytes", "width", "height")
+_PLAIN = ("source", "kind", "sha256", "etag", "bytes", "width", "height", "priority")
 _FOLDERS_KEPT = 10_000
 _EXTENSIONS_KEPT = 1000
 _DOTS = frozenset(("", ".", ".."))
 _MOST_PX = 2**31 - 1
 _MOST_BYTES = 10**18 - 1
+_MOST_PRIORITY = 2**31 - 1
 _SHA256 = r"\A[0-9a-f]{64}\z"
 
 
@@ -40,15 +40,14 @@ class BlockMaker:
         if any(_says_something(column) for name, column in columns.items() if name not in _PLAIN):
             return None
         sources, given = columns["source"], columns.get("kind")
-        if any(map(is_too_long, columns.values())):
-            return None
         if not _is_text(sources) or sources.null_count or _any_match(sources, "\0"):
             return None
         placed = self._placed(sources.to_pylist())
         words = _words(columns.get("sha256"), columns.get("etag"))
         nbytes = _whole(columns.get("bytes"), 0, _MOST_BYTES)
         width, height = (_whole(columns.get(name), 1, _MOST_PX) for name in ("width", "height"))
-        if placed is None or words is None or nbytes is None or width is None or height is None:
+        priorities = _whole(columns.get("priority"), -_MOST_PRIORITY, _MOST_PRIORITY)
+        if placed is None or words is None or nbytes is None or width is None or height is None or priorities is None:
             return None
         urls, relatives, kinds = placed
         if given is not None and given.null_count < len(given):
@@ -65,6 +64,7 @@ class BlockMaker:
             words=words or None,
             nbytes=nbytes or None,
             sizes=list(zip(width or none, height or none, strict=True)) if width or height else None,
+            priorities=[one or 0 for one in priorities] if priorities else None,
             refused={},
         )
 

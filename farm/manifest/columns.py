@@ -1,28 +1,33 @@
-"""The columns of a manifest, and how the values of one row become a ManifestRow; in prose: `manifests/SCHEMA.md`.
+"""The columns of a manifest and what their values mean; in prose: `manifests/SCHEMA.md`.
 
-A wrong value makes the whole manifest invalid (exit 65, nothing started): it is a mistake of whoever wrote it. A
-hostile path is not allowed to stop the others: it becomes a RefusedRow.
+Each column has a parser: what a file holds (text from CSV, numbers and lists from JSONL and Parquet) in, the value that
+a row carries out, ValueError for what means nothing.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from farm.config import FILM_CONTAINERS, FORMATS
-from farm.errors import ItemError, ManifestError
-from farm.kinds import EXTENSION_FORMATS, FILM_FORMATS, MediaKind, extension_of, kind_of
-from farm.manifest.sources import SourceRules, printable
-from farm.records import ManifestRow, Overrides, RefusedRow
+from farm.kinds import EXTENSION_FORMATS, FILM_FORMATS, MediaKind, extension_of
 
 IGNORED_PREFIX = "x_"
 """columns of the user's own; every other unknown name is taken for a typing mistake"""
+UPSCALE = "upscale"
+LATER_TASKS = ("degrade", "subimages", "multiscale", "frames")
+"""tasks that a manifest may name and that no run of this version does"""
+MAX_TAGS = 1000
+"""tags of one row"""
+MAX_TAG_CHARS = 256
 _ALL_FORMATS = (*FORMATS, *(name for name in FILM_CONTAINERS if name not in FORMATS))
 _ALL_EXTENSIONS = {**EXTENSION_FORMATS, **FILM_FORMATS}
-_WHOLE = re.compile(r"\d{1,18}")
+_INTEGER = re.compile(r"-?\d{1,18}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NO_MODEL = re.compile(r"[/\\\0]|\.(pth|pt|safetensors)$")
+_FLAGS: Mapping[object, bool] = {"true": True, "1": True, 1: True, "false": False, "0": False, 0: False}
 
 
 def _text(value: object) -> str:
@@ -31,15 +36,22 @@ def _text(value: object) -> str:
     return value
 
 
-def _whole(value: object) -> int:
-    """A count; also as text (CSV) or as a whole float (what a missing value makes of an integer column elsewhere)."""
-    if (isinstance(value, str) and _WHOLE.fullmatch(value.strip())) or (
+def _integer(value: object, found: str) -> int:
+    """Also as text (CSV) or as a whole float (what a missing value makes of an integer column elsewhere)."""
+    if (isinstance(value, str) and _INTEGER.fullmatch(value.strip())) or (
         isinstance(value, float) and value.is_integer()
     ):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("is not a whole number from 0 up")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(found)
     return value
+
+
+def _whole(value: object) -> int:
+    found = "is not a whole number from 0 up"
+    if (count := _integer(value, found)) < 0:
+        raise ValueError(found)
+    return count
 
 
 def _side(value: object) -> int:
@@ -48,19 +60,33 @@ def _side(value: object) -> int:
     return side
 
 
-def _outscale(value: object) -> float:
+def _priority(value: object) -> int:
+    if not -(2**31) <= (priority := _integer(value, "is not a whole number")) < 2**31:
+        raise ValueError("is not in -2147483648..2147483647")
+    return priority
+
+
+def _number(value: object, least: float, most: float) -> float:
     try:
-        scale = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
-        scale = math.nan
-    if not 0.25 <= scale <= 16:
-        raise ValueError("is not a number in 0.25..16")
-    return scale
+        number = math.nan
+    if not least <= number <= most:
+        raise ValueError(f"is not a number in {least:g}..{most:g}")
+    return number
+
+
+def _outscale(value: object) -> float:
+    return _number(value, 0.25, 16)
+
+
+def _denoise(value: object) -> float:
+    return _number(value, 0, 1)
 
 
 def _sha256(value: object) -> str:
     digest = _text(value).strip().lower()
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+    if not _SHA256.fullmatch(digest):
         raise ValueError("is not 64 hexadecimal digits")
     return digest
 
@@ -78,8 +104,25 @@ def _kind(value: object) -> MediaKind:
         raise ValueError(f"is not one of {', '.join(kind.value for kind in MediaKind)}") from error
 
 
+def _task(value: object) -> str:
+    if value != UPSCALE and value not in LATER_TASKS:
+        raise ValueError(f"is not one of {', '.join((UPSCALE, *LATER_TASKS))}")
+    return _text(value)
+
+
+def _face(value: object) -> bool:
+    flag = _FLAGS.get(value.strip().lower() if isinstance(value, str) else value) if _is_plain(value) else None
+    if flag is None:
+        raise ValueError("is neither true nor false")
+    return flag
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (str, int, float))
+
+
 def _model(value: object) -> str:
-    if re.search(r"[/\\\0]|\.(pth|pt|safetensors)$", _text(value)):
+    if _NO_MODEL.search(_text(value)):
         raise ValueError("is a path; a manifest names models of `farm models`, a weight file is given with --model")
     return _text(value)
 
@@ -90,9 +133,32 @@ def _output(value: object) -> str:
     return _text(value)
 
 
-SOURCE = "source"
-COLUMNS: Mapping[str, Callable[[object], Any]] = {
+def _tags(value: object) -> tuple[str, ...]:
+    """Words from a list, or from text with commas between them; each once, in order."""
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)):
+        raise ValueError("is neither text nor a list of text")
+    tags: dict[str, None] = {}
+    for word in cast("list[object] | tuple[object, ...]", words):
+        if not isinstance(word, str):
+            raise ValueError("is neither text nor a list of text")
+        if len(word) > MAX_TAG_CHARS:
+            raise ValueError(f"holds a tag of more than {MAX_TAG_CHARS} characters")
+        if "," in word:
+            raise ValueError("holds a tag with a comma, which separates tags elsewhere")
+        if tag := word.strip():
+            tags[tag] = None
+    if len(tags) > MAX_TAGS:
+        raise ValueError(f"is more than {MAX_TAGS} tags")
+    return tuple(tags)
+
+
+SOURCE, LQ, TASK, FACE = "source", "lq", "task", "face"
+COLUMNS: Mapping[str, Callable[[object], object]] = {
     SOURCE: _text,
+    LQ: _text,
+    TASK: _task,
+    "kind": _kind,
     "sha256": _sha256,
     "etag": _text,
     "bytes": _whole,
@@ -101,109 +167,28 @@ COLUMNS: Mapping[str, Callable[[object], Any]] = {
     "output": _output,
     "model": _model,
     "outscale": _outscale,
+    "denoise": _denoise,
+    FACE: _face,
     "format": _format,
-    "kind": _kind,
+    "priority": _priority,
+    "tags": _tags,
 }
-NOT_BUILT: Mapping[str, tuple[object, ...]] = {
-    "task": ("upscale", "upscale_image"),
-    "denoise": (1, "1", "1.0"),
-    "face": (False, "false", "0"),
-    "priority": (0, "0"),
-    "tags": ([],),
-}
-"""Columns of tasks that are not there yet, with the values that change nothing."""
-_OVERRIDES = ("output", "model", "outscale", "format")
+"""Every column that means something, in the order in which manifests are written."""
+OVERRIDES = ("output", "model", "outscale", "denoise", "format")
+"""Columns that replace what the run says"""
 
 
-class RowMaker:
-    """Checks the columns of one manifest, then its rows."""
-
-    def __init__(self, url: str, rules: SourceRules) -> None:
-        self._url = url
-        self._rules = rules
-
-    def check_names(self, names: Iterable[str]) -> list[str]:
-        """The columns to read. Raises ManifestError for unknown or doubled names, or without a source."""
-        known: list[str] = []
-        for name in names:
-            if name in known:
-                raise self._invalid(f"column {printable(name)!r} is there twice", "keep one")
-            if name in COLUMNS or name in NOT_BUILT:
-                known.append(name)
-            elif not name.startswith(IGNORED_PREFIX):
-                raise self._unknown(name)
-        if SOURCE not in known:
-            raise self._invalid("it has no column `source`", "name the column of paths so (CSV: in the first line)")
-        return known
-
-    def make(self, index: int, line: int | None, values: Mapping[str, object]) -> ManifestRow | RefusedRow:
-        """The row, or a RefusedRow where the path is hostile. Raises ManifestError for values that mean nothing."""
-        parsed: dict[str, Any] = {}
-        for name, value in values.items():
-            if value is None or value == "" or value != value:  # the last: a NaN where a number is missing
-                continue
-            parse = COLUMNS.get(name)
-            if parse is None:
-                self._check_not_built(index, line, name, value)
-                continue
-            try:
-                parsed[name] = parse(value)
-            except ValueError as error:
-                raise self._bad_value(index, line, name, value, str(error)) from error
-        source = parsed.pop(SOURCE, None)
-        if source is None:
-            raise self._invalid(f"{_place(index, line)}, column source: is empty", "every row needs one")
-        kind = parsed.pop("kind", None) or kind_of(source)
-        overrides = self._overrides(index, line, parsed, kind)
-        try:
-            url, relative = self._rules.resolve(source)
-        except ItemError as error:
-            return RefusedRow(index=index, source=printable(source), error=error)
-        return ManifestRow(
-            index=index, source_url=url, relative_path=relative, kind=kind, overrides=overrides, **parsed
-        )
-
-    def _overrides(self, index: int, line: int | None, parsed: dict[str, Any], kind: MediaKind) -> Overrides:
-        """Take what overrides the run's configuration out of `parsed`."""
-        asked = {name: parsed.pop(name) for name in _OVERRIDES if name in parsed}
-        if not asked:
-            return _NO_OVERRIDES
-        output, wanted = asked.get("output"), asked.get("format", "same")
-        formats, known = (EXTENSION_FORMATS, FORMATS) if kind is MediaKind.IMAGE else (FILM_FORMATS, FILM_CONTAINERS)
-        if wanted not in known:
-            found = f"is not one of {', '.join(known)}, and the row is of kind {kind.value}"
-            raise self._bad_value(index, line, "format", wanted, found)
-        if output is not None and extension_of(output) not in formats:
-            found = f"does not end in one of {', '.join(formats)}, and the row is of kind {kind.value}"
-            raise self._bad_value(index, line, "output", output, found)
-        if output is not None and wanted not in ("same", formats[extension_of(output)]):
-            found = f"ends in .{extension_of(output)}, but format is {wanted}"
-            raise self._bad_value(index, line, "output", output, found)
-        return Overrides(**asked)
-
-    def _check_not_built(self, index: int, line: int | None, name: str, value: object) -> None:
-        if name not in NOT_BUILT or value in NOT_BUILT[name]:
-            return
-        raise self._bad_value(index, line, name, value, "is not built yet in this version")
-
-    def _unknown(self, name: str) -> ManifestError:
-        near = difflib.get_close_matches(name.strip().lower(), [*COLUMNS, *NOT_BUILT], 1, 0.7)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        return self._invalid(
-            f"column {printable(name)!r} is not known",
-            f"{guess}columns of your own start with {IGNORED_PREFIX!r}",
-        )
-
-    def _bad_value(self, index: int, line: int | None, name: str, value: object, found: str) -> ManifestError:
-        shown = printable(repr(value))[:200]
-        return self._invalid(f"{_place(index, line)}, column {name}: {shown} {found}", "mend the manifest")
-
-    def _invalid(self, found: str, advice: str) -> ManifestError:
-        return ManifestError(f"manifest: {printable(self._url)}: {found}; {advice}")
+def refuse_later(name: str, value: object) -> str | None:
+    """Why no run of this version does what a parsed value asks for, or None."""
+    if name == TASK and value != UPSCALE:
+        return "is not built yet in this version, which only does the task upscale"
+    if name == FACE and value:
+        return "is not built yet in this version"
+    if name == LQ:
+        return "is the second picture of a pair of training data; upscaling takes one path a row, so leave it out"
+    return None
 
 
-_NO_OVERRIDES = Overrides()
-
-
-def _place(index: int, line: int | None) -> str:
-    return f"row {index}" if line is None else f"row {index} (line {line})"
+def is_unset(value: object) -> bool:
+    """Whether a field says nothing: null, empty text, or the NaN that stands where a number is missing."""
+    return value is None or value == "" or value != value

@@ -1,7 +1,7 @@
-"""The forms a manifest comes in: txt meta_info, CSV, JSONL and Parquet, each streamed as (line, values by column).
+"""The text forms of a manifest: txt meta_info, CSV and JSONL, each streamed as (line, values by column).
 
-Text is UTF-8, with or without a byte order mark. Lines are bounded, row groups and their counts are checked before
-anything is unpacked: a manifest may be hostile. All raise ManifestError that names the file and the line.
+Text is UTF-8, with or without a byte order mark. Lines are bounded: a manifest may be hostile. All raise ManifestError
+that names the file, the row and the line. Parquet has a room of its own.
 """
 
 from __future__ import annotations
@@ -9,52 +9,89 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import BinaryIO, Protocol
 
-from farm.errors import ManifestError
 from farm.kinds import PICTURE_EXTENSIONS, extension_of
-from farm.manifest.sources import printable
-from farm.manifest.table import PARQUET_ERRORS, Table
+from farm.manifest import faults
 
 Values = Mapping[str, object]
-Located = tuple[int | None, Values]
-"""line of the file, from 1 (None in Parquet), and the values that are there"""
-CheckNames = Callable[[Iterable[str]], list[str]]
-"""which of a file's columns to read; raises ManifestError for a name that means nothing"""
+Located = tuple[int, Values]
+"""line of the file, from 1, and the values that are there"""
+
+
+class CheckNames(Protocol):
+    """Which of a file's columns to read; raises ManifestError for a name that means nothing, found at `where`."""
+
+    def __call__(self, names: Iterable[str], where: str = "") -> list[str]: ...
+
 
 MAX_LINE_BYTES = 1 << 20
 _SIZE = re.compile(r"(?P<path>.+) \((?P<height>\d{1,9}), ?(?P<width>\d{1,9})(?:, ?\d{1,9})?\)", re.DOTALL)
+_SHAPES_KEPT = 64
+
+
+class _Lines:
+    """The lines of a file with their ends; only a newline ends a line, as in a file of names it must.
+
+    Whoever reads them counts in `row` how many rows they have made.
+    """
+
+    def __init__(self, stream: BinaryIO, url: str) -> None:
+        self._stream = stream
+        self._url = url
+        self.line = 0
+        """lines that have been read"""
+        self.row = 0
+
+    @property
+    def place(self) -> str:
+        return faults.place(self.row, self.line)
+
+    def __iter__(self) -> Iterator[str]:
+        while raw := self._stream.readline(MAX_LINE_BYTES + 1):
+            self.line += 1
+            if len(raw) > MAX_LINE_BYTES:
+                found = f"{self.place}: is longer than {MAX_LINE_BYTES} bytes"
+                raise faults.invalid(self._url, found, "write one row a line")
+            try:
+                yield raw.decode("utf-8-sig" if self.line == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                found = f"{self.place}: is not UTF-8 ({error.reason})"
+                raise faults.invalid(self._url, found, "save the manifest as UTF-8") from error
 
 
 def iter_txt(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[Located]:
-    """BasicSR's meta_info: a path a line, or ``path (height,width,channels)``; empty lines mean nothing."""
-    check_names(("source", "width", "height"))
-    for line, text in _lines(stream, url):
-        text = text.removesuffix("\n").removesuffix("\r")
-        if not text:
-            continue
-        sized = _SIZE.fullmatch(text)
-        path = sized["path"] if sized else text
-        if _is_pair(path):
-            advice = (
-                "upscaling takes one path a line; write the second column (lq) alone, or a CSV for names with commas"
-            )
-            _refuse(url, f"line {line}: {printable(path)!r} is a pair `gt, lq` of training data", advice)
-        if sized:
-            yield line, {"source": path, "height": sized["height"], "width": sized["width"]}
-        else:
-            yield line, {"source": path}
+    """BasicSR's meta_info, see `parse_line`; empty lines mean nothing."""
+    check_names(("source", "lq", "width", "height"))
+    lines = _Lines(stream, url)
+    for text in lines:
+        if values := parse_line(text):
+            yield lines.line, values
+            lines.row += 1
 
 
-def _is_pair(path: str) -> bool:
+def parse_line(text: str) -> dict[str, str]:
+    """What a line of meta_info says: ``path``, ``path (height,width,channels)`` or a pair ``gt, lq``.
+
+    A comma parts a pair only between two names of pictures. No values for an empty line.
+    """
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        return {}
+    sized = _SIZE.fullmatch(text)
+    path = sized["path"] if sized else text
+    values = {"source": path}
     left, comma, right = path.rpartition(", ")
-    return bool(comma) and extension_of(left) in PICTURE_EXTENSIONS and extension_of(right) in PICTURE_EXTENSIONS
+    if comma and extension_of(left) in PICTURE_EXTENSIONS and extension_of(right) in PICTURE_EXTENSIONS:
+        values = {"source": left, "lq": right}
+    return {**values, "height": sized["height"], "width": sized["width"]} if sized else values
 
 
 def iter_csv(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[Located]:
     """Comma-separated values with the columns' names in the first line; quoted fields may hold commas and newlines."""
-    reader = csv.reader((text for _, text in _lines(stream, url)), strict=True)
+    lines = _Lines(stream, url)
+    reader = csv.reader(lines, strict=True)
     try:
         header: list[str] = next(reader, None) or []
         names = [name.strip() for name in header]
@@ -64,91 +101,36 @@ def iter_csv(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[Lo
             if not fields:
                 continue
             if len(fields) != len(names):
-                found = f"line {reader.line_num}: {len(fields)} fields where the first line names {len(names)}"
-                _refuse(url, found, "quote fields that hold commas")
-            yield reader.line_num, {name: fields[at] for at, name in keep}
+                found = f"{lines.place}: {len(fields)} fields where the first line names {len(names)}"
+                raise faults.invalid(url, found, "quote fields that hold commas")
+            yield lines.line, {name: fields[at] for at, name in keep}
+            lines.row += 1
     except csv.Error as error:
-        _refuse(url, f"line {reader.line_num}: is no CSV ({error})", "mend the manifest", error)
+        raise faults.invalid(url, f"{lines.place}: is no CSV ({error})", "mend the manifest") from error
 
 
 def iter_jsonl(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[Located]:
     """One JSON object a line, columns as keys; empty lines mean nothing."""
     checked: set[tuple[str, ...]] = set()
-    for line, text in _lines(stream, url):
+    lines = _Lines(stream, url)
+    for text in lines:
         if not text.strip():
             continue
-        try:
-            values: object = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            _refuse(url, f"line {line}: is no JSON ({error})", "write one object a line", error)
-        if not isinstance(values, dict):
-            _refuse(url, f"line {line}: is not a JSON object", 'write one object a line, such as {"source": "a.png"}')
-        row: dict[str, object] = values  # pyright: ignore[reportUnknownVariableType]  # JSON has text keys only
-        if (names := tuple(row)) not in checked:
-            check_names(names)
-            if len(checked) < 64:  # rows that all differ in shape are checked one by one instead of remembered
+        values = _json_object(text, url, lines.place)
+        if (names := tuple(values)) not in checked:
+            check_names(names, lines.place)
+            if len(checked) < _SHAPES_KEPT:  # rows that all differ in shape are checked one by one, not remembered
                 checked.add(names)
-        yield line, row
+        yield lines.line, values
+        lines.row += 1
 
 
-def iter_parquet(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[Located]:
-    """Parquet, one row group after the other, only the columns that mean something."""
+def _json_object(text: str, url: str, where: str) -> dict[str, object]:
     try:
-        table = Table(stream)
-        known = check_names(table.names)
-        for group in range(len(table.groups)):
-            for batch in table.batches(group, known):
-                yield from ((None, values) for values in iter_values(batch, known))
-    except PARQUET_ERRORS as error:
-        refuse_parquet(url, error)
-
-
-def iter_values(batch: Any, names: list[str]) -> Iterator[Values]:
-    """The values of each row of a record batch. Raises ValueError for a text that is too long."""
-    columns = [_values(batch.column(name), name) for name in names]
-    for values in zip(*columns, strict=True):
-        yield dict(zip(names, values, strict=True))
-
-
-def refuse_parquet(url: str, error: BaseException) -> NoReturn:
-    """What a Parquet file that cannot be read becomes."""
-    _refuse(url, f"is no Parquet that can be read ({printable(str(error))[:300]})", "make it again", error)
-
-
-def _values(column: Any, name: str) -> list[object]:
-    """The values of one column of a batch; equal texts of a dictionary are one object."""
-    if is_too_long(column):
-        raise ValueError(f"column {name} holds a value of more than {MAX_LINE_BYTES} bytes")
-    entries = getattr(column, "dictionary", None)
-    if entries is None:
-        return column.to_pylist()
-    texts: list[object] = entries.to_pylist()
-    return [None if at is None else texts[at] for at in column.indices.to_pylist()]
-
-
-def is_too_long(column: Any) -> bool:
-    """Whether an Arrow array holds a text of more than MAX_LINE_BYTES."""
-    from pyarrow import compute
-
-    texts = getattr(column, "dictionary", column)
-    if texts.nbytes <= MAX_LINE_BYTES or str(texts.type) not in ("string", "large_string"):
-        return False
-    arrow: Any = compute
-    return (arrow.max(arrow.binary_length(texts)).as_py() or 0) > MAX_LINE_BYTES
-
-
-def _lines(stream: BinaryIO, url: str) -> Iterator[tuple[int, str]]:
-    """Lines with their ends, counted from 1; only a newline ends a line, as in a file of names it must."""
-    line = 0
-    while raw := stream.readline(MAX_LINE_BYTES + 1):
-        line += 1
-        if len(raw) > MAX_LINE_BYTES:
-            _refuse(url, f"line {line}: is longer than {MAX_LINE_BYTES} bytes", "write one row a line")
-        try:
-            yield line, raw.decode("utf-8-sig" if line == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            _refuse(url, f"line {line}: is not UTF-8 ({error.reason})", "save the manifest as UTF-8", error)
-
-
-def _refuse(url: str, found: str, advice: str, cause: BaseException | None = None) -> NoReturn:
-    raise ManifestError(f"manifest: {printable(url)}: {found}; {advice}") from cause
+        values: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise faults.invalid(url, f"{where}: is no JSON ({error})", "write one object a line") from error
+    if not isinstance(values, dict):
+        advice = 'write one object a line, such as {"source": "a.png"}'
+        raise faults.invalid(url, f"{where}: is not a JSON object", advice)
+    return values  # pyright: ignore[reportUnknownVariableType]  # JSON has text keys only

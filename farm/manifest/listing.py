@@ -17,6 +17,7 @@ from typing import Protocol
 from farm import storage
 from farm.errors import ErrorKind, ItemError, ManifestError
 from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, extension_of
+from farm.manifest.prefixes import Level, iter_objects
 from farm.manifest.sources import below, link_target, printable, reading_manifest
 
 _TAKEN = PICTURE_EXTENSIONS | CONTAINERS.keys()
@@ -30,6 +31,9 @@ class Found:
     relative: str
     """below the root, with forward slashes"""
     bytes: int | None = None
+    mtime_ns: int | None = None
+    etag: str | None = None
+    """of an object store"""
     error: ItemError | None = None
 
 
@@ -42,27 +46,32 @@ class Choice(Protocol):
 
 
 class Everything:
-    """All pictures and films of a folder and of its folders."""
+    """All pictures and films of a folder and of its folders; with `any_name` all files, whatever their names say."""
+
+    def __init__(self, *, any_name: bool = False) -> None:
+        self._any_name = any_name
 
     def descend(self, folder: str) -> bool:  # noqa: ARG002 (the protocol's)
         return True
 
     def take(self, file: str) -> bool:
-        return extension_of(file) in _TAKEN
+        return self._any_name or extension_of(file) in _TAKEN
 
 
 class Pattern:
     """What a glob names: ``*``, ``?`` and ``[...]`` within a name, ``**`` for any number of folders."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, any_name: bool = False) -> None:
         parts = [part for part in pattern.split("/") if part]
         self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)) for part in parts]
+        self._any_name = any_name
 
     def descend(self, folder: str) -> bool:
         return _matches(folder.split("/"), self._parts, leading=True)
 
     def take(self, file: str) -> bool:
-        return extension_of(file) in _TAKEN and _matches(file.split("/"), self._parts, leading=False)
+        known = self._any_name or extension_of(file) in _TAKEN
+        return known and _matches(file.split("/"), self._parts, leading=False)
 
 
 def _matches(names: list[str], parts: list[re.Pattern[str] | None], *, leading: bool) -> bool:
@@ -107,8 +116,15 @@ def _not_utf8(name: str) -> ItemError | None:
 
 
 def _iter_remote(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
+    def descend(folder: str, level: Level) -> bool:
+        relative = folder[len(root) + 1 : -1]
+        if not relative:
+            return True
+        is_output = f"{folder}.farm/" in level or (out is not None and below(folder, out))
+        return not is_output and not storage.name(folder).startswith(".") and choice.descend(relative)
+
     outputs: set[str] = set()
-    for stat in reading_manifest(root, storage.list_files(root)):
+    for stat in reading_manifest(root, iter_objects(root, descend)):
         relative = stat.url[len(root) + 1 :]
         hidden, _, _ = f"/{relative}".partition("/.")
         if f"/{relative}".startswith(hidden + "/.farm/") and hidden:
@@ -116,7 +132,7 @@ def _iter_remote(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
         if len(hidden) <= len(relative) or (out is not None and below(stat.url, out)):
             continue
         if choice.take(relative) and not any(relative.startswith(prefix) for prefix in outputs):
-            yield Found(relative=relative, bytes=stat.bytes)
+            yield Found(relative=relative, bytes=stat.bytes, mtime_ns=stat.mtime_ns, etag=stat.etag)
 
 
 def _iter_local(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
@@ -146,7 +162,7 @@ def _iter_local(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
             if not os.path.isdir(f"{entry.path}/.farm"):
                 stack.append((relative + "/", iter(inner)))
         elif choice.take(relative) and entry.is_file(follow_symlinks=False):
-            yield Found(relative=relative, bytes=_size(entry))
+            yield _found(entry, relative)
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -154,12 +170,13 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _size(entry: os.DirEntry[str]) -> int | None:
-    """None for a file that went away meanwhile: it ends as missing."""
+def _found(entry: os.DirEntry[str], relative: str) -> Found:
+    """Without a size for a file that went away meanwhile: it ends as missing."""
     try:
-        return entry.stat().st_size
+        stat = entry.stat()
     except OSError:
-        return None
+        return Found(relative=relative)
+    return Found(relative=relative, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
 
 def _linked(entry: os.DirEntry[str], relative: str, root: str, choice: Choice) -> Iterator[Found]:
@@ -173,7 +190,7 @@ def _linked(entry: os.DirEntry[str], relative: str, root: str, choice: Choice) -
         error = ItemError(ErrorKind.UNSAFE_PATH, printable(entry.path), found, "name that file or folder itself")
         yield Found(relative=relative, error=error)
     elif not is_folder:
-        yield Found(relative=relative, bytes=_size(entry))
+        yield _found(entry, relative)
 
 
 def _unreadable(path: str, error: OSError) -> ItemError:

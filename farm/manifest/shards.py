@@ -14,15 +14,14 @@ from typing import Any, Protocol
 
 from farm import storage
 from farm.blocks import RowBlock, block_of
-from farm.manifest import forms
+from farm.manifest import batch as batches
+from farm.manifest import parquet
 from farm.manifest.columnar import BlockMaker
-from farm.manifest.columns import RowMaker
 from farm.manifest.digest import batches_digest, rows_digest
+from farm.manifest.rows import Row, RowMaker
 from farm.manifest.sources import SourceRules, reading_manifest
-from farm.manifest.table import PARQUET_ERRORS, Table
-from farm.records import ManifestRow, RefusedRow
+from farm.manifest.table import Table
 
-Row = ManifestRow | RefusedRow
 BLOCK_ROWS = 4096
 """rows of a block that is made of rows"""
 
@@ -119,6 +118,7 @@ class TableShards:
         with storage.open_read(self._url) as stream, self.refusing():
             table = Table(stream)
             names = self._maker.check_names(table.names)
+            table.check_types(names)
             held: list[Any] = []
             shard: int | None = None
             for index, piece in self._pieces(table, names, wanted):
@@ -145,20 +145,17 @@ class TableShards:
         return _TableShard(number, number * self._shard_rows, batches, self)
 
     @contextmanager
-    def refusing(self) -> Generator[None]:
-        """Inside, what Arrow raises becomes a ManifestError."""
-        try:
+    def refusing(self, first: int = 0) -> Generator[None]:
+        """Inside, what Arrow raises at or after row `first` becomes a ManifestError."""
+        with parquet.reading(self._url, first):
             yield
-        except PARQUET_ERRORS as error:
-            forms.refuse_parquet(self._url, error)
 
     def block(self, batch: Any, first: int) -> RowBlock:
         """The rows of a batch. Raises ManifestError."""
         block = None if _has_dictionary(batch) else self._blocks.make(batch, first)
         if block is not None:
             return block
-        located = enumerate(forms.iter_values(batch, batch.schema.names), first)
-        return block_of((self._maker.make(index, None, values) for index, values in located), first)
+        return block_of(batches.iter_rows(self._maker, first, parquet.arrays_of(batch)), first)
 
     def folder(self, folder: str) -> tuple[str, str] | None:
         """As BlockMaker.folder."""
@@ -189,7 +186,7 @@ class _TableShard:
     def blocks(self) -> Iterator[RowBlock]:
         first = self.first
         for batch in self._batches:
-            with self._manifest.refusing():
+            with self._manifest.refusing(first):
                 block = self._manifest.block(batch, first)
             yield block
             first += len(batch)

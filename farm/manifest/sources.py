@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -75,21 +77,48 @@ def reading_manifest(url: str, values: Iterable[T]) -> Iterator[T]:
         raise kind(f"manifest: {printable(url)}: {error.found}; {error.advice}") from error
 
 
+class Plain(Enum):
+    """What somebody else has found in the text of a source, so that its rules need not be asked again."""
+
+    NO = auto()
+    """nothing is known"""
+    RELATIVE = auto()
+    """a path of plain segments"""
+    ABSOLUTE = auto()
+    """the same after a slash"""
+    OBJECT = auto()
+    """the same after s3://BUCKET/ or cos://BUCKET/"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Folder:
+    """A local folder that sources name, by its path with a slash at the end."""
+
+    real: str
+    """the same with its links resolved"""
+    inside: bool
+    """whether it is the root or lies below it"""
+    is_there: bool
+    """what is not there holds no link"""
+
+
 class SourceRules:
     """Resolves the sources of one manifest against its root."""
 
     def __init__(self, root: str) -> None:
         self.root = canonical(root)
         self._remote = storage.is_remote(self.root)
-        self._folders: dict[str, str] = {}
-        """links of folders resolved once: a manifest names few folders many times"""
+        self._below = self.root.rstrip("/") + "/"
+        self._folders: dict[str, _Folder] = {}
 
-    def resolve(self, source: str) -> tuple[str, str]:
+    def resolve(self, source: str, plain: Plain = Plain.NO) -> tuple[str, str]:
         """(URL, path below the root) of a source.
 
         Sources outside the root get `_file/PATH`, `_s3/BUCKET/KEY` or `_cos/BUCKET/KEY` as their path: stable, and
         never the same for two of them. Raises ItemError(unsafe_path).
         """
+        if plain is not Plain.NO:
+            return self._resolve_plain(source, plain)
         check_text(source)
         scheme = _SCHEME.match(source)
         if scheme is None:
@@ -106,6 +135,15 @@ class SourceRules:
         check_text(path)
         return self._path(path)
 
+    def _resolve_plain(self, source: str, plain: Plain) -> tuple[str, str]:
+        if plain is Plain.OBJECT:
+            inside = source.startswith(self._below)
+            return source, source[len(self._below) :] if inside else f"_{source.replace('://', '/', 1)}"
+        if plain is Plain.ABSOLUTE:
+            return self._local(source, source)
+        url = self._below + source
+        return (url, source) if self._remote else self._local(url, source)
+
     def _path(self, source: str) -> tuple[str, str]:
         if source.startswith("/"):
             return self._local(source, source)
@@ -113,24 +151,33 @@ class SourceRules:
         relative = "/".join(segment for segment in segments if segment)
         if self._remote:  # an empty segment is part of an object's key
             return f"{self.root}/{'/'.join(segments)}", relative
-        return self._local(f"{self.root.rstrip('/')}/{relative}", source)
+        return self._local(self._below + relative, source)
 
     def _local(self, path: str, source: str) -> tuple[str, str]:
         """A local path with the links of its folder resolved; the file itself may be a link that stays inside."""
-        folder, _, name = path.rpartition("/")
-        real = self._folders.get(folder)
-        if real is None:
-            if len(self._folders) >= _FOLDERS_KEPT:
-                self._folders.clear()
-            real = self._folders[folder] = os.path.realpath(folder or "/")
-        url = f"{real.rstrip('/')}/{name}"
-        inside = not self._remote and below(url, self.root)
-        if not inside:
+        name_at = path.rfind("/") + 1
+        folder = self._folders.get(path[:name_at]) or self._folder(path[:name_at])
+        url = folder.real + path[name_at:]
+        if not folder.inside:
             if not self._remote and below(path, self.root):
-                raise _unsafe(source, f"leads out of {self.root} to {real} through a link", "name that folder itself")
+                found = f"leads out of {self.root} to {folder.real.rstrip('/')} through a link"
+                raise _unsafe(source, found, "name that folder itself")
             return url, f"_file{url}"
-        self.check_link(url, source)
-        return url, url[len(self.root.rstrip("/")) + 1 :]
+        if folder.is_there:
+            self.check_link(url, source)
+        return url, url[len(self._below) :]
+
+    def _folder(self, path: str) -> _Folder:
+        """What is known of a folder, found out once: a manifest names few folders many times."""
+        if len(self._folders) >= _FOLDERS_KEPT:
+            self._folders.clear()
+        real = os.path.realpath(path)
+        found = self._folders[path] = _Folder(
+            real=real.rstrip("/") + "/",
+            inside=not self._remote and below(real, self.root),
+            is_there=os.path.isdir(real),
+        )
+        return found
 
     def check_link(self, url: str, source: str | None = None) -> None:
         """Raise ItemError(unsafe_path) for a local path inside the root that is a link out of it."""

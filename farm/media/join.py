@@ -7,8 +7,7 @@ are decoded here one after the other, some rows at a time, and shown to libvips 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, NoReturn, cast
@@ -20,7 +19,7 @@ from farm.media.encode import cannot_hold, failed, save
 from farm.media.formats import ALPHA_FORMATS, check_fits
 from farm.media.picture import EncodeSpec, ImageMeta
 from farm.media.vips import FileBridge, TargetBridge, translated
-from farm.media.virtual_tiff import StripLayout, virtual_tiff_head
+from farm.media.virtual_tiff import StripLayout, VirtualTiff
 
 Opener = Callable[[], BinaryIO]
 _STRIP_BYTES = 4 << 20
@@ -83,38 +82,21 @@ def _refuse_transparency(openers: Sequence[Opener], width: int, height: int, spe
         raise cannot_hold(url, f"transparent pixels, which {spec.format} cannot hold")
 
 
-class _PieceRows:
+class _PieceRows(VirtualTiff):
     """The rows of all pieces as one uncompressed TIFF, to be read once from top to bottom."""
 
     def __init__(self, openers: Sequence[Opener], width: int, height: int, url: str) -> None:
         self._size = (width, height)
         self._url = url
-        self._blocks = self._decode(openers)
+        self._decoded = self._decode(openers)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="join")
         try:
-            self._block = self._ahead().result() or self._nothing()
+            first = self._ahead().result() or self._nothing()
         except BaseException:
             self._thread.shutdown()
             raise
         self._next = self._ahead()
-        self.layout = self._block.layout
-        self._head = virtual_tiff_head(self.layout)
-        self._end = len(self._head) + height * self.layout.row_bytes
-        self._block_at = len(self._head)
-        self._at = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
-        return self._at
-
-    def read(self, size: int, /) -> bytes:
-        parts: list[bytes] = []
-        while size > 0 and self._at < self._end:
-            part = self._some(size)
-            parts.append(part)
-            self._at += len(part)
-            size -= len(part)
-        return b"".join(parts)
+        super().__init__(first.layout, self._in_turn(first))
 
     def expect_end(self) -> None:
         """Refuse pieces that hold more rows than the picture."""
@@ -124,7 +106,7 @@ class _PieceRows:
     def close(self) -> None:
         """Close the piece that is open."""
         self._thread.shutdown()
-        self._blocks.close()
+        self._decoded.close()
 
     def _ahead(self) -> Future[_Block | None]:
         """Decode the next block, in a thread that is ours.
@@ -132,25 +114,19 @@ class _PieceRows:
         libvips asks for rows in a worker thread of its own, and those keep line buffers of every image they have seen
         until they end (measured: 8 MB a band of 25 000 columns). Ours keeps none, and decodes while libvips compresses.
         """
-        return self._thread.submit(next, self._blocks, None)
+        return self._thread.submit(next, self._decoded, None)
 
     def _nothing(self) -> NoReturn:
         raise self._mismatch("no piece at all")
 
-    def _some(self, size: int) -> bytes:
-        """Up to `size` bytes from where we are, at least one."""
-        if self._at < len(self._head):
-            return self._head[self._at : self._at + size]
-        while self._at >= self._block_at + len(self._block.data):
-            self._block_at += len(self._block.data)
+    def _in_turn(self, block: _Block) -> Iterator[memoryview]:
+        """The rows, one block after the other, of which the next is decoded meanwhile."""
+        while True:
+            yield block.data
             following = self._next.result()
             if following is None:
                 raise self._mismatch(f"fewer than {self._size[1]} rows")
-            self._block, self._next = following, self._ahead()
-        start = self._at - self._block_at
-        if start < 0:
-            raise ValueError("the rows of pieces are read once, from top to bottom")
-        return bytes(self._block.data[start : start + size])
+            block, self._next = following, self._ahead()
 
     def _decode(self, openers: Sequence[Opener]) -> Generator[_Block, None, None]:
         """Some rows of the pieces at a time, in order."""

@@ -1,8 +1,10 @@
-"""The head of an uncompressed BigTIFF whose pixels follow row by row (BigTIFF design, TIFF 6.0 tags)."""
+"""An uncompressed BigTIFF whose pixels follow row by row, as a file (BigTIFF design, TIFF 6.0 tags)."""
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SHORT, _LONG, _LONG8 = 3, 4, 16
@@ -58,6 +60,50 @@ def virtual_tiff_head(layout: StripLayout) -> bytes:
         else:
             head += struct.pack("<HHQ", tag, kind, len(table or values)) + _inline(kind, table or values)
     return head + bytes(8) + struct.pack(f"<{2 * layout.strips}Q", *offsets, *sizes)
+
+
+class VirtualTiff:
+    """The picture as a file object whose pixels are read once, from top to bottom; its head as often as wanted.
+
+    `blocks`: the pixels, row after row in blocks of any length, each asked for when its first byte is. What they raise
+    comes out of read().
+    """
+
+    def __init__(self, layout: StripLayout, blocks: Iterator[memoryview]) -> None:
+        self.layout = layout
+        self._blocks = blocks
+        self._head = virtual_tiff_head(layout)
+        self._end = len(self._head) + layout.height * layout.row_bytes
+        self._block = memoryview(b"")
+        self._block_at = len(self._head)
+        self._at = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """As of any file."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        return self._at
+
+    def read(self, size: int, /) -> bytes:
+        """As of any file. Raises ValueError for a block that is gone."""
+        parts: list[bytes] = []
+        while size > 0 and self._at < self._end:
+            part = self._some(size)
+            parts.append(part)
+            self._at += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def _some(self, size: int) -> bytes:
+        """Up to `size` bytes from where we are, at least one."""
+        if self._at < len(self._head):
+            return self._head[self._at : self._at + size]
+        while self._at >= self._block_at + len(self._block):
+            self._block_at += len(self._block)
+            self._block = next(self._blocks)
+        start = self._at - self._block_at
+        if start < 0:
+            raise ValueError("the pixels of a virtual TIFF are read once, from top to bottom")
+        return bytes(self._block[start : start + size])
 
 
 def _strips(layout: StripLayout, data_at: int) -> tuple[list[int], list[int]]:

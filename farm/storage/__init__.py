@@ -9,38 +9,50 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
 from farm.records import FileStat
 from farm.storage import local, objects
+from farm.storage.capability import LOCAL, Capabilities
 from farm.storage.many import ManyStats
-from farm.storage.output import OutputRoot, clear_staging
-from farm.storage.publish import open_write, publish
+from farm.storage.objects.stream import Stream
+from farm.storage.output import FARM_FOLDER, Cleared, OutputRoot, clear_staging
+from farm.storage.publish import open_stream, open_write, publish
 from farm.storage.urls import is_remote, join, local_path, name, parent
 from farm.storage.writer import Published, Writer
 
 __all__ = [
+    "Capabilities",
+    "Cleared",
     "ManyStats",
     "OutputRoot",
     "Published",
+    "PublishedStat",
+    "Stream",
     "Writer",
+    "capabilities",
     "clear_staging",
+    "create",
     "delete",
     "delete_tree",
     "exists",
     "is_remote",
     "join",
     "list_files",
+    "list_prefix",
     "local_path",
     "name",
     "open_read",
+    "open_stream",
     "open_write",
     "parent",
     "publish",
     "read_bytes",
     "sha256_of",
     "stat",
+    "stat_published",
 ]
 
 _CHUNK_BYTES = 4 << 20
@@ -50,6 +62,49 @@ def stat(url: str) -> FileStat:
     """Size and version without reading. Raises ItemError(missing, forbidden, ...)."""
     path = local_path(url)
     return local.stat(path) if path else objects.stat(url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedStat:
+    """What an output says of itself."""
+
+    stat: FileStat
+    key: str | None
+    """what its publisher called it; None on disks, and where the store keeps no metadata"""
+    sha256: str | None
+    """of its content; None as `key`, and for what went up in parts"""
+
+
+def stat_published(url: str) -> PublishedStat | None:
+    """An output and who published it, in one request; None where there is none. Raises ItemError, but for missing."""
+    try:
+        path = local_path(url)
+        if path:
+            return PublishedStat(stat=local.stat(path), key=None, sha256=None)
+        found, key, sha256 = objects.stat_published(url)
+    except ItemError as error:
+        if error.kind is ErrorKind.MISSING:
+            return None
+        raise
+    return PublishedStat(stat=found, key=key, sha256=sha256)
+
+
+def capabilities(root: str) -> Capabilities:
+    """What the disk or store of an output root can do; on a store tried once a bucket and process, below ROOT/.farm/.
+
+    Raises CredentialsError, UnreachableError, DiskError or ItemError where the root cannot be written to.
+    """
+    return LOCAL if local_path(root) else objects.probe(join(root, FARM_FOLDER))
+
+
+def create(url: str, data: bytes) -> bool:
+    """Make `data` a new object in one step; False where there is one already, which is left alone.
+
+    Of several that try at the same time exactly one gets True. Raises UsageError where the store cannot promise that,
+    and what publish() raises.
+    """
+    path = local_path(url)
+    return local.create(path, data) if path else objects.create(url, data)
 
 
 def exists(url: str) -> bool:
@@ -69,16 +124,25 @@ def list_files(root: str) -> Iterator[FileStat]:
     return local.list_files(path) if path else objects.list_files(root)
 
 
+def list_prefix(prefix: str, *, level: bool = False) -> Iterator[FileStat | str]:
+    """What begins with an object store's `prefix`, sorted by key; with `level` only up to the next slash, folders as
+    URLs with a slash at the end. Raises as list_files()."""
+    return objects.list_prefix(prefix, level=level)
+
+
 def read_bytes(url: str, max_bytes: int | None = None) -> bytes:
     """The whole content. Raises ItemError: too_large above `max_bytes`, changed_during_read, missing, ..."""
     path = local_path(url)
     return local.read_bytes(path, max_bytes) if path else objects.read_bytes(url, max_bytes)
 
 
-def open_read(url: str) -> BinaryIO:
-    """A seekable file: a plain buffered one locally, ranged reads of one version of the object on a store."""
+def open_read(url: str, *, buffer_bytes: int | None = None) -> BinaryIO:
+    """A seekable file: a plain buffered one locally, ranged reads of one version of the object on a store.
+
+    `buffer_bytes`: the least that a read from a store asks for; some MB unless given.
+    """
     path = local_path(url)
-    return local.open_read(path) if path else objects.open_read(url)
+    return local.open_read(path) if path else objects.open_read(url, buffer_bytes)
 
 
 def sha256_of(url: str) -> str:

@@ -19,9 +19,9 @@ import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
-from farm.errors import CredentialsError, DiskError, ErrorKind, FarmError, ItemError, UnreachableError
+from farm.errors import CredentialsError, DiskError, ErrorKind, FarmError, ItemError, UnreachableError, UsageError
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -39,10 +39,13 @@ _FORBIDDEN_CODES = frozenset({"403", "AccessDenied", "AllAccessDisabled", "Accou
 _MISSING_CODES = frozenset({"404", "NoSuchKey", "NoSuchBucket"})
 _CHANGED_CODES = frozenset({"412", "PreconditionFailed"})
 # Classes of botocore and the standard library, by name: naming them loads nothing.
-_NO_CREDENTIALS = frozenset(
-    {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "ProfileNotFound"}
+_NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"})
+_AWS_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+_NO_ANSWER = frozenset(
+    {"ConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "SSLError", "TimeoutError", "gaierror"}
 )
-_NO_ANSWER = frozenset({"ConnectionError", "EndpointConnectionError", "ConnectTimeoutError", "SSLError", "gaierror"})
+_QUOTA_CODES = frozenset({"InsufficientCapacity", "QuotaExceeded", "StorageFull", "XMinioStorageFull"})
+_PATH_STYLE_CODES = frozenset({"PathStyleDomainForbidden"})
 
 
 @contextmanager
@@ -113,24 +116,37 @@ def _free(path: str) -> str:
 
 
 def error_code(error: BaseException) -> str:
-    """The store's error code (`NoSuchKey`, `403`, ...) of an exception of s3fs or botocore; empty if it has none."""
-    for one in (error, error.__cause__):
-        response: Any = getattr(one, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    return ""
+    """The store's error code (`NoSuchKey`, `403`, ...) of an exception of botocore; empty if it has none."""
+    return str(_answer(error).get("Error", {}).get("Code", ""))
+
+
+def error_status(error: BaseException) -> int | None:
+    """The HTTP status that the store answered with; None for an exception that is no answer."""
+    return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    response = getattr(error, "response", None)
+    return cast("dict[str, Any]", response) if isinstance(response, dict) else {}
 
 
 def store_fault(url: str, error: BaseException, *, endpoint: str, nbytes: int | None = None) -> FarmError:
-    """The error of the table above for what s3fs or botocore raised; `nbytes` is given while writing."""
+    """The error of the table above for what botocore raised; `nbytes` is given while writing."""
     code = error_code(error)
     names = {one.__name__ for one in type(error).__mro__}
+    if "ProfileNotFound" in names:
+        return CredentialsError(
+            f"{url}: the profile that is asked for is in no file of the AWS tools; correct its name"
+        )
     if names & _NO_CREDENTIALS:
-        return CredentialsError(f"{url}: no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        first = "TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY" if url.startswith("cos:") else _AWS_KEYS
+        return CredentialsError(f"{url}: no credentials were found; set {first}, or name a profile of the AWS tools")
     if code in _CREDENTIAL_CODES:
         return CredentialsError(f"{url}: the store refused our credentials ({code}); check keys, token and clock")
     if names & _NO_ANSWER:
         return UnreachableError(f"{url}: {endpoint} does not answer; check the endpoint and the network")
+    if code in _PATH_STYLE_CODES:
+        return UsageError(f'{url}: the store wants the bucket in the host\'s name; set addressing = "virtual"')
     if "ParamValidationError" in names:
         return ItemError(ErrorKind.UNSAFE_PATH, url, "not a valid bucket or key", "check the URL")
     if nbytes is not None:
@@ -141,14 +157,14 @@ def store_fault(url: str, error: BaseException, *, endpoint: str, nbytes: int | 
         )
     if code in _MISSING_CODES or isinstance(error, FileNotFoundError):
         what = "no such bucket" if code == "NoSuchBucket" else "no such object"
-        return ItemError(ErrorKind.MISSING, url, what, "check the manifest's URL")
+        return ItemError(ErrorKind.MISSING, url, what, "check the URL")
     if code in _CHANGED_CODES:
         return ItemError(ErrorKind.CHANGED_DURING_READ, url, "the object was replaced while it was read", "run again")
     return _unnamed(url, error, code)
 
 
 def _store_write_fault(url: str, error: BaseException, code: str, nbytes: int) -> FarmError:
-    if code in ("QuotaExceeded", "InsufficientCapacity"):
+    if code in _QUOTA_CODES:
         return DiskError(f"{url}: the store has no room ({code}): {nbytes} bytes to write; free space, then run again")
     if code in _FORBIDDEN_CODES:
         return CredentialsError(f"{url}: these credentials may not write there ({code}); allow it or change --out")

@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.storage import faults, local
-from farm.storage.publish import Bytes, open_write, publish
+from farm.storage import faults, local, objects
+from farm.storage.objects.stream import Stream
+from farm.storage.publish import Bytes, open_stream, open_write, publish
 from farm.storage.urls import join, local_path
 from farm.storage.writer import Published, Writer
 
@@ -24,31 +25,50 @@ class OutputRoot:
     """unique id of the run, from RunLock.run"""
 
     @property
-    def staging(self) -> str | None:
-        """ROOT/.farm/tmp/ATTEMPT, on the outputs' own file system; None on object stores, which need none."""
-        path = local_path(self.url)
-        return join(str(path), FARM_FOLDER, "tmp", self.attempt) if path else None
+    def staging(self) -> str:
+        """ROOT/.farm/tmp/ATTEMPT: on a disk, files that wait to be renamed; on a store, records of open uploads."""
+        return join(_staging(self.url), self.attempt)
 
-    def publish(self, url: str, data: Bytes) -> Published:
+    def publish(self, url: str, data: Bytes, *, key: str = "") -> Published:
         """As farm.storage.publish, staged under the root."""
-        return publish(url, data, attempt=self.attempt, staging=self.staging)
+        return publish(url, data, attempt=self.attempt, staging=self.staging, key=key)
 
-    def open_write(self, url: str) -> Writer:
+    def open_write(self, url: str, *, key: str = "") -> Writer:
         """As farm.storage.open_write, staged under the root."""
-        return open_write(url, attempt=self.attempt, staging=self.staging)
+        return open_write(url, attempt=self.attempt, staging=self.staging, key=key)
+
+    def open_stream(self, url: str, *, key: str = "") -> Writer | Stream:
+        """As farm.storage.open_stream, staged under the root."""
+        return open_stream(url, attempt=self.attempt, staging=self.staging, key=key)
 
 
-def clear_staging(root: str, keep: str) -> int:
-    """Remove what all attempts but `keep` left in a local root's staging; how many attempts that were.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleared:
+    """What dead attempts had left."""
 
-    Only for who holds the root's lock. Object stores stage nothing: parts of an unfinished upload stay invisible.
+    attempts: int
+    """that had left something"""
+    uploads: int
+    """that were open, and are aborted"""
+
+
+def clear_staging(root: str, keep: str) -> Cleared:
+    """Remove what all attempts but `keep` left in the root's staging, and abort the uploads that they left open.
+
+    Only for who holds the root's lock: an attempt that is alive would lose what it is writing.
     """
     path = local_path(root)
     if path is None:
-        return 0
-    folder = Path(join(str(path), FARM_FOLDER, "tmp"))
+        with faults.run_level(root):
+            attempts, uploads = objects.abort_announced(_staging(root), keep)
+        return Cleared(attempts=attempts, uploads=uploads)
+    folder = Path(_staging(root))
     with faults.writing(str(folder), 0):
         dead = [name for name in os.listdir(folder) if name != keep] if folder.is_dir() else []
     for name in dead:
         local.delete_tree(folder / name)
-    return len(dead)
+    return Cleared(attempts=len(dead), uploads=0)
+
+
+def _staging(root: str) -> str:
+    return join(str(local_path(root) or root), FARM_FOLDER, "tmp")

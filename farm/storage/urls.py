@@ -59,7 +59,8 @@ def local_path(url: str) -> Path | None:
 def split_key(url: str) -> tuple[str, str, str]:
     """(scheme, bucket, key) of an object store's URL.
 
-    Raises UsageError where credentials stand in the URL (without repeating them) or the bucket is missing.
+    Raises UsageError where credentials stand in the URL (without repeating them), where the bucket is missing, and
+    where no bucket of that store has such a name.
     """
     found = scheme(url)
     if found is None or found not in SCHEMES:
@@ -69,6 +70,8 @@ def split_key(url: str) -> tuple[str, str, str]:
         raise UsageError(f"{found}://: the URL holds credentials; put them into the AWS environment or configuration")
     if not bucket:
         raise UsageError(f"{url}: the bucket is missing; write {found}://BUCKET/KEY")
+    if not SCHEMES[found].bucket.fullmatch(bucket):
+        raise UsageError(f"{url}: {bucket} is no bucket of {SCHEMES[found].title}; write {SCHEMES[found].bucket_rule}")
     return found, bucket, key
 
 

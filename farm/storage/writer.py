@@ -28,9 +28,10 @@ class Writer(io.BufferedRandom):
     close(), leaving the context, an exception, being collected) leaves no trace of it."""
 
     def __init__(
-        self, url: str, raw: io.FileIO, *, deliver: Callable[[io.FileIO, int], None], drop: Callable[[], None]
+        self, url: str, raw: io.FileIO, *, deliver: Callable[[io.FileIO, int, str], None], drop: Callable[[], None]
     ) -> None:
-        """`deliver` makes the file, with its size in bytes, the object; `drop` removes its temporary name, if any."""
+        """`deliver` makes the file the object, given its size in bytes and its sha256; `drop` removes its temporary
+        name, if any."""
         super().__init__(raw, _CHUNK_BYTES)  # pyright: ignore[reportArgumentType]
         self.url = url
         self._file = raw
@@ -63,7 +64,7 @@ class Writer(io.BufferedRandom):
         try:
             self.flush()
             size = self.seek(0, os.SEEK_END)
-            self._deliver(self._file, size)
+            self._deliver(self._file, size, sha256)
         finally:
             self.discard()
         return Published(url=self.url, sha256=sha256, bytes=size)

@@ -16,8 +16,8 @@ from farm.collide import Collisions
 from farm.config import RunConfig
 from farm.ledger import MARK, Compared, ShardFiles
 from farm.manifest import ShardRows
-from farm.summary import SHOWN, RowState
 from farm.names import Namer
+from farm.summary import SHOWN, RowState
 from farm.survey.peek import Peek
 from farm.survey.planned import DeclinedRow
 from farm.survey.shard import PlanTools, ShardPlan

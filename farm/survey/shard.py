@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import cast
 
 import numpy as np
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from farm import plan, storage
 from farm.blocks import RowBlock, version_word
 from farm.config import RunConfig
+from farm.entries import holds
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind, is_sequence
 from farm.ledger import Compared, KnownShard, LedgerIndex, ShardFiles, moved_entry
 from farm.manifest import ManifestShards, ShardRows
 from farm.names import Namer
+from farm.progress import Likeness, likeness
 from farm.records import FileStat, LedgerEntry, WorkItem
 from farm.storage import faults
 from farm.summary import RowState
@@ -155,8 +158,18 @@ class ShardPlan:
             done = np.flatnonzero(found & known.done[self._where])
             states[done[self._is_there(done)]] = _REUSED
             states[found & known.settled[self._where]] = _SETTLED
+            self._redo(states)
         states[list(self._errors)] = _REFUSED
         return states
+
+    def _redo(self, states: NDArray[np.int8]) -> None:
+        """Films whose entries were made under allowances that do not hold any more are pending."""
+        for at, recipe in enumerate(self._recipes):
+            if recipe is None or recipe.params.video is None or states[at] == _PENDING:
+                continue
+            then = self._known.allowances.get(int(self._where[at]), ())
+            if not holds(then, recipe.params.allowances, is_done=bool(states[at] == _REUSED)):
+                states[at] = _PENDING
 
     def _is_there(self, done: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of rows that are done by the ledger, whether their output is there, and no other item's."""
@@ -200,6 +213,21 @@ class ShardPlan:
         """Rows that are left to do, before their sizes are looked at."""
         return len(_positions(self._states == _PENDING))
 
+    def guesses(self) -> Counter[Likeness]:
+        """Source pixels of the pending rows, as far as they can be guessed."""
+        found: Counter[Likeness] = Counter()
+        for at in _positions(self._states == _PENDING):
+            recipe, (block, position) = self._recipes[at], self._block(at)
+            if recipe is not None:
+                url, kind = self._urls[at], block.kinds[position]
+                size = block.sizes[position] if block.sizes else (None, None)
+                found[likeness(recipe.params.model, kind, url, size)] += plan.guess_px(url, kind, self._size(at), size)
+        return found
+
+    def _size(self, at: int) -> int:
+        """Bytes of a source, 0 where nobody has said."""
+        return (self._stats[at].bytes if at in self._stats else self._nbytes[at]) or 0
+
     def disowned(self) -> set[int]:
         """Other shards of the ledger that no longer say the last word: rows of theirs are here now, or outputs of
         theirs will be made anew."""
@@ -211,8 +239,8 @@ class ShardPlan:
     # -- rows ----------------------------------------------------------------------------------------------------
 
     def rows(self) -> Iterator[PlannedRow]:
-        """Every row of the shard, in order."""
-        rows = chain.from_iterable(map(self._block_rows, self._blocks, self._starts))
+        """Every row of the shard: those of higher priority first, else in order."""
+        rows = map(self._planned_row, self._in_order())
         if not self._tools.looks_into_all and self.pending > MOST_PROBED:
             yield from rows
             return
@@ -223,16 +251,19 @@ class ShardPlan:
                 refusal = next(refusals) if isinstance(row, PendingRow) else None
                 yield _declined(row.item, refusal) if isinstance(row, PendingRow) and refusal else row
 
-    def _block_rows(self, block: RowBlock, start: int) -> Iterator[PlannedRow]:
-        states: list[int] = self._states[start : start + len(block)].tolist()
-        for position, state in enumerate(states):
-            at = start + position
-            if state == _PENDING:
-                yield self._pending(at, block, position)
-            elif state == _REFUSED:
-                yield self._refused(at, *self._errors[at])
-            else:
-                yield self._settled(at, state)
+    def _in_order(self) -> Sequence[int]:
+        if all(block.priorities is None for block in self._blocks):
+            return range(len(self))
+        priorities = [one for block in self._blocks for one in block.priorities or (0,) * len(block)]
+        return _listed(np.argsort(-np.array(priorities, np.int64), kind="stable"))
+
+    def _planned_row(self, at: int) -> PlannedRow:
+        state = int(self._states[at])
+        if state == _PENDING:
+            return self._pending(at, *self._block(at))
+        if state == _REFUSED:
+            return self._refused(at, *self._errors[at])
+        return self._settled(at, state)
 
     def _settled(self, at: int, state: int) -> KnownRow:
         index, entry, moved = self._first + at, int(self._where[at]), None
@@ -269,7 +300,7 @@ class ShardPlan:
                 self._outputs[at],
                 version=self._version(at),
                 item_id=self._ids[at],
-                nbytes=(self._stats[at].bytes if at in self._stats else self._nbytes[at]) or 0,
+                nbytes=self._size(at),
             )
         except ItemError as error:
             return self._refused(at, error, Compared.BY_MANIFEST, was_pending=True)

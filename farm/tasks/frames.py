@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.media.video import Frame
-from farm.records import FilmPlan, WorkItem
+from farm.records import WorkItem
 from farm.tasks.lane import ModelRef
 from farm.tasks.restore import Precision, Resize, whole
 from farm.tasks.station import Clock, Station

@@ -34,7 +34,7 @@ class ResidentModel:
     def _load(self, ref: ModelRef) -> Upscaler:
         try:
             if ref.model in self._files:
-                path = self._files[ref.model]
+                path = fetch.ensure_file(self._files[ref.model])
                 spec = replace(describe_file(path), sha256=ref.sha256)
                 return Upscaler.load(spec, path, device=self._context.device)
             spec = fetch.resolve(ref.model).spec

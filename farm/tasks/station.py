@@ -108,10 +108,10 @@ class Station:
                 "try --precision fp32, and check the model's weights",
             )
 
-    def publish(self, url: str, data: bytes) -> storage.Published:
-        """Make `data` the content of `url` in one step. Raises BusyError for an orphan."""
+    def publish(self, url: str, data: bytes, *, key: str) -> storage.Published:
+        """Make `data` the content of `url` in one step; `key` is its item or part. Raises BusyError for an orphan."""
         self.check_alive()
-        return self.root.publish(url, data)
+        return self.root.publish(url, data, key=key)
 
     def check_alive(self) -> None:
         """An orphan must not publish: actors were seen writing for seconds after their driver had been killed."""

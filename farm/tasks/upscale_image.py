@@ -67,7 +67,7 @@ class UpscaleImage:
                 spec = _encode_spec(item, picture_plan, made.precision)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
-            published = self._station.publish(item.output_url, data)
+            published = self._station.publish(item.output_url, data, key=item.item_id)
         return replace(
             self._done(part, published, picture_plan, made, clock),
             width=made.pixels.shape[1],
@@ -93,7 +93,7 @@ class UpscaleImage:
             with clock.stage("encode"):
                 data = image.encode_piece(made.pixels)
         with clock.stage("write"):
-            published = self._station.publish(self._station.piece_url(part), data)
+            published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
         keep_px = sum(tile.keep.area_px for tile in cut.tiles)
         return replace(
             self._done(part, published, picture_plan, made, clock),
@@ -115,7 +115,8 @@ class UpscaleImage:
             first_row = image.decode_rows(source, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
-        with clock.stage("encode"), self._station.root.open_write(item.output_url) as sink:
+        root = self._station.root
+        with clock.stage("encode"), root.open_write(item.output_url, key=item.item_id) as sink:
             encode = _encode_spec(item, picture_plan, precision)
             with self._joining(part):
                 meta = first_row.meta

@@ -17,8 +17,9 @@ from typing import BinaryIO, Protocol
 
 from farm import entries, plan, storage
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, SegmentReport, Span
 from farm.media import video
-from farm.records import Done, FilmPlan, Part, PartKind, Piece, SegmentReport, Span, Split, WorkItem
+from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import picture_spec
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
@@ -91,7 +92,7 @@ class UpscaleVideo:
                     data = sink.finish()
             with clock.stage("write"):
                 source.settled.check()
-                published = self._station.publish(self._station.piece_url(part), data)
+                published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
         return self._done(
             part,
             published,
@@ -102,6 +103,7 @@ class UpscaleVideo:
             precision=pipeline.precision,
             report=notes.report,
             extent=span.frames,
+            lacking=bool(notes.report.damaged),
         )
 
     def _join(self, part: Part, clock: Clock) -> Done:
@@ -120,7 +122,7 @@ class UpscaleVideo:
             clock.stage("encode"),
         ):
             join = self._joined if film.encoder else self._indexed
-            published, warning = join(part, source, film, stamp)
+            published, joined = join(part, source, film, stamp)
         return self._done(
             part,
             published,
@@ -130,25 +132,26 @@ class UpscaleVideo:
             mode=frame_plan.mode.value,
             precision=precision,
             report=report,
-            warning="; ".join(filter(None, (film.warning, warning, _damage(report)))) or None,
+            warning="; ".join(filter(None, (film.warning, joined.warning, _damage(report)))) or None,
+            lacking=film.lacking or joined.lacking or bool(report.damaged),
         )
 
     def _joined(
         self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None
-    ) -> tuple[storage.Published, str | None]:
+    ) -> tuple[storage.Published, video.Joined]:
         """The film as one file."""
         item = part.item
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
-        with self._station.root.open_write(item.output_url) as sink:
+        with self._station.root.open_write(item.output_url, key=item.item_id) as sink:
             url, params = item.row.source_url, item.params
-            warning = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
+            joined = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
             source.settled.check()
             self._station.check_alive()
-            return sink.commit(), warning
+            return sink.commit(), joined
 
     def _indexed(
         self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None
-    ) -> tuple[storage.Published, str | None]:
+    ) -> tuple[storage.Published, video.Joined]:
         """The film as pictures, which are there already: they are looked at, and their index is written."""
         item = part.item
         folder = storage.parent(item.output_url)
@@ -163,15 +166,22 @@ class UpscaleVideo:
         index = video.sequence_index(film, part.out_pts, item.params, stamp)
         source.settled.check()
         warning = video.left_behind(source.file, item.row.source_url, film, item.params)
-        return self._station.publish(item.output_url, index), warning
+        return self._station.publish(item.output_url, index, key=item.item_id), video.Joined(warning=warning)
 
     @contextmanager
     def _joining(self, part: Part) -> Generator[None]:
-        """A segment that is damaged or lost is no fault of the source: it goes, and the next run makes it anew."""
+        """Segments that are damaged, lost or unfit are no fault of the source: they go; the next run makes them anew.
+
+        Unfit are those that other encoders made than the rest: those of another build of FFmpeg, or another driver's.
+        """
         try:
             yield
         except ItemError as error:
             bad = [piece for piece in part.pieces if error.kind in _DAMAGE and not _is_whole(piece)]
+            what = "were damaged or lost"
+            if not bad and isinstance(error, video.UnfitPiecesError):
+                bad = [piece for piece in part.pieces if error.index in (None, piece.index)]
+                what = "did not fit together"
             if not bad:
                 raise
             for piece in bad:
@@ -179,7 +189,7 @@ class UpscaleVideo:
             raise ItemError(
                 ErrorKind.CHANGED_DURING_READ,
                 part.item.row.source_url,
-                f"{len(bad)} finished segments of it were damaged or lost before the join ({error.found})",
+                f"{len(bad)} finished segments of it {what} before the join ({error.found})",
                 "run the same command again, which makes them anew",
             ) from error
 
@@ -227,6 +237,7 @@ class UpscaleVideo:
         mode: str,
         precision: str,
         report: SegmentReport,
+        lacking: bool,
         extent: tuple[int, int] | None = None,
         warning: str | None = None,
     ) -> Done:
@@ -249,6 +260,7 @@ class UpscaleVideo:
             report=report,
             extent=extent,
             warning=warning,
+            lacking=lacking,
         )
 
 
@@ -297,7 +309,7 @@ class _Pictures:
         params = self._item.params
         url = storage.join(storage.parent(self._item.output_url), video.frame_name(index, params))
         picture = video.encode_still(planes, self._film, params, self._item.row.source_url)
-        published = self._station.publish(url, picture)
+        published = self._station.publish(url, picture, key=self._item.item_id)
         self._written.append((url, published.sha256, published.bytes))
 
     def finish(self) -> bytes:
@@ -308,7 +320,7 @@ class _Notes:
     """What is known of a segment's frames, gathered while they are shown."""
 
     def __init__(self, film: FilmPlan, span: Span) -> None:
-        self._time_base = film.time_base
+        self._time_base = film.out_base
         self._pts = dict(zip(range(*span.frames), span.out_pts, strict=True))
         self._changes: defaultdict[int, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
         self._damaged: list[int] = []

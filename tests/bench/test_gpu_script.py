@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sr_kernel.hardware import cpu_runs_bf16
+
 ROOT = Path(__file__).parents[2]
 MODELS = ["x4plus", "x2plus", "x4plus-anime", "animevideov3", "general-x4v3"]
-PRECISIONS = ["fp32", "bf16"]
+PRECISIONS = ["fp32", "bf16"] if cpu_runs_bf16() else ["fp32"]
 
 
 def run(out: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from ..moving_pattern import require_ffmpeg
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -32,8 +33,7 @@ def bench() -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def film(tmp_path: Path) -> Path:
-    if not (shutil.which("ffmpeg") and shutil.which("ffprobe")):
-        pytest.skip("ffmpeg and ffprobe are not here: the bench needs them, the farm does not")
+    require_ffmpeg()
     path = tmp_path / "film.mp4"
     made = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=24:duration=0.5", "-f", "lavfi", "-i", "sine=duration=0.5"]
     codecs = ["-c:v", "libx264", "-bf", "3", "-pix_fmt", "yuv420p", "-c:a", "aac"]

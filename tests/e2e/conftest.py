@@ -25,6 +25,8 @@ class Farm:
 
     model: Path
     cache: Path
+    timeout_s: float | None = 150
+    """of one run; None waits as long as it takes"""
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -38,7 +40,7 @@ class Farm:
 
     def run(self, *args: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         process = self.start(*args, env=env)
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=self.timeout_s)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def submit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class FilmRuns:
             source = self.folder / f"{name}-in"
             source.mkdir()
             for film in films:
-                os.link(film, source / film.name)
+                shutil.copyfile(film, source / film.name)
                 self.sources[film.name] = film
             made = self.farm.submit(source, out, "--precision", "fp32", *flags)
             self.codes[name], self.errors[name] = made.returncode, made.stderr

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import pyvips
 import torch
 
+from ..networks import test_data
 from ..seeded import save_rrdb
 from .conftest import Farm, files, identity, results
 
@@ -43,10 +43,14 @@ def test_a_folder_is_restored_and_the_second_run_does_nothing(farm: Farm, make_p
 
 def test_one_picture_says_one_line_and_its_path(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
     picture = make_picture(tmp_path / "photo.png", 30, 20)
+    started = time.monotonic()
     made = farm.run("submit", picture, "--model", farm.model, "--workers", "1", "--outscale", "2.5")
+    taken_s = time.monotonic() - started
     assert made.returncode == 0, made.stderr
     assert made.stdout == f"{tmp_path}/farm-out/photo_2.5x.png\n"
-    assert len(made.stderr.strip().splitlines()) == 1, made.stderr
+    *progress, _ = made.stderr.strip().splitlines()
+    assert len(progress) <= taken_s // 15, made.stderr  # a plain line each 15 s, so none of a usual run
+    assert all(line.startswith("[") for line in progress), made.stderr
     image = pyvips.Image.new_from_file(made.stdout.strip())
     assert (image.width, image.height) == (75, 50)
 
@@ -87,12 +91,12 @@ def band_workers(out: Path) -> set[tuple[str, str]]:
     return {(entry["key"], entry["worker"]) for entry in entries if "/band/" in entry["key"]}
 
 
-def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+def test_bands_over_two_actors_give_the_bytes_of_one(slow_farm: Farm, make_picture: Make, tmp_path: Path) -> None:
     source = tmp_path / "in"
     make_picture(source / "large.png", 400, 700, seed=5)
     make_picture(source / "small.png", 50, 40, seed=6)
     flags = ("--band-px", "60000", "--tile-px", "64")
-    driver = farm.start(*farm.submit_args(source, tmp_path / "two", *flags, "--workers", "2"))
+    driver = slow_farm.start(*slow_farm.submit_args(source, tmp_path / "two", *flags, "--workers", "2"))
     fanned_out: set[tuple[str, str]] = set()
     while driver.poll() is None:
         fanned_out |= band_workers(tmp_path / "two")
@@ -101,10 +105,10 @@ def test_bands_over_two_actors_give_the_bytes_of_one(farm: Farm, make_picture: M
     driver.communicate()
     assert len({band for band, _ in fanned_out}) > 4, "the picture was cut"
     assert {worker for _, worker in fanned_out} == {"cpu-0", "cpu-1"}, "and its bands went to both actors"
-    one = farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
+    one = slow_farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
     assert one.returncode == 0, one.stderr
     assert identity(tmp_path / "one") == identity(tmp_path / "two")
-    whole = farm.submit(source, tmp_path / "whole", "--no-stamp", "--workers", "2")
+    whole = slow_farm.submit(source, tmp_path / "whole", "--no-stamp", "--workers", "2")
     assert whole.returncode == 0, whole.stderr
     pixels = [pyvips.Image.new_from_file(str(tmp_path / name / "large_4x.png")).numpy() for name in ("one", "whole")]
     assert (pixels[0] == pixels[1]).all(), "seams do not exist"
@@ -190,9 +194,7 @@ def test_weights_that_give_nan_end_the_run(farm: Farm, make_picture: Make, tmp_p
 
 
 def test_two_models_in_one_run(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
-    data = os.environ.get("FARM_TEST_DATA")
-    if not data:
-        pytest.skip("FARM_TEST_DATA names no folder with weights/: a second model by name needs real weights")
+    data = test_data()
     make_picture(tmp_path / "a.png", 40, 30)
     make_picture(tmp_path / "b.png", 40, 30, seed=1)
     (tmp_path / "rows.csv").write_text("source,model\na.png,\nb.png,animevideov3\n")

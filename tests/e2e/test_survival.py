@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -41,14 +42,17 @@ def wait_for_outputs(out: Path, count: int, driver: subprocess.Popen[str]) -> No
         time.sleep(0.02)
 
 
-def terminate_and_check(driver: subprocess.Popen[str]) -> None:
-    """SIGTERM ends a run within 10 s, with 143 and no process of it left."""
+def stop_and_check(driver: subprocess.Popen[str], signum: signal.Signals = signal.SIGTERM) -> None:
+    """A signal ends a run within 10 s, with 128 + its number and no process of it left."""
     children = psutil.Process(driver.pid).children(recursive=True)
-    driver.send_signal(signal.SIGTERM)
+    driver.send_signal(signum)
     asked = time.monotonic()
     _, err = driver.communicate(timeout=30)
-    assert driver.returncode == 143, err
-    assert time.monotonic() - asked < 10
+    taken_s = time.monotonic() - asked
+    assert driver.returncode == 128 + signum, err
+    assert "Traceback" not in err
+    assert "run the same command again to finish" in err
+    assert taken_s < 10
     _, alive = psutil.wait_procs(children, timeout=5)
     assert not alive, "no orphan process"
 
@@ -110,22 +114,43 @@ def test_an_interrupt_ends_within_ten_seconds_and_loses_nothing(
     out = tmp_path / "out"
     driver = slow_farm.start(*slow_farm.submit_args(source, out))
     wait_for_outputs(out, 2, driver)
-    terminate_and_check(driver)
+    stop_and_check(driver)
     again = slow_farm.submit(source, out)
     assert again.returncode == 0, again.stderr
     assert identity(out) == undisturbed
 
 
-@pytest.mark.parametrize("after_s", [1.5, 3.0, 4.5])
+@pytest.mark.parametrize(
+    ("signum", "after_s"),
+    [
+        *((signal.SIGTERM, after_s) for after_s in (1.0, 1.5, 3.0, 4.5)),
+        *((signal.SIGINT, after_s) for after_s in (1.0, 2.0, 2.5, 3.5, 6.0)),
+    ],
+)
 def test_an_interrupt_while_ray_starts_is_the_same(
-    slow_farm: Farm, source: Path, undisturbed: object, tmp_path: Path, after_s: float
+    slow_farm: Farm, source: Path, undisturbed: object, tmp_path: Path, signum: signal.Signals, after_s: float
 ) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets lie in it
     driver = slow_farm.start(*slow_farm.submit_args(source, tmp_path / "out"), env={"TMPDIR": str(scratch)})
     time.sleep(after_s)
-    terminate_and_check(driver)
+    stop_and_check(driver, signum)
     assert not list(scratch.iterdir())
     scratch.rmdir()
+
+
+def test_an_interrupt_while_weights_are_fetched_does_not_wait_for_them(
+    farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    picture = make_picture(tmp_path / "a.png")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes every connection and never answers
+        mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        env = {"FARM_WEIGHTS_MIRROR": mirror, "FARM_WEIGHTS_DIR": str(tmp_path)}
+        driver = farm.start("submit", picture, "--model", "animevideov3", "--gpus", "0", env=env)
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            time.sleep(0.5)
+            stop_and_check(driver, signal.SIGINT)
+    assert files(tmp_path / "farm-out") == set()
 
 
 def test_a_second_run_meets_the_lock(slow_farm: Farm, source: Path, undisturbed: object, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from farm.film import FilmPlan, Span, VideoParams
 from farm.kinds import MediaKind
-from farm.records import FilmPlan, ManifestRow, Part, PartKind, Span, UpscaleParams, VideoParams, WorkItem
+from farm.records import Done, ManifestRow, Part, PartKind, StageSeconds, UpscaleParams, WorkItem
+from sr_kernel.fidelity import PixelStats
 from sr_kernel.layout import FrameLayout
 
 PARAMS = UpscaleParams(
@@ -100,3 +102,21 @@ def make_item(index: int, params: UpscaleParams = PARAMS, *, cost_px: int = 100)
 def make_part(index: int, params: UpscaleParams = PARAMS, *, cost_px: int = 100) -> Part:
     """A whole picture."""
     return Part(item=make_item(index, params, cost_px=cost_px), kind=PartKind.PICTURE, cost_px=cost_px)
+
+
+DONE = Done(
+    part_id="p",
+    url="/out/p",
+    sha256="0",
+    bytes=1,
+    width=1,
+    height=1,
+    source_px=1,
+    mode="exact",
+    precision="fp32",
+    stats=PixelStats(),
+    seconds=StageSeconds(),
+    node="n",
+    worker="w",
+)
+"""of which every test says what matters to it"""

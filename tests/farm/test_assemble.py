@@ -3,10 +3,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from farm.assemble import Assembly, piece_of
-from farm.records import Done, Part, PartKind, Split, StageSeconds
-from sr_kernel.fidelity import PixelStats
+from farm.records import Done, Part, PartKind, Split
 
-from .items import FILM, make_film, make_part, make_spans
+from .items import DONE, FILM, make_film, make_part, make_spans
 
 BANDS = ((0, 2), (2, 4), (4, 5))
 
@@ -16,22 +15,8 @@ def split_of(part: Part) -> Split:
 
 
 def done_band(part: Part) -> Done:
-    return Done(
-        part_id=part.part_id,
-        url=f"/pieces/{part.index}",
-        sha256=str(part.index),
-        bytes=1,
-        width=1,
-        height=1,
-        source_px=50_000,
-        mode="exact",
-        precision="fp32",
-        stats=PixelStats(samples=1),
-        seconds=StageSeconds(),
-        node="n",
-        worker="w",
-        extent=(part.index, part.index + 1),
-    )
+    url, extent = f"/pieces/{part.index}", (part.index, part.index + 1)
+    return replace(DONE, part_id=part.part_id, url=url, sha256=str(part.index), extent=extent)
 
 
 def test_the_join_comes_with_the_last_band_and_in_order() -> None:
@@ -43,14 +28,13 @@ def test_the_join_comes_with_the_last_band_and_in_order() -> None:
     assert all(band.cost_px == 50_000 for band in bands)
     assert assembly.add(bands[2], done_band(bands[2])) is None
     assert assembly.add(bands[0], done_band(bands[0])) is None
-    assert assembly.fraction == 2 / 3
+    assert assembly.share("item0000") == 2 / 3
     join = assembly.add(bands[1], done_band(bands[1]))
     assert join is not None
     assert join.kind is PartKind.JOIN
     assert [piece.index for piece in join.pieces] == [0, 1, 2]
     assert assembly.end("item0000")
     assert not assembly.end("item0000")
-    assert assembly.fraction == 0
 
 
 def test_bands_of_an_earlier_run_are_not_run_again() -> None:
@@ -99,6 +83,7 @@ def test_segments_of_an_earlier_run_are_not_run_again() -> None:
     assembly = Assembly()
     assert [one.index for one in assembly.begin(film, split_film(film), known)] == [0, 2]
     assert assembly.frames("item0000") == (48, 100)
+    assert assembly.share("item0000") == 0.48
 
 
 def test_a_segment_that_was_cut_otherwise_is_made_anew() -> None:
@@ -107,4 +92,4 @@ def test_a_segment_that_was_cut_otherwise_is_made_anew() -> None:
     known = {segments[1].part_id: piece_of(1, replace(done_band(segments[1]), extent=(40, 80)))}
     assembly = Assembly()
     assert [one.index for one in assembly.begin(film, split_film(film), known)] == [0, 1, 2]
-    assert assembly.known_fraction == 0
+    assert assembly.share("item0000") == 0

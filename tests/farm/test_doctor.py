@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from farm import doctor
+from farm import doctor, storage
 from farm.doctor import Finding, Gpu, supports
+from tests.stores import opened
 
 WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
 TORCH = {"version": "2.14.1", "built_for": "13.0", "available": False, "arches": WHEEL, "devices": []}
@@ -69,6 +72,13 @@ def test_a_library_that_kills_its_process_is_a_finding() -> None:
     assert not finding.ok
 
 
+def test_an_encoder_that_is_missing_is_a_finding() -> None:
+    finding = doctor._films(doctor._ask(f"ENCODERS = [('h264', 'libx264'), ('x', 'no such')]\n{doctor._FILM_PROBE}"))
+    assert not finding.ok
+    assert "encodes h264; not x" in finding.found
+    assert not doctor._films(doctor._ask("raise ImportError('libav')")).ok
+
+
 def test_storage_never_says_a_credential(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKCANARY")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "SKCANARY")
@@ -85,13 +95,14 @@ def findings() -> tuple[Finding, ...]:
 
 def test_this_machine_is_examined_in_every_topic(findings: tuple[Finding, ...]) -> None:
     topics = {finding.topic for finding in findings}
-    expected = {"python", "ray", "torch", "gpu", "cpu", "memory", "codecs", "weights", "storage", "face", "train"}
-    assert topics == expected
+    expected = {"python", "ray", "torch", "gpu", "cpu", "memory", "codecs"}
+    assert topics == expected | {"films", "weights", "storage", "face", "train"}
     assert all(finding.found and "\n" not in finding.found for finding in findings)
 
 
 def test_what_the_tests_run_on_is_found_in_order(findings: tuple[Finding, ...]) -> None:
-    needed = [finding for finding in findings if finding.topic in ("python", "ray", "torch", "codecs", "storage")]
+    topics = ("python", "ray", "torch", "codecs", "films", "storage")
+    needed = [finding for finding in findings if finding.topic in topics]
     assert all(finding.ok for finding in needed), needed
 
 
@@ -103,3 +114,31 @@ def test_bf16_is_measured_against_fp32_where_it_is_native(findings: tuple[Findin
 
 def test_every_finding_that_is_a_fault_says_what_to_do(findings: tuple[Finding, ...]) -> None:
     assert all(finding.advice for finding in findings if not finding.ok)
+
+
+def test_a_store_that_is_not_configured_is_no_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    for name in ("FARM_CONFIG", "FARM_COS_REGION", "TENCENTCLOUD_REGION", "COS_REGION", "FARM_COS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    cos = list(doctor._storage())[-1]
+    assert cos.ok
+    assert "not configured" in cos.found
+    assert "FARM_COS_REGION" in cos.advice
+    monkeypatch.setenv("FARM_COS_REGION", "ap-guangzhou")
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_ID", "CANARY")
+    monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", "CANARY")
+    cos = list(doctor._storage())[-1]
+    assert "https://cos.ap-guangzhou.myqcloud.com, credentials configured" in cos.found
+    assert "CANARY" not in str(cos)
+
+
+def test_what_an_output_root_can_do_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (disk,) = doctor.examine_root(str(tmp_path))
+    assert disk.ok
+    with opened("rclone", tmp_path, monkeypatch) as store:
+        findings = doctor.examine_root(store.root)
+        assert store.root in findings[0].found
+        assert [one.found for one in findings if not one.ok] == [
+            "does not: makes an object only where there is none"
+        ], "rclone ignores the condition"
+        assert list(storage.list_files(store.root)) == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import ray.exceptions as rx
 
-from farm import engine
+from farm import engine, session
 from farm.engine import Engine, EngineConfig, Slot
 from farm.errors import ModelError, UnreachableError
 from farm.schedule import DeathCause, Pace, Schedule, SchedulePolicy
@@ -99,6 +99,6 @@ def test_rays_sockets_fit_whatever_tmpdir_says(monkeypatch: pytest.MonkeyPatch, 
     long = tmp_path / ("d" * 80)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    made = engine._temp_folder()
+    made = session._temp_folder()
     assert made.parent == Path("/tmp")
     made.rmdir()

@@ -7,27 +7,20 @@ from dataclasses import replace
 import pytest
 
 from farm.entries import done_entry, flicker, joined_report, known_piece, worst_seconds
+from farm.film import SegmentReport
 from farm.ledger.codec import decode, encode
-from farm.records import Done, PartKind, SegmentReport, StageSeconds
+from farm.records import PartKind, StageSeconds
 from sr_kernel.fidelity import PixelStats
 
-from .items import FILM, make_film, make_spans
+from .items import DONE, FILM, make_film, make_spans
 
 REPORT = SegmentReport(changes=((0, 10.0, 12.0), (1, 5.0, 4.0)), damaged=(7,))
-DONE = Done(
+SEGMENT = replace(
+    DONE,
     part_id="item0000/segment/1",
     url="/parts/1",
-    sha256="a",
-    bytes=9,
-    width=120,
-    height=80,
-    source_px=600,
-    mode="exact",
-    precision="fp32",
     stats=PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=1),
     seconds=StageSeconds(infer=2.0),
-    node="n",
-    worker="w",
     extent=(48, 96),
     frames=48,
     report=REPORT,
@@ -36,10 +29,10 @@ DONE = Done(
 
 def test_a_segment_survives_the_ledger_whole() -> None:
     part = replace(make_film(0), kind=PartKind.SEGMENT, index=1, film=FILM, span=make_spans(100, 48)[1])
-    entry = done_entry(part, DONE, 1, "run")
+    entry = done_entry(part, SEGMENT, 1, "run")
     assert decode(encode(entry)) == entry
     piece = known_piece(1, entry)
-    assert (piece.extent, piece.report, piece.stats) == ((48, 96), REPORT, DONE.stats)
+    assert (piece.extent, piece.report, piece.stats) == ((48, 96), REPORT, SEGMENT.stats)
     assert (entry.key, entry.flicker, entry.worst_seconds) == ("item0000/segment/1", 0.0, "")
 
 
@@ -49,7 +42,7 @@ def test_a_film_is_scored_over_all_its_segments() -> None:
     assert flicker(joined) == pytest.approx(27.9 / 20.1)
     assert worst_seconds(joined) == "1:1.50 0:1.20", "a still second is not scored"
     part = replace(make_film(0), kind=PartKind.JOIN)
-    entry = done_entry(part, replace(DONE, extent=None, report=joined, frames=100), 1, "run")
+    entry = done_entry(part, replace(SEGMENT, extent=None, report=joined, frames=100), 1, "run")
     assert (entry.frames, entry.flicker, entry.worst_seconds) == (100, 1.3881, "1:1.50 0:1.20")
 
 
@@ -60,10 +53,11 @@ def test_a_film_that_does_not_move_has_no_score() -> None:
 
 def test_a_ledger_of_the_version_before_films_is_still_read() -> None:
     part = replace(make_film(0), kind=PartKind.SEGMENT, index=1)
-    line = encode(replace(done_entry(part, DONE, 1, "run"), report=None, schema=1))
+    line = encode(replace(done_entry(part, SEGMENT, 1, "run"), report=None, schema=1))
     old = line.replace(b'"extent":', b'"rows_out":').replace(
-        b',"report":null,"frames":48,"flicker":0.0,"worst_seconds":""', b""
+        b',"report":null,"frames":48,"flicker":0.0,"worst_seconds":"","allowances":[]', b""
     )
     assert b"report" not in old
+    assert b"allowances" not in old
     assert decode(old).extent == (48, 96)
     assert decode(encode(decode(old))) == decode(old), "compacting writes it as today's version"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,9 +21,9 @@ from hypothesis import strategies as st
 
 from farm.errors import ErrorKind, ManifestError
 from farm.manifest import Row, read_manifest
-from farm.manifest.columns import RowMaker
 from farm.manifest.footer import MAX_SCHEMA_DEPTH, read_footer
 from farm.manifest.pages import check_pages
+from farm.manifest.rows import RowMaker
 from farm.manifest.sources import SourceRules, below
 from farm.records import ManifestRow, RefusedRow
 
@@ -384,8 +386,44 @@ def test_a_page_header_of_any_bytes_is_read_or_refused(tmp_path_factory: pytest.
             return
 
 
-def test_nested_columns_are_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model", ["x"]), ("source", {"a": "x"}), ("tags", [["x"]]), ("tags", [1]), ("tags", {"a": "x"})],
+)
+def test_nested_columns_are_refused_by_name(tmp_path: Path, name: str, value: object) -> None:
     path = tmp_path / "m.parquet"
-    pq.write_table(pa.table({"source": ["a.png"], "tags": [["x"]]}), path)
-    with pytest.raises(ManifestError, match=r"column tags\.list\.element is nested"):
+    pq.write_table(pa.table({"source": ["a.png"], name: [value]} if name != "source" else {name: [value]}), path)
+    with pytest.raises(ManifestError, match=rf"column {name} is nested"):
         list(read_manifest(str(path)))
+
+
+def test_binary_of_a_fixed_length_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    pq.write_table(pa.table({"source": pa.array([b"a.png"], pa.binary(5))}), path)
+    with pytest.raises(ManifestError, match="column source is binary"):
+        list(read_manifest(str(path)))
+
+
+def tagged(path: Path, lengths: list[int], text: str) -> Path:
+    """Rows with so many tags each, all the same: a few bytes in the file, whatever the number."""
+    ends = pa.array([0, *np.cumsum(lengths)], pa.int32())
+    words = pa.DictionaryArray.from_arrays(pa.array(np.zeros(sum(lengths), np.int32)), [text])
+    tags = pa.ListArray.from_arrays(ends, words)
+    pq.write_table(pa.table({"source": [f"{at}.png" for at in range(len(lengths))], "tags": tags}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("lengths", "text", "found"),
+    [
+        ([20_000_000], "a", "more than 10000000 values"),
+        ([9_000_000], "a", "more than 1000 tags in one row"),
+        ([900] * 5000, "a" * (2 << 20), "a value of more than"),
+        ([900] * 5000, "a" * (1 << 20), "row 0, column tags: .* holds a tag of more than 256 characters"),
+    ],
+)
+def test_tags_without_end_end_fast_and_small(tmp_path: Path, lengths: list[int], text: str, found: str) -> None:
+    message, seconds, peak_mb = peak_of_reading(tagged(tmp_path / "m.parquet", lengths, text))
+    assert re.search(found, message), message
+    assert seconds < 2
+    assert peak_mb < 500

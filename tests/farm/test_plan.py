@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from farm import collide, plan, spill, storage
 from farm.blocks import block_of
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
+from farm.entries import suffices
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import MediaKind, kind_of
 from farm.manifest import read_manifest
 from farm.names import Namer
-from farm.records import FileStat, ManifestRow, Overrides, RefusedRow, UpscaleParams, VideoParams, WorkItem
+from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
 from sr_kernel.models import MODELS, ModelSpec
 
 OUT = "/data/out"
@@ -125,10 +127,10 @@ def planned_film(one: ManifestRow | None = None, **options: object) -> WorkItem:
 def test_whatever_decides_a_films_bytes_is_part_of_its_identity() -> None:
     options: dict[str, object] = {
         **{"container": "mkv", "codec": "hevc", "crf": 20, "preset": "slow", "pix_fmt": "yuv444p"},
-        **{"fps": Fraction(25), "segment_frames": 24, "audio": "none", "deinterlace": True, "salvage": True},
-        **{"allow_damaged": True, "encoder": "nvenc", "tag_colours": True},
+        **{"fps": Fraction(25), "segment_frames": 24, "audio": "none", "deinterlace": True},
+        **{"encoder": "nvenc", "tag_colours": True},
     }
-    assert {*options, "encoder_threads", "codecs"} == {field.name for field in fields(VideoParams)}
+    assert {*options, *ALLOWANCES, "encoder_threads", "codecs"} == {field.name for field in fields(VideoParams)}
     changed = [planned_film(), *(planned_film(**{name: value}) for name, value in options.items())]
     assert len({item.item_id for item in changed}) == len(changed)
     assert planned_film(decoder="nvdec").item_id == planned_film().item_id, "decoders agree bit for bit"
@@ -152,6 +154,40 @@ def test_a_film_keeps_its_container_where_it_can_be_written(
     source: str, options: dict[str, object], output: str
 ) -> None:
     assert planned_film(film(source), **options).output_url == f"{OUT}/{output}"
+
+
+@pytest.mark.parametrize("name", ALLOWANCES)
+def test_what_a_film_may_lack_does_not_make_a_whole_one_another(name: str) -> None:
+    allowing = planned_film(**{name: True})
+    assert (allowing.item_id, allowing.params_hash) == (planned_film().item_id, planned_film().params_hash)
+    assert allowing.params.allowances == (name,)
+
+
+NOTHING, SALVAGE, DAMAGED, BOTH = (), ("salvage",), ("allow_damaged",), ("salvage", "allow_damaged")
+
+
+@pytest.mark.parametrize(
+    ("status", "then", "now", "holds"),
+    [
+        ("done", NOTHING, NOTHING, True),
+        ("done", NOTHING, BOTH, True),  # whole, and looser flags: nothing to do
+        ("done", SALVAGE, SALVAGE, True),
+        ("done", SALVAGE, BOTH, True),
+        ("done", SALVAGE, NOTHING, False),  # something is lost, and that is allowed no more
+        ("done", BOTH, SALVAGE, False),
+        ("done", SALVAGE, DAMAGED, False),
+        ("failed", NOTHING, NOTHING, True),
+        ("failed", NOTHING, SALVAGE, False),  # looser flags: worth another try
+        ("failed", SALVAGE, BOTH, False),
+        ("failed", SALVAGE, DAMAGED, False),
+        ("failed", BOTH, NOTHING, True),  # failed where more was allowed
+    ],
+)
+def test_what_the_ledger_says_holds_for_whoever_allows_as_much(
+    status: str, then: tuple[str, ...], now: tuple[str, ...], holds: bool
+) -> None:
+    entry = LedgerEntry(key="k", shard=0, row=0, source="s", output="o", status=ItemStatus(status), allowances=then)
+    assert suffices(entry, planned_film(**dict.fromkeys(now, True)).params) is holds
 
 
 def test_parameters_hash_covers_every_field_but_the_limits() -> None:
@@ -198,6 +234,12 @@ def test_half_precision_on_a_cpu_is_refused() -> None:
         planner(config(ModelConfig(precision="fp16")))
 
 
+def test_bf16_is_refused_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.plan.cpu_runs_bf16", lambda: False)
+    with pytest.raises(UsageError, match="no bf16 on this machine"):
+        plan.Planner(config(ModelConfig(precision="bf16")), BOOK, OUT, "cpu")
+
+
 def test_rows_override_the_run_and_the_run_the_model() -> None:
     assert planned().params.outscale == 4.0
     assert planned(row(model="x2plus")).params.outscale == 2.0
@@ -213,6 +255,21 @@ def test_denoise_belongs_to_models_that_have_a_partner() -> None:
     assert planned(row(model="x4plus"), denoised).params.denoise == 1.0
     with pytest.raises(UsageError, match="no denoise partner"):
         planner(config(ModelConfig(denoise=0.5)))
+
+
+def test_a_row_asks_for_its_own_strength_of_denoising() -> None:
+    general = config(ModelConfig(model="general-x4v3", denoise=0.5))
+    found = [planned(row(**asked), general) for asked in ({}, {"denoise": 0.25}, {"denoise": 0.0}, {"denoise": 1.0})]
+    assert [item.params.denoise for item in found] == [0.5, 0.25, 0.0, 1.0]
+    assert len({item.item_id for item in found}) == len({item.params_hash for item in found}) == 4
+    assert planned(row(denoise=0.5), general).item_id == found[0].item_id, "what the run says anyway changes nothing"
+    assert planned(row(model="general-x4v3", denoise=0.5)).params.denoise == 0.5
+
+
+def test_a_row_whose_model_has_no_denoise_partner_is_named() -> None:
+    assert planned(row(denoise=1.0)).params.denoise == 1.0
+    with pytest.raises(ManifestError, match=r"row 3, column denoise: 0\.5, but x4plus has no denoise partner"):
+        planned(row(index=3, denoise=0.5))
 
 
 def test_a_model_nobody_knows_names_its_row() -> None:
@@ -424,7 +481,15 @@ def test_ids_are_what_they_have_always_been() -> None:
 
 
 PATHS = ["a.png", "b/a.JPEG", "b/c.d/x", "noext", ".png", "b/.png", "d/a.mp4", "d/f%04d.png", "a%b.png", "x.y/z.tif"]
-PATHS += ["é/ü.png", "é" * 130 + ".png", "a" * 250 + ".png", ".farm/a.png", "b.farm/a.png", "a.b.c.webp", "漢" * 80 + ".jpg"]
+PATHS += [
+    "é/ü.png",
+    "é" * 130 + ".png",
+    "a" * 250 + ".png",
+    ".farm/a.png",
+    "b.farm/a.png",
+    "a.b.c.webp",
+    "漢" * 80 + ".jpg",
+]
 
 
 @pytest.mark.parametrize(

@@ -8,29 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.errors import ErrorKind
-from farm.records import Done, Failed, Outcome, Part, PartKind, Span, StageSeconds, Unit
+from farm.film import Span
+from farm.records import Done, Failed, Outcome, Part, PartKind, Unit
 from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy, model_key
-from sr_kernel.fidelity import PixelStats
 
-from .items import FILM, PARAMS, make_film, make_part
+from .items import DONE, FILM, PARAMS, make_film, make_part
 
 
 def done(part: Part) -> Done:
-    return Done(
-        part_id=part.part_id,
-        url=part.item.output_url,
-        sha256="s",
-        bytes=1,
-        width=1,
-        height=1,
-        source_px=1,
-        mode="exact",
-        precision="fp32",
-        stats=PixelStats(),
-        seconds=StageSeconds(),
-        node="n",
-        worker="w",
-    )
+    return replace(DONE, part_id=part.part_id, url=part.item.output_url)
 
 
 def failed(part: Part, kind: ErrorKind) -> Failed:

@@ -25,6 +25,7 @@ from farm.worker import Worker
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.upscale import Upscaler, WindowResult
 
+from ..precision import needs_bf16
 from ..seeded import save_srvgg
 
 
@@ -190,6 +191,7 @@ def test_a_black_result_is_never_published(make_bench: Callable[..., Bench], mon
     assert not Path(part.item.output_url).exists()
 
 
+@needs_bf16
 def test_half_precision_that_overflows_is_tried_once_in_full(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from farm import fetch, storage
-from farm.assemble import Assembly
+from farm.assemble import Assembly, piece_of
 from farm.config import ModelConfig, RunConfig, VideoConfig
+from farm.entries import flicker
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
 from farm.lock import RunLock
@@ -31,6 +32,7 @@ from sr_kernel.colour import Planes
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import plan_picture
 
+from ..precision import needs_bf16
 from ..seeded import save_srvgg
 
 SIZE = (24, 16)
@@ -208,6 +210,7 @@ def _several(init: Callable[..., None]) -> Callable[..., None]:
     return made
 
 
+@needs_bf16
 def test_half_precision_that_overflows_is_tried_in_full(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +277,28 @@ def test_a_damaged_segment_is_made_anew_and_only_that(make_bench: Callable[..., 
     assert not storage.exists(join.item.output_url)
 
 
+def test_segments_of_another_encoder_are_made_anew(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(codec="h264", container="mkv", preset="ultrafast")
+    film = bench.film([noise(number) for number in range(10)])
+    join = bench.join_of(film)
+    assembly, segments = bench.segments(film)
+    assert segments[1].film is not None
+    slow = tuple((name, "slow" if name == "preset" else value) for name, value in segments[1].film.options)
+    others = replace(segments[1], film=replace(segments[1].film, options=slow))  # as another version would write it
+    foreign = piece_of(1, bench.done(others))
+    mixed = replace(join, pieces=(join.pieces[0], foreign, join.pieces[2]))
+    with pytest.raises(
+        ItemError, match=r"3 finished segments of it did not fit together .*other parameter sets"
+    ) as bad:
+        bench.task.run(mixed, None)
+    assert bad.value.kind is ErrorKind.CHANGED_DURING_READ
+    assert not any(storage.exists(piece.url) for piece in mixed.pieces)
+    assert not storage.exists(join.item.output_url)
+    joins = [assembly.add(one, bench.done(one)) for one in segments]
+    assert joins[-1] is not None
+    assert bench.done(joins[-1]).frames == 10
+
+
 def test_changes_between_frames_are_told_by_second(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(segment_frames=100)
     join = bench.join_of(bench.film([noise(number % 2) for number in range(60)]))
@@ -283,6 +308,17 @@ def test_changes_between_frames_are_told_by_second(make_bench: Callable[..., Ben
     assert all(one > 0 and two > 0 for _, one, two in piece.report.changes)
     still = bench.join_of(bench.film([noise(0)] * 5))
     assert [change for _, *change in still.pieces[0].report.changes] == [[0.0, 0.0]]
+
+
+def test_flicker_is_that_of_all_pairs_within_segments(make_bench: Callable[..., Bench]) -> None:
+    """Two pictures by turns: every pair changes as much, so that sums count pairs, and the score is any pair's."""
+    pictures = [noise(number % 2) for number in range(12)]
+    whole = make_bench(segment_frames=100).restored(pictures)[0]
+    ((_, one, two),) = whole.report.changes
+    for frames, pairs in ((2, 6), (5, 9), (12, 11)):
+        done = make_bench(segment_frames=frames).restored(pictures)[0]
+        assert done.report.changes == ((0, pytest.approx(one * pairs / 11), pytest.approx(two * pairs / 11)),)
+        assert flicker(done.report) == pytest.approx(flicker(whole.report), abs=1e-5)
 
 
 def test_pictures_of_a_film_are_those_of_its_segments_and_what_they_cannot_hold_is_said(

@@ -11,10 +11,12 @@ from torch import Tensor
 from sr_kernel.archs import ARCHS
 from sr_kernel.archs.layer import Conv, to_input
 from sr_kernel.archs.rrdb import RRDBNet
+from sr_kernel.backend import DTYPES
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.tiles import Box
 from tests.basicsr_reference import reference_network
 from tests.networks import rrdb_spec, seeded_state, srvgg_spec
+from tests.precision import HALF, PRECISIONS, Precision
 
 NETWORKS = {
     "rrdb x4": rrdb_spec(4),
@@ -49,11 +51,13 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("into", "out"), [(3, 64), (64, 64), (64, 48), (96, 32), (192, 64), (24, 8)])
-def test_a_convolution_gives_the_same_bits_in_any_window(into: int, out: int, dtype: torch.dtype, threads: int) -> None:
+def test_a_convolution_gives_the_same_bits_in_any_window(
+    into: int, out: int, precision: Precision, threads: int
+) -> None:
     """From one pixel up: torch must not choose another kernel for small windows."""
-    generator = torch.Generator().manual_seed(into)
+    dtype, generator = DTYPES[precision], torch.Generator().manual_seed(into)
     weight = torch.randn(out, into, 3, 3, generator=generator).to(dtype, memory_format=torch.channels_last)
     conv = Conv(weight * 0.1, torch.randn(out, generator=generator).to(dtype))
     picture = torch.randn(1, into, 80, 90, generator=generator).to(dtype, memory_format=torch.channels_last)
@@ -77,13 +81,14 @@ def test_network_equals_basicsr(spec: ModelSpec) -> None:
     torch.testing.assert_close(made, expected, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("spec", [rrdb_spec(4), rrdb_spec(2), srvgg_spec(4)], ids=lambda spec: spec.name)
-def test_trimming_the_halo_changes_no_bit(spec: ModelSpec, dtype: torch.dtype, threads: int) -> None:
+def test_trimming_the_halo_changes_no_bit(spec: ModelSpec, precision: Precision, threads: int) -> None:
     x = window(76, 64)
     for keep in (Box(x0=36, y0=30, x1=40, y1=34), Box(x0=0, y0=50, x1=12, y1=64), Box(x0=0, y0=0, x1=76, y1=64)):
         assert torch.equal(
-            run(spec, x, keep, dtype=dtype, trimmed=True), run(spec, x, keep, dtype=dtype, trimmed=False)
+            run(spec, x, keep, dtype=DTYPES[precision], trimmed=True),
+            run(spec, x, keep, dtype=DTYPES[precision], trimmed=False),
         )
 
 
@@ -109,7 +114,7 @@ def test_half_precision_takes_in_every_level_exactly() -> None:
 
 def test_tail_in_bands_equals_the_whole_tail() -> None:
     spec = rrdb_spec(2)
-    network = RRDBNet(spec, seeded_state(spec), torch.empty(0, dtype=torch.bfloat16), trimmed=True)
+    network = RRDBNet(spec, seeded_state(spec), torch.empty(0, dtype=DTYPES[HALF]), trimmed=True)
     whole = Box(x0=0, y0=0, x1=40, y1=64)
     with torch.inference_mode():
         features = network.body(window(40, 64))

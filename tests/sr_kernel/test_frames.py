@@ -19,6 +19,7 @@ from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy
 from sr_kernel.upscale import Settings, Upscaler
 from tests.networks import plan_of, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from tests.precision import HALF, PRECISIONS, Precision
 
 YUV420 = FrameLayout(width=61, height=47, chroma_shift=(1, 1), matrix="bt601")
 SRVGG, BODY, BODY_X2 = srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2, blocks=1)
@@ -96,7 +97,7 @@ def test_planes_are_those_of_the_restored_picture(name: str) -> None:
     plan = plan_of(case.spec, source.width, source.height, **case.plan)
     assert (plan.strategy is Strategy.BODY, plan.mode is Mode.BOUNDED) == (case.body, "bounded" in name)
     assert len(plan.tiles) >= case.tiles
-    target, wanted = enlarged(source, plan, **case.target), Settings(precision="bf16", batch=3, resize=case.resize)
+    target, wanted = enlarged(source, plan, **case.target), Settings(precision=HALF, batch=3, resize=case.resize)
     frames = film(source, 2)
     made = FrameUpscaler(upscaler, plan, source, target, wanted).start(frames).frames()
     for frame, planes in zip(made, frames, strict=True):
@@ -109,8 +110,8 @@ def test_planes_are_those_of_the_restored_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("spec", [SRVGG, BODY], ids=lambda spec: spec.name)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_neither_batch_nor_grouping_changes_a_byte(precision: Literal["fp32", "bf16"], spec: ModelSpec) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_neither_batch_nor_grouping_changes_a_byte(precision: Precision, spec: ModelSpec) -> None:
     plan = plan_of(spec, 61, 47, tile_px=24)
     upscaler, target, frames = seeded_upscaler(spec), enlarged(YUV420, plan), film(YUV420, 5)
 
@@ -159,7 +160,7 @@ class SmallMemory(Backend):
 def test_out_of_memory_halves_and_changes_no_byte() -> None:
     plan, frames = plan_of(SRVGG, 61, 47, tile_px=12), film(YUV420, 4)
     assert len(plan.tiles) == 6
-    target, wanted = enlarged(YUV420, plan), Settings(precision="bf16", batch=8)
+    target, wanted = enlarged(YUV420, plan), Settings(precision=HALF, batch=8)
     expected = restored(FrameUpscaler(seeded_upscaler(SRVGG), plan, YUV420, target, wanted), frames, 1)
     window = plan.tiles[0].read.area_px
     backend = SmallMemory(SRVGG, seeded_state(SRVGG), "cpu")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sr_kernel.archs import ARCHS
-from sr_kernel.hardware import cpu_flags, cpu_has_bf16
+from sr_kernel.hardware import cpu_flags, cpu_has_bf16, cpu_runs_bf16
 from sr_kernel.models import MODELS, find_model
 
 PARAMETERS = {
@@ -80,6 +80,21 @@ def test_native_bf16_is_read_from_the_processors_flags(tmp_path: Path, text: str
     file.write_text(text)
     assert bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags(file)) is native
     assert cpu_has_bf16(file) is (native and sys.platform == "linux")
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [
+        ("flags\t\t: fpu sse2 avx2 fma\n", False),
+        ("flags\t\t: fpu sse2 avx512bw avx512vl avx512dq\n", True),
+        ("flags\t\t: fpu sse2 avx2 avx_ne_convert\n", True),
+        ("Features\t: fp asimd\n", True),
+    ],
+)
+def test_whether_torch_has_bf16_at_all_is_read_from_the_flags(tmp_path: Path, text: str, runs: bool) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(text)
+    assert cpu_runs_bf16(file) is runs
 
 
 def test_no_flags_means_no_bf16(tmp_path: Path) -> None:

@@ -23,9 +23,8 @@ from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.upscale import Restored, Settings, Upscaler
 from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from tests.precision import HALF, PRECISIONS, Precision
 
-Precision = Literal["fp32", "bf16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 OFFICIAL_BLOCK = rrdb_spec(4, features=64, blocks=1, growth=32)
 RRDBS = [rrdb_spec(4), rrdb_spec(2), rrdb_spec(1), OFFICIAL_BLOCK]
 
@@ -79,11 +78,11 @@ def test_rrdb_with_a_banded_tail_equals_the_whole(spec: ModelSpec, precision: Pr
 @pytest.mark.parametrize("spec", [rrdb_spec(4, blocks=1), rrdb_spec(2, blocks=1)], ids=lambda spec: spec.name)
 def test_rrdb_in_exact_windows_equals_the_whole_body(spec: ModelSpec) -> None:
     upscaler, rgb = seeded_upscaler(spec), random_picture(131, 101)
-    whole = upscaler.restore(rgb, plan_of(spec, 131, 101), Settings(precision="bf16"))
+    whole = upscaler.restore(rgb, plan_of(spec, 131, 101), Settings(precision=HALF))
     windows = plan_of(spec, 131, 101, tile_px=32, exact_px=1)
     assert (windows.mode, windows.strategy) == (Mode.EXACT, Strategy.WINDOWS)
     assert len(windows.tiles) > 1
-    assert same(upscaler.restore(rgb, windows, Settings(precision="bf16")), whole)
+    assert same(upscaler.restore(rgb, windows, Settings(precision=HALF)), whole)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -101,7 +100,7 @@ def test_batch_and_order_change_no_byte(precision: Precision) -> None:
 def test_windows_of_different_pictures_share_a_batch() -> None:
     spec = srvgg_spec()
     upscaler, pictures = seeded_upscaler(spec), [random_picture(60, 50, seed) for seed in range(3)]
-    plan, settings = plan_of(spec, 60, 50), Settings(precision="bf16", batch=8)
+    plan, settings = plan_of(spec, 60, 50), Settings(precision=HALF, batch=8)
     results = upscaler.restore_windows(pictures, [plan.tiles[0]] * 3, [plan] * 3, settings)
     for rgb, result in zip(pictures, results, strict=True):
         assert np.array_equal(result.pixels, upscaler.restore(rgb, plan, settings).pixels)
@@ -196,6 +195,13 @@ def test_half_floats_are_refused_on_a_cpu() -> None:
         seeded_upscaler(spec).restore(random_picture(9, 9), plan_of(spec, 9, 9), Settings(precision="fp16"))
 
 
+def test_bf16_is_refused_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sr_kernel.backend.cpu_runs_bf16", lambda: False)
+    spec = srvgg_spec()
+    with pytest.raises(PrecisionError, match="no bf16 on this processor"):
+        seeded_upscaler(spec).restore(random_picture(9, 9), plan_of(spec, 9, 9), Settings(precision="bf16"))
+
+
 def test_stats_are_sums_over_the_source_whatever_the_cut() -> None:
     spec = srvgg_spec()
     upscaler, rgb = seeded_upscaler(spec), random_picture(70, 50)
@@ -242,10 +248,10 @@ class SmallMemory(Backend):
 def test_out_of_memory_halves_and_changes_no_byte(spec: ModelSpec, limit_px: int, error: type[RuntimeError]) -> None:
     rgb = random_picture(180, 110)
     plan = plan_of(spec, 180, 110, tile_px=48, exact_px=1)
-    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="bf16"))
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision=HALF))
     backend = SmallMemory(spec, seeded_state(spec), "cpu")
     backend.limit_px, backend.error = limit_px, error
-    assert same(Upscaler(spec, backend).restore(rgb, plan, Settings(precision="bf16", batch=8)), expected)
+    assert same(Upscaler(spec, backend).restore(rgb, plan, Settings(precision=HALF, batch=8)), expected)
     assert backend.refused > 0
 
 
@@ -366,7 +372,7 @@ def test_body_emits_every_tile_once_and_in_order() -> None:
     plan = plan_of(spec, 50, 64, tile_px=16)
     seen: list[Tile] = []
     seeded_upscaler(spec).restore_body(
-        random_picture(50, 64), plan, Settings(precision="bf16"), lambda tile, _: seen.append(tile)
+        random_picture(50, 64), plan, Settings(precision=HALF), lambda tile, _: seen.append(tile)
     )
     assert tuple(seen) == plan.tiles
 

@@ -10,16 +10,19 @@ from farm.media.video.film import iter_frames, join_film, read_film
 from farm.media.video.pictures.sequence import stat as sequence_stat
 from farm.media.video.pictures.still_frames import encode_still, frame_name, is_frame_name, sequence_index
 from farm.media.video.read.damage import listed as frame_ranges
-from farm.media.video.values import DecoderConfig, FilmCut, Frame
+from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.loss import left_behind
 from farm.media.video.write.memory import encoder_bytes
+from farm.media.video.write.piece import UnfitPiecesError
 
 __all__ = [
     "DecoderConfig",
     "FilmCut",
     "Frame",
+    "Joined",
     "SegmentEncoder",
+    "UnfitPiecesError",
     "encode_still",
     "encoder_bytes",
     "frame_name",

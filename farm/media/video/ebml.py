@@ -1,4 +1,4 @@
-"""EBML elements of Matroska, as far as our own pieces need them. Standard library only."""
+"""EBML elements of Matroska (RFC 8794): their heads, and what our own files need of them. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 SEGMENT, VOID = 0x18538067, 0xEC
+HEAD_BYTES = 12
+"""of the longest head"""
 _CHECKSUM, _SEEK_HEAD = 0xBF, 0x114D9B74
 _COLOUR = (SEGMENT, 0x1654AE6B, 0xAE, 0xE0, 0x55B0)
 """Segment, Tracks, TrackEntry, Video, Colour"""
@@ -29,21 +31,37 @@ def element(name: int, data: bytes, size_bytes: int = 8) -> bytes:
 
 
 def children(data: bytes, at: int, end: int) -> Iterator[Element]:
-    """The elements that stand one after the other from `at`, as far as their heads lie before `end`."""
-    while at < end:
-        name, size, head = head_at(data, at)
+    """The elements that stand one after the other from `at`, as far as their heads are there before `end`."""
+    while at < end and (found := head_of(data[at : at + HEAD_BYTES])) is not None:
+        name, size, head = found
         yield Element(name=name, at=at, content=at + head, end=end if size is None else at + head + size)
         at = end if size is None else at + head + size
 
 
-def head_at(data: bytes | memoryview, at: int) -> tuple[int, int | None, int]:
-    """Name, size (None: open) and length of the head of the element at `at`."""
-    name_length = 9 - data[at].bit_length()
-    size_at = at + name_length
-    size_length = 9 - data[size_at].bit_length()
-    size = int.from_bytes(data[size_at : size_at + size_length], "big") & ((1 << 7 * size_length) - 1)
+def head_of(head: bytes | memoryview) -> tuple[int, int | None, int] | None:
+    """Name, size (None: open) and length of the head that these bytes begin with; None: they are no whole head."""
+    name_length = 9 - head[0].bit_length() if head else 9
+    if name_length > 4 or len(head) <= name_length:
+        return None
+    size_length = 9 - head[name_length].bit_length()
+    length = name_length + size_length
+    if size_length > 8 or len(head) < length:
+        return None
+    size = int.from_bytes(head[name_length:length], "big") & ((1 << 7 * size_length) - 1)
     is_open = size == (1 << 7 * size_length) - 1
-    return int.from_bytes(data[at:size_at], "big"), None if is_open else size, name_length + size_length
+    return int.from_bytes(head[:name_length], "big"), None if is_open else size, length
+
+
+def head_at(data: bytes | memoryview, at: int) -> tuple[int, int | None, int]:
+    """As `head_of`, of the element at `at`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = head_of(data[at : at + HEAD_BYTES])
+    if found is None:
+        raise ValueError(f"no element at byte {at}")
+    return found
 
 
 def lengthened(data: memoryview, added: int) -> bytes:

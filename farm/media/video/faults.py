@@ -60,6 +60,7 @@ def ffmpeg_fault(url: str, error: FFmpegError) -> ItemError:
     said = str(error)[:_SAID_LENGTH]
     if isinstance(error, av_error.EOFError):
         return ItemError(ErrorKind.TRUNCATED, url, f"it ends too early ({said})", "copy it again")
+    # The second is FFmpeg's word (ENOSYS) for what its decoders and demuxers do not read.
     if isinstance(error, (av_error.PatchWelcomeError, av_error.NotImplementedError, av_error.LookupError)):
         advice = "convert it to a common codec and container first"
         return ItemError(ErrorKind.UNSUPPORTED, url, f"FFmpeg does not read such films ({said})", advice)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
+from farm.film import FilmPlan, Span
 from farm.media.video import plan
 from farm.media.video.pictures.animation_join import join_animation
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.pictures.target import ANIMATIONS
 from farm.media.video.read import decode
-from farm.media.video.values import DecoderConfig, FilmCut, Frame
+from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write import join
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 
 
 def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmCut:
@@ -40,9 +41,9 @@ def join_film(
     pieces: Sequence[Callable[[], BinaryIO]],
     sink: BinaryIO,
     stamp: Mapping[str, str] | None,
-) -> str | None:
+) -> Joined:
     """Write the film into `sink` and say what a person should know; arguments and errors as the two joins have them."""
     if plan.video_params(params).container in ANIMATIONS:
-        return join_animation(source, url, film, out_pts, params, pieces, sink, stamp)
+        return Joined(warning=join_animation(source, url, film, out_pts, params, pieces, sink, stamp))
     beside = None if is_pictures(url) else source  # pictures carry nothing that a film has beside its frames
     return join.join_film(beside, url, film, out_pts, params, pieces, sink, stamp)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from farm.encoders import INTERLEAVED
 from sr_kernel.layout import FrameLayout
 
 _CHROMA: Mapping[str, tuple[int, int]] = MappingProxyType(
@@ -50,7 +51,7 @@ _PACKED: Mapping[str, PixelFormat] = MappingProxyType(
 )
 """the packed formats that ffv1 needs: it has no planar RGB of 8 bits"""
 _INTERLEAVED: Mapping[str, PixelFormat] = MappingProxyType(
-    {"p010le": PixelFormat(name="p010le", model="yuv", depth=10, chroma_shift=(1, 1), planar="yuv420p10le")}
+    {"p010le": PixelFormat(name="p010le", model="yuv", depth=10, chroma_shift=(1, 1), planar=INTERLEAVED["p010le"])}
 )
 
 

@@ -10,13 +10,15 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, Span, VideoParams
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
+from farm.media.video.read.containers import misnamed
 from farm.media.video.read.facts import UNSPECIFIED
 from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut, FilmTable, FrameFacts
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
-from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 FIELD_CONTEXT = 2
@@ -72,12 +74,14 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
     _check_size(facts.layout, url, params)
     choice = _choose(facts_for_encoder, params, video, url)
     shown = shown_places(table, video, url)
-    warnings = (table.warning, choice.warning, _cost_warning(table, shown, video))
+    name = misnamed(url, table.header.container)
+    warnings = (name, table.warning, choice.warning, _cost_warning(table, shown, video))
     return FilmPlan(
         source=facts.layout,
         target=choice.target,
         stream_index=table.header.stream_index,
         time_base=table.header.time_base,
+        asked_base=shown.base,
         rate=facts_for_encoder.rate,
         frames=len(shown.places),
         encoder=choice.encoder,
@@ -88,6 +92,7 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         rotation=_grown(facts.rotation, facts.layout, choice.target),
         deinterlace=video.deinterlace,
         warning="; ".join(filter(None, warnings)) or None,
+        lacking=table.lacking,
     )
 
 
@@ -166,6 +171,9 @@ class Shown:
 
     places: Sequence[int]
     times: Sequence[int]
+    """in ticks of `base`"""
+    base: Fraction | None = None
+    """seconds a tick where a rate is asked for; None: the film's own"""
 
 
 def shown_places(table: FilmTable, video: VideoParams, url: str) -> Shown:
@@ -182,7 +190,8 @@ def shown_places(table: FilmTable, video: VideoParams, url: str) -> Shown:
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "remux the film into Matroska or MP4 first, or ask for less")
     asked = moments(table.times, 1 / (table.rate * time_base), time_base, rate, url)
     places = [table.stamps.index(table.stamps[place], max(0, place - _TWINS), place + 1) for place in asked.places]
-    return Shown(places=places, times=[table.times[0] + tick for tick in asked.ticks])
+    start = round(table.times[0] * time_base / asked.base)
+    return Shown(places=places, times=[start + tick for tick in asked.ticks], base=asked.base)
 
 
 def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Span, ...]:

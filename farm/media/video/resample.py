@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from math import lcm
 
 from farm.errors import ErrorKind, ItemError
 
@@ -16,6 +17,15 @@ _REPEATS = 1000
 """of one frame in a longer output, above which it is the timestamp of the next that is wrong"""
 _MOST_FRAMES = 10_000_000
 """of any output: 46 hours of 60 a second"""
+_FINE, _LARGEST_BASE = 1000, (1 << 31) - 1
+"""ticks a second that are few for a container, and the most that one can say"""
+
+
+def asked_base(rate: Fraction, start: Fraction) -> Fraction:
+    """Seconds a tick in which the frames of a rate, and where that can be their start in seconds, are whole numbers."""
+    exact = lcm(rate.numerator, start.denominator)
+    ticks = exact if exact <= _LARGEST_BASE else rate.numerator
+    return Fraction(1, ticks * max(1, -(-_FINE // ticks)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +35,9 @@ class Moments:
     places: list[int]
     """source frame, counted from 0, that each is made from"""
     ticks: list[int]
-    """when each is shown, counted from the first source frame"""
+    """when each is shown, counted from the first source frame in ticks of `base`"""
+    base: Fraction
+    """seconds a tick of the output"""
 
 
 def moments(times: Sequence[int], last: Fraction, time_base: Fraction, rate: Fraction, url: str) -> Moments:
@@ -46,9 +58,12 @@ def moments(times: Sequence[int], last: Fraction, time_base: Fraction, rate: Fra
     if count > _FEW_FRAMES:
         _check_count(times, last, time_base, step, count, url)
     above, below = step.numerator, step.denominator
+    base = asked_base(rate, first * time_base)
+    ticks = 1 / (rate * base)
     return Moments(
         places=[max(0, bisect_right(times, first + number * above // below) - 1) for number in range(count)],
-        ticks=[round(Fraction(number * above, below)) for number in range(count)],
+        ticks=[number * int(ticks) for number in range(count)],
+        base=base,
     )
 
 

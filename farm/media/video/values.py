@@ -8,8 +8,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.film import FilmPlan, Span
 from farm.media.video.hdr import HdrMetadata
-from farm.records import FilmPlan, Span
 from sr_kernel.layout import FrameLayout
 
 Planes = tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]
@@ -72,6 +72,8 @@ class FilmTable:
     start: int | None
     """stamp of the packet that decoding of the first frame starts from; None: the film is counted"""
     warning: str | None = None
+    lacking: bool = False
+    """whether the file is cut or has lost frames, and these are the rest"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,16 @@ class FilmCut:
 
     film: FilmPlan
     spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What a person should know of a film that was written."""
+
+    warning: str | None = None
+    """what was left out or changed; None: everything is as it was"""
+    lacking: bool = False
+    """whether something is lost because the source is damaged"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,17 +14,19 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
-import pytest
 
+from farm.film import FilmPlan
 from farm.media.video.hdr import read_hdr
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write.codecs import SourceFacts, choose_encoder
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.join import join_film
-from farm.records import FilmPlan, UpscaleParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS
 from tests.farm.items import VIDEO as ITEM_VIDEO
+from tests.moving_pattern import require_ffmpeg
+from tests.networks import test_data
 
 VIDEO = replace(ITEM_VIDEO, codec="auto")
 TAGS = (1, 1, 1, 1)
@@ -143,6 +143,7 @@ def read(path: Path, params: UpscaleParams, limit: int = 1_000_000) -> Source:
             time_base=stream.time_base,
             frames=len(frames),
             sample_aspect=aspect,
+            lacking=len(frames) == limit,
         )
     return Source(path=path, film=film, pts=pts, frames=frames)
 
@@ -171,31 +172,37 @@ def through(
     params = video_params(container=out.suffix[1:], **video)
     source = read(path, params, limit)
     with path.open("rb") as original, out.open("w+b") as sink:
-        warning = join_film(
+        joined = join_film(
             original, "film", source.film, source.pts, params, openers(pieces_of(source, cuts)), sink, stamp
         )
-    return source, warning
+    return source, joined.warning
+
+
+class CountedFile(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
 
 
 def probe(path: Path, *arguments: str) -> dict[str, Any]:
     """What ffprobe, an independent reader, says."""
-    if shutil.which("ffprobe") is None:
-        pytest.skip("needs ffprobe")
+    require_ffmpeg()
     command = ["ffprobe", "-v", "error", "-of", "json", *arguments, str(path)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def ffmpeg(out: Path, *arguments: str) -> Path:
     """A file made by Debian's FFmpeg."""
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("needs ffmpeg")
+    require_ffmpeg()
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments, str(out)], check=True)
     return out
 
 
 def media(name: str) -> Path:
     """One of the real films."""
-    root = os.environ.get("FARM_TEST_DATA")
-    if root is None:
-        pytest.skip("needs FARM_TEST_DATA")
-    return Path(root, "media", "videos", name)
+    return test_data() / "media" / "videos" / name

@@ -120,7 +120,7 @@ def test_every_frame_is_what_a_viewer_shows_with_its_time(kind: str, alpha: bool
     assert is_pictures(f"x.{kind}")
     assert (len(shown), cut.film.frames, cut.film.source.alpha) == (len(frames), len(shown), alpha)
     assert all(visible_equal(one, rgba(two)) for one, two in zip(shown, frames, strict=True))
-    times = [pts * cut.film.time_base * 1000 for pts in out_pts(cut)]
+    times = [pts * cut.film.out_base * 1000 for pts in out_pts(cut)]
     assert times == [sum(delays[:number]) for number in range(len(delays))]
     assert cut.film.rate == Fraction(len(delays) * 1000, sum(delays))
     assert [span.frames for span in cut.spans] == [(at, min(at + 3, len(shown))) for at in range(0, len(shown), 3)]
@@ -181,7 +181,7 @@ def test_short_delays_are_kept_in_pictures_and_shown_as_browsers_do_in_films(kin
     data = animation(kind, drawings(3, same=()), [0, 10, 20])
     assert seen(data)[1] == [0, 10, 20]
     cut, frames = film(data, kind, params(kind))
-    assert [pts * cut.film.time_base for pts in out_pts(cut)] == [0, Fraction(1, 10), Fraction(2, 10)]
+    assert [pts * cut.film.out_base for pts in out_pts(cut)] == [0, Fraction(1, 10), Fraction(2, 10)]
     assert seen(written(data, kind, params(kind), cut, frames))[1] == [0, 10, 20]
 
 
@@ -192,7 +192,7 @@ def test_times_of_an_apng_are_exact() -> None:
         data[at + 30 : at + 34] = zlib.crc32(data[at : at + 30]).to_bytes(4, "big")
     wanted = params("apng")
     cut, frames = film(bytes(data), "apng", wanted)
-    assert [pts * cut.film.time_base for pts in out_pts(cut)] == [Fraction(1001 * at, 30000) for at in range(4)]
+    assert [pts * cut.film.out_base for pts in out_pts(cut)] == [Fraction(1001 * at, 30000) for at in range(4)]
     again = written(bytes(data), "apng", wanted, cut, frames)
     assert again.count((1001).to_bytes(2, "big") + (30000).to_bytes(2, "big")) == 4
 
@@ -293,7 +293,7 @@ def test_alpha_that_only_saves_bytes_is_no_transparency() -> None:
 def test_an_asked_rate_repeats_and_leaves_out_frames_by_time() -> None:
     data = animation("gif", drawings(4, same=()), [100, 300, 20, 180])
     cut, frames = film(data, "gif", params(fps="10/1"))
-    assert [pts * cut.film.time_base for pts in out_pts(cut)] == [Fraction(at, 10) for at in range(6)]
+    assert [pts * cut.film.out_base for pts in out_pts(cut)] == [Fraction(at, 10) for at in range(6)]
     assert cut.film.rate == 10
     wanted = [np.asarray(drawings(4, same=())[number]) for number in (0, 1, 1, 1, 2, 3)]
     assert all(np.array_equal(one, two) for one, two in zip(frames, wanted, strict=True))
@@ -314,6 +314,7 @@ def test_a_cut_file_is_truncated_and_its_whole_frames_can_be_kept(kind: str) -> 
     cut, frames = film(data, kind, params(salvage=True))
     assert cut.film.frames in (3, 4)
     assert "cut" in (cut.film.warning or "")
+    assert cut.film.lacking
     whole = [np.asarray(one) for one in drawings(same=())]
     assert all(np.array_equal(one, two) for one, two in zip(whole, frames, strict=False))
 
@@ -332,6 +333,21 @@ def test_damage_is_an_error_or_a_film_and_never_a_crash(kind: str) -> None:
                 outcomes.add(error.kind.value)
     assert "film" in outcomes
     assert len(outcomes) > 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_allowing_loss_of_a_whole_file_finds_none(kind: str) -> None:
+    data = animation(kind, drawings(same=()), 50)
+    assert not film(data, kind, params(salvage=True, allow_damaged=True))[0].film.lacking
+
+
+def test_a_damaged_picture_that_is_no_animation_is_known_to_lack_something() -> None:
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(whole, "jpeg")
+    assert not film(whole.getvalue(), "gif", params(salvage=True))[0].film.lacking
+    cut, _ = film(whole.getvalue()[: len(whole.getvalue()) // 2], "gif", params(salvage=True))
+    assert cut.film.lacking
+    assert "what it still holds was kept" in (cut.film.warning or "")
 
 
 def test_what_is_no_animation_is_refused_by_its_kind() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import av
 import pytest
 
+from farm.encoders import CODECS
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.pictures.target import choose_pictures
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write import settings
-from farm.media.video.write.codec_table import CODECS
 from farm.media.video.write.codecs import choose_encoder, size_step
 from farm.media.video.write.piece import PieceReader
 from sr_kernel.layout import FrameLayout

@@ -14,14 +14,14 @@ import av
 import numpy as np
 import pytest
 
+from farm.encoders import CODECS as CODEC_TABLE
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.media.video.hdr import HdrMetadata, read_hdr
 from farm.media.video.pixel_format import parse_pixel_format
-from farm.media.video.write.codec_table import CODECS as CODEC_TABLE
 from farm.media.video.write.encode import SegmentEncoder, encoder_rate, fill
 from farm.media.video.write.memory import encoder_bytes
 from farm.media.video.write.piece import BrokenPieceError, PieceReader
-from farm.records import FilmPlan
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import encode, facts, picture, plan, planes_of, video_params
 
@@ -335,3 +335,18 @@ def test_no_encoder_leaves_a_thread_in_real_time(codec: str) -> None:
     with SegmentEncoder(film, "films/a.mkv"):
         policies = {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")}
     assert os.SCHED_FIFO not in policies
+
+
+@pytest.mark.parametrize("width", [16, 32, 40, 48, 50, 66])
+def test_narrow_frames_do_not_break_the_memory_of_x265(width: int) -> None:
+    code = f"""
+from tests.farm.media.test_video_encode import *
+for preset in ("ultrafast", "medium"):
+    encode(film("hevc", FrameLayout(width={width}, height=34, chroma_shift=(1, 1)), preset=preset), range(10))
+print("whole")
+"""
+    watched = {"LD_PRELOAD": "libc_malloc_debug.so.0", "GLIBC_TUNABLES": "glibc.malloc.check=3"}  # ends what it finds
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **watched}
+    )
+    assert (run.returncode, run.stdout) == (0, "whole\n"), run.stderr[-400:]

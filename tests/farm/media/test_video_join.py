@@ -18,14 +18,14 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.video.film import read_film
 from farm.media.video.hdr import read_hdr
 from farm.media.video.pictures.animation_join import join_animation
+from farm.media.video.values import Joined
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.join import join_film
 from farm.media.video.write.loss import left_behind
-from farm.media.video.write.streams import TextTrack
 from farm.media.video.write.timing import FrameTimes
+from farm.media.video.write.tracks import TextTrack
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import (
-    Source,
     encode,
     facts,
     ffmpeg,
@@ -40,63 +40,7 @@ from tests.farm.media.films import (
     through,
     video_params,
 )
-
-FAST = {"preset": "ultrafast"}
-X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-bf", "2", "-threads", "1")
-
-
-def streams(path: Path, kind: str) -> list[dict[str, Any]]:
-    found = probe(path, "-show_streams")["streams"]
-    return [one for one in found if one["codec_type"] == kind and not one["disposition"]["attached_pic"]]
-
-
-def packets(path: Path, stream: int) -> list[tuple[Fraction, str]]:
-    """(seconds, digest) of every packet."""
-    found = probe(
-        path,
-        *("-select_streams", str(stream), "-show_entries", "packet=pts,data_hash:stream=time_base"),
-        *("-show_data_hash", "md5"),
-    )
-    base = Fraction(found["streams"][0]["time_base"])
-    return [(one["pts"] * base, one["data_hash"]) for one in found["packets"]]
-
-
-def check_video(out: Path, source: Source) -> None:
-    """Every frame is there, at its time within one tick of the output."""
-    index = [one["index"] for one in streams(out, "video")][_rank(source)]
-    found = probe(
-        out, "-select_streams", str(index), "-show_entries", "frame=pts:stream=time_base,codec_name,sample_aspect_ratio"
-    )
-    base = Fraction(found["streams"][0]["time_base"])
-    times = [frame["pts"] * base for frame in found["frames"]]
-    wanted = [pts * source.film.time_base for pts in source.pts]
-    assert len(times) == len(wanted)
-    assert max(abs(one - other) for one, other in zip(times, wanted, strict=True)) < base
-    if out.suffix in (".mp4", ".mov"):
-        assert times == wanted
-    shape = Fraction(found["streams"][0].get("sample_aspect_ratio", "1:1").replace(":", "/"))
-    assert shape == (source.film.sample_aspect or 1)
-
-
-def _rank(source: Source) -> int:
-    """Which of the film's video streams is the restored one."""
-    with av.open(str(source.path)) as container:
-        return [one.index for one in container.streams.video].index(source.film.stream_index)
-
-
-def check_copied(out: Path, path: Path, kind: str) -> None:
-    """Every stream of a kind has the same packets, at their times within one tick."""
-    ours, theirs = streams(out, kind), streams(path, kind)
-    assert len(ours) == len(theirs)
-    for one, other in zip(ours, theirs, strict=True):
-        assert one["codec_name"] == other["codec_name"]
-        assert one["disposition"] == {**other["disposition"], "default": one["disposition"]["default"]}
-        language = other.get("tags", {}).get("language", "und")
-        assert one.get("tags", {}).get("language", "und") == language
-        have, want = packets(out, one["index"]), packets(path, other["index"])
-        assert [digest for _, digest in have] == [digest for _, digest in want]
-        tick = max(Fraction(one["time_base"]), Fraction(other["time_base"]))
-        assert all(abs(a - b) <= tick for (a, _), (b, _) in zip(have, want, strict=True))
+from tests.farm.media.joined import FAST, PICTURE, X264, check_copied, check_video, lavfi, packets, streams
 
 
 @pytest.mark.parametrize(
@@ -148,13 +92,6 @@ CHAPTERS = (
     "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=1000\ntitle=Two\n"
 )
 FONT = b"\0\1\0\0 a font" * 40
-
-
-def lavfi(graph: str, seconds: float = 1) -> tuple[str, ...]:
-    return "-f", "lavfi", "-t", str(seconds), "-i", graph
-
-
-PICTURE = lavfi("testsrc2=s=160x96:r=24")
 
 
 @pytest.fixture(scope="module")
@@ -234,12 +171,16 @@ def test_attachments_and_covers_are_the_same_bytes(full: dict[str, Path], tmp_pa
     assert pictures[0] == pictures[1]
 
 
+def uneven(folder: Path) -> Path:
+    """A film of variable rate, whose last frame is not shown as long as the one before."""
+    times = "setpts='if(lt(N,9),N,9+(N-9)*2.5)/24/TB'"
+    path = folder / "in.mp4"
+    return ffmpeg(path, *PICTURE, "-vf", times, "-fps_mode", "vfr", "-enc_time_base", "1/90000", *X264, "-bf", "0")
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_variable_rate_stays_variable(suffix: str, tmp_path: Path) -> None:
-    uneven = "setpts='if(lt(N,9),N,9+(N-9)*2.5)/24/TB'"
-    path = ffmpeg(
-        tmp_path / "in.mp4", *PICTURE, "-vf", uneven, "-fps_mode", "vfr", "-enc_time_base", "1/90000", *X264, "-bf", "0"
-    )
+    path = uneven(tmp_path)
     out = tmp_path / f"out.{suffix}"
     source, _ = through(path, out, (4, 10))
     check_video(out, source)
@@ -247,6 +188,14 @@ def test_a_variable_rate_stays_variable(suffix: str, tmp_path: Path) -> None:
     assert float(probe(out, "-show_format")["format"]["duration"]) == pytest.approx(
         float(probe(path, "-show_format")["format"]["duration"]), abs=0.002
     )
+
+
+@pytest.mark.parametrize("allowed", ["salvage", "allow_damaged"])
+def test_what_may_be_lacking_changes_no_byte_of_a_film_that_lacks_nothing(allowed: str, tmp_path: Path) -> None:
+    path, plain, allowing = uneven(tmp_path), tmp_path / "plain.mp4", tmp_path / "allowing.mp4"
+    through(path, plain, (4, 10))
+    through(path, allowing, (4, 10), **{allowed: True})
+    assert allowing.read_bytes() == plain.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -296,7 +245,8 @@ def _joined(film: Any, out_pts: list[int], out: Path, **video: Any) -> Path:
     pieces = [encode(film, range(at, min(at + 2, len(out_pts)))) for at in range(0, len(out_pts), 2)]
     params = video_params(container=out.suffix[1:], **video)
     with out.open("w+b") as sink:
-        assert join_film(None, "film", film, out_pts, params, openers(pieces), sink, {"version": "1"}) is None
+        joined = join_film(None, "film", film, out_pts, params, openers(pieces), sink, {"version": "1"})
+        assert joined == Joined()
     return out
 
 
@@ -430,8 +380,8 @@ def test_subtitles_that_the_encoder_refuses_are_no_damage_of_the_source(
         def encode_subtitle(self, _: object) -> None:
             raise av.error.BufferTooSmallError(1, "Buffer too small")  # more than a megabyte of one subtitle
 
-    def begin(track: TextTrack, source: Any, target: Any) -> None:
-        usual(track, source, target)
+    def begin(track: TextTrack, source: Any, target: Any, name: str) -> None:
+        usual(track, source, target, name)
         track._encoder = Refusing()  # type: ignore[assignment]
 
     usual = TextTrack.__init__

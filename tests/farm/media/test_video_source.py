@@ -24,6 +24,7 @@ from farm.media.video.read.decode import iter_frames
 from farm.media.video.read.packets import PacketFeed
 from farm.media.video.read.source import Reading, opened, read_header
 from tests.clips import CLIPS, extents, film, h264, in_front
+from tests.farm.media.films import CountedFile
 from tests.farm.media.test_video_table import params, table_of
 from tests.pictures import photo, png_of
 
@@ -67,17 +68,6 @@ def make_canary(path: Path, data: bytes) -> Path:
         pytest.skip("this disk does not keep the time of last access")
     os.utime(path, (1, 1))
     return path
-
-
-class _Counted(io.BytesIO):
-    """A file that counts what is read of it."""
-
-    count = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.count += len(data)
-        return data
 
 
 # -- what is no film -----------------------------------------------------------------------------------------------
@@ -191,6 +181,7 @@ def test_films_of_every_container_are_found_to_be_cut(name: str) -> None:
     kept = table_of(cut, salvage=True)
     assert len(kept.stamps) == count
     assert set(kept.stamps) <= set(table_of(data).stamps)
+    assert (kept.lacking, table_of(data, salvage=True).lacking) == (True, False)
 
 
 def test_a_film_without_its_index_is_cut() -> None:
@@ -336,7 +327,7 @@ def test_a_damaged_length_is_no_lack_of_memory() -> None:
 
 def test_a_header_is_read_without_the_film() -> None:
     data = in_front(h264("mp4", "keyint=1:qp=1", frames=100, size=(320, 240)))
-    source = _Counted(data)
+    source = CountedFile(data)
     header = read_header(source, URL)
     assert (header.width, header.height, header.codec, header.frames) == (320, 240, "h264", 100)
     assert (header.rate, header.duration_s) == (25, 4.0)

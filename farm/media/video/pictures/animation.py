@@ -21,6 +21,7 @@ import pyvips
 from av.error import FFmpegError
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, Span
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
 from farm.media.video.faults import check_memory
@@ -30,7 +31,7 @@ from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_
 from farm.media.video.planes import source_format
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.media.vips import OpenSource, translated
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _LOADERS: Mapping[str, str] = MappingProxyType({"gif": "gifload_source", "webp": "webpload_source"})
@@ -52,6 +53,8 @@ class Animation:
     header: ImageHeader
     table: AnimationTable
     limits: ReadLimits
+    lost: str | None = None
+    """what of the file is lost, where that is allowed"""
 
     @property
     def frames(self) -> int:
@@ -125,22 +128,41 @@ def open_animation(source: BinaryIO, url: str, params: UpscaleParams) -> Animati
     video = video_of(params)
     source.seek(0)
     file_format = sniff(source.read(HEAD_BYTES), url)
-    table = read_animation_table(source, file_format)
+    table, lost = read_animation_table(source, file_format), None
     if not table.whole and not (video.salvage and table.frames):
         total = f" of {table.declared}" if table.declared else ""
         found = f"the file ends too early, {table.frames}{total} frames decodable"
         raise ItemError(ErrorKind.TRUNCATED, url, found, "copy it again, or keep what there is with --salvage")
     if not table.frames:
         raise ItemError(ErrorKind.NO_FRAMES, url, "not one frame", "remove the row")
+    if not table.whole:
+        lost = f"the file is cut; the {table.frames} frames that it still holds were kept"
     file = source if table.whole else _whole_frames(source, file_format, table)
     limits = ReadLimits(max_pixels=params.max_pixels_in, pages="first", salvage=video.salvage)
     header = read_header(file, url, limits)
     if file_format in _LOADERS and table.animated and header.pages < table.frames:
-        found = f"{header.pages} of {table.frames} frames decodable"
+        found = lost = f"{header.pages} of {table.frames} frames decodable"
         if not (video.salvage or video.allow_damaged):
             raise ItemError(ErrorKind.DECODE_ERRORS, url, found, "copy it again, or keep what there is with --salvage")
         table = replace(table, delays=table.delays[: header.pages])
-    return Animation(file=file, url=url, format=file_format, header=header, table=table, limits=limits)
+    return Animation(file=file, url=url, format=file_format, header=header, table=table, limits=limits, lost=lost)
+
+
+def _lost(animation: Animation) -> str | None:
+    """What of the file is lost; a picture that is no animation is decoded once more, without --salvage, to know."""
+    if animation.table.animated or not animation.limits.salvage or _is_sound(animation):
+        return animation.lost
+    return animation.lost or "the picture is damaged; what it still holds was kept"
+
+
+def _is_sound(animation: Animation) -> bool:
+    try:
+        decode(animation.file, animation.url, replace(animation.limits, salvage=False))
+    except ItemError as error:
+        if error.kind not in _DAMAGE:
+            raise
+        return False
+    return True
 
 
 def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut:
@@ -162,9 +184,8 @@ def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut
         full_range=True,
         alpha=header.has_alpha and not opaque,  # often it only says what does not change from frame to frame
     )
-    warnings = [misnamed(url, animation.format)]
-    if not animation.table.whole:
-        warnings.append(f"the file is cut; the {animation.frames} frames that it still holds were kept")
+    lost = _lost(animation)
+    warnings = [misnamed(url, animation.format), lost]
     codec = "apng" if animation.format == "png" else animation.format
     return cut_pictures(
         layout,
@@ -173,6 +194,7 @@ def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut
         params,
         url,
         asked_rate=_asked_rate(params),
+        lacking=lost is not None,
         warnings=tuple(filter(None, warnings)),
     )
 

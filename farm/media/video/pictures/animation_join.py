@@ -15,6 +15,7 @@ from typing import BinaryIO
 from av.error import FFmpegError
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.kinds import ANIMATION_EXTENSIONS, extension_of
 from farm.media.formats import HEAD_BYTES, sniff
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, ReadLimits, decode_rows, encode
@@ -26,8 +27,8 @@ from farm.media.video.pictures.still_frames import pixels_of, turned
 from farm.media.video.pictures.webp_animation import WebpWriter
 from farm.media.video.planes import source_format
 from farm.media.video.write.loss import left_behind
-from farm.media.video.write.piece import BrokenPieceError, PieceReader
-from farm.records import FilmPlan, UpscaleParams
+from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError
+from farm.records import UpscaleParams
 
 Opener = Callable[[], BinaryIO]
 
@@ -55,7 +56,7 @@ def join_animation(
     Args:
         source: the open source; None for numbered pictures.
         url: of the source; stands in messages, and tells whether it is an animated picture.
-        out_pts: timestamp of every output frame, in ticks of the film's time base.
+        out_pts: timestamp of every output frame, in ticks of the film's `out_base`.
         pieces: one a segment; called when its segment is due. The files are closed here.
         sink: seekable, not closed.
         stamp: what the file says of how it was made; only WebP has a place for it.
@@ -93,8 +94,8 @@ def _carried(
     source: BinaryIO | None, url: str, film: FilmPlan, out_pts: Sequence[int], params: UpscaleParams
 ) -> _Carried:
     """Delays, loop count and metadata: the source's where it has them."""
-    times = [*out_pts, out_pts[-1] + 1 / (film.rate * film.time_base)]
-    delays = tuple((after - before) * film.time_base for before, after in pairwise(times))
+    times = [*out_pts, out_pts[-1] + 1 / (film.rate * film.out_base)]
+    delays = tuple((after - before) * film.out_base for before, after in pairwise(times))
     if source is None or extension_of(url) not in ANIMATION_EXTENSIONS:
         return _Carried(show=Show(delays=delays, plays=0), meta=ImageMeta())
     source.seek(0)
@@ -124,7 +125,7 @@ def _frames(pieces: Sequence[Opener], film: FilmPlan, url: str) -> Generator[Pix
                         yield turned(pixels_of(found.read(frame)), film.rotation)
                         count += 1
         except (BrokenPieceError, FFmpegError) as error:
-            raise _mismatch(url, f"piece {number}: {str(error)[:200]}") from error
+            raise _mismatch(url, f"piece {number}: {str(error)[:200]}", number) from error
     if count < film.frames:
         raise _mismatch(url, f"{count} of {film.frames} frames")
 
@@ -152,7 +153,5 @@ def _write_webp(
         raise ItemError(ErrorKind.TOO_LARGE, url, str(error), "lower --quality or --outscale") from error
 
 
-def _mismatch(url: str, has: str) -> ItemError:
-    found = f"its pieces do not make up the film: {has}"
-    advice = "run the same command again; pieces that were changed are made anew"
-    return ItemError(ErrorKind.CHANGED_DURING_READ, url, found, advice)
+def _mismatch(url: str, has: str, index: int | None = None) -> ItemError:
+    return UnfitPiecesError(url, f"its pieces do not make up the film: {has}", index)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
@@ -20,7 +19,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.encode import failed
 from farm.media.image import Pixels
 from farm.media.vips import FileBridge, TargetBridge, translated
-from farm.media.virtual_tiff import StripLayout, virtual_tiff_head
+from farm.media.virtual_tiff import StripLayout, VirtualTiff
 
 _STRIP_BYTES = 4 << 20
 _GIF_PLAYS = 65_535
@@ -133,43 +132,13 @@ def _bytes(pixels: Pixels) -> memoryview:
     return memoryview(cast(Any, np.ascontiguousarray(pixels))).cast("B")
 
 
-class _FrameRows:
+class _FrameRows(VirtualTiff):
     """All frames below each other as one uncompressed TIFF, to be read once from top to bottom."""
 
     def __init__(self, frames: Iterator[Pixels], count: int) -> None:
-        self._frames = frames
-        pixels = next(frames)
-        height, width, channels = pixels.shape
+        first = next(frames)
+        height, width, channels = first.shape
         rows = max(1, _STRIP_BYTES // (width * channels))
         layout = StripLayout(width=width, height=height * count, bands=channels, sample_bytes=1, rows=rows)
+        super().__init__(layout, map(_bytes, chain([first], frames)))
         self.page_height = height
-        self._head = virtual_tiff_head(layout)
-        self._end = len(self._head) + layout.height * layout.row_bytes
-        self._page = _bytes(pixels)
-        self._page_at = len(self._head)
-        self._at = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
-        return self._at
-
-    def read(self, size: int, /) -> bytes:
-        parts: list[bytes] = []
-        while size > 0 and self._at < self._end:
-            part = self._some(size)
-            parts.append(part)
-            self._at += len(part)
-            size -= len(part)
-        return b"".join(parts)
-
-    def _some(self, size: int) -> bytes:
-        """Up to `size` bytes from where we are, at least one."""
-        if self._at < len(self._head):
-            return self._head[self._at : self._at + size]
-        while self._at >= self._page_at + len(self._page):
-            self._page_at += len(self._page)
-            self._page = _bytes(next(self._frames))
-        start = self._at - self._page_at
-        if start < 0:
-            raise ValueError("frames are read once, from top to bottom")
-        return bytes(self._page[start : start + size])

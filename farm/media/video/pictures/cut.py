@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from farm.film import FilmPlan, Span, VideoParams
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut
 from farm.media.video.write.codecs import SourceFacts, choose_encoder, size_step
-from farm.records import FilmPlan, Span, UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _RGB_TAGS = (1, 1, 0, 2)
@@ -66,6 +67,7 @@ def cut_pictures(
     url: str,
     *,
     asked_rate: Fraction | None = None,
+    lacking: bool = False,
     warnings: Sequence[str] = (),
 ) -> FilmCut:
     """The plan of a film made of pictures, and its segments: each of exactly `segment_frames` frames but the last.
@@ -75,12 +77,13 @@ def cut_pictures(
         codec: png, gif, webp or apng, or what the pictures of a sequence are.
         url: of the source; stands in messages only.
         asked_rate: frames a second that are to be made of others; None: frames and times stay.
+        lacking: whether the file is cut or damaged, and these frames are the rest.
 
     Raises:
         ItemError: UNSUPPORTED or TOO_LARGE, from the choice of the encoder.
     """
     video = video_of(params)
-    pts, out_pts = _resampled(times, asked_rate, url)
+    pts, out_pts, base = _resampled(times, asked_rate, url)
     rate = asked_rate or len(pts) / (times.length * times.time_base)
     gray = layout.model == "gray"
     facts = SourceFacts(
@@ -101,6 +104,7 @@ def cut_pictures(
         target=choice.target,
         stream_index=0,
         time_base=times.time_base,
+        asked_base=base,
         rate=rate,
         frames=len(pts),
         encoder=choice.encoder,
@@ -109,6 +113,7 @@ def cut_pictures(
         colour_tags=choice.colour_tags,
         sample_aspect=None,
         warning="; ".join(filter(None, (*warnings, choice.warning))) or None,
+        lacking=lacking,
     )
     return FilmCut(film=film, spans=_spans(pts, out_pts, video.segment_frames))
 
@@ -120,12 +125,14 @@ def video_of(params: UpscaleParams) -> VideoParams:
     return params.video
 
 
-def _resampled(times: Timeline, rate: Fraction | None, url: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Source frame of each output frame, and when that is shown: output frame j is what is seen at j/rate."""
+def _resampled(
+    times: Timeline, rate: Fraction | None, url: str
+) -> tuple[tuple[int, ...], tuple[int, ...], Fraction | None]:
+    """Source frame of each output frame, when that is shown, and in which ticks: frame j is what is seen at j/rate."""
     if rate is None:
-        return times.pts, tuple(pts - times.pts[0] for pts in times.pts)
+        return times.pts, tuple(pts - times.pts[0] for pts in times.pts), None
     asked = moments(times.pts, Fraction(times.end - times.pts[-1]), times.time_base, rate, url)
-    return tuple(times.pts[place] for place in asked.places), tuple(asked.ticks)
+    return tuple(times.pts[place] for place in asked.places), tuple(asked.ticks), asked.base
 
 
 def _spans(pts: tuple[int, ...], out_pts: tuple[int, ...], most: int) -> tuple[Span, ...]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from farm.film import FilmPlan, Span
 from farm.kinds import ANIMATION_EXTENSIONS, extension_of, is_sequence
 from farm.media.video.faults import reading
 from farm.media.video.pictures.animation import iter_animation, read_animation
 from farm.media.video.pictures.sequence import iter_sequence, read_sequence
 from farm.media.video.values import FilmCut, Frame
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 
 
 def is_pictures(url: str) -> bool:

@@ -16,13 +16,14 @@ from typing import cast
 
 from farm import storage
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, Span
 from farm.media.image import ImageHeader, Picture, ReadLimits, Source, decode, read_header
 from farm.media.video.pictures.cut import Timeline, cut_pictures, video_of
 from farm.media.video.pictures.numbered import list_numbered, numbered_files, refuse_gaps, stat
 from farm.media.video.pictures.still_frames import is_opaque, planes_of, profile_warning
 from farm.media.video.pictures.target import PICTURE_CONTAINERS
 from farm.media.video.values import FilmCut, Frame, Planes
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 __all__ = ["DEFAULT_RATE", "iter_sequence", "read_sequence", "stat"]

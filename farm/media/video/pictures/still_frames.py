@@ -11,9 +11,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from farm.film import FilmPlan
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, encode
 from farm.media.video.values import Planes
-from farm.records import FilmPlan, UpscaleParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _TO_DEEP = 257
@@ -130,7 +131,7 @@ def sequence_index(
         "colour_primaries": primaries,
         "colour_transfer": transfer,
         "rate": f"{film.rate.numerator}/{film.rate.denominator}",
-        "time_base": f"{film.time_base.numerator}/{film.time_base.denominator}",
+        "time_base": f"{film.out_base.numerator}/{film.out_base.denominator}",
         "stamp": dict(stamp) if stamp is not None else None,
         "names": [frame_name(index, params) for index in range(film.frames)],
         "pts": list(out_pts),

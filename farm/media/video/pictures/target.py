@@ -12,12 +12,13 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import VideoParams
 from farm.kinds import FORMAT_LIMITS
 from farm.media.formats import DEEP_FORMATS
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts
 from farm.media.video.write.settings import encoder_options
-from farm.records import UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 ANIMATIONS = frozenset({"gif", "webp", "apng"})

@@ -1,4 +1,4 @@
-"""Is a film's file cut short? Read from the structure of its container, not from what a demuxer says.
+"""What the structure of a film's file says of it as a whole: is it cut short, encrypted, in other files, misnamed?
 
 FFmpeg reads what is there of a cut file and ends without an error. Only a few heads are read, whatever the size.
 """
@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
 
+from farm.kinds import CONTAINERS, extension_of
+from farm.media.video.read import boxes, equal_frames, matroska, mxf, program_stream
+
 _TS_PACKET = 188
 _TAIL_BYTES = 1 << 16
-_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
-_ELEMENTS = frozenset(
-    (
-        *(0x1A45DFA3, _SEGMENT, 0xEC, 0xBF),  # EBML, segment, void, checksum
-        *(0x114D9B74, 0x1549A966, 0x1654AE6B, _CLUSTER, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
-        *(0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF),  # of a cluster: its time, its place, and blocks
-    )
-)
-"""names of the elements at the top of a Matroska file, of a segment and of a cluster (RFC 9559)"""
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_ENCRYPTION = (bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e"), bytes.fromhex("14e68a292226174cb935dae07ee9289c"))
+"""objects in the head of protected files: content encryption, and the extended one"""
+_NUT_INDEX = bytes.fromhex("4e58dd672f23e64e")
+_GXF_HEAD, _GXF_END = b"\0\0\0\0\1", 0xFB
+_REAL_CHUNKS = frozenset((b".RMF", b"PROP", b"CONT", b"MDPR", b"DATA", b"INDX", b"RMMD", b"RMJE", b"RJMD"))
 
 
 def cut_sign(container: str, file: BinaryIO) -> str | None:
@@ -41,7 +40,7 @@ def cut_sign(container: str, file: BinaryIO) -> str | None:
 
 def looks_like(head: bytes) -> str | None:
     """The container that a file begins like, for files that no demuxer could open."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp"):
+    if boxes.begins(head):
         return "mov"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "avi"
@@ -52,97 +51,32 @@ def looks_like(head: bytes) -> str | None:
 
 
 def names_other_files(container: str, file: BinaryIO) -> bool:
-    """Whether an MP4 or QuickTime index says that samples lie in other files (data references that are not "self")."""
-    if "mov" not in container.split(","):
-        return False
-    level = [(0, file.seek(0, os.SEEK_END))]
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
-        level = [extent for start, end in level for extent in _children(file, start, end, name)]
-    return any(_refers_outside(file, start, end) for start, end in level)
+    """Whether the index of an MP4 or QuickTime file says that samples lie in other files."""
+    return "mov" in container.split(",") and boxes.names_other_files(file)
 
 
-def _children(file: BinaryIO, start: int, end: int, wanted: bytes) -> Iterator[tuple[int, int]]:
-    """Where the contents of the boxes of one name lie, among those between two offsets."""
-    at = start
-    while at + 8 <= end:
-        file.seek(at)
-        head = file.read(16)
-        length, begin = int.from_bytes(head[:4], "big"), at + 8
-        if length == 1 and len(head) == 16:
-            length, begin = int.from_bytes(head[8:], "big"), at + 16
-        length = end - at if length == 0 else length
-        if length < 8:
-            return
-        if head[4:8] == wanted:
-            yield begin, min(at + length, end)
-        at += length
+def encryption(container: str, file: BinaryIO) -> str | None:
+    """What says that tracks of the file are encrypted, in a few words; None: nothing does."""
+    names = container.split(",")
+    if "mov" in names:
+        return boxes.encryption(file)
+    if "matroska" in names:
+        return matroska.encryption(file)
+    if names[0] in ("asf", "asf_o"):
+        file.seek(0)
+        head = file.read(_TAIL_BYTES)
+        return "a protected Windows Media file" if any(mark in head for mark in _ASF_ENCRYPTION) else None
+    return None
 
 
-def _refers_outside(file: BinaryIO, start: int, end: int) -> bool:
-    file.seek(start)
-    data = file.read(min(end - start, _TAIL_BYTES))
-    at = 8  # behind version, flags and the number of entries
-    while at + 12 <= len(data):
-        if not data[at + 11] & 1:
-            return True
-        at += max(12, int.from_bytes(data[at : at + 4], "big"))
-    return False
-
-
-def _boxes(file: BinaryIO, size: int) -> str | None:
-    """ISO base media and QuickTime: boxes follow each other to the end, and one of them is the index."""
-    at, names = 0, set[bytes]()
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(16)
-        length, name = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1 and len(head) == 16:
-            length = int.from_bytes(head[8:], "big")
-        if length == 0:  # to the end of the file
-            length = size - at
-        if length < 8 or not name.isascii():
-            return None  # lost between boxes: damage, whatever the length
-        names.add(name)
-        at += length
-    if b"moov" not in names:
-        return "there is no index (moov box)"
-    return f"the last box ends {at - size} bytes beyond the file" if at > size else None
-
-
-def _ebml(file: BinaryIO, size: int) -> str | None:
-    """Matroska and WebM: elements follow each other to the end of the file.
-
-    What was streamed has a segment of unknown size, and from browsers clusters of unknown size: there the walk goes
-    on within them, since the demuxer takes any end for the film's. It reads the head of each cluster or of each block.
-    """
-    at = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(12)
-        found = _element_head(head)
-        if found is None:
-            return "it ends within an element" if len(head) < 12 and head[0] else None
-        name, length, start = found
-        if name not in _ELEMENTS:
-            return None  # lost between elements: damage, whatever the length
-        if length is None and name not in (_SEGMENT, _CLUSTER):
-            return None
-        at += start + (length or 0)
-    return f"its last element ends {at - size} bytes beyond the file" if at > size else None
-
-
-def _element_head(head: bytes) -> tuple[int, int | None, int] | None:
-    """Name, size (None: unknown) and where the content starts; None: no element."""
-    name_length = 9 - head[0].bit_length()
-    if name_length > 4 or len(head) <= name_length:
+def misnamed(url: str, container: str) -> str | None:
+    """A warning when the name says one kind of film and the content another; the content is believed."""
+    extension = extension_of(url)
+    if extension not in CONTAINERS:
         return None
-    size_length = 9 - head[name_length].bit_length()
-    end = name_length + size_length
-    if size_length > 8 or len(head) < end:
-        return None
-    length = int.from_bytes(head[name_length:end], "big") & ((1 << 7 * size_length) - 1)
-    unknown = length == (1 << 7 * size_length) - 1
-    return int.from_bytes(head[:name_length], "big"), None if unknown else length, end
+    name = container.split(",")[0]
+    title, own = _NAMES.get(name, (name, ()))
+    return None if extension in own else f"named .{extension} but holds {title}"
 
 
 def _riff(file: BinaryIO, size: int) -> str | None:
@@ -217,16 +151,81 @@ def _ivf(file: BinaryIO, size: int) -> str | None:
     return f"the last frame ends {at - size} bytes beyond the file" if at > size else None
 
 
+def _nut(file: BinaryIO, size: int) -> str | None:
+    """NUT: muxers close it with an index, whose last bytes say how far back it begins; FFmpeg's unless told not to."""
+    file.seek(max(0, size - 12))
+    back = int.from_bytes(file.read(8), "big")
+    file.seek(max(0, size - back))
+    return None if file.read(len(_NUT_INDEX)) == _NUT_INDEX else "its index is missing, which comes last"
+
+
+def _gxf(file: BinaryIO, size: int) -> str | None:
+    """GXF (SMPTE ST 360): packets follow each other; the last one is an end mark, which stands alone in whole files."""
+    file.seek(max(0, size - 16))
+    head = file.read(16)
+    at = size if head.startswith(_GXF_HEAD + bytes([_GXF_END])) else 0
+    while at < size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[6:10], "big")
+        if len(head) == 16 and (not head.startswith(_GXF_HEAD) or not head.endswith(b"\xe1\xe2") or length < 16):
+            return None  # lost between packets: damage, or what was added
+        at += max(length, 16)
+    if at > size:
+        return f"the last packet ends {at - size} bytes beyond the file"
+    return None if head[5:6] == bytes([_GXF_END]) else "its end mark is missing"
+
+
+def _real(file: BinaryIO, size: int) -> str | None:
+    """RealMedia: chunks, one of which holds all packets; a broadcast leaves its size 0, FFmpeg says 10 too many."""
+    at = 0
+    while at < size:
+        file.seek(at)
+        head = file.read(8)
+        length = int.from_bytes(head[4:], "big")
+        if head[:4] not in _REAL_CHUNKS or length < 8:
+            return None
+        at += length
+    return f"the last chunk ends {at - size} bytes beyond the file" if at > size + 10 else None
+
+
 _CHECKS: Mapping[str, Callable[[BinaryIO, int], str | None]] = MappingProxyType(
     {
-        "mov": _boxes,
-        "matroska": _ebml,
+        "mov": boxes.cut_sign,
+        "matroska": matroska.cut_sign,
         "avi": _riff,
         "mpegts": _transport,
         "flv": _flash,
         "ogg": _ogg,
         "asf": _asf,
         "ivf": _ivf,
+        "mpeg": program_stream.cut_sign,
+        "mxf": mxf.cut_sign,
+        "gxf": _gxf,
+        "nut": _nut,
+        "rm": _real,
+        "yuv4mpegpipe": equal_frames.y4m_cut_sign,
+        "dv": equal_frames.dv_cut_sign,
     }
 )
 """demuxer -> check"""
+_MPEG = ("mpg", "mpeg", "vob", "m2v")
+_NAMES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "mov": ("MP4 or QuickTime", ("mp4", "m4v", "3gp", "3g2", "mov", "qt")),
+        "matroska": ("Matroska or WebM", ("mkv", "webm")),
+        "avi": ("AVI", ("avi",)),
+        "mpegts": ("an MPEG transport stream", ("ts", "mts", "m2ts")),
+        "mpeg": ("an MPEG program stream", _MPEG),
+        "mpegvideo": ("MPEG video without a container", _MPEG),
+        "m4v": ("MPEG-4 video without a container", ("m4v",)),
+        **dict.fromkeys(("asf", "asf_o"), ("Windows Media", ("wmv", "asf"))),
+        "flv": ("Flash video", ("flv",)),
+        "ogg": ("Ogg", ("ogv",)),
+        "mxf": ("MXF", ("mxf",)),
+        "nut": ("NUT", ("nut",)),
+        "yuv4mpegpipe": ("Y4M", ("y4m",)),
+        "dv": ("DV", ("dv",)),
+    }
+)
+"""demuxer -> what it reads, and the lower-case extensions that go with it; others are named as FFmpeg names them"""

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.media.video.plan import shown_places, video_params
 from farm.media.video.read.decoder import FrameSource
 from farm.media.video.read.source import opened
 from farm.media.video.read.table import read_table
-from farm.records import FilmPlan, UpscaleParams
+from farm.records import UpscaleParams
 
 _SCAN_FRAMES = 20_000
 """frames that are decoded at most to list the damaged ones; a segment's deadline must not pass meanwhile"""

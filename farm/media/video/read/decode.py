@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan, Span
 from farm.media.video.plan import FIELD_CONTEXT, video_params
 from farm.media.video.planes import source_format
 from farm.media.video.read.damage import decode_error
@@ -22,7 +23,7 @@ from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.read.deinterlace import deinterlaced
 from farm.media.video.read.source import opened, seek_to
 from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
-from farm.records import FilmPlan, Span, UpscaleParams
+from farm.records import UpscaleParams
 
 _EARLIER_S = (0, 1, 10)
 """how far before the wanted keyframe is sought: demuxers that search by decode times land behind it"""

@@ -8,9 +8,11 @@ from typing import BinaryIO
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from farm.errors import ItemError
 from farm.media.video.read.messages import DEMUXERS, heard
 from farm.media.video.read.packets import PacketFeed, StampedPacket, holds_shown_frame, is_entry, packet_stamp, splices
 from farm.media.video.read.source import film_stream, header_of, opened
+from farm.media.video.read.structure import without_film
 from farm.media.video.values import VideoHeader
 
 _SKIPPING = frozenset({"mpeg4", "msmpeg4", "msmpeg4v1", "msmpeg4v2", "h263", "flv1", "wmv1", "wmv2", "wmv3", "vc1"})
@@ -59,10 +61,13 @@ def read_packets(source: BinaryIO, url: str) -> PacketTable:
     """One pass over the packets of the film's stream; a second where they turn out to have no timestamps.
 
     Raises:
-        ItemError: as `farm.media.video.read.source.opened` and `film_stream`.
+        ItemError: as `farm.media.video.read.source.opened` and `film_stream`, but for what is cut or encrypted.
     """
     with heard(*DEMUXERS) as complaints, opened(source, url) as container:
-        stream = film_stream(container, url)
+        try:
+            stream = film_stream(container, url)
+        except ItemError as error:
+            raise without_film(container.format.name, source, error) from error
         header = header_of(container, stream)
         packets = _collect(container, stream, header, counted=container.format.flags & _NO_TIMESTAMPS != 0)
     if packets.nameless:

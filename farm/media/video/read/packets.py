@@ -60,6 +60,8 @@ class PacketFeed:
                     yield StampedPacket(packet=packet, stamp=number if self._counted else packet_stamp(packet))
                     number += 1
                 return
+            except IndexError:
+                return  # PyAV's, behind the last packet, where streams turned up that were not there when it opened
             except (FFmpegError, ValueError) as error:
                 check_memory(error)
                 in_a_row += 1

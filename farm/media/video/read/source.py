@@ -24,7 +24,8 @@ from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.faults import check_memory, ffmpeg_fault, reading
-from farm.media.video.read.containers import cut_sign, looks_like
+from farm.media.video.read.containers import looks_like
+from farm.media.video.read.structure import unsafe, without_film
 from farm.media.video.values import VideoHeader
 
 BUFFER_BYTES = 1 << 20
@@ -221,22 +222,13 @@ def _judge(head: bytes, url: str) -> None:
 def _not_opened(head: bytes, source: BinaryIO, url: str, said: str) -> ItemError:
     """Why no demuxer took the file."""
     container = looks_like(head)
-    with reading(url):
-        sign = cut_sign(container, source) if container else None
-    if sign:
-        return ItemError(ErrorKind.TRUNCATED, url, f"no frame decodable; {sign}", "copy it again, or repair the index")
     if container:
-        return ItemError(ErrorKind.CORRUPT, url, f"damaged {container} ({said[:120]})", _COPY_AGAIN)
+        damaged = ItemError(ErrorKind.CORRUPT, url, f"damaged {container} ({said[:120]})", _COPY_AGAIN)
+        return without_film(container, source, damaged)
     found = "no container of a film that is known here"
     return ItemError(
         ErrorKind.CORRUPT, url, found, "check the file; films are MP4, MOV, Matroska, WebM, AVI, TS and such"
     )
-
-
-def unsafe(url: str, found: str) -> ItemError:
-    """The error of a file that points to others."""
-    advice = "give the film itself; playlists, concat scripts and references to other files are not followed"
-    return ItemError(ErrorKind.UNSAFE_CONTAINER, url, found, advice)
 
 
 def _printable(data: bytes) -> str:

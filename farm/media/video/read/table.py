@@ -12,24 +12,18 @@ from fractions import Fraction
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
-from farm.media.video.faults import reading
-from farm.media.video.read.containers import cut_sign, names_other_files
-from farm.media.video.read.decoder import FrameSource
+from farm.film import VideoParams
 from farm.media.video.read.packet_table import PacketTable, read_packets
 from farm.media.video.read.proof import Proof, decode_film, proved_stamps
-from farm.media.video.read.source import film_stream, opened, seek_to, unsafe
+from farm.media.video.read.structure import judged
+from farm.media.video.read.tail import tail_sign
 from farm.media.video.values import FilmTable, VideoHeader
-from farm.records import VideoParams
 
 _PROVED_FRAMES = 24
 """first frames whose times must be what the packets say"""
 _JUMP_S = 1
 """timestamps of keyframes that go back by more than this are another clock's"""
-_SEARCH_S = 1
-"""before a keyframe that is sought in containers without an index"""
-_WITHOUT_LENGTH = frozenset({"mpegts", "mpeg", "nut", "mxf", "dv", "ivf"})
-"""containers whose structure does not say where they end"""
-_WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf"})
+_WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf", "mxf"})
 """containers that say in their heads how long the film is"""
 _SAME_RATE = Fraction(1, 200)
 _SLOWEST, _FASTEST = Fraction(1, 100_000), Fraction(100_000)
@@ -40,18 +34,14 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
     """Every frame of the film; nothing but its beginning is decoded where packets can be believed.
 
     Raises:
-        ItemError: as `source.opened` and `film_stream`; NO_FRAMES; TRUNCATED for a cut file unless `params.salvage` is
-            set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
+        ItemError: as `read_packets` and `structure.judged`; NO_FRAMES; TRUNCATED for a cut file unless `params.salvage`
+            is set; UNSUPPORTED for pixel formats that are not read and for times that jump back.
     """
     packets = read_packets(source, url)
-    with reading(url):
-        outside = names_other_files(packets.header.container, source)
-        sign = cut_sign(packets.header.container, source)
-    if outside:
-        raise unsafe(url, "its index points to other files")
+    sign = judged(packets.header.container, source, url)
     if not packets.stamps:
         raise _no_frames(packets, sign, url)
-    sign = sign or _tail_sign(source, packets, url)
+    sign = sign or tail_sign(source, packets, url)
     if sign:
         return _cut_table(source, packets, sign, url, params)
     _check_jumps(packets, url)
@@ -67,7 +57,7 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
     if known is None:
         proof = decode_film(source, packets, url, None)
         known = list(proof.stamps)
-    return _table(packets, proof, known, warning=lost)
+    return _table(packets, proof, known, lost=lost)
 
 
 def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
@@ -90,38 +80,12 @@ def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
 
 
 def _no_frames(packets: PacketTable, sign: str | None, url: str) -> ItemError:
+    if packets.header.container.startswith("mov") and packets.declared and packets.start is None:
+        sign = sign or "nothing is there of what its index names"
     if sign:
         found = f"0{_of(packets)} frames decodable; {sign}"
         return ItemError(ErrorKind.TRUNCATED, url, found, "copy it again")
     return ItemError(ErrorKind.NO_FRAMES, url, "its video stream has no frames", "leave the file out of the manifest")
-
-
-def _tail_sign(source: BinaryIO, packets: PacketTable, url: str) -> str | None:
-    """What shows that a container without a length of its own was cut: its very last frame is not whole."""
-    names = packets.header.container.split(",")
-    if not packets.entries or packets.counted or not _WITHOUT_LENGTH.intersection(names):
-        return None
-    start = packets.entries[-2:][0]  # leading frames of the last keyframe are predicted from the group before it
-    whole = _ends_whole(source, url, start, start - int(_SEARCH_S / packets.header.time_base))
-    if whole is None:
-        whole = _ends_whole(source, url, start, None)
-    return None if whole else "its last frame is not whole"
-
-
-def _ends_whole(source: BinaryIO, url: str, start: int, place: int | None) -> bool | None:
-    """Whether the last frame is, decoded from the packet of stamp `start` on; None where the container cannot seek.
-
-    Args:
-        place: the timestamp from which that packet is sought; None: from the start of the file.
-    """
-    with opened(source, url) as container:
-        stream = film_stream(container, url)
-        if place is not None and not seek_to(container, stream, place):
-            return None
-        frames = FrameSource(container, stream, counted=False, threads=1, start=start)
-        stamps = {one.stamp for one in frames.frames()}
-    last = next(reversed(frames.tracker.positions), None)  # some containers give other stamps after a seek
-    return last is None or (last in stamps and not frames.tracker.is_damaged(last))
 
 
 def _of(packets: PacketTable) -> str:
@@ -146,7 +110,7 @@ def _cut_table(source: BinaryIO, packets: PacketTable, sign: str, url: str, para
     if not whole or not params.salvage:
         advice = "copy it again, or keep what it still holds with --salvage" if whole else "copy it again"
         raise ItemError(ErrorKind.TRUNCATED, url, found, advice)
-    return _table(packets, decoded, whole, warning=f"the file is cut: {found}")
+    return _table(packets, decoded, whole, lost=f"the file is cut: {found}")
 
 
 def _check_jumps(packets: PacketTable, url: str) -> None:
@@ -159,7 +123,7 @@ def _check_jumps(packets: PacketTable, url: str) -> None:
             raise ItemError(ErrorKind.UNSUPPORTED, url, found, advice)
 
 
-def _table(packets: PacketTable, decoded: Proof, stamps: list[int], warning: str | None = None) -> FilmTable:
+def _table(packets: PacketTable, decoded: Proof, stamps: list[int], lost: str | None) -> FilmTable:
     if decoded.facts is None:
         raise ValueError("a film without a frame")
     header = packets.header
@@ -179,7 +143,8 @@ def _table(packets: PacketTable, decoded: Proof, stamps: list[int], warning: str
         times=tuple(times),
         keys=keys,
         start=None if packets.counted else first,
-        warning=warning,
+        warning=lost,
+        lacking=lost is not None,
     )
 
 

@@ -20,31 +20,32 @@ _RATIO = b"\3"
 """DisplayUnit: width and height shown are a ratio, not pixels"""
 
 
-def write_display_size(file: BinaryIO, sample_aspect: Fraction) -> None:
-    """Write how wide and high the first video track is shown.
+def write_display_size(file: BinaryIO, sample_aspect: Fraction, rank: int) -> None:
+    """Write how wide and high a video track is shown.
 
     Args:
         file: a Matroska or WebM file as FFmpeg's muxer wrote it; seekable, for reading and writing.
+        rank: video tracks before that one.
 
     Raises:
-        ValueError: the file has no video track, or no room.
+        ValueError: the file has no such track, or no room.
     """
     file.seek(0)
-    changed = with_display_size(file.read(_HEADER_BYTES), sample_aspect)
+    changed = with_display_size(file.read(_HEADER_BYTES), sample_aspect, rank)
     file.seek(0)
     file.write(changed)
     file.seek(0, 2)
 
 
-def with_display_size(head: bytes, sample_aspect: Fraction) -> bytes:
-    """The beginning of a file with the size that its first video track is shown in; of the same length.
+def with_display_size(head: bytes, sample_aspect: Fraction, rank: int) -> bytes:
+    """The beginning of a file with the size that one of its video tracks is shown in; of the same length.
 
     The Tracks grow towards the front, into the room that FFmpeg's muxer keeps free after its list of places.
     """
     segment = _first(children(head, 0, len(head)), SEGMENT)
     parts = [part for part in children(head, segment.content, len(head)) if part.at < len(head)]
     tracks, room = _first(parts, _TRACKS), _first(parts, VOID)
-    grown = _grown(head, tracks, sample_aspect)
+    grown = _grown(head, tracks, sample_aspect, rank)
     more = len(grown) - (tracks.end - tracks.at)
     free = room.end - room.at - more
     if free < 9 or room.at > tracks.at:
@@ -61,11 +62,13 @@ def _first(parts: Iterable[Element], name: int) -> Element:
     return found
 
 
-def _grown(head: bytes, tracks: Element, sample_aspect: Fraction) -> bytes:
-    """The Tracks with the size shown in the first track that has a Video element."""
+def _grown(head: bytes, tracks: Element, sample_aspect: Fraction, rank: int) -> bytes:
+    """The Tracks with the size shown in one of those that have a Video element."""
+    before = 0
     for track in children(head, tracks.content, tracks.end):
-        for video in children(head, track.content, track.end):
-            if track.name == _TRACK and video.name == _VIDEO:
+        for video in children(head, track.content, track.end) if track.name == _TRACK else ():
+            before += video.name == _VIDEO
+            if video.name == _VIDEO and before > rank:
                 inner = _video(head, video, sample_aspect)
                 entry = head[track.content : video.at] + _element(_VIDEO, inner) + head[video.end : track.end]
                 return _element(

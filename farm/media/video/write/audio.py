@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, cast
 
@@ -13,18 +13,17 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import BlockingIOError as NothingYetError
 from av.error import EOFError as EndOfStreamError
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 from av.filter import Graph
 from av.packet import Packet
 from av.stream import Stream
 
 from farm.media.video.faults import check_memory
+from farm.media.video.write.template import LAYOUTS
 
 _LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape")
 """how the names of decoders begin whose sound lost nothing so far"""
 _BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 80_000}
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""what both encoders hold, by the number of channels"""
 _OPUS_RATE = 48_000
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
 
@@ -50,10 +49,13 @@ def encoding(name: str) -> Generator[None]:
 
 
 class AudioTranscoder:
-    """Decodes, fills gaps with silence so that sound stays where it was, and encodes. A Track of `streams`."""
+    """Decodes, fills gaps with silence so that sound stays where it was, and encodes. A Track of `tracks`."""
 
-    def __init__(self, output: OutputContainer, container: str, source: AudioStream) -> None:
+    def __init__(self, output: OutputContainer, container: str, source: AudioStream, name: str) -> None:
         """Add the stream to the output.
+
+        Args:
+            name: of the source's stream, as warnings have it.
 
         Raises:
             FFmpegError, ValueError: the sound cannot be decoded, or not be encoded.
@@ -62,16 +64,22 @@ class AudioTranscoder:
         context.open(strict=False)
         encoder = _encoder(container, context.name)
         channels = max(context.layout.nb_channels, 1)
-        layout = _LAYOUTS.get(channels, "stereo")
+        layout = LAYOUTS.get(channels, "stereo")  # what both encoders hold
         rate = _rate(encoder, context.sample_rate or _OPUS_RATE)
         self._source = source
-        self._name = f"stream {source.index} (audio, {context.name})"
+        self.name = name
+        self.damaged = 0
+        self.instead = "silence"
+        self._before = 0
+        """packets that could not be decoded, before any that could"""
+        self._last: AudioFrame | None = None
+        """that was decoded"""
         self.target = cast(AudioStream, output.add_stream(encoder, rate=rate))
         self._encoder: AudioCodecContext = self.target.codec_context
         self._encoder.layout = layout
         self._encoder.time_base = Fraction(1, rate)
         if encoder in _BITS_PER_CHANNEL:
-            self._encoder.bit_rate = _BITS_PER_CHANNEL[encoder] * (channels if channels in _LAYOUTS else 2)
+            self._encoder.bit_rate = _BITS_PER_CHANNEL[encoder] * (channels if channels in LAYOUTS else 2)
         if encoder == "flac":
             self._encoder.format = "s16" if context.format.bytes <= 2 else "s32"
         self._encoder.open()
@@ -79,34 +87,47 @@ class AudioTranscoder:
 
     def send(self, packet: Packet[Stream]) -> list[Packet[Stream]]:
         """Packets of the output; a damaged packet of the source is silence."""
-        frames: list[AudioFrame] = []
-        with suppress(InvalidDataError):  # its time passes all the same: the next frame's gap is filled
-            frames = self._source.decode(cast("Packet[Any]", packet))
-        return list(self._encoded(frames))
+        return list(self._encoded(self._decoded(packet)))
 
     def flush(self) -> list[Packet[Stream]]:
         """The end of the sound."""
-        frames: list[AudioFrame] = []
-        with suppress(InvalidDataError):
-            frames = self._source.decode(None)
-        packets = list(self._encoded(frames))
+        packets = list(self._encoded(self._decoded(None)))
         if self._graph is not None:
             packets += self._filtered(self._graph, None)
+        if self._last is None:
+            self.damaged = self._before
         return packets + self._tagged(None)
+
+    def _decoded(self, packet: Packet[Stream] | None) -> list[AudioFrame]:
+        """Frames of a packet, and silence for a damaged one.
+
+        What comes before the first that can be decoded is no damage: a recording starts anywhere.
+        """
+        try:
+            frames = self._source.decode(cast("Packet[Any] | None", packet))
+        except FFmpegError as error:
+            check_memory(error)
+            if self._last is None:
+                self._before += 1
+                return []
+            self.damaged += 1
+            return [] if packet is None else [_silence(packet, self._last)]
+        self._last = frames[-1] if frames else self._last
+        return frames
 
     def _encoded(self, frames: Iterable[AudioFrame]) -> Iterator[Packet[Stream]]:
         for frame in frames:
             if frame.pts is None:
                 continue
             if self._graph is None:
-                with encoding(self._name):
+                with encoding(self.name):
                     self._graph = self._filter(frame)
             yield from self._filtered(self._graph, frame)
 
     def _filtered(self, graph: Graph, frame: AudioFrame | None) -> list[Packet[Stream]]:
         """What comes out when this frame, or the end of the sound, goes in."""
         packets: list[Packet[Stream]] = []
-        with encoding(self._name):
+        with encoding(self.name):
             graph.push(frame)
             while True:
                 try:
@@ -116,7 +137,7 @@ class AudioTranscoder:
                 packets += self._tagged(made)
 
     def _tagged(self, frame: AudioFrame | None) -> list[Packet[Stream]]:
-        with encoding(self._name):
+        with encoding(self.name):
             return cast("list[Packet[Stream]]", self.target.encode(frame))
 
     def _filter(self, first: AudioFrame) -> Graph:
@@ -136,6 +157,17 @@ class AudioTranscoder:
         if encoder.frame_size:
             graph.set_audio_frame_size(encoder.frame_size)
         return graph
+
+
+def _silence(packet: Packet[Stream], last: AudioFrame) -> AudioFrame:
+    """What a damaged packet becomes: as long as it says, else as long as the frame before."""
+    seconds = (packet.duration or 0) * packet.time_base
+    frame = AudioFrame(last.format, last.layout, round(seconds * last.sample_rate) or last.samples)
+    frame.pts, frame.time_base, frame.sample_rate = packet.pts, packet.time_base, last.sample_rate
+    middle = b"\x80" if last.format.name.startswith("u8") else b"\0"
+    for plane in frame.planes:
+        plane.update(middle * plane.buffer_size)
+    return frame
 
 
 def _encoder(container: str, decoder: str) -> str:

@@ -5,7 +5,7 @@ What a container or an encoder cannot hold is refused here, before any frame is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -15,12 +15,22 @@ from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 
+from farm.encoders import (
+    CODECS,
+    CodecSpec,
+    Misfit,
+    container_misfit,
+    hardware_misfit,
+    pix_fmt_misfit,
+    pix_fmts,
+    which_format,
+)
 from farm.errors import ErrorKind, ItemError
+from farm.film import VideoParams
 from farm.media.video.hdr import HdrMetadata
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
-from farm.media.video.write.codec_table import CODECS, CodecSpec
 from farm.media.video.write.settings import encoder_options
-from farm.records import UpscaleParams, VideoParams
+from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _RGB_TAGS, _BT709_TAGS = (2, 2, 0, 2), (2, 2, 1, 1)
@@ -40,10 +50,6 @@ _AFTER_FAMILY: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """what `auto` tries after the source's family, in order: the first that loses neither alpha nor depth nor chroma"""
-_NVENC_PIX_FMTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"h264": ("yuv420p", "yuv444p"), "hevc": ("yuv420p", "p010le", "yuv444p"), "av1": ("yuv420p", "p010le")}
-)
-"""what NVENC takes and every GPU that has it encodes: few have 10 bits of H.264"""
 _ALPHA_ADVICE = "ask for --container mov (prores), mkv (ffv1) or webm (vp9)"
 
 
@@ -168,12 +174,9 @@ def _candidates(source: SourceFacts, params: UpscaleParams) -> list[CodecSpec]:
 def _named(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
     """The codec that was asked for, or why it cannot be."""
     video = _video(params)
-    if video.container not in codec.containers:
-        held = [spec.name for spec in CODECS.values() if video.container in spec.containers]
-        advice = f"ask for --container {' or '.join(codec.containers)}, or for --codec {' or '.join(held)}"
-        raise _unsupported(url, f"{codec.name} does not go into {video.container}", advice)
-    if video.encoder == "nvenc" and not codec.nvenc:
-        raise _unsupported(url, f"NVENC has no {codec.name}", "ask for --encoder software, or for h264, hevc or av1")
+    misfit = container_misfit(codec, video.container) or hardware_misfit(codec, video.encoder)
+    if misfit:
+        raise _misfit(url, misfit)
     fit = _fit(codec, source, params, url)
     if fit is None:
         found = f"the film is transparent, which {codec.name} in {video.container} does not hold"
@@ -184,12 +187,10 @@ def _named(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: st
 def _fit(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: str) -> _Fit | None:
     """The codec's pixel format nearest to the source, or None where it has none that holds alpha or was asked for."""
     video = _video(params)
-    names = _NVENC_PIX_FMTS[codec.name] if video.encoder == "nvenc" else codec.pix_fmts
-    if codec.name == "vp9" and video.container == "mp4":
-        names = tuple(name for name in names if name != "yuva420p")  # alpha of VP9 lies in Matroska's BlockAdditions
-    formats = [found for found in map(parse_pixel_format, names) if found]
     if video.pix_fmt != "auto":
-        return _asked(codec, formats, source, params, url)
+        return _asked(codec, source, params, url)
+    names = pix_fmts(codec, video.container, video.encoder)
+    formats = [found for found in map(parse_pixel_format, names) if found]
     layout = source.layout
     formats = [one for one in formats if one.alpha == layout.alpha]
     if not formats:
@@ -198,20 +199,16 @@ def _fit(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: str)
     return _Fit(codec=codec, pixel_format=best, lost=_lost(best, layout))
 
 
-def _asked(
-    codec: CodecSpec, formats: Sequence[PixelFormat], source: SourceFacts, params: UpscaleParams, url: str
-) -> _Fit | None:
+def _asked(codec: CodecSpec, source: SourceFacts, params: UpscaleParams, url: str) -> _Fit | None:
     """The pixel format that was asked for; None where `auto` may try another codec."""
     video = _video(params)
-    wanted = {video.pix_fmt, f"{video.pix_fmt}le"}
-    found = next((one for one in formats if one.name in wanted or one.planar in wanted), None)
-    if found is None:
-        if video.codec == "auto":
+    name = which_format(video.pix_fmt, pix_fmts(codec, video.container, video.encoder))
+    found = name and parse_pixel_format(name)
+    if not found:
+        misfit = pix_fmt_misfit(codec, video.container, video.encoder, video.pix_fmt)
+        if video.codec == "auto" or misfit is None:
             return None
-        known = ", ".join(one.name for one in formats)
-        raise _unsupported(
-            url, f"{codec.name} in {video.container} takes no {video.pix_fmt}", f"ask for one of {known}"
-        )
+        raise _misfit(url, misfit)
     if source.layout.alpha and not found.alpha:
         advice = "leave --pix-fmt at auto, or name one with alpha, such as yuva444p10le"
         raise _unsupported(url, f"the film is transparent, which {found.name} does not hold", advice)
@@ -295,6 +292,10 @@ def _video(params: UpscaleParams) -> VideoParams:
     if params.video is None:
         raise ValueError("parameters of a picture, not of a film")
     return params.video
+
+
+def _misfit(url: str, misfit: Misfit) -> ItemError:
+    return _unsupported(url, misfit.found, misfit.advice)
 
 
 def _unsupported(url: str, found: str, advice: str) -> ItemError:

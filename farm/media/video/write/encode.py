@@ -15,10 +15,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.media.video.hdr import DISPLAY_OPTION, LIGHT_OPTION
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format
 from farm.media.video.write.piece import PieceWriter
-from farm.records import FilmPlan
 from sr_kernel.hardware import cpu_flags
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]

@@ -16,11 +16,12 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
+from farm.film import FilmPlan
 from farm.media.video.faults import check_memory
 from farm.media.video.hdr import side_data
 from farm.media.video.pictures.film import is_pictures
 from farm.media.video.read.source import opened
-from farm.records import FilmPlan, UpscaleParams
+from farm.records import UpscaleParams
 
 _IN_FRAMES: Mapping[Type, str] = MappingProxyType(
     {

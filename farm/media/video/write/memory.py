@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import sqrt
 from types import MappingProxyType
 
+from farm.film import FilmPlan
 from farm.media.video.write.settings import size_class
-from farm.records import FilmPlan
 
 _SLOW = frozenset({"slower", "veryslow", "placebo"})
 """presets with many reference frames"""

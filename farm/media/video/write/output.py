@@ -12,7 +12,9 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 
-from farm.media.video.write.streams import MUXERS, Others
+from farm.media.video.write.streams import Others
+from farm.media.video.write.template import MUXERS
+from farm.media.video.write.timecode import without_timecode
 from farm.media.video.write.timing import FrameTimes, container_seconds
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def open_output(
     tags = {name: value for name, value in found.items() if name.lower() not in _BRAND_TAGS}
     options = dict(_FIXED)
     if container in ("mp4", "mov"):
+        tags = without_timecode(tags)  # the film's own stream has it; of the container's, every video stream gets one
         options |= _timescales(source, times)
     any_name = container != "mp4" or _takes_any_tag(source, tags, others)
     if container in ("mp4", "mov") and any_name:
@@ -95,7 +98,7 @@ def _takes_any_tag(source: InputContainer | None, tags: Mapping[str, str], other
 
 def _timescales(source: InputContainer | None, times: FrameTimes) -> dict[str, str]:
     """Time bases of MP4 that hold the film's own: FFmpeg otherwise doubles small ones and rounds edits to ms."""
-    time_base = times.film.time_base
+    time_base = times.film.out_base
     scale, seconds, shown = time_base.denominator, times.out_pts[-1] * time_base, 1
     rates: list[int] = []
     if source is not None:

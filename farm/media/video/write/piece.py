@@ -21,6 +21,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from farm.errors import ErrorKind, ItemError
 from farm.media.video.ebml import VOID, lengthened
 from farm.media.video.hdr import with_hdr
 
@@ -41,6 +42,17 @@ _REORDER = 64
 
 class BrokenPieceError(Exception):
     """A piece is not what was written; the message says how."""
+
+
+class UnfitPiecesError(ItemError):
+    """Pieces do not make up their film, though they may be as they were written: they have to be made anew."""
+
+    def __init__(self, url: str, found: str, index: int | None = None) -> None:
+        advice = "run the same command again; pieces that do not fit are made anew"
+        super().__init__(ErrorKind.CHANGED_DURING_READ, url, found, advice)
+        self.args = (url, found, index)
+        self.index = index
+        """of the only one that is of no use; None: nothing says which of them all is right"""
 
 
 class PieceWriter:

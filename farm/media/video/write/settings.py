@@ -10,53 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from farm.encoders import SCALES, Misfit, crf_misfit, preset_misfit
 from farm.errors import ErrorKind, ItemError
+from farm.film import VideoParams
 from farm.media.video.hdr import DISPLAY_OPTION, LIGHT_OPTION, HdrMetadata
 from farm.media.video.pixel_format import PixelFormat
-from farm.records import VideoParams
 from sr_kernel.layout import FrameLayout
 
 _NEVER = "100000"
 """frames before x264 may begin another closed group: one a piece, since two such beginnings in a row, of which the
 second begins the next piece, could bear the same idr_pic_id, and decoders would take them for one picture"""
-_SPEEDS = ("placebo", "veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast", "superfast", "ultrafast")
-_PRORES_PROFILES = ("proxy", "lt", "standard", "hq", "4444", "4444xq")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scale:
-    """Quality and speed of one encoder."""
-
-    crf: int | None
-    """visually lossless at usual distances; None: the codec has no such scale"""
-    most: int = 51
-    """worst CRF"""
-    preset: str
-    presets: Mapping[str, str]
-    """what may be asked for -> what the encoder is told"""
-
-
-def _numbers(first: int, last: int, named: tuple[int, ...]) -> Mapping[str, str]:
-    """Numbers stand for themselves, and x264's names for the numbers nearest to them."""
-    numbers = {str(number): str(number) for number in range(first, last + 1)}
-    return {**numbers, **{name: str(number) for name, number in zip(_SPEEDS, named, strict=True)}}
-
-
-_NAMES = {name: name for name in _SPEEDS}
-_NVENC = _Scale(crf=20, preset="p5", presets={f"p{number}": f"p{number}" for number in range(1, 8)})
-_SCALES: Mapping[str, _Scale] = MappingProxyType(
-    {
-        "libx264": _Scale(crf=17, preset="medium", presets=_NAMES),
-        "libx265": _Scale(crf=18, preset="medium", presets=_NAMES),
-        "libsvtav1": _Scale(crf=22, most=63, preset="7", presets=_numbers(0, 13, (1, 2, 3, 4, 6, 8, 9, 10, 11, 12))),
-        "libvpx-vp9": _Scale(crf=20, most=63, preset="3", presets=_numbers(0, 8, (0, 0, 1, 1, 2, 3, 4, 5, 6, 8))),
-        "ffv1": _Scale(crf=None, preset="", presets={}),
-        "prores_ks": _Scale(crf=None, preset="", presets={name: name for name in _PRORES_PROFILES}),
-        "h264_nvenc": _NVENC,
-        "hevc_nvenc": _NVENC,
-        "av1_nvenc": _Scale(crf=25, preset="p5", presets=_NVENC.presets),
-    }
-)
+_NARROW_PX = 48
+"""width up to which x265 goes without its tree of costs: the vectors of its AVX code are wider than the three blocks of
+a row, and what they write past its end breaks the heap (PyAV 17.1)"""
 _SITINGS: Mapping[str, str] = MappingProxyType({"center": "center", "topleft": "topleft"})
 """siting that is told to the encoder; left is what a bitstream means that says nothing"""
 
@@ -120,18 +86,13 @@ def encoder_options(
     Raises:
         ItemError: UNSUPPORTED for a CRF or a preset that the encoder does not have.
     """
-    scale = _SCALES[encoder]
+    scale = SCALES[encoder]
     crf, preset = video.crf, video.preset
-    ignored: list[str] = []
-    if crf is not None and scale.crf is None:
-        ignored.append("--crf")
-    elif crf is not None and not 0 <= crf <= scale.most:
-        raise _unsupported(url, f"{encoder} has no CRF of {crf}", f"ask for one from 0 (best) to {scale.most}")
-    if preset and not scale.presets:
-        ignored.append("--preset")
-    elif preset and preset not in scale.presets:
-        advice = f"ask for one of {', '.join(scale.presets)}"
-        raise _unsupported(url, f"{encoder} has no preset {preset}", advice)
+    misfit = crf_misfit(encoder, crf) or preset_misfit(encoder, preset)
+    if misfit:
+        raise _unsupported(url, misfit)
+    ignored = ["--crf"] if crf is not None and scale.crf is None else []
+    ignored += ["--preset"] if preset and not scale.presets else []
     quality = str(scale.crf if crf is None else crf)
     speed = scale.presets.get(preset or scale.preset, "")
     options = {"threads": str(video.encoder_threads)}
@@ -139,6 +100,8 @@ def encoder_options(
         options["chroma_sample_location"] = _SITINGS[target.siting]
     reach = reach_of(encoder, target)
     options |= _own_options(encoder, quality, speed, pixel_format, video.encoder_threads, hdr or HdrMetadata(), reach)
+    if encoder == "libx265" and target.width <= _NARROW_PX:
+        options["x265-params"] += ":cutree=0"
     options = {name: value for name, value in options.items() if value}
     warning = f"{encoder} has no use for {' and '.join(ignored)}" if ignored else None
     return Settings(options=tuple(sorted(options.items())), warning=warning)
@@ -204,5 +167,5 @@ def _joined(*parts: Mapping[str, str]) -> str:
     return ":".join(f"{name}={value}" for part in parts for name, value in part.items() if value)
 
 
-def _unsupported(url: str, found: str, advice: str) -> ItemError:
-    return ItemError(ErrorKind.UNSUPPORTED, url, found, advice)
+def _unsupported(url: str, misfit: Misfit) -> ItemError:
+    return ItemError(ErrorKind.UNSUPPORTED, url, misfit.found, misfit.advice)

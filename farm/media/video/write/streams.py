@@ -6,24 +6,23 @@ import io
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
 from types import MappingProxyType
-from typing import Protocol, TypeAlias, cast
+from typing import cast
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
-from av.packet import Packet
 from av.stream import AttachmentStream, DataStream, Disposition, Stream
-from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
-from farm.media.video.write.audio import AudioTranscoder, encoding
+from farm.media.video.write.audio import AudioTranscoder
+from farm.media.video.write.template import MUXERS, add_at_rate, add_like
+from farm.media.video.write.timecode import timecode_in
+from farm.media.video.write.tracks import CopiedTrack, TextTrack, Track
+from farm.media.video.write.trial import SiftedTrack, Trial
 
-MUXERS: Mapping[str, str] = MappingProxyType({"mp4": "mp4", "mov": "mov", "mkv": "matroska", "webm": "webm"})
-"""container -> FFmpeg's muxer"""
 _TEXT = frozenset({"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"})
 """FFmpeg's names of decoders of subtitles that are text"""
 _TEXT_ENCODERS: Mapping[str, str] = MappingProxyType(
@@ -36,25 +35,6 @@ _COVERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
 )
 
-AnyPacket: TypeAlias = "Packet[Stream]"
-
-
-class Track(Protocol):
-    """A stream of the source on its way into the output."""
-
-    def send(self, packet: AnyPacket) -> list[AnyPacket]:
-        """Packets of the output that this one of the source becomes, in their own time base.
-
-        Raises:
-            EncodingError: its encoder refuses.
-            FFmpegError: the source cannot be decoded.
-        """
-        ...
-
-    def flush(self) -> list[AnyPacket]:
-        """What was still held."""
-        ...
-
 
 @dataclass(slots=True)
 class Others:
@@ -64,60 +44,13 @@ class Others:
     """by the index of the source's stream"""
     covers: list[tuple[Stream, bytes]] = field(default_factory=list[tuple[Stream, bytes]])
     """pictures that are packets of the output"""
+    lenient: bool = False
+    """whether what is damaged may be left out"""
+    timecode: str | None = None
+    """of the film's first frame, where the source says it"""
     warnings: list[str] = field(default_factory=list[str])
-
-
-class CopiedTrack:
-    """Packets as they are."""
-
-    def __init__(self, target: Stream) -> None:
-        self._target = target
-        self._next: int | None = None
-
-    def send(self, packet: AnyPacket) -> list[AnyPacket]:
-        """The packet itself; one without times follows the one before."""
-        if packet.dts is None:
-            packet.dts = packet.pts if packet.pts is not None else self._next
-        if packet.pts is None:
-            packet.pts = packet.dts
-        if packet.dts is None:
-            packet.pts, packet.dts = 0, 0
-        self._next = packet.dts + max(packet.duration or 0, 1)
-        packet.stream = self._target
-        return [packet]
-
-    def flush(self) -> list[AnyPacket]:
-        """Nothing is held."""
-        return []
-
-
-class TextTrack:
-    """Text subtitles in another form, by FFmpeg's own decoders and encoders."""
-
-    def __init__(self, source: SubtitleStream, target: SubtitleStream) -> None:
-        self._decoder = cast(SubtitleCodecContext, source.codec_context)
-        self._encoder = cast(SubtitleCodecContext, target.codec_context)
-        self._target = target
-        self._name = describe(source)
-        self._decoder.open(strict=False)
-        self._encoder.subtitle_header = self._decoder.subtitle_header
-        self._encoder.time_base = source.time_base or Fraction(1, 1000)
-
-    def send(self, packet: AnyPacket) -> list[AnyPacket]:
-        """One subtitle; what only ends another, as in MP4, is none."""
-        found = self._decoder.decode2(packet)
-        if found is None or len(found) == 0:
-            return []
-        with encoding(self._name):
-            encoded = cast("AnyPacket", self._encoder.encode_subtitle(found))
-        encoded.stream, encoded.time_base = self._target, packet.time_base
-        encoded.pts = encoded.dts = packet.pts
-        encoded.duration = packet.duration
-        return [encoded]
-
-    def flush(self) -> list[AnyPacket]:
-        """Nothing is held."""
-        return []
+    lacking: bool = False
+    """whether some of them end before their time, where the source is damaged"""
 
 
 def holds(container: str, stream: Stream) -> bool:
@@ -125,7 +58,7 @@ def holds(container: str, stream: Stream) -> bool:
     output: OutputContainer | None = None
     try:
         output = av.open(io.BytesIO(), "w", format=MUXERS[container])
-        output.add_stream_from_template(stream, opaque=True)
+        add_like(output, stream)
         output.start_encoding()
     except (FFmpegError, ValueError):
         return False
@@ -136,10 +69,15 @@ def holds(container: str, stream: Stream) -> bool:
     return True
 
 
+def codec_of(stream: Stream) -> str | None:
+    """FFmpeg's name of the decoder; None: it has none."""
+    context = cast("av.CodecContext | None", getattr(stream, "codec_context", None))
+    return None if context is None else context.name
+
+
 def describe(stream: Stream) -> str:
     """How warnings name a stream: number, kind, codec, language and title."""
-    context = cast("av.CodecContext | None", getattr(stream, "codec_context", None))
-    name = context.name if context is not None else (getattr(stream, "name", None) or "unknown")
+    name = codec_of(stream) or getattr(stream, "name", None) or "unknown"
     known = [stream.metadata.get("language"), stream.metadata.get("title")]
     return f"stream {stream.index} ({', '.join(str(part) for part in (stream.type, name, *known) if part)})"
 
@@ -155,8 +93,8 @@ def add_stream(output: OutputContainer, container: str, source: InputContainer, 
     elif holds(container, stream):
         if isinstance(stream, VideoStream):
             others.warnings.append(f"{describe(stream)} is copied, not restored")
-        others.tracks[stream.index] = CopiedTrack(_copied(output, stream))
-    elif isinstance(stream, SubtitleStream) and stream.codec_context.name in _TEXT:
+        _copy(output, container, stream, others)
+    elif isinstance(stream, SubtitleStream) and codec_of(stream) in _TEXT:
         _add_text(output, container, stream, others)
     else:
         others.warnings.append(f"{describe(stream)} does not go into {container} and is left out")
@@ -170,12 +108,15 @@ def add_audio(output: OutputContainer, container: str, stream: AudioStream, mode
     """
     fits = holds(container, stream)
     if mode == "copy" and fits:
-        others.tracks[stream.index] = CopiedTrack(_copied(output, stream))
+        _copy(output, container, stream, others)
+        return
+    if codec_of(stream) is None:
+        others.warnings.append(f"{describe(stream)} is left out: FFmpeg has no decoder for it")
         return
     if mode == "copy":
         others.warnings.append(f"{describe(stream)} does not go into {container} and is encoded anew")
     try:
-        transcoder = AudioTranscoder(output, container, stream)
+        transcoder = AudioTranscoder(output, container, stream, describe(stream))
     except (FFmpegError, ValueError) as error:
         others.warnings.append(f"{describe(stream)} cannot be encoded anew and is left out ({str(error)[:100]})")
         return
@@ -196,16 +137,23 @@ def _inherit(target: Stream, stream: Stream, *, copied: bool) -> None:
     target.disposition = stream.disposition
 
 
-def _copied(output: OutputContainer, stream: Stream) -> Stream:
-    target = output.add_stream_from_template(stream, opaque=True)
+def _copy(output: OutputContainer, container: str, stream: Stream, others: Others) -> None:
+    """Packets as they are."""
+    rate = stream.average_rate if isinstance(stream, VideoStream) else None
+    if isinstance(stream, VideoStream) and rate and container in ("mp4", "mov") and timecode_in(stream.metadata):
+        target: Stream = add_at_rate(output, stream, rate)
+    else:
+        target = add_like(output, stream)
     _inherit(target, stream, copied=True)
-    return target
+    name = describe(stream)
+    sifted = SiftedTrack(target, name, Trial(container, stream)) if others.lenient else CopiedTrack(target, name)
+    others.tracks[stream.index] = sifted
 
 
 def _add_text(output: OutputContainer, container: str, stream: SubtitleStream, others: Others) -> None:
     try:
         target = cast(SubtitleStream, output.add_stream(_TEXT_ENCODERS[container]))
-        others.tracks[stream.index] = TextTrack(stream, target)
+        others.tracks[stream.index] = TextTrack(stream, target, describe(stream))
     except (FFmpegError, ValueError) as error:
         others.warnings.append(f"{describe(stream)} cannot be converted and is left out ({str(error)[:100]})")
         return
@@ -226,7 +174,7 @@ def _add_cover(
     output: OutputContainer, container: str, source: InputContainer, stream: VideoStream, others: Others
 ) -> None:
     """Cover art: an attachment of Matroska, a picture among the tags of MP4."""
-    codec = stream.codec_context.name
+    codec = codec_of(stream) or "unknown"
     picture = next((bytes(packet) for packet in source.demux(stream) if packet.size), b"")
     if not picture or container in ("mov", "webm") or (container == "mkv" and codec not in _COVERS):
         others.warnings.append(f"cover art ({codec}) does not go into {container} and is left out")
@@ -236,20 +184,21 @@ def _add_cover(
     elif not holds(container, stream):
         others.warnings.append(f"cover art ({codec}) does not go into {container} and is left out")
     else:
-        target = output.add_stream_from_template(stream, opaque=True)
+        target = add_like(output, stream)
         target.disposition = Disposition.attached_pic
         others.covers.append((target, picture))
 
 
 def _add_data(output: OutputContainer, container: str, source: InputContainer, stream: Stream, others: Others) -> None:
-    """Data: the text track that MP4 keeps chapters in is written anew; the rest is copied where it can be."""
+    """Data: tracks of chapters and of the film's timecode are written anew; the rest is copied where it can be."""
     name = getattr(stream, "name", None)
     handler = stream.metadata.get("handler_name", "")
     if name == "bin_data" and source.chapters() and "text" not in handler.lower():
         return
+    said = timecode_in(stream.metadata)
+    if said is not None and said == others.timecode:
+        return
     if name is not None and name != "bin_data" and holds(container, stream):
-        target = output.add_stream_from_template(stream)
-        _inherit(target, stream, copied=True)
-        others.tracks[stream.index] = CopiedTrack(target)
+        _copy(output, container, stream, others)
         return
     others.warnings.append(f"{describe(stream)} does not go into {container} and is left out")

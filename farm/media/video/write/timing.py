@@ -1,4 +1,4 @@
-"""When frames are shown and decoded, in whole ticks of the film's time base."""
+"""When frames are shown and decoded, in whole ticks of the output's time base."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from av import time_base
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from farm.records import FilmPlan, VideoParams
+from farm.film import FilmPlan, VideoParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class FrameTimes:
     @property
     def shift(self) -> Fraction:
         """Seconds that everything in the output is later than in the source: no container shows what is before 0."""
-        return max(-self.out_pts[0], 0) * self.film.time_base if self.out_pts else Fraction(0)
+        return max(-self.out_pts[0], 0) * self.film.out_base if self.out_pts else Fraction(0)
 
     def shown_at(self, frame: int) -> int:
         """When a frame appears."""
@@ -47,12 +47,13 @@ class FrameTimes:
 
 
 def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[int], video: VideoParams) -> int:
-    """How long the last frame is shown, in ticks: as the source says, else as long as the frame before.
+    """How long the last frame is shown, in ticks: as the source says, else, and of what a cut one still holds, as long
+    as the frame before.
 
     Reads packets from the last keyframe on; leaves the container at the end of the file.
     """
     usual = usual_duration(film, out_pts)
-    if video.fps or video.salvage or not out_pts:
+    if video.fps or film.lacking or not out_pts:
         return usual
     stream = container.streams[film.stream_index]
     if "mov" in container.format.name:  # packets there say how long it is to the next in coding order
@@ -70,7 +71,27 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
 
 def usual_duration(film: FilmPlan, out_pts: Sequence[int]) -> int:
     """How long the last frame is shown where nothing says it: as long as the frame before."""
-    return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.time_base)), 1)
+    return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.out_base)), 1)
+
+
+def constant_rate(film: FilmPlan, out_pts: Sequence[int]) -> Fraction | None:
+    """Frames a second where every frame is shown when that rate has it, rounded to the film's ticks; None: it varies.
+
+    What the source says is tried, then the usual rates near to what the times say.
+    """
+    if len(out_pts) < 2:
+        return None
+    average = (len(out_pts) - 1) / ((out_pts[-1] - out_pts[0]) * film.out_base)
+    whole = round(average)
+    tried = (film.rate, Fraction(whole * 1000, 1001), Fraction(whole), average.limit_denominator(1001))
+    return next((rate for rate in tried if rate > 0 and _strays(out_pts, 1 / (rate * film.out_base)) <= 1), None)
+
+
+def _strays(out_pts: Sequence[int], step: Fraction) -> Fraction:
+    """How far apart frames are, in ticks, that stray most to either side from a constant step."""
+    above, below = step.numerator, step.denominator
+    off = [pts * below - number * above for number, pts in enumerate(out_pts)]
+    return Fraction(max(off) - min(off), below)
 
 
 def container_seconds(container: InputContainer) -> Fraction:

@@ -17,6 +17,8 @@ class CodecSpec:
     encoder: str
     nvenc: str = ""
     """FFmpeg's encoder on NVIDIA's hardware; empty: there is none"""
+    nvenc_pix_fmts: tuple[str, ...] = ()
+    """what that one takes and every GPU that has it encodes: few have 10 bits of H.264"""
     containers: tuple[str, ...]
     pix_fmts: tuple[str, ...]
     """what the encoder takes of what frames can be made from, for the build that PyAV ships"""
@@ -57,6 +59,7 @@ CODECS: Mapping[str, CodecSpec] = MappingProxyType(
                 families=("h264",),
                 encoder="libx264",
                 nvenc="h264_nvenc",
+                nvenc_pix_fmts=("yuv420p", "yuv444p"),
                 containers=("mp4", "mov", "mkv"),
                 pix_fmts=(*_planar("420", "422", "444", depths=(8, 10)), "gray", "gray10le"),
                 side=16_384,
@@ -68,6 +71,7 @@ CODECS: Mapping[str, CodecSpec] = MappingProxyType(
                 families=("hevc",),
                 encoder="libx265",
                 nvenc="hevc_nvenc",
+                nvenc_pix_fmts=("yuv420p", "p010le", "yuv444p"),
                 containers=("mp4", "mov", "mkv"),
                 pix_fmts=(
                     *_planar("420", "422", "444", depths=(8, 10, 12)),
@@ -83,6 +87,7 @@ CODECS: Mapping[str, CodecSpec] = MappingProxyType(
                 families=("av1", "libdav1d", "libaom-av1"),
                 encoder="libsvtav1",
                 nvenc="av1_nvenc",
+                nvenc_pix_fmts=("yuv420p", "p010le"),
                 containers=("mp4", "mkv", "webm"),
                 pix_fmts=_planar("420", depths=(8, 10)),
                 side=16_384,

@@ -1,0 +1,47 @@
+"""What every command does: errors in one sentence with their exit codes, and text that a terminal only shows."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from farm.errors import FarmError, InterruptedRun
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def explained(function: F) -> F:
+    """A FarmError becomes one sentence on stderr and its exit code."""
+
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except FarmError as error:
+            click.echo(f"farm: {printable(str(error))}", err=True)
+            leave(error.exit_code, stopped=isinstance(error, InterruptedRun))
+        except KeyboardInterrupt:  # before the run has put in its own handlers
+            sys.exit(128 + signal.SIGINT)
+
+    return run  # pyright: ignore[reportReturnType]
+
+
+def leave(code: int, *, stopped: bool) -> NoReturn:
+    """End with this exit code. Of a run that was stopped all is written and said: what Ray was in the middle of then
+    must not crash on the interpreter's way out, and give another code."""
+    if stopped:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def printable(text: str) -> str:
+    """Text from names and files without what a terminal would act on."""
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)

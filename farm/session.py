@@ -1,0 +1,154 @@
+"""Ray comes and goes: an embedded one, gone with everything that it has started, or a cluster's, which stays.
+
+An embedded Ray takes seconds to start, many on a busy machine, most of them in code of Ray: a signal breaks that off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.exceptions as rx
+
+from farm import leftovers
+from farm.errors import UnreachableError
+from farm.signals import Interrupt
+
+MIN_RAY = (2, 52)
+"""older versions have no token authentication"""
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+_CONNECT_S = 5.0
+_TEMP_BYTES = 24
+_STORE_BYTES = 100 << 20
+"""ids and small values only; pixels never pass through Ray"""
+_LOG = logging.getLogger("farm.session")
+logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's troubles is said in our own words
+
+
+class Session:
+    """One connection to Ray. `address`: of a cluster, or None for a Ray inside this process with so many resources."""
+
+    def __init__(self, address: str | None, cpus: int, gpus: int) -> None:
+        self._address = address
+        self._cpus = cpus
+        self._gpus = gpus
+        self._temp: Path | None = None
+        """where an embedded Ray keeps its files and sockets"""
+        self._connecting = False
+        self._broken_off = False
+        self.on_connected: Callable[[], None] = lambda: None
+        """called after Ray has started, or not; it brings signal handlers of its own"""
+        self.on_terminated: Callable[[], None] = lambda: None
+        """called when the one that it brings for SIGTERM has heard one, before ours was back"""
+
+    def connect(self) -> None:
+        """Start Ray, or join the cluster; comes back early when that is broken off. Raises UnreachableError."""
+        version = tuple(int(part) for part in ray.__version__.split(".")[:2])
+        if version < MIN_RAY:
+            raise UnreachableError(
+                f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
+            )
+        self._temp = None if self._address else _temp_folder()
+        self._connecting = True
+        try:
+            if not self._broken_off:
+                self._start()
+        except Interrupt:
+            _LOG.debug("told to stop while Ray started")
+        except SystemExit:  # Ray's own handler of SIGTERM
+            self._connecting = False
+            self.on_terminated()
+        finally:
+            self._connecting = False
+            self.on_connected()
+
+    def _start(self) -> None:
+        if self._address:
+            _join_cluster(self._address)
+            return
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self._cpus,
+                num_gpus=self._gpus,
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                _temp_dir=str(self._temp),
+                **_QUIET,
+            )
+        except Exception as error:  # Ray raises anything here, a bare Exception for its own time-out
+            raise UnreachableError(
+                f"Ray does not start on this machine: {first_line(error)}; try again when it is less busy, "
+                "and see `farm doctor`"
+            ) from error
+
+    def break_off(self) -> None:
+        """For a signal handler of the main thread: raises Interrupt into a start that is under way."""
+        self._broken_off = True
+        if self._connecting:
+            self._connecting = False
+            raise Interrupt(signal.SIGINT)
+
+    def disconnect(self) -> None:
+        """End an embedded Ray with everything it has started; leave a cluster."""
+        ours = leftovers.ray_descendants() if self._temp else frozenset[leftovers.Process]()
+        if self._temp:
+            leftovers.end(leftovers.ray_scripts())  # they have nothing to save, and Ray waits a second for each
+        try:
+            ray.shutdown()
+        except Exception:
+            if not self._broken_off:
+                raise
+            _LOG.warning("Ray was broken off in the middle of its start", exc_info=True)
+        finally:
+            leftovers.end(ours)
+            if self._temp:
+                leftovers.remove_folder(self._temp)
+
+    def abandon(self) -> None:
+        """Kill everything that an embedded Ray has started, at once; from any thread, when the process is to end."""
+        if self._temp:
+            leftovers.end(leftovers.ray_descendants())
+            leftovers.remove_folder(self._temp)
+
+
+def cluster_resource(address: str, name: str) -> int:
+    """How much of a resource (GPU, CPU) a cluster has right now. Raises UnreachableError."""
+    _join_cluster(address)
+    try:
+        return int(ray.cluster_resources().get(name, 0))
+    finally:
+        ray.shutdown()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; Ray's say much."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _temp_folder() -> Path:
+    """A folder for Ray's files and sockets; a socket's path must stay below 108 bytes, whatever TMPDIR says."""
+    base = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="farm-ray-", dir=base if len(os.fsencode(base)) <= _TEMP_BYTES else "/tmp"))
+
+
+def _join_cluster(address: str) -> None:
+    """Connect to a cluster; Ray itself would try for minutes where nobody listens."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        if port.isdigit():
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
+        ray.init(address=address, **_QUIET)
+    except (OSError, rx.RayError, RuntimeError, ValueError) as error:
+        raise UnreachableError(
+            f"cluster {address} does not answer ({first_line(error)}); check --address, and that RAY_AUTH_MODE and "
+            "the token are those of the cluster"
+        ) from error

@@ -1,0 +1,165 @@
+"""What is beside the restored video is copied bit for bit where it goes in, and what is damaged is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from farm.errors import ErrorKind, ItemError
+from tests.farm.media.films import ffmpeg, through
+from tests.farm.media.joined import FAST, PICTURE, X264, check_copied, check_video, lavfi, packets, streams
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [
+        ("pcm_alaw", "mov"),
+        ("pcm_mulaw", "avi"),
+        ("pcm_s16le", "avi"),
+        ("adpcm_ms", "avi"),
+        ("adpcm_ima_wav", "avi"),
+        ("adpcm_yamaha", "avi"),
+        ("wmav1", "asf"),
+        ("wmav2", "asf"),
+        ("libgsm_ms", "avi"),
+    ],
+)
+def test_sound_that_matroska_holds_under_microsofts_names_is_copied(codec: str, suffix: str, tmp_path: Path) -> None:
+    rate = "8000" if "gsm" in codec else "44100"
+    path = ffmpeg(
+        tmp_path / f"in.{suffix}",
+        *(*PICTURE, *lavfi(f"sine=440:r={rate}"), *X264, "-bf", "0", "-strict", "-2", "-c:a", codec),
+    )
+    out = tmp_path / "out.mkv"
+    _, warning = through(path, out, **FAST)
+    assert warning is None
+    check_copied(out, path, "audio")
+    samples = [ffmpeg(tmp_path / f"{one.stem}.raw", "-i", str(one), "-vn", "-f", "s16le") for one in (path, out)]
+    assert samples[0].read_bytes() == samples[1].read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "webm"])
+def test_sound_that_a_container_does_not_hold_is_encoded_anew(suffix: str, tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "in.avi", *PICTURE, *lavfi("sine=440:r=44100"), *X264, "-bf", "0", "-c:a", "adpcm_ms")
+    _, warning = through(path, tmp_path / f"out.{suffix}", **({} if suffix == "webm" else FAST))
+    assert warning == f"stream 1 (audio, adpcm_ms) does not go into {suffix} and is encoded anew"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_plain_samples_whose_channels_nobody_names_are_copied(suffix: str, tmp_path: Path) -> None:
+    path = ffmpeg(
+        tmp_path / "in.avi",
+        *(*PICTURE, *lavfi("sine=440:r=48000"), *X264, "-bf", "0", "-c:a", "pcm_s16le", "-ac", "2"),
+    )
+    out = tmp_path / f"out.{suffix}"
+    _, warning = through(path, out, **FAST)
+    assert warning is None
+    assert b"".join(sounds(out)[0]) == b"".join(sounds(path)[0])
+
+
+def test_another_video_of_an_old_codec_is_copied(tmp_path: Path) -> None:
+    path = ffmpeg(
+        tmp_path / "in.avi",
+        *(*PICTURE, *lavfi("testsrc2=s=64x48:r=24"), "-map", "0", "-map", "1", *X264, "-bf", "0"),
+        *("-c:v:1", "msmpeg4v2", "-disposition:v:0", "default"),
+    )
+    out = tmp_path / "out.mkv"
+    _, warning = through(path, out, **FAST)
+    assert warning == "stream 1 (video, msmpeg4v2) is copied, not restored"
+    assert [digest for _, digest in packets(out, 1)] == [digest for _, digest in packets(path, 1)]
+    assert streams(out, "video")[1]["codec_name"] == "msmpeg4v2"
+
+
+@pytest.fixture(scope="module")
+def broadcast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A transport stream with two sounds in ADTS."""
+    return ffmpeg(
+        tmp_path_factory.mktemp("broadcast") / "in.ts",
+        *(*PICTURE, *lavfi("sine=440:r=44100"), *lavfi("sine=220:r=44100"), "-map", "0", "-map", "1", "-map", "2"),
+        *(*X264, "-bf", "0", "-c:a", "aac", "-metadata:s:a:1", "language=deu"),
+    )
+
+
+def spoilt(path: Path, out: Path, stream: int, *numbers: int, inside: bool = False) -> Path:
+    """The film with a sample rate that does not exist in the headers of some of a stream's packets of ADTS.
+
+    Args:
+        inside: the headers are whole, and what follows them is nonsense.
+    """
+    with av.open(str(path)) as source, av.open(str(out), "w", format="mpegts") as output:
+        for one in source.streams:
+            output.add_stream_from_template(one, opaque=True).metadata.update(one.metadata)
+        packets = [packet for packet in source.demux() if packet.size]
+        those = [packet for packet in packets if packet.stream_index == stream]
+        spoilt = {id(those[number]) for number in numbers}
+        for packet in packets:
+            made = av.Packet(bytes(packet))
+            if id(packet) in spoilt:
+                data = bytes(packet)
+                made = av.Packet(data[:2] + bytes((data[2] | 0x3C,)) + data[3:])
+                if inside:
+                    made = av.Packet(data[:7] + bytes(byte ^ 0x5A for byte in data[7:]))
+            made.stream, made.time_base = output.streams[packet.stream_index], packet.time_base
+            made.pts, made.dts, made.is_keyframe = packet.pts, packet.dts, packet.is_keyframe
+            output.mux(made)
+    return out
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("number", [0, 20, -1])
+def test_a_damaged_packet_of_sound_is_the_sources_fault_unless_it_is_allowed(
+    suffix: str, number: int, broadcast: Path, tmp_path: Path
+) -> None:
+    path, out = spoilt(broadcast, tmp_path / "in.ts", 2, number), tmp_path / f"out.{suffix}"
+    with pytest.raises(ItemError, match=r"a packet of stream 2 \(audio, aac, deu\) at \d\.\d+ s is damaged") as caught:
+        through(path, out, **FAST)
+    assert caught.value.kind is ErrorKind.DECODE_ERRORS
+    assert "--allow-damaged" in caught.value.advice
+    source, warning = through(path, out, allow_damaged=True, **FAST)
+    assert warning == "1 damaged packet of stream 2 (audio, aac, deu) is left out"
+    check_video(out, source)
+    wanted = sounds(broadcast)
+    del wanted[1][number]
+    assert sounds(out) == wanted
+
+
+def sounds(path: Path) -> list[list[bytes]]:
+    """Packets of every sound, without the headers of ADTS."""
+    with av.open(str(path)) as container:
+        kept: dict[int, list[bytes]] = {stream.index: [] for stream in container.streams.audio}
+        for packet in container.demux(container.streams.audio):
+            if packet.size:
+                data = bytes(packet)
+                kept[packet.stream_index].append(data[7:] if data[:2] == b"\xff\xf1" else data)
+        return list(kept.values())
+
+
+def test_damaged_sound_that_is_encoded_anew_is_silence_and_counted(broadcast: Path, tmp_path: Path) -> None:
+    path, out = spoilt(broadcast, tmp_path / "in.ts", 1, 10, 20, 30), tmp_path / "out.mkv"
+    with pytest.raises(ItemError, match=r"a packet of stream 1 \(audio, aac\) at 1\.6\d+ s is damaged") as caught:
+        through(path, out, audio="transcode", **FAST)
+    assert caught.value.kind is ErrorKind.DECODE_ERRORS
+    _, warning = through(path, out, audio="transcode", salvage=True, **FAST)
+    assert warning == "3 damaged packets of stream 1 (audio, aac) are silence"
+    loud = [_loudness(one) for one in (out, broadcast)]
+    assert len(loud[0]) == pytest.approx(len(loud[1]), abs=3)
+    assert sum(loud[0] < 0.01) == pytest.approx(sum(loud[1] < 0.01) + 6, abs=3), "69 ms of about a second"
+
+
+def _loudness(path: Path) -> np.ndarray:
+    """Largest sample of every 10 ms of the first sound."""
+    with av.open(str(path)) as container:
+        samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        rate = container.streams.audio[0].rate
+    return np.abs(samples[: len(samples) // (rate // 100) * (rate // 100)].reshape(-1, rate // 100)).max(axis=1)
+
+
+def test_sound_that_begins_in_the_middle_of_something_is_not_damaged(broadcast: Path, tmp_path: Path) -> None:
+    path = spoilt(broadcast, tmp_path / "in.ts", 1, 0, 1)
+    assert through(path, tmp_path / "out.webm", audio="transcode")[1] is None
+    path = spoilt(broadcast, tmp_path / "in.ts", 1, *range(len(sounds(broadcast)[0])), inside=True)
+    with pytest.raises(ItemError, match=r"a packet of stream 1 \(audio, aac\) is damaged"):
+        through(path, tmp_path / "out.webm", audio="transcode")
