@@ -26,8 +26,9 @@ _NUM_VALUES = 1
 def check_pages(stream: BinaryIO, start: int, length: int, *, max_values: int | None = None) -> int:
     """Raise ValueError when the pages in ``start .. start + length`` of a file unpack to more than we hold.
 
-    Returns the bytes of the largest one. `max_values` is for columns of lists: a row may hold any number of values there, and equal ones cost no bytes.
-    Reads their headers only and leaves the stream anywhere. IndexError or ValueError for what is no page header.
+    Returns the bytes of the largest one. `max_values` is for columns of lists: a row may hold any number of values
+    there, and equal ones cost no bytes. Reads their headers only and leaves the stream anywhere. Raises IndexError or
+    ValueError for what is no page header.
     """
     total, count, values, largest, at, end = 0, 0, 0, 0, start, start + length
     while at < end:

@@ -50,6 +50,7 @@ __all__ = [
     "parent",
     "publish",
     "read_bytes",
+    "read_small",
     "sha256_of",
     "stat",
     "stat_published",
@@ -134,6 +135,14 @@ def read_bytes(url: str, max_bytes: int | None = None) -> bytes:
     """The whole content. Raises ItemError: too_large above `max_bytes`, changed_during_read, missing, ..."""
     path = local_path(url)
     return local.read_bytes(path, max_bytes) if path else objects.read_bytes(url, max_bytes)
+
+
+def read_small(url: str, max_bytes: int) -> tuple[FileStat, bytes | None]:
+    """What a stored object is, and all of it if it has at most `max_bytes`: one request, so both are of one version.
+
+    Raises as read_bytes(), but for too_large.
+    """
+    return objects.read_small(url, max_bytes)
 
 
 def open_read(url: str, *, buffer_bytes: int | None = None) -> BinaryIO:

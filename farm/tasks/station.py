@@ -67,6 +67,9 @@ class Station:
     def source(self, item: WorkItem, clock: Clock) -> Generator[image.Source]:
         """The source's bytes, or an open file when it is large; checked against the version that was planned."""
         url = item.row.source_url
+        if storage.is_remote(url) and (data := self._small_object(item, clock)) is not None:
+            yield data
+            return
         with self.settled(item, storage.stat, clock) as settled:
             with clock.stage("read"), reading(url):
                 small = settled.bytes <= _WHOLE_FILE_BYTES
@@ -78,6 +81,17 @@ class Station:
             else:
                 with storage.open_read(url) as file:
                     yield file
+
+    def _small_object(self, item: WorkItem, clock: Clock) -> bytes | None:
+        """A whole object by one request, all of one version: it may be replaced afterwards. None for a large one."""
+        url = item.row.source_url
+        with clock.stage("read"), reading(url):
+            found, data = storage.read_small(url, _WHOLE_FILE_BYTES)
+        if item.row.sha256 is None and plan.source_version(item.row, found) != item.source_version:
+            raise changed(item, "is not the version that was planned")
+        if data is not None and item.row.sha256 is not None:
+            check_digest(item, hashlib.sha256(data).hexdigest())
+        return data
 
     @contextmanager
     def settled(

@@ -3,20 +3,168 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import io
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from farm import storage
 
-from ..s3_server import BUCKET, require_s3
+from ..clips import X264, clip
+from ..faulty_proxy import FaultyProxy
+from ..s3_server import BUCKET, S3Server, control, require_s3
 from ..stores import opened
 from .conftest import Farm
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def server() -> S3Server:
+    return require_s3()
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[FaultyProxy]:
+    """Counts what goes to the server; spoils nothing unless told to."""
+    found = FaultyProxy(server.endpoint)
+    yield found
+    found.close()
+
+
+def upload(server: S3Server, folder: Path, url: str) -> None:
+    client, prefix = server.client(), url.split("/", 3)[3]
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.relative_to(folder)}", Body=path.read_bytes())
+
+
+def download(server: S3Server, url: str) -> dict[str, bytes]:
+    """Outputs below a prefix, without what the farm keeps for itself."""
+    client, prefix = server.client(), url.split("/", 3)[3] + "/"
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
+    names = [key for key in keys if not key.startswith((f"{prefix}.farm/", f"{prefix}results.parquet"))]
+    return {key.removeprefix(prefix): client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in names}
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and ".farm" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if path.name != "results.parquet"}
+
+
+def told(table: Any) -> list[tuple[Any, ...]]:
+    """What two runs over the same sources agree on, wherever these lie."""
+    columns = ("row", "status", "error", "sha256", "bytes", "width", "height", "mode", "precision", "frames")
+    return sorted(tuple(row[name] for name in columns) for row in table.to_pylist())
+
+
+def test_from_a_bucket_to_a_bucket_outputs_are_those_of_the_disk_and_a_rerun_writes_nothing(
+    farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server, proxy: FaultyProxy
+) -> None:
+    """A manifest, pictures, one of them in bands, and a film; the bucket of the outputs is another."""
+    near = tmp_path / "in"
+    for index, name in enumerate(("a.png", "deep/b c.jpg", "large.png")):
+        make_picture(near / name, *((300, 400) if name == "large.png" else (40, 30)), seed=index)
+    (near / "film.mp4").write_bytes(clip("libx264", "mp4", options=X264, frames=20, size=(64, 48)))
+    sources = ["a.png", "deep/b c.jpg", "large.png", "film.mp4", "missing.png"]
+    pq.write_table(pa.table({"source": sources}), near / "manifest.parquet")
+    source, out = server.new_prefix(), f"{server.new_prefix()}/out"
+    upload(server, near, source)
+    flags = ("--model", farm.model, "--workers", "2", "--band-px", "40000", "--tile-px", "64", "--segment-frames", "8")
+    environment = {**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url}
+
+    far = farm.run("submit", f"{source}/manifest.parquet", *flags, "--out", out, env=environment)
+    assert far.returncode == 3, far.stderr
+    here = farm.run("submit", near / "manifest.parquet", *flags, "--out", tmp_path / "out")
+    assert here.returncode == 3, here.stderr
+    assert download(server, out) == outputs(tmp_path / "out")
+    far_results = server.client().get_object(Bucket=BUCKET, Key=f"{out.split('/', 3)[3]}/results.parquet")["Body"]
+    assert told(pq.read_table(io.BytesIO(far_results.read()))) == told(
+        pq.read_table(tmp_path / "out" / "results.parquet")
+    )
+    assert not server.open_uploads(out)
+
+    proxy.clear()
+    again = farm.run("submit", f"{source}/manifest.parquet", *flags, "--out", out, env=environment)
+    assert again.returncode == 3, again.stderr
+    assert "4 done before" in again.stderr
+    writes = [one for one in proxy.seen if one.method not in ("GET", "HEAD")]
+    assert writes == [], "a rerun writes nothing"
+    assert proxy.count() <= 25, [f"{one.method} {one.path}" for one in proxy.seen]
+
+
+def test_a_run_on_a_store_that_takes_two_requests_at_once_loses_nothing(
+    farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server, proxy: FaultyProxy
+) -> None:
+    near = tmp_path / "in"
+    for index in range(40):
+        make_picture(near / f"{index:02d}.png", 40, 30, seed=index)
+    source = server.new_prefix()
+    upload(server, near, f"{source}/in")
+    environment = {**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url}
+    control("limit", "2")
+    try:
+        command = ("submit", f"{source}/in/", "--model", farm.model, "--workers", "2", "--out", f"{source}/out")
+        far = farm.run(*command, env=environment)
+    finally:
+        control("limit", "0")
+    assert far.returncode == 0, far.stderr
+    assert proxy.statuses[503] > 0, "the server did refuse"
+    here = farm.submit(near, tmp_path / "out", "--workers", "2")
+    assert here.returncode == 0, here.stderr
+    assert download(server, f"{source}/out") == outputs(tmp_path / "out")
+
+
+def test_a_run_outlasts_a_disk_of_the_store_that_hangs(
+    slow_farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server
+) -> None:
+    near = tmp_path / "in"
+    for index in range(12):
+        make_picture(near / f"{index:02d}.png", 96, 64, seed=index)
+    source = server.new_prefix()
+    upload(server, near, f"{source}/in")
+    command = ("submit", f"{source}/in/", "--model", slow_farm.model, "--workers", "1", "--out", f"{source}/out")
+    process = slow_farm.start(*command, env=server.environment)
+    try:
+        deadline = time.monotonic() + 60
+        while not download(server, f"{source}/out") and time.monotonic() < deadline:
+            time.sleep(0.1)
+        control("pause")
+        time.sleep(20)
+    finally:
+        control("resume")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert len(download(server, f"{source}/out")) == 12
+
+
+def test_a_full_store_ends_the_run_with_one_clear_error(
+    farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server, proxy: FaultyProxy
+) -> None:
+    near = tmp_path / "in"
+    for index in range(6):
+        make_picture(near / f"{index:02d}.png", 96, 64, seed=index)
+    source = server.new_prefix()
+    upload(server, near, f"{source}/in")
+    environment = {**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url}
+    command = ("submit", f"{source}/in/", "--model", farm.model, "--workers", "2", "--out", f"{source}/out")
+    control("quota", "1")
+    try:
+        far = farm.run(*command, env=environment)
+    finally:
+        control("quota", "0")
+    assert far.returncode == 74, far.stderr
+    assert far.stderr.count("no room (QuotaExceeded)") == 1, far.stderr
+    assert proxy.statuses[403] <= 8, "each of what was in flight was asked once"
+    again = farm.run(*command, env=environment)
+    assert again.returncode == 0, again.stderr
+    assert len(download(server, f"{source}/out")) == 6
 
 
 def test_a_prefix_is_restored_into_a_prefix_and_the_second_run_does_nothing(

@@ -11,6 +11,17 @@ from farm.schedule import Finished, Schedule
 Work = Callable[[Part], Done | Failed]
 
 
+class _Session:
+    """As farm.session.Session, as far as a run sees it."""
+
+    def __init__(self) -> None:
+        self.on_connected: Callable[[], None] = lambda: None
+        self.on_terminated: Callable[[], None] = lambda: None
+
+    def abandon(self) -> None:
+        """There is nothing to end."""
+
+
 class HereEngine:
     """As farm.engine.Engine, one unit at a time. `work` raises KeyboardInterrupt to end the run as a kill would."""
 
@@ -19,7 +30,8 @@ class HereEngine:
     def __init__(self, config: object, slots: list[Any], schedule: Schedule) -> None:
         self._schedule = schedule
         self._stopped = False
-        self.on_connected: Callable[[], None] = lambda: None
+        self.session = _Session()
+        self.on_turn: Callable[[], None] = lambda: None
         self.on_waiting: Callable[[int, int], None] = lambda missing, total: None
 
     def __enter__(self) -> HereEngine:

@@ -271,12 +271,24 @@ def long_entry_many_times(path: Path) -> Path:
     return parquet_from(path, pa.DictionaryArray.from_arrays(indices, ["a" * (8 << 20)]), 1)
 
 
+def prefix_many_times(path: Path) -> Path:
+    """One text of 4 MB, and 200 that repeat all of it: the page holds it once, whoever unpacks it all has 800 MB."""
+    encoding = {"source": "DELTA_BYTE_ARRAY"}
+    with pq.ParquetWriter(
+        path, pa.schema([("source", pa.string())]), use_dictionary=False, column_encoding=encoding
+    ) as to:
+        text = pa.array(["a" * (4 << 20)])
+        to.write_table(pa.table({"source": pa.chunked_array([text] * 200)}), row_group_size=1 << 20)
+    return path
+
+
 _HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
     "deep": lambda path: path.write_bytes(nested_schema(20_000)),
     "deeper": lambda path: path.write_bytes(nested_schema(2_000_000)),
     "bomb": lambda path: lying_bomb(path, 128 << 20),
     "rows": many_equal_rows,
     "dictionary": long_entry_many_times,
+    "prefix": prefix_many_times,
 }
 
 
@@ -288,6 +300,7 @@ _HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
         ("bomb", "a page unpacks to"),
         ("rows", "cannot be different paths"),
         ("dictionary", "a value of more than"),
+        ("prefix", "a value of more than"),
     ],
 )
 def test_hostile_parquet_ends_fast_and_small(tmp_path: Path, hostile: str, found: str) -> None:

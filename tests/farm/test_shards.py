@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from farm import engine, failpoints, plan
-from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
+from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig, WorkerConfig
 from farm.errors import ErrorKind, UsageError
 from farm.names import Namer
 from farm.records import Done, Failed, Part, StageSeconds
@@ -53,6 +53,7 @@ class World:
     made: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     """by output: what the last run that made it made it of"""
     with_digests: bool = False
+    priorities: list[int] = field(default_factory=list)
 
     @property
     def out(self) -> Path:
@@ -70,6 +71,8 @@ class World:
         columns: dict[str, list[Any]] = {"source": self.rows}
         if self.with_digests:
             columns["sha256"] = [self.digest(name) for name in self.rows]
+        if self.priorities:
+            columns["priority"] = self.priorities
         if self.form == "parquet":
             pq.write_table(pa.table(columns), path, row_group_size=7)
         else:
@@ -104,6 +107,9 @@ class World:
         if content.startswith("bad"):
             kind = ErrorKind.CORRUPT if content.startswith("bad for good") else ErrorKind.ENCODE_FAILED
             return Failed(kind=kind, message=f"{kind.value}: {item.row.source_url}: {content}; x", **where)
+        allowed = bool(item.params.video and item.params.video.salvage)
+        if content.startswith("cut") and not allowed:
+            return Failed(kind=ErrorKind.TRUNCATED, message=f"truncated: {item.row.source_url}: cut; x", **where)
         data = f"{content} at {item.params.outscale:g}".encode()
         Path(item.output_url).parent.mkdir(parents=True, exist_ok=True)
         Path(item.output_url).write_bytes(data)
@@ -120,6 +126,7 @@ class World:
             stats=PixelStats(),
             seconds=StageSeconds(),
             source_sha256=hashlib.sha256(content.encode()).hexdigest(),
+            lacking=content.startswith("cut"),
         )
 
     def run(self, **changes: Any) -> RunSummary:
@@ -167,6 +174,30 @@ def test_a_finished_run_is_not_even_planned_again(world: World, monkeypatch: pyt
     second = assert_nothing_to_do(world)
     assert (second.rows, second.reused, second.done, second.exit_code) == (10, 10, 0, 0)
     assert len(second.outputs) == 5
+
+
+def test_rows_of_higher_priority_come_first_within_their_shard(world: World) -> None:
+    fill(world, 10)
+    world.priorities = [0, 5, -1, 5, 9, 0, 0, 0, 0, 1]
+    world.run()
+    assert [int(name[:3]) for name in world.worked] == [1, 3, 0, 2, 4, 5, 6, 7, 9, 8]
+    assert [row["row"] for row in world.results()] == list(range(10)), "rows keep their numbers"
+    assert_nothing_to_do(world)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_what_a_film_may_lack_redoes_the_films_that_lack_it_and_no_other(world: World, shards: int) -> None:
+    fill(world, 4 * shards - 2)
+    world.rows += ["in/cut.mp4", "in/whole.mp4"]
+    world.write_source("in/cut.mp4", "cut film")
+    world.write_source("in/whole.mp4", "whole film")
+    count = len(world.rows)
+    assert (world.run().failed, len(world.worked)) == (1, count)
+    salvage = VideoConfig(salvage=True)
+    assert (world.run(video=salvage).done, world.worked) == (1, ["cut.mp4"])
+    assert_nothing_to_do(world, video=salvage)
+    assert (world.run().failed, world.worked) == (1, ["cut.mp4"])
+    assert world.run(video=salvage).done == 1
 
 
 def test_rows_that_move_across_shards_are_not_made_again(world: World) -> None:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from farm.storage.objects.capability import probe
 from farm.storage.objects.delete import delete, delete_tree
-from farm.storage.objects.read import list_files, list_page, list_prefix, open_read, read_bytes, stat, stat_published
+from farm.storage.objects.read import (
+    list_files,
+    list_page,
+    list_prefix,
+    open_read,
+    read_bytes,
+    read_small,
+    stat,
+    stat_published,
+)
 from farm.storage.objects.stream import open_stream
 from farm.storage.objects.upload import Label, create, open_write, publish
 from farm.storage.objects.uploads import abort_announced
@@ -24,6 +33,7 @@ __all__ = [
     "probe",
     "publish",
     "read_bytes",
+    "read_small",
     "stat",
     "stat_published",
 ]

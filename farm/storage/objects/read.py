@@ -107,6 +107,23 @@ def read_bytes(url: str, max_bytes: int | None) -> bytes:
         return _Download(at, max_bytes=max_bytes).result()
 
 
+def read_small(url: str, max_bytes: int) -> tuple[FileStat, bytes | None]:
+    """What the object is, and all of it if it has at most `max_bytes`: one request, so both are of one version."""
+    at = target(url)
+    download = _Download(at, max_bytes=max_bytes)
+    with at.faults():
+        failpoints.hit("storage.read", url)
+        try:
+            data = download.result()
+        except ItemError as error:
+            if error.kind is not ErrorKind.TOO_LARGE or download.stat is None:
+                raise
+            data = None
+    if download.stat is None:
+        raise ValueError(f"{url}: nothing was answered")
+    return download.stat, data
+
+
 def open_read(url: str, buffer_bytes: int | None = None) -> BinaryIO:
     """A buffered, seekable file of ranged reads, all of one version of the object.
 
@@ -134,6 +151,8 @@ class _Download:
         self._etag = etag
         self._max_bytes = max_bytes
         self._chunks: list[bytes] = []
+        self.stat: FileStat | None = None
+        """of the object, once the store has answered for all of it"""
 
     def result(self) -> bytes:
         """All of it. Raises what botocore raises, and too_large before a body is read."""
@@ -151,6 +170,8 @@ class _Download:
         response = await client.get_object(**params)
         async with response["Body"] as body:
             self._etag = response["ETag"]
+            if "Range" not in params:
+                self.stat = _file_stat(self._at.url, response, "ContentLength")
             length = int(response["ContentLength"])
             end: int = self._next + length if self._end is None else self._end
             self._end = end
