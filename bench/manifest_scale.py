@@ -1,6 +1,7 @@
 """What a manifest of many rows costs beside its work: planning, the driver's memory, running again when all is done.
 
     python bench/manifest_scale.py [--plan-rows 1000 ... 10000000] [--run-rows 1000 ... 1000000] [--again-rows 1000000]
+    export $(scripts/s3-test-server start /tmp/s3); python bench/manifest_scale.py ... --store-rows 20000
 
 Writes bench/results/manifest-scale-DATE.md and, where matplotlib is, a plot beside it. Rows are Parquet (source,
 sha256, bytes, width, height), so that no source has to be there. The task is `nothing` (farm/tasks/nothing.py): rows go
@@ -14,6 +15,7 @@ import argparse
 import contextlib
 import datetime
 import hashlib
+import io
 import json
 import os
 import platform
@@ -22,7 +24,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +144,7 @@ def measure_run(manifest: str, out: str, root: str | None) -> dict[str, float]:
 MEASURES: dict[str, Callable[[str, str, str | None], dict[str, float]]] = {"plan": measure_plan, "run": measure_run}
 
 
-def measured(what: str, manifest: Path, out: Path, root: str | None) -> dict[str, float]:
+def measured(what: str, manifest: Path | str, out: Path | str, root: str | None) -> dict[str, float]:
     """One of MEASURES in a fresh process; `wall_s` is the whole process."""
     home = Path(__file__).parent
     environment = {
@@ -216,6 +220,53 @@ def real_files(folder: Path, rows: int) -> tuple[dict[str, float], dict[str, flo
     return planned, first, measured("run", manifest, out, str(source))
 
 
+def on_a_store(rows: int) -> Iterator[tuple[str, dict[str, float], dict[str, int]]]:
+    """(what the manifest says of its sources, the rerun of a finished run, its requests by kind), bucket to bucket."""
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.faulty_proxy import FaultyProxy
+    from tests.s3_server import BUCKET, require_s3
+
+    server = require_s3()
+    proxy = FaultyProxy(server.endpoint)
+    os.environ.update({**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url})
+    client = server.client()
+
+    def put(url: str, names: Iterable[str], body: bytes) -> None:
+        prefix = url.split("/", 3)[3]
+        with ThreadPoolExecutor(16) as pool:
+            for _ in pool.map(lambda name: client.put_object(Bucket=BUCKET, Key=f"{prefix}/{name}", Body=body), names):
+                pass
+
+    names = [name_of(row) for row in range(rows)]
+    for what in ("etag", "nothing"):
+        root = server.new_prefix()
+        put(f"{root}/in", names, b"x")
+        columns = {"source": names, "bytes": [1] * rows}
+        if what == "etag":
+            columns["etag"] = [hashlib.md5(b"x", usedforsecurity=False).hexdigest()] * rows
+        table = io.BytesIO()
+        pq.write_table(pa.table(columns), table)
+        client.put_object(Bucket=BUCKET, Key=f"{root.split('/', 3)[3]}/in/m.parquet", Body=table.getvalue())
+        measured("run", f"{root}/in/m.parquet", f"{root}/out", None)
+        put(f"{root}/out", (name.replace(".jpg", "_4x.jpg") for name in names), b"")
+        proxy.clear()
+        again = measured("run", f"{root}/in/m.parquet", f"{root}/out", None)
+        if again["reused"] != rows or again["ray"]:
+            raise SystemExit(f"the second run was no rerun: {again}")
+        yield what, again, Counter(f"{one.method} {one.what}" for one in proxy.seen)
+    proxy.close()
+
+
+def store_table(found: Iterable[tuple[str, dict[str, float], dict[str, int]]]) -> list[str]:
+    lines = ["| the manifest says of versions | whole command, s | requests | rows a request | by kind |"]
+    lines.append("|---|---|---|---|---|")
+    for what, again, requests in found:
+        total = sum(requests.values())
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(requests.items()))
+        lines.append(f"| {what} | {again['wall_s']:.1f} | {total} | {again['rows'] / total:.0f} | {kinds} |")
+    return lines
+
+
 def thousands(value: float) -> str:
     return f"{value:,.0f}".replace(",", " ")
 
@@ -268,6 +319,7 @@ def main() -> None:
     parser.add_argument("--run-rows", type=int, nargs="*", default=[10**power for power in range(3, 7)])
     parser.add_argument("--again-rows", type=int, default=10**6)
     parser.add_argument("--file-rows", type=int, default=10**5)
+    parser.add_argument("--store-rows", type=int, default=0, help="needs the variables of scripts/s3-test-server")
     parser.add_argument(
         "--folder", type=Path, help="where manifests and outputs go for the time; default: the system's"
     )
@@ -314,6 +366,10 @@ def report(folder: Path, arguments: argparse.Namespace) -> None:
             *plan_table([plans]),
         ]
         lines += ["", f"Run again when done: {again['wall_s']:.1f} s for the whole command."]
+    if arguments.store_rows:
+        found = on_a_store(arguments.store_rows)
+        lines += ["", f"A finished run of {thousands(arguments.store_rows)} rows from bucket to bucket, run again:", ""]
+        lines += store_table(found)
     if plot(target.with_suffix(".png"), planned, ran):
         lines += ["", f"![the driver's peak memory by rows]({target.with_suffix('.png').name})"]
     target.write_text("\n".join(lines) + "\n")

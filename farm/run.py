@@ -28,6 +28,7 @@ from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.signals import Received, stopped_by_signals
+from farm.storage import faults
 from farm.summary import SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
@@ -154,6 +155,8 @@ class _Run:
         parts = self._feed.parts()
         first = next(parts, None)
         if first is not None:
+            with faults.run_level(self._out):
+                storage.capabilities(self._out)  # a root that cannot be written to is known before anything starts
             self._run_parts(chain([first], parts), received)
 
     def _forget_failed(self) -> None:

@@ -1,0 +1,150 @@
+"""No credential is in anything that a run on a cluster says, writes, shows or passes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ..s3_server import BUCKET, S3Server, require_s3
+from .conftest import REPOSITORY, Farm
+
+Make = Callable[..., Path]
+pytestmark = pytest.mark.s3
+
+HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+args = {"num_cpus": 2, "num_gpus": 0, "include_dashboard": True, "dashboard_port": int(sys.argv[1])}
+cluster = Cluster(initialize_head=True, head_node_args={**args, "temp_dir": sys.argv[2]})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+ROUTES = (
+    "/api/version",
+    "/api/cluster_status",
+    "/api/jobs/",
+    "/nodes?view=summary",
+    "/logical/actors",
+    "/api/actors/kill",
+    "/api/v0/actors?detail=true",
+    "/api/v0/jobs?detail=true",
+    "/api/v0/nodes?detail=true",
+    "/api/v0/tasks?detail=true&limit=1000",
+    "/api/v0/workers?detail=true",
+    "/api/v0/objects?detail=true",
+    "/api/v0/runtime_envs?detail=true",
+    "/api/v0/placement_groups?detail=true",
+    "/api/snapshot",
+    "/events",
+    "/timezone",
+)
+"""what the dashboard's server answers to; those that another version of Ray does not have are left out"""
+MUST_ANSWER = {"/api/version", "/logical/actors", "/api/v0/actors?detail=true", "/api/v0/workers?detail=true"}
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], str, Path]]:
+    """(environment of its users, URL of its dashboard, its folder) of a cluster whose workers may read the store."""
+    server = require_s3()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder = tmp_path_factory.mktemp("r")
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**token, **server.environment, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD, str(port), str(folder)],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as head:
+        assert head.stdout is not None
+        lines = (line.strip() for line in head.stdout)
+        address = next(line for line in lines if line.rpartition(":")[2].isdigit())
+        yield {**environment, "RAY_ADDRESS": address}, f"http://127.0.0.1:{port}", folder
+        head.communicate("", timeout=60)
+
+
+def answers(dashboard: str, token: str) -> dict[str, str]:
+    """What the dashboard's server says under each route that it has."""
+    found: dict[str, str] = {}
+    for route in ROUTES:
+        request = urllib.request.Request(dashboard + route, headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                found[route] = answer.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError:
+            continue
+    return found
+
+
+def command_lines() -> str:
+    """Of every process of this machine."""
+    lines: list[str] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+        except OSError:  # it has ended
+            continue
+    return "\n".join(lines)
+
+
+def test_no_credential_is_in_logs_ledger_results_processes_or_the_api_of_ray(
+    slow_farm: Farm, make_picture: Make, tmp_path: Path, cluster: tuple[dict[str, str], str, Path]
+) -> None:
+    environment, dashboard, folder = cluster
+    server = require_s3()
+    source = server.new_prefix()
+    client, prefix = server.client(), source.split("/", 3)[3]
+    for index in range(6):
+        picture = make_picture(tmp_path / f"{index}.png", 128, 96, seed=index)
+        client.put_object(Bucket=BUCKET, Key=f"{prefix}/in/{index}.png", Body=picture.read_bytes())
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}/in/bad.png", Body=b"no picture")
+    command = ("submit", f"{source}/in/", "--model", slow_farm.model, "--workers", "1", "--out", f"{source}/out")
+    process = slow_farm.start(*command, env=environment)
+    said: dict[str, str] = {}
+    while process.poll() is None:
+        said["command lines"] = said.get("command lines", "") + command_lines()
+        said |= answers(dashboard, environment["RAY_AUTH_TOKEN"])
+        time.sleep(0.5)
+    said["standard output"], said["standard error"] = process.communicate()
+    assert process.returncode == 3, said["standard error"]
+    assert said.keys() >= MUST_ANSWER
+    actors = json.loads(said["/logical/actors"])
+    assert actors["data"]["actors"], "the workers were seen"
+    said |= written(server, f"{prefix}/out") | logs(folder)
+    assert any(name.endswith("results.parquet") for name in said)
+    assert any(".farm/ledger" in name for name in said)
+    assert any("raylet" in name for name in said), "the logs of Ray are there"
+    for name, text in said.items():
+        for what, secret in {"key": server.key, "secret": server.secret}.items():
+            assert secret not in text, f"the {what} is in {name}"
+
+
+def written(server: S3Server, prefix: str) -> dict[str, str]:
+    """All that lies in the output root."""
+    client = server.client()
+    found = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+    bodies = {one["Key"]: client.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read() for one in found}
+    return {key: body.decode("latin-1") for key, body in bodies.items()}
+
+
+def logs(folder: Path) -> dict[str, str]:
+    """All files below a folder of Ray."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {str(path): path.read_bytes().decode("latin-1") for path in paths}
