@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SEGMENT, VOID = 0x18538067, 0xEC
 HEAD_BYTES = 12
 """of the longest head"""
 _CHECKSUM, _SEEK_HEAD = 0xBF, 0x114D9B74
-_COLOUR = (SEGMENT, 0x1654AE6B, 0xAE, 0xE0, 0x55B0)
+COLOUR = (SEGMENT, 0x1654AE6B, 0xAE, 0xE0, 0x55B0)
 """Segment, Tracks, TrackEntry, Video, Colour"""
 
 
@@ -36,6 +36,17 @@ def children(data: bytes, at: int, end: int) -> Iterator[Element]:
         name, size, head = found
         yield Element(name=name, at=at, content=at + head, end=end if size is None else at + head + size)
         at = end if size is None else at + head + size
+
+
+def content(data: bytes, path: Sequence[int]) -> bytes | None:
+    """What the first element of each name holds, one inside the other; None where there is none."""
+    at, end = 0, len(data)
+    for name in path:
+        found = next((one for one in children(data, at, end) if one.name == name), None)
+        if found is None:
+            return None
+        at, end = found.content, min(found.end, len(data))
+    return data[at:end]
 
 
 def head_of(head: bytes | memoryview) -> tuple[int, int | None, int] | None:
@@ -88,14 +99,14 @@ def with_colour(data: bytes, added: bytes, depth: int = 0) -> bytes:
     while at < len(data):
         name, size, head = head_at(data, at)
         end = len(data) if size is None else min(at + head + size, len(data))
-        if name == _COLOUR[depth]:
+        if name == COLOUR[depth]:
             inner = data[at + head : end]
-            inner = inner + added if depth == len(_COLOUR) - 1 else with_colour(inner, added, depth + 1)
+            inner = inner + added if depth == len(COLOUR) - 1 else with_colour(inner, added, depth + 1)
             return _unchecked(data[:at], depth) + element(name, inner) + data[end:]
         at = end
-    if depth < len(_COLOUR) - 1:
+    if depth < len(COLOUR) - 1:
         raise ValueError("no video track")
-    return data + element(_COLOUR[depth], added)
+    return data + element(COLOUR[depth], added)
 
 
 def _unchecked(data: bytes, depth: int) -> bytes:

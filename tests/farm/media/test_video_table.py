@@ -20,7 +20,7 @@ from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmTable
 from farm.records import UpscaleParams
-from tests.clips import CLIPS, clip, edited, film, h264, remuxed, sequential, with_sound
+from tests.clips import CLIPS, X264, X265, clip, edited, film, h264, remuxed, sequential, with_sound
 from tests.farm.items import PARAMS, VIDEO
 
 URL = "films/x.mp4"
@@ -151,6 +151,24 @@ def test_facts_come_from_the_film_and_by_convention() -> None:
     said = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
     wide = table_of(h264("mp4", frames=2, pix_fmt="yuv420p10le", settings=said)).facts
     assert (wide.colour_tags, wide.layout.matrix, wide.layout.siting) == ((9, 16, 9, 1), "bt2020", "topleft")
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "mov"])
+@pytest.mark.parametrize(("said", "found"), [("center", "center"), ("topleft", "topleft"), ("left", "left")])
+def test_where_chroma_lies_is_what_the_film_says(said: str, found: str, container: str) -> None:
+    options = {**X264, "chroma_sample_location": said}
+    assert table_of(clip("libx264", container, options=options, frames=2)).facts.layout.siting == found
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9", "libsvtav1"])
+def test_other_codecs_say_it_as_well(codec: str) -> None:
+    options = {"chroma_sample_location": "topleft"} | ({"x265-params": X265} if codec == "libx265" else {})
+    assert table_of(clip(codec, "matroska", options=options, frames=2)).facts.layout.siting == "topleft"
+
+
+def test_where_no_name_is_known_chroma_lies_as_is_usual() -> None:
+    options = {**X264, "chroma_sample_location": "bottom"}
+    assert table_of(clip("libx264", "mp4", options=options, frames=2)).facts.layout.siting == "left"
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from farm.media.video.film import join_film, read_film
 from farm.media.video.write.timing import constant_rate
 from sr_kernel.layout import FrameLayout
-from tests.farm.media.films import facts, ffmpeg, plan, through, video_params
+from tests.farm.media.films import encode, facts, ffmpeg, openers, plan, through, video_params
 from tests.farm.media.joined import FAST, PICTURE, X264, check_copied, check_video, lavfi, packets, streams
 
 DEFAULT_DURATION = b"\x23\xe3\x83"
@@ -122,3 +123,20 @@ def test_a_timecode_that_cannot_stay_is_said(said: str, fps: str, why: str, tmp_
     _, warning = through(path, tmp_path / "out.mov", fps=fps, **FAST)
     assert warning == f"the timecode of stream 0 (video, h264) is left out: {why}"
     assert not streams(tmp_path / "out.mov", "data")
+
+
+@pytest.mark.parametrize("said", ["center", "topleft", "left"])
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("h264", "mp4"), ("hevc", "mp4"), ("h264", "mkv"), ("vp9", "webm"), ("ffv1", "mkv")]
+)
+def test_where_chroma_lies_is_said_as_the_source_says_it(said: str, codec: str, suffix: str, tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "in.mp4", *PICTURE, "-frames:v", "4", *X264, "-chroma_sample_location", said)
+    params, out = video_params(codec=codec, container=suffix), tmp_path / f"out.{suffix}"
+    with path.open("rb") as source, out.open("w+b") as sink:
+        cut = read_film(source, "in.mp4", params)
+        times = [time for span in cut.spans for time in span.out_pts]
+        pieces = openers([encode(cut.film, range(len(times)))])
+        assert join_film(source, "in.mp4", cut.film, times, params, pieces, sink, None) is None
+    assert streams(path, "video")[0]["chroma_location"] == said
+    unsaid = said == "left" and codec in ("vp9", "ffv1")  # whose bitstreams say nothing of it: left is what is usual
+    assert streams(out, "video")[0].get("chroma_location", "left") == said or unsaid

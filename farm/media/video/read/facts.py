@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import read_hdr
 from farm.media.video.planes import SourceFormat, source_format
+from farm.media.video.read.siting import said_siting
 from farm.media.video.values import FrameFacts
 from sr_kernel.layout import FrameLayout
 
@@ -57,7 +58,7 @@ def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str)
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to a YUV or RGB format of 8 to 16 bits first")
     tags = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
     return FrameFacts(
-        layout=_layout(frame, kind, codec, tags, url),
+        layout=_layout(frame, kind, _siting(stream, codec), tags, url),
         pix_fmt=frame.format.name,
         colour_tags=(tags[0], tags[1], tags[2], _FULL if kind.full_range and kind.model == "yuv" else tags[3]),
         sample_aspect=_sample_aspect(stream),
@@ -68,13 +69,11 @@ def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str)
 
 
 def _layout(
-    frame: av.VideoFrame, kind: SourceFormat, codec: str, tags: tuple[int, int, int, int], url: str
+    frame: av.VideoFrame, kind: SourceFormat, said: str, tags: tuple[int, int, int, int], url: str
 ) -> FrameLayout:
     full = {"yuv": kind.full_range or tags[3] == _FULL, "gray": tags[3] != _LIMITED, "rgb": True}[kind.model]
     matrix = _matrix(frame.height, tags, url) if kind.model == "yuv" else "bt709"
-    siting = "center" if codec in _CENTERED else "left"
-    if matrix == "bt2020" and kind.chroma_shift == (1, 1):
-        siting = "topleft"
+    by_custom = "topleft" if matrix == "bt2020" and kind.chroma_shift == (1, 1) else "left"
     return FrameLayout(
         width=frame.width,
         height=frame.height,
@@ -83,9 +82,14 @@ def _layout(
         chroma_shift=kind.chroma_shift,
         matrix=matrix,
         full_range=full,
-        siting=siting,
+        siting=by_custom if said == "left" else said,
         alpha=kind.alpha and not _is_opaque_palette(frame),
     )
+
+
+def _siting(stream: VideoStream, codec: str) -> str:
+    """Where the film says that chroma lies, else where its codec has it; `left` is also what nothing said is."""
+    return said_siting(stream) or ("center" if codec in _CENTERED else "left")
 
 
 def _matrix(height: int, tags: tuple[int, int, int, int], url: str) -> str:

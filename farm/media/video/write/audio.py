@@ -160,8 +160,8 @@ class AudioTranscoder:
 
 
 def _silence(packet: Packet[Stream], last: AudioFrame) -> AudioFrame:
-    """What a damaged packet becomes: as long as it says, else as long as the frame before."""
-    seconds = (packet.duration or 0) * packet.time_base
+    """What a damaged packet becomes: as long as it says, up to a second, else as long as the frame before."""
+    seconds = min(max(packet.duration or 0, 0) * packet.time_base, 1)
     frame = AudioFrame(last.format, last.layout, round(seconds * last.sample_rate) or last.samples)
     frame.pts, frame.time_base, frame.sample_rate = packet.pts, packet.time_base, last.sample_rate
     middle = b"\x80" if last.format.name.startswith("u8") else b"\0"
