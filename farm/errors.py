@@ -11,6 +11,7 @@ FarmError                      1   something the farm can explain
 ├── ModelError                78   a model, its weights or the configuration is bad
 ├── InterruptedRun       130/143   SIGINT or SIGTERM
 └── ItemError                  3   one row failed; the run goes on (never leaves a worker: it becomes a `Failed`)
+    └── LostPiecesError        3   what a join needs is gone: made anew by the next run
 
 Exit code 0 is "all done", 3 is "finished, some items failed"; codes are only ever added to.
 Every message is one sentence of the form ``what: where: what was found; what to do``.
@@ -147,6 +148,8 @@ class ItemError(FarmError):
     """One row failed. Carries its class; the message is ``class: uri: found; advice``."""
 
     exit_code = 3
+    is_final = False
+    """whether another try in the same run must fail too, whatever the class says"""
 
     def __init__(self, kind: ErrorKind, url: str, found: str, advice: str) -> None:
         super().__init__(kind, url, found, advice)  # args must rebuild us when unpickled
@@ -157,3 +160,9 @@ class ItemError(FarmError):
 
     def __str__(self) -> str:
         return f"{self.kind.value}: {self.url}: {self.found}; {self.advice}"
+
+
+class LostPiecesError(ItemError):
+    """What a join needs is not there any more: only the next run makes it anew."""
+
+    is_final = True

@@ -299,10 +299,12 @@ class Failed:
     node: str
     worker: str
     attempt: int = 1
+    is_final: bool = False
+    """another try in the same run would fail too"""
 
     @property
     def retryable(self) -> bool:
-        return self.kind.retryable
+        return self.kind.retryable and not self.is_final
 
 
 Outcome = Done | Split | Failed

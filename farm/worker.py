@@ -71,7 +71,7 @@ class Worker:
         try:
             return self._tasks[part.item.task].run(part, batch_limit)
         except ItemError as error:
-            return self._failed(part, error.kind, str(error))
+            return self._failed(part, error.kind, str(error), is_final=error.is_final)
         except FarmError:
             raise
         except MemoryError as error:
@@ -82,8 +82,15 @@ class Worker:
             _LOG.exception("part %s of %s", part.part_id, part.item.row.source_url)
             return self._failed(part, ErrorKind.WORKER_DIED, _unexpected(part, error))
 
-    def _failed(self, part: Part, kind: ErrorKind, message: str) -> Failed:
-        return Failed(part_id=part.part_id, kind=kind, message=message, node=self._node, worker=self._context.name)
+    def _failed(self, part: Part, kind: ErrorKind, message: str, *, is_final: bool = False) -> Failed:
+        return Failed(
+            part_id=part.part_id,
+            kind=kind,
+            message=message,
+            node=self._node,
+            worker=self._context.name,
+            is_final=is_final,
+        )
 
 
 def _result(future: Future[Done | Split | Failed | None], siblings: list[Future[Done | Split | Failed | None]]):

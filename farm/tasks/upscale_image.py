@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from farm import plan, storage
-from farm.errors import ErrorKind, ItemError
+from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
 from farm.tasks.restore import Cut, RestoredPixels, picture_spec, whole, working_bytes
@@ -149,7 +149,7 @@ class UpscaleImage:
             if error.kind not in _DAMAGE:
                 raise
             storage.delete_tree(storage.parent(part.pieces[0].url))
-            raise ItemError(
+            raise LostPiecesError(
                 ErrorKind.CHANGED_DURING_READ,
                 part.item.row.source_url,
                 f"a finished band of it was damaged or lost before the join ({error.found})",

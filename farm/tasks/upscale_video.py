@@ -16,7 +16,7 @@ from functools import partial
 from typing import BinaryIO, Protocol
 
 from farm import entries, plan, storage
-from farm.errors import ErrorKind, ItemError
+from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.film import FilmPlan, SegmentReport, Span
 from farm.media import video
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
@@ -186,7 +186,7 @@ class UpscaleVideo:
                 raise
             for piece in bad:
                 storage.delete(piece.url)
-            raise ItemError(
+            raise LostPiecesError(
                 ErrorKind.CHANGED_DURING_READ,
                 part.item.row.source_url,
                 f"{len(bad)} finished segments of it {what} before the join ({error.found})",

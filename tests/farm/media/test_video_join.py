@@ -240,6 +240,26 @@ def test_shape_rotation_and_colours_are_in_the_container(codec: str, suffix: str
     assert [side["rotation"] for side in found["side_data_list"] if "rotation" in side] == [-90]
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_first_frame_of_some_megabytes_is_no_damage(codec: str, tmp_path: Path) -> None:
+    """How frames are reordered is known from the first whole frame of the first piece only."""
+    layout = FrameLayout(width=1280, height=960, chroma_shift=(1, 1))
+    params = video_params(container="mp4", codec=codec, crf=4, preset="fast" if codec == "h264" else "ultrafast")
+    film = plan(facts(layout), params, frames=8)
+    noise = np.random.default_rng(1).integers(16, 235, (960 + 8, 1280), dtype=np.uint8)
+    pieces: list[bytes] = []
+    for first in (0, 4):
+        with SegmentEncoder(film, "film") as encoder:
+            for number in range(first, first + 4):
+                encoder.write([noise[number : number + height, :width] for width, height in layout.plane_sizes])
+            pieces.append(encoder.finish())
+    assert len(pieces[0]) > 2 << 20
+    out_pts, out = [1001 * number for number in range(8)], tmp_path / "out.mp4"
+    with out.open("w+b") as sink:
+        join_film(None, "film", film, out_pts, params, openers(pieces), sink, None)
+    assert [round(frame.time * 24000) for frame in av.open(str(out)).decode(video=0)] == out_pts
+
+
 def _joined(film: Any, out_pts: list[int], out: Path, **video: Any) -> Path:
     """A film of generated frames in pieces of two, with nothing else."""
     pieces = [encode(film, range(at, min(at + 2, len(out_pts)))) for at in range(0, len(out_pts), 2)]

@@ -174,6 +174,21 @@ class PieceReader:
             raise BrokenPieceError(f"{len(seen)} of {self.packets} packets, and their checksum is another")
 
 
+class _Chained:
+    """Bytes, and then what is left of a file: how frames are reordered is known from whole frames only, and the first
+    may be larger than any header. It cannot seek, so that nobody looks for what has moved."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = memoryview(head)
+        self._rest = rest
+
+    def read(self, count: int) -> bytes:
+        if not self._head:
+            return self._rest.read(count)
+        data, self._head = bytes(self._head[:count]), self._head[count:]
+        return data
+
+
 @contextmanager
 def template_of(file: BinaryIO, options: Mapping[str, str]) -> Generator[VideoStream]:
     """A stream like that of the piece, for an output to copy: with HDR metadata that no encoder took. Closes the file.
@@ -187,7 +202,7 @@ def template_of(file: BinaryIO, options: Mapping[str, str]) -> Generator[VideoSt
     with file:
         try:
             header = with_hdr(file.read(_HEADER_BYTES), options)
-            container = av.open(io.BytesIO(header), "r", format="matroska")
+            container = av.open(_Chained(header, file), "r", format="matroska")
         except (FFmpegError, ValueError, IndexError) as error:
             raise BrokenPieceError(str(error)[:200]) from error
         with container:
