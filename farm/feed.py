@@ -121,12 +121,16 @@ class Feed:
         self._closing.ended(item.shard, item.item_id, state, compared)
 
     def pieces(self, item: WorkItem) -> dict[str, Piece]:
-        """Bands or segments that an earlier run has finished, that are still there and lack no more than the item may,
-        by part id; asked for once."""
-        entries = self._pieces.pop(item.item_id, ())
-        answers = storage.ManyStats().ask([entry.output for entry in entries], confirm=False)
-        return {
-            entry.key: known_piece(int(entry.key.rpartition("/")[2]), entry)
-            for entry, answer in zip(entries, answers, strict=True)
-            if isinstance(answer, FileStat) and answer.bytes == entry.bytes and suffices(entry, item.params)
-        }
+        """standing_pieces() of an item; asked for once."""
+        return standing_pieces(self._pieces.pop(item.item_id, ()), item)
+
+
+def standing_pieces(entries: Sequence[LedgerEntry], item: WorkItem) -> dict[str, Piece]:
+    """Of bands or segments that earlier runs have finished those that are still there, and lack no more than the item
+    may, by part id."""
+    answers = storage.ManyStats().ask([entry.output for entry in entries], confirm=False)
+    return {
+        entry.key: known_piece(int(entry.key.rpartition("/")[2]), entry)
+        for entry, answer in zip(entries, answers, strict=True)
+        if isinstance(answer, FileStat) and answer.bytes == entry.bytes and suffices(entry, item.params)
+    }

@@ -98,6 +98,6 @@ def _is_plain_template(name: str) -> bool:
 
 def _keeps_its_path(relative: str, stem: str, most_bytes: int) -> bool:
     """Whether the output of a path is the path with another ending, and below the root for sure."""
-    if stem[-1] == "/" or "%" in relative or ".farm" in relative:
+    if not stem or stem[-1] == "/" or "%" in relative or ".farm" in relative:
         return False
     return 4 * len(relative) <= most_bytes or len(relative.encode()) <= most_bytes

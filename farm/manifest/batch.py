@@ -167,7 +167,7 @@ def _texts(array: Any, name: str, parse: Callable[[object], object]) -> Column:
     """The values of a column of text of its own in each row."""
     from pyarrow import compute
 
-    texts: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+    texts: list[Any] = array.to_pylist() if _is_odd(array) else array.to_numpy(zero_copy_only=False).tolist()
     is_whole = name in (SOURCE, "etag") or (
         name == "sha256" and cast(Any, compute).all(_matches(array, "^[0-9a-f]{64}$")).as_py()
     )
@@ -178,6 +178,15 @@ def _texts(array: Any, name: str, parse: Callable[[object], object]) -> Column:
         return [None if is_unset(text) else parse(text) for text in texts]
     parsed = {text: None if is_unset(text) else parse(text) for text in different}
     return [parsed[text] for text in texts]
+
+
+def _is_odd(array: Any) -> bool:
+    """Whether there is text that is not UTF-8, which only Python's own decoder names."""
+    try:
+        array.validate(full=True)
+    except ValueError:
+        return True
+    return False
 
 
 def plain_sources(array: Any) -> Sequence[Plain]:

@@ -238,18 +238,18 @@ def test_a_root_stays_the_root_of_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "text"),
     [
-        ("s3://b/root/a/b.png", "a/b.png"),
-        ("s3://b/root//a.png", "s3://b/root//a.png"),
-        ("s3://b/root/a//b.png", "a//b.png"),
-        ("s3://b/root/a/./b.png", "s3://b/root/a/./b.png"),
-        ("s3://b/other/a.png", "s3://b/other/a.png"),
-        ("s3://b/rooted/a.png", "s3://b/rooted/a.png"),
+        ("s3://bk/root/a/b.png", "a/b.png"),
+        ("s3://bk/root//a.png", "s3://bk/root//a.png"),
+        ("s3://bk/root/a//b.png", "a//b.png"),
+        ("s3://bk/root/a/./b.png", "s3://bk/root/a/./b.png"),
+        ("s3://bk/other/a.png", "s3://bk/other/a.png"),
+        ("s3://bk/rooted/a.png", "s3://bk/rooted/a.png"),
         ("/local/a.png", "/local/a.png"),
     ],
 )
 def test_relative_text_means_the_same_object(tmp_path: Path, url: str, text: str) -> None:
-    assert Base("s3://b/root").text(url) == text
-    (row,) = read_manifest(str(jsonl(tmp_path / "m.jsonl", {"source": text})), root="s3://b/root")
+    assert Base("s3://bk/root").text(url) == text
+    (row,) = read_manifest(str(jsonl(tmp_path / "m.jsonl", {"source": text})), root="s3://bk/root")
     assert isinstance(row, ManifestRow)
     assert row.source_url == url
 

@@ -55,7 +55,8 @@ def test_a_ledger_of_the_version_before_films_is_still_read() -> None:
     part = replace(make_film(0), kind=PartKind.SEGMENT, index=1)
     line = encode(replace(done_entry(part, SEGMENT, 1, "run"), report=None, schema=1))
     old = line.replace(b'"extent":', b'"rows_out":').replace(
-        b',"report":null,"frames":48,"flicker":0.0,"worst_seconds":"","allowances":[]', b""
+        b',"report":null,"frames":48,"flicker":0.0,"worst_seconds":"","source_sha256":"","allowances":[],"noted_unix":0.0',
+        b"",
     )
     assert b"report" not in old
     assert b"allowances" not in old

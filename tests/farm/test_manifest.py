@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from farm.config import MANIFEST_FORMS
 from farm.errors import ManifestError, UsageError
 from farm.kinds import MediaKind
-from farm.manifest import InputForm, columns, default_out, files, form_of, forms, pages, parquet, read_manifest, table
+from farm.manifest import InputForm, columns, default_out, files, form_of, forms, pages, read_manifest, table
 from farm.records import ManifestRow, Overrides
 
 NAMES = (
@@ -395,6 +395,6 @@ def test_the_schema_names_every_column_and_limit() -> None:
     schema = (Path(__file__).parents[2] / "manifests" / "SCHEMA.md").read_text()
     assert all(f"`{name}`" in schema for name in (*columns.COLUMNS, *columns.LATER_TASKS))
     assert (forms.MAX_LINE_BYTES, pages.MAX_PAGE_BYTES, pages.MAX_CHUNK_BYTES) == (1 << 20, 64 << 20, 256 << 20)
-    assert (columns.MAX_TAGS, parquet.MAX_GROUP_TAGS) == (1000, 10_000_000)
+    assert (columns.MAX_TAGS, table.MAX_GROUP_TAGS) == (1000, 10_000_000)
     limits = ("1 MiB", "64 MiB", "256 MiB", f"{table.MAX_ROWS_PER_BYTE} rows a byte", "1000 tags", "10 million")
     assert all(limit in schema for limit in limits)

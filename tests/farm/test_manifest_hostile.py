@@ -275,7 +275,11 @@ def prefix_many_times(path: Path) -> Path:
     """One text of 4 MB, and 200 that repeat all of it: the page holds it once, whoever unpacks it all has 800 MB."""
     encoding = {"source": "DELTA_BYTE_ARRAY"}
     with pq.ParquetWriter(
-        path, pa.schema([("source", pa.string())]), use_dictionary=False, column_encoding=encoding
+        path,
+        pa.schema([("source", pa.string())]),
+        use_dictionary=False,
+        column_encoding=encoding,
+        data_page_size=1 << 30,
     ) as to:
         text = pa.array(["a" * (4 << 20)])
         to.write_table(pa.table({"source": pa.chunked_array([text] * 200)}), row_group_size=1 << 20)

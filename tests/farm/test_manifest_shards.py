@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from farm import manifest
 from farm.errors import ManifestError
 from farm.manifest import Row, read_manifest
-from farm.manifest.columns import RowMaker
+from farm.manifest.rows import RowMaker
 
 from .test_manifest_hostile import HOSTILE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,18 @@ Counted = Callable[[], int]
 
 def alone(url: str) -> FileStat | str:
     try:
-        return storage.stat(url)
+        return timeless(storage.stat(url))
     except ItemError as error:
         return str(error)
 
 
 def said(answers: list[FileStat | ItemError]) -> list[FileStat | str]:
-    return [answer if isinstance(answer, FileStat) else str(answer) for answer in answers]
+    return [timeless(answer) if isinstance(answer, FileStat) else str(answer) for answer in answers]
+
+
+def timeless(stat: FileStat) -> FileStat:
+    """Listings give times in milliseconds, HEAD in seconds."""
+    return replace(stat, mtime_ns=None) if stat.etag else stat
 
 
 def test_files_of_a_disk_are_what_they_are_one_by_one(tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ def test_one_page_answers_for_a_thousand_objects(counted: dict[str, int], bucket
     answers = storage.ManyStats().ask(order)
     assert counted == {"list": 3, "head": 0}
     assert [answer.url for answer in answers if isinstance(answer, FileStat)] == order
-    assert answers[0] == objects.stat(order[0])
+    assert said(answers[:1]) == [alone(order[0])]
 
 
 @pytest.mark.s3

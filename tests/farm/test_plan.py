@@ -543,4 +543,4 @@ def test_collisions_are_found_in_scratch_too(monkeypatch: pytest.MonkeyPatch, bo
     with pytest.raises(ManifestError, match=r"rows 17 and 5000: both name '/data/in/17.png' and would make"):
         check([*rows, row("17.png", 5000)])
     with pytest.raises(ManifestError, match=r"row 5000.* is the input of row 3 "):
-        check([*rows, replace(row("3.gif", 5000), relative_path="3.gif")], planner(out="/data/in"))
+        check([*rows, row("x.gif", 5000, output="3.png")], planner(out="/data/in"))

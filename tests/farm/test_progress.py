@@ -11,6 +11,7 @@ from farm.kinds import MediaKind
 from farm.progress import Progress, Workload, duration, likeness_of
 from farm.progress.display import _cut
 from farm.progress.pace import Pace
+from farm.progress.work import Ahead
 from farm.records import WorkItem
 
 from .items import PARAMS, make_film, make_item
@@ -53,7 +54,7 @@ class Watch:
         guesses = {}
         for item in items:
             guesses[likeness_of(item)] = guesses.get(likeness_of(item), 0) + item.cost_px
-        self.work = Workload(guesses, COSTS)
+        self.work = Workload(COSTS, guesses, len(items))
         self.progress = Progress(len(items), self.work, quiet=quiet, stream=self.stream, clock=self.clock)
 
     def after(self, seconds: float) -> Progress:
@@ -143,7 +144,7 @@ def test_files_of_another_extension_are_guessed_as_others_of_their_kind() -> Non
 def test_models_weigh_what_they_cost() -> None:
     cheap, dear = pictures(2, side=10)
     dear = replace(dear, params=replace(PARAMS, model="dear"))
-    work = Workload({likeness_of(cheap): 100, likeness_of(dear): 100}, {MODEL: 1.0, "dear": 30.0})
+    work = Workload({MODEL: 1.0, "dear": 30.0}, {likeness_of(cheap): 100, likeness_of(dear): 100}, 2)
     work.measured(cheap, 100)
     work.restored(cheap, 100)
     work.ended(cheap)
@@ -269,3 +270,20 @@ def test_kinds_are_told_apart_by_what_is_known_of_them() -> None:
     sized, bare, moving = pictures(1, side=10)[0], pictures(1)[0], film(0)
     assert len({likeness_of(sized), likeness_of(bare), likeness_of(moving)}) == 3
     assert likeness_of(moving).kind is MediaKind.VIDEO
+
+
+def test_rows_that_are_not_planned_yet_are_taken_to_be_like_those_that_are() -> None:
+    known, _ = pictures(2)
+    work = Workload({MODEL: 1.0}, {likeness_of(known): 200}, 2, unplanned=8)
+    assert not work.ahead.sure
+    work.measured(known, 50)
+    assert work.ahead == Ahead(work=500.0, sure=True), "50, as much again for the other one, and 4 times that"
+    work.restored(known, 50)
+    work.ended(known)
+    assert work.ahead.work == 450.0
+    work.expect({likeness_of(known): 400}, 4, unplanned=0)
+    assert work.ahead == Ahead(work=250.0, sure=True), "half of what is guessed, as it turned out"
+
+
+def test_of_a_run_of_which_nothing_is_planned_nothing_is_said() -> None:
+    assert not Workload({MODEL: 1.0}, {}, 0, unplanned=8).ahead.sure

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from farm import plan, storage
+from farm import ledger, plan
 from farm.config import RunConfig, VideoConfig
 from farm.entries import done_entry, failed_entry
 from farm.errors import ErrorKind
+from farm.feed import standing_pieces
 from farm.film import SegmentReport
-from farm.records import Failed, LedgerEntry, Part, PartKind, WorkItem
+from farm.records import Failed, LedgerEntry, Part, PartKind
 from farm.summary import RowState
-from farm.survey import Surveyor, survey
+from farm.survey import PendingRow, ShardPlan, Surveyor
 
 from .items import DONE as ANY_DONE
 from .test_plan import BOOK
@@ -31,31 +35,39 @@ class Folder:
         self.out.mkdir()
         (self.source / "a.mkv").write_bytes(b"film")
 
-    def surveyor(self, *allowed: str, ledger: dict[str, LedgerEntry] | None = None) -> Surveyor:
+    @contextmanager
+    def planned(self, *allowed: str, entries: Sequence[LedgerEntry] = ()) -> Iterator[ShardPlan]:
+        """The only shard, planned against these entries and no other."""
+        shutil.rmtree(self.out / ".farm", ignore_errors=True)
+        with ledger.Ledger(str(self.out), "run") as book:
+            for entry in entries:
+                book.append(entry)
         video = VideoConfig(**dict.fromkeys(allowed, True))  # pyright: ignore[reportArgumentType]
         config = RunConfig(manifest=str(self.source), video=video)
         planner = plan.Planner(config, BOOK, str(self.out), "cpu", cpu_bf16=True)
-        outputs = {stat.url: stat.bytes for stat in storage.list_files(str(self.out))}
-        return Surveyor(config, planner, str(self.out), ledger or {}, outputs)
+        with Surveyor(config, planner, str(self.out)) as surveyor:
+            ((_, shard),) = surveyor.plans(surveyor.survey())
+            yield shard
 
-    def item(self, *allowed: str) -> WorkItem:
-        (row,) = self.surveyor(*allowed).rows()
-        assert row.item is not None
-        return row.item
+    def pending(self, *allowed: str, entries: Sequence[LedgerEntry] = ()) -> PendingRow:
+        with self.planned(*allowed, entries=entries) as shard:
+            (row,) = shard.rows()
+        assert isinstance(row, PendingRow)
+        return row
 
-    def done(self, *allowed: str, lacking: bool) -> dict[str, LedgerEntry]:
-        item = self.item(*allowed)
+    def done(self, *allowed: str, lacking: bool) -> LedgerEntry:
+        item = self.pending(*allowed).item
         Path(item.output_url).write_bytes(b"made")
         done = replace(DONE, url=item.output_url, lacking=lacking)
-        return {item.item_id: done_entry(Part(item=item, kind=PartKind.JOIN), done, 1, "run")}
+        return done_entry(Part(item=item, kind=PartKind.JOIN), done, 1, "run")
 
-    def failed(self, kind: ErrorKind, *allowed: str) -> dict[str, LedgerEntry]:
-        item = self.item(*allowed)
+    def failed(self, kind: ErrorKind, *allowed: str) -> LedgerEntry:
         failed = Failed(part_id="p", kind=kind, message="said", node="n", worker="w")
-        return {item.item_id: failed_entry(item, failed, 1, "run")}
+        return failed_entry(self.pending(*allowed).item, failed, 1, "run")
 
-    def state(self, ledger: dict[str, LedgerEntry], *allowed: str) -> RowState:
-        (row,) = self.surveyor(*allowed, ledger=ledger).rows()
+    def state(self, entry: LedgerEntry, *allowed: str) -> RowState:
+        with self.planned(*allowed, entries=[entry]) as shard:
+            (row,) = shard.rows()
         return row.state
 
 
@@ -90,23 +102,29 @@ def test_a_film_that_has_failed_is_tried_again_where_more_is_allowed(folder: Fol
 
 
 def test_segments_with_concealed_frames_are_of_no_use_where_none_are_allowed(folder: Folder) -> None:
-    item = folder.item("allow_damaged")
-    ledger: dict[str, LedgerEntry] = {}
+    item = folder.pending("allow_damaged").item
+    entries: list[LedgerEntry] = []
     for index, damaged in enumerate(((), (5,))):
         part = Part(item=item, kind=PartKind.SEGMENT, index=index)
         url = str(folder.out / f"{index}.piece")
         Path(url).write_bytes(b"made")
         report, lacking = SegmentReport(damaged=damaged), bool(damaged)
         done = replace(DONE, url=url, extent=(4 * index, 4 * index + 4), report=report, lacking=lacking)
-        ledger[part.part_id] = done_entry(part, done, 1, "run")
-    known = [len(folder.surveyor(*allowed, ledger=ledger).pieces(item)) for allowed in ((), ("allow_damaged",))]
-    strict = folder.surveyor(ledger=ledger).pieces(folder.item())
-    assert known == [2, 2], "what the item allows counts, and this one allows damage"
-    assert list(strict) == [f"{item.item_id}/segment/0"]
+        entries.append(done_entry(part, done, 1, "run"))
+    assert [entry.key for entry in folder.pending("allow_damaged", entries=entries).pieces] == [
+        f"{item.item_id}/segment/0",
+        f"{item.item_id}/segment/1",
+    ]
+    strict, loose = folder.pending(entries=entries), folder.pending("allow_damaged", entries=entries)
+    assert list(standing_pieces(strict.pieces, strict.item)) == [f"{item.item_id}/segment/0"]
+    assert len(standing_pieces(loose.pieces, loose.item)) == 2
+    (folder.out / "1.piece").unlink()
+    assert len(standing_pieces(loose.pieces, loose.item)) == 1
 
 
 def test_pending_rows_are_guessed_by_kind(folder: Folder) -> None:
     (folder.source / "b.png").write_bytes(b"1234567890")
     (folder.source / "c.avi").write_bytes(b"1234567890")
-    counted = survey(folder.surveyor())
-    assert {like.extension: px for like, px in counted.guesses.items()} == {"mkv": 240, "png": 7, "avi": 600}
+    with folder.planned() as shard:
+        assert {like.extension: px for like, px in shard.guesses().items()} == {"mkv": 240, "png": 7, "avi": 600}
+        assert shard.pending == 3
