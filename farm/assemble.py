@@ -67,7 +67,15 @@ def _bands(picture: Part, split: Split) -> list[Part]:
     width, height = split.size
     cost_px = max(1, width * height // len(split.bands))
     return [
-        replace(picture, kind=PartKind.BAND, index=index, grid_rows=grid_rows, size=split.size, cost_px=cost_px)
+        replace(
+            picture,
+            kind=PartKind.BAND,
+            index=index,
+            grid_rows=grid_rows,
+            size=split.size,
+            version=split.version,
+            cost_px=cost_px,
+        )
         for index, grid_rows in enumerate(split.bands)
     ]
 
@@ -93,7 +101,7 @@ def _join(cut: _Cut) -> Part:
     split = cut.split
     out_pts = tuple(pts for span in split.spans for pts in span.out_pts)
     join = replace(cut.whole, kind=PartKind.JOIN, size=split.size, pieces=pieces, cost_px=0)
-    return replace(join, film=split.film, out_pts=out_pts)
+    return replace(join, film=split.film, out_pts=out_pts, version=split.version)
 
 
 def piece_of(index: int, done: Done) -> Piece:

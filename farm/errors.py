@@ -19,7 +19,16 @@ Every message is one sentence of the form ``what: where: what was found; what to
 
 from __future__ import annotations
 
+import re
 from enum import Enum
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
+"""before the host of a URL; what follows is left as it is"""
+
+
+def without_credentials(text: str) -> str:
+    """`text` without users and passwords in URLs; somebody may write them there, and nobody else should read them."""
+    return _CREDENTIALS.sub("***@", text) if "@" in text else text
 
 
 class ErrorKind(str, Enum):
@@ -85,6 +94,9 @@ class FarmError(Exception):
 
     exit_code: int = 1
     """what the command answers with"""
+
+    def __str__(self) -> str:
+        return without_credentials(super().__str__())
 
 
 class UsageError(FarmError):
@@ -159,7 +171,7 @@ class ItemError(FarmError):
         self.advice = advice
 
     def __str__(self) -> str:
-        return f"{self.kind.value}: {self.url}: {self.found}; {self.advice}"
+        return without_credentials(f"{self.kind.value}: {self.url}: {self.found}; {self.advice}")
 
 
 class LostPiecesError(ItemError):

@@ -28,7 +28,7 @@ class Collected:
     bytes: int
     """of the pieces"""
     warning: str | None
-    """what the lock cannot promise"""
+    """what the lock cannot promise, and what could not be removed"""
 
 
 def collect(root: str) -> Collected:
@@ -51,7 +51,7 @@ def collect(root: str) -> Collected:
         uploads=cleared.uploads,
         pieces=len(found),
         bytes=sum(stat.bytes for stat in found),
-        warning=held.warning,
+        warning="; ".join(filter(None, (held.warning, *cleared.stuck))) or None,
     )
 
 

@@ -202,6 +202,8 @@ class Part:
     """for a segment and for the join of a film"""
     span: Span | None = None
     """for a segment"""
+    version: str = ""
+    """of a picture's source, as its first part saw it"""
     pieces: tuple[Piece, ...] = ()
     """what a join puts together, in order"""
     out_pts: tuple[int, ...] = ()
@@ -284,6 +286,8 @@ class Split:
     worker: str
     bands: tuple[tuple[int, int], ...] = ()
     """half-open ranges of grid rows; a pure function of the size and the parameters"""
+    version: str = ""
+    """of a picture's source (`FileStat.version`): its bands and its join are of that one alone"""
     film: FilmPlan | None = None
     spans: tuple[Span, ...] = ()
     """of a film; a pure function of its packets and the parameters"""

@@ -7,6 +7,7 @@ changed before its output was finished.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Iterator
@@ -43,17 +44,17 @@ def since_ns(text: str, now: datetime) -> int:
     Raises UsageError.
     """
     duration = _DURATION.fullmatch(text.strip())
-    if duration:
-        moment = now - timedelta(**{_UNITS[duration[2]]: int(duration[1])})
-    else:
-        try:
+    try:
+        if duration:
+            moment = now - timedelta(**{_UNITS[duration[2]]: int(duration[1])})
+        else:
             moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-        except ValueError as error:
-            raise UsageError(
-                f"--since: {text!r} is neither a time such as 2026-01-31 or 2026-01-31T18:00, nor how long ago, such as"
-                " 36h or 7d"
-            ) from error
-    return round(moment.timestamp() * 1e9)
+        return math.floor(moment.timestamp()) * 10**9  # stores tell the time in whole seconds
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--since: {text!r} is neither a time such as 2026-01-31 or 2026-01-31T18:00, nor how long ago, such as"
+            " 36h or 7d"
+        ) from error
 
 
 def is_since(item: Item, since: int) -> bool:

@@ -163,6 +163,8 @@ def source_url(spec: ModelSpec) -> str:
     The mirror is http, https, an object store's folder or a local one.
     """
     mirror = os.environ.get(MIRROR_VARIABLE)
+    if mirror and "@" in mirror.partition("://")[2].partition("/")[0]:
+        raise ModelError(f"{MIRROR_VARIABLE}: the address holds credentials; use a mirror that asks for none")
     return storage.join(mirror, spec.file) if mirror else spec.url
 
 

@@ -29,7 +29,7 @@ _PATH = f"(?:{_START}{_CHAR}*/)*{_START}{_CHAR}*"
 _PLAIN: Mapping[Plain, str] = {
     Plain.RELATIVE: f"^{_PATH}$",
     Plain.ABSOLUTE: f"^/{_PATH}$",
-    Plain.OBJECT: f"^(?:s3|cos)://[A-Za-z0-9][A-Za-z0-9._-]{{1,254}}/{_PATH}$",
+    Plain.OBJECT: f"^s3://[A-Za-z0-9][A-Za-z0-9._-]{{1,254}}/{_PATH}$",
 }
 """Sources in printable ASCII, without a colon and without a segment that is empty or begins with a dot: there is
 nothing in their text that a rule objects to."""

@@ -16,12 +16,13 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from farm import storage
-from farm.errors import DiskError, ErrorKind, ItemError, ManifestError
+from farm.errors import DiskError, ErrorKind, ItemError, ManifestError, UsageError, without_credentials
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _STORES = ("s3", "cos")
 _FOLDERS_KEPT = 10_000
+_SHOWN = 1000
 T = TypeVar("T")
 
 
@@ -47,9 +48,11 @@ def canonical(url: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, with control characters and what is not Unicode escaped, cut at 1000 characters."""
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:1000])
-    return shown + ("..." if len(text) > 1000 else "")
+    """`text` on one line, without credentials in URLs, with control characters and what is not Unicode escaped, cut at
+    1000 characters."""
+    kept = without_credentials(text[:_SHOWN])
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in kept)
+    return shown + ("..." if len(text) > _SHOWN else "")
 
 
 def below(path: str, folder: str) -> bool:
@@ -189,6 +192,10 @@ class SourceRules:
         bucket, _, key = rest.partition("/")
         if not _BUCKET.fullmatch(bucket) or not key:
             raise _unsafe(source, "is not BUCKET/KEY", f"write {scheme}://BUCKET/KEY, without credentials")
+        try:
+            storage.split_key(f"{scheme}://{rest}")
+        except UsageError as error:
+            raise _unsafe(source, f"{bucket} is no bucket there", "correct its name") from error
         url = f"{scheme}://{rest}"
         inside = self._remote and below(url, self.root)
         path = url[len(self.root) + 1 :] if inside else f"_{scheme}/{rest}"

@@ -20,7 +20,7 @@ from farm.storage.many import ManyStats
 from farm.storage.objects.stream import Stream
 from farm.storage.output import FARM_FOLDER, Cleared, OutputRoot, clear_staging
 from farm.storage.publish import open_stream, open_write, publish
-from farm.storage.urls import is_remote, join, local_path, name, parent
+from farm.storage.urls import is_remote, join, local_path, name, parent, split_key
 from farm.storage.writer import Published, Writer
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "read_bytes",
     "read_small",
     "sha256_of",
+    "split_key",
     "stat",
     "stat_published",
 ]

@@ -50,6 +50,8 @@ class Cleared:
     """that had left something"""
     uploads: int
     """that were open, and are aborted"""
+    stuck: tuple[str, ...] = ()
+    """why others could not be"""
 
 
 def clear_staging(root: str, keep: str) -> Cleared:
@@ -60,8 +62,8 @@ def clear_staging(root: str, keep: str) -> Cleared:
     path = local_path(root)
     if path is None:
         with faults.run_level(root):
-            attempts, uploads = objects.abort_announced(_staging(root), keep)
-        return Cleared(attempts=attempts, uploads=uploads)
+            attempts, uploads, stuck = objects.abort_announced(_staging(root), keep)
+        return Cleared(attempts=attempts, uploads=uploads, stuck=tuple(stuck))
     folder = Path(_staging(root))
     with faults.writing(str(folder), 0):
         dead = [name for name in os.listdir(folder) if name != keep] if folder.is_dir() else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage.schemes import SCHEMES
@@ -50,7 +50,10 @@ def local_path(url: str) -> Path | None:
     if found is None:
         return Path(url)
     if found == "file":
-        return Path(unquote(urlsplit(url.replace("?", "%3F").replace("#", "%23")).path))
+        host, slash, path = url[len("file://") :].partition("/")
+        if not slash or host not in ("", "localhost"):
+            raise ItemError(ErrorKind.UNSUPPORTED, url, "names another machine", "write file:///PATH")
+        return Path("/" + unquote(path, errors="surrogateescape"))
     if found in SCHEMES:
         return None
     raise ItemError(ErrorKind.UNSUPPORTED, url, f"the scheme {found}:// is not read", _known())

@@ -64,34 +64,38 @@ class Station:
             yield
 
     @contextmanager
-    def source(self, item: WorkItem, clock: Clock) -> Generator[image.Source]:
-        """The source's bytes, or an open file when it is large; checked against the version that was planned."""
+    def source(self, item: WorkItem, clock: Clock, *, version: str = "") -> Generator[Source]:
+        """The source, checked against the version that was planned, and against the `version` that the item's first
+        part saw where there was one."""
         url = item.row.source_url
-        if storage.is_remote(url) and (data := self._small_object(item, clock)) is not None:
-            yield data
+        if storage.is_remote(url) and (found := self._small_object(item, clock, version)) is not None:
+            yield found
             return
-        with self.settled(item, storage.stat, clock) as settled:
-            with clock.stage("read"), reading(url):
-                small = settled.bytes <= _WHOLE_FILE_BYTES
-                data = storage.read_bytes(url) if small else b""
-                if small and item.row.sha256 is not None:
-                    check_digest(item, hashlib.sha256(data).hexdigest())
-            if small:
-                yield data
-            else:
-                with storage.open_read(url) as file:
-                    yield file
+        with self.settled(item, storage.stat, clock, version=version) as settled:
+            if settled.bytes <= _WHOLE_FILE_BYTES:
+                with clock.stage("read"), reading(url):
+                    data = storage.read_bytes(url)
+                    if item.row.sha256 is not None:
+                        check_digest(item, hashlib.sha256(data).hexdigest())
+                yield Source(data=data, version=settled.version)
+                return
+            if item.row.sha256 is not None and not version:  # later parts compare with what this one sees
+                with clock.stage("read"), reading(url):
+                    check_digest(item, storage.sha256_of(url))
+            with storage.open_read(url) as file:
+                yield Source(data=file, version=settled.version)
 
-    def _small_object(self, item: WorkItem, clock: Clock) -> bytes | None:
+    def _small_object(self, item: WorkItem, clock: Clock, version: str) -> Source | None:
         """A whole object by one request, all of one version: it may be replaced afterwards. None for a large one."""
         url = item.row.source_url
         with clock.stage("read"), reading(url):
             found, data = storage.read_small(url, _WHOLE_FILE_BYTES)
-        if item.row.sha256 is None and plan.source_version(item.row, found) != item.source_version:
-            raise changed(item, "is not the version that was planned")
-        if data is not None and item.row.sha256 is not None:
+        check_version(item, found, version)
+        if data is None:
+            return None
+        if item.row.sha256 is not None:
             check_digest(item, hashlib.sha256(data).hexdigest())
-        return data
+        return Source(data=data, version=found.version)
 
     @contextmanager
     def settled(
@@ -104,10 +108,7 @@ class Station:
         url = item.row.source_url
         with clock.stage("read"), reading(url):
             before = stat(url)
-        if item.row.sha256 is None and plan.source_version(item.row, before) != item.source_version:
-            raise changed(item, "is not the version that was planned")
-        if version and before.version != version:
-            raise changed(item, "is not the version that its first part saw")
+        check_version(item, before, version)
         settled = Settled(item=item, stat=stat, version=before.version, bytes=before.bytes)
         yield settled
         settled.check()
@@ -137,6 +138,16 @@ class Station:
         """Where a band or a segment waits for its join."""
         name = f"{part.index:05d}.{_PIECE_SUFFIX}"
         return storage.join(self.context.out, ".farm", "parts", part.item.item_id, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A picture's file while it is worked on."""
+
+    data: image.Source
+    """its bytes, or an open file when it is large"""
+    version: str
+    """`FileStat.version`"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +222,20 @@ def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | N
 def changed(item: WorkItem, found: str) -> ItemError:
     """The source is not what it was."""
     return ItemError(ErrorKind.CHANGED_DURING_READ, item.row.source_url, found, "run again when it is settled")
+
+
+def check_version(item: WorkItem, found: FileStat, version: str) -> None:
+    """Raises ItemError where the source is not the one that was planned, or that the item's first part saw.
+
+    Where the manifest gives a sha256 the content decides about the first; see check_digest().
+    """
+    row = item.row
+    if row.sha256 is None and row.etag is not None and found.etag not in (None, row.etag):
+        raise changed(item, f"has the etag {found.etag}, the manifest says {row.etag}")
+    if row.sha256 is None and plan.source_version(row, found) != item.source_version:
+        raise changed(item, "is not the version that was planned")
+    if version and found.version != version:
+        raise changed(item, "is not the version that its first part saw")
 
 
 def check_digest(item: WorkItem, found: str) -> None:

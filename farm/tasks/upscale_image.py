@@ -19,7 +19,7 @@ from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
 from farm.tasks.restore import Cut, RestoredPixels, picture_spec, whole, working_bytes
-from farm.tasks.station import Clock, Station, changed, stamp_of
+from farm.tasks.station import Clock, Source, Station, changed, stamp_of
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import FILL_BLOCK_PX
 from sr_kernel.tiles import PicturePlan, band_out_rows, band_read_rows, band_tiles, plan_bands, plan_picture
@@ -37,9 +37,9 @@ class UpscaleImage:
         clock = Clock()
         if part.kind is PartKind.JOIN:
             return self._join(part, clock)
-        with self._station.source(part.item, clock) as source:
+        with self._station.source(part.item, clock, version=part.version) as source:
             if part.kind is PartKind.BAND:
-                return self._band(part, source, clock, batch_limit)
+                return self._band(part, source.data, clock, batch_limit)
             return self._picture(part, source, clock, batch_limit)
 
     def stop(self) -> None:
@@ -47,15 +47,20 @@ class UpscaleImage:
 
     # -- the three kinds of parts ------------------------------------------------------------------------------
 
-    def _picture(self, part: Part, source: image.Source, clock: Clock, batch_limit: int | None) -> Done | Split:
-        item, params = part.item, part.item.params
+    def _picture(self, part: Part, found: Source, clock: Clock, batch_limit: int | None) -> Done | Split:
+        item, params, source = part.item, part.item.params, found.data
         header = self._header(item, source)
         picture_plan = plan_picture(picture_spec(params, header.width, header.height))
         bands = plan_bands(picture_plan, params.band_px)
         if bands:
             size = (header.width, header.height)
             return Split(
-                part_id=part.part_id, size=size, bands=bands, node=self._station.node, worker=self._station.name
+                part_id=part.part_id,
+                size=size,
+                bands=bands,
+                version=found.version,
+                node=self._station.node,
+                worker=self._station.name,
             )
         cut = whole(picture_plan)
         with self._held(item, cut, header):
@@ -111,8 +116,8 @@ class UpscaleImage:
         spec = picture_plan.spec
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
         self._station.check_believable(stats, item)
-        with self._station.source(item, clock) as source, clock.stage("decode"):
-            first_row = image.decode_rows(source, item.row.source_url, _limits(params), 0, 1)
+        with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
+            first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
         root = self._station.root

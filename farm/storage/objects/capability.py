@@ -66,7 +66,8 @@ def put_new(at: Target, body: bytes, fields: dict[str, str]) -> bool:
 
 
 def _try(one: Target) -> Capabilities:
-    exclusive = put_new(one, _CONTENT, {_FIELD: _VALUE}) and not put_new(one, _CONTENT, {})
+    made = put_new(one, _CONTENT, {_FIELD: _VALUE}) or _is_there(one)  # the answer to a first try may have been lost
+    exclusive = made and not put_new(one, _CONTENT, {})
     if not exclusive:
         one.call("put_object", Key=one.key, Body=_CONTENT, Metadata={_FIELD: _VALUE})
     found = one.call("head_object", Key=one.key)
@@ -77,6 +78,16 @@ def _try(one: Target) -> Capabilities:
         md5_etags=str(found["ETag"]).strip('"') == _MD5.hexdigest(),
         virtual_host=one.store.virtual_host,
     )
+
+
+def _is_there(one: Target) -> bool:
+    try:
+        one.call("head_object", Key=one.key)
+    except Exception as error:
+        if error_status(error) == 404:
+            return False
+        raise
+    return True
 
 
 def _try_parts(one: Target) -> bool:

@@ -34,8 +34,8 @@ def head(at: Target) -> Response:
         try:
             return at.call("head_object", Key=at.key)
         except Exception as error:
-            if error_status(error) == 403:
-                # An answer to HEAD has no body, so a wrong key and a closed door look alike; ask again with one.
+            if error_status(error) in (400, 403):
+                # An answer to HEAD has no body, so wrong keys, old tokens and closed doors look alike; ask with one.
                 at.call("list_objects_v2", Prefix=at.key, MaxKeys=1)
             raise
 

@@ -34,6 +34,8 @@ PART_BYTES = 16 << 20
 """size of one part of a multipart upload; objects of up to two parts are sent by one PUT"""
 MAX_PARTS = 10_000
 _PARTS_IN_FLIGHT = 4
+_ABORT_S = 30.0
+"""that an upload which is given up waits for its parts in flight"""
 _NONCE_FIELD = "farm-nonce"
 """user metadata: which call of create() made an object"""
 ReadAt = Callable[[int, int], bytes]
@@ -130,6 +132,8 @@ class Multipart:
         self._sure = not created["ResponseMetadata"]["RetryAttempts"]
         """whether there is no second upload, begun by a try whose answer was lost"""
         self._upload = {"Key": at.key, "UploadId": created["UploadId"]}
+        if self._announced and self._sure:
+            self._announced.begun(self._upload["UploadId"])
         self._pending: deque[Future[Response]] = deque()
         self._etags: list[str] = []
         self._md5s: list[bytes] = []
@@ -191,10 +195,12 @@ class Multipart:
         if not self._open:
             return
         self._open = False
-        wait(self._pending)  # a part that ends after the abort would stay, unseen and paid for
+        late = wait(self._pending, _ABORT_S).not_done  # a part that ends after the abort stays, unseen and paid for
+        for part in late:
+            part.cancel()
         with suppress(Exception):  # what went wrong first says more than an abort that fails too
             self._at.call("abort_multipart_upload", **self._upload)
-            if self._announced and self._sure:
+            if self._announced and self._sure and not late:
                 self._announced.withdraw()
 
 
