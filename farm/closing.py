@@ -21,6 +21,8 @@ class _OpenShard:
     rows: int
     manifest: str
     """digest of its rows"""
+    gone: frozenset[str]
+    """keys of entries that are of no use here any more"""
     mark: Mark | None = None
     """of the very same rows, which a run that trusts nothing finds"""
     keys: MarkedKeys = field(default_factory=MarkedKeys)
@@ -44,12 +46,12 @@ class Closing:
         self._files = files
         self._shards: dict[int, _OpenShard] = {}
 
-    def begin(self, number: int, rows: int, manifest: str) -> None:
-        """The rows of a shard begin to be planned; `manifest` is their digest.
+    def begin(self, number: int, rows: int, manifest: str, gone: frozenset[str] = frozenset()) -> None:
+        """The rows of a shard begin to be planned; `manifest` is their digest, `gone` are keys of rows that moved away.
 
         A mark that stands for other rows goes at once: what is made from now on may replace their outputs.
         """
-        shard = self._shards[number] = _OpenShard(rows, manifest)
+        shard = self._shards[number] = _OpenShard(rows, manifest, gone)
         mark = ledger.read_mark(self._files.get(number))
         if mark is not None and (mark.manifest, mark.fingerprint) == (manifest, self._fingerprint):
             shard.mark = mark
@@ -95,7 +97,7 @@ class Closing:
         files = ledger.read_shard(self._root, number)
         mark = self._mark(shard) if shard.is_settled and len(shard.keys) == shard.rows else None
         if files.segments or (mark is not None and mark != shard.mark):
-            ledger.compact_shard(self._root, self._run, files, mark, shard.keys)
+            ledger.compact_shard(self._root, self._run, files, mark, shard.keys, gone=shard.gone)
             files = ledger.read_shard(self._root, number)
         self._files[number] = files
 

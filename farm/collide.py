@@ -13,14 +13,16 @@ import numpy as np
 
 from farm.blocks import RowBlock, block_of
 from farm.errors import ManifestError
+from farm.kinds import is_frame_name
 from farm.names import Namer
-from farm.plan import Planner
+from farm.plan import SEQUENCE_INDEX, Planner
 from farm.records import ManifestRow, RefusedRow
-from farm.spill import Hashes, Room
+from farm.spill import Hashes, Index, Room
 
 _COLLISIONS_COUNTED = 1000
 _KEPT = 10_000
 """hashes that are compared by name; a manifest with more collisions is shown the first of these"""
+_INDEX = f"/{SEQUENCE_INDEX}"
 _short: Callable[[str], int] = hash
 
 
@@ -32,18 +34,23 @@ class Collisions:
         self._below = _fold(namer.planner.out + "/")
         self._outputs = Room()
         self._inputs = Room()
+        self._sequences = Room()
+        """folders of numbered sequences, which hold more than the one file that is their output"""
 
     def __enter__(self) -> Collisions:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._outputs.close()
-        self._inputs.close()
+        for room in (self._outputs, self._inputs, self._sequences):
+            room.close()
 
     def add(self, sources: Sequence[str], outputs: Sequence[str]) -> None:
         """Rows to be checked; an empty output is none."""
         named = [_fold(output) for output in outputs if output]
         self._outputs.add(_hashes(named))
+        folders = [output.removesuffix(_INDEX) for output in named if output.endswith(_INDEX)]
+        if folders:
+            self._sequences.add(_hashes(folders))
         inside = [folded for source in sources if (folded := _fold(source)).startswith(self._below)]
         if inside:
             self._inputs.add(_hashes(inside))
@@ -55,6 +62,8 @@ class Collisions:
         _refuse_overwritten_input(read, self._namer, overwritten)
         if doubled:
             _refuse_collision(read, self._namer, doubled, count)
+        if self._sequences.count:
+            _refuse_frames(read, self._namer, self._sequences.index())
 
     def _doubled(self) -> tuple[set[int], int]:
         """Hashes that several outputs have, and how many outputs have the hash of an earlier one."""
@@ -127,6 +136,19 @@ def _refuse_collision(read: Callable[[], Iterable[RowBlock]], namer: Namer, keys
                 f"manifest: rows {one} and {row}: {both} make {output!r}{f' ({text} collide)' if more else ''};"
                 f" tell them apart with --name '{{stem}}_{{row}}_{{scale}}x.{{ext}}' or an output column"
             )
+
+
+def _refuse_frames(read: Callable[[], Iterable[RowBlock]], namer: Namer, sequences: Index) -> None:
+    """Raise if an output would lie among the pictures of a film."""
+    for row, source, output in _named(read, namer):
+        folder, _, name = _fold(output).rpartition("/")
+        if is_frame_name(name) and len(sequences.find(_hashes([folder]))[0]):
+            film = next((one for one, _, other in _named(read, namer) if _fold(other) == folder + _INDEX), None)
+            if film is not None:
+                raise ManifestError(
+                    f"manifest: row {row}, {source!r}: its output {output!r} is one of the pictures of row {film};"
+                    " choose another --name or output"
+                )
 
 
 def _fold(url: str) -> str:

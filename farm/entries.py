@@ -101,7 +101,8 @@ def refused_entry(
 
     `times`: how often the same source was refused before in this shard, so that every row keeps an entry of its own.
     """
-    digest = hashlib.sha256(f"{source}\0{output}\0{times}".encode("utf-8", "surrogateescape")).hexdigest()
+    told = f"{source}\0{output}\0{times}" + (f"\0{shard}" if shard else "")
+    digest = hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
     return LedgerEntry(
         key=item.item_id if item else f"refused-{digest[:32]}",
         shard=shard,

@@ -53,7 +53,8 @@ class Feed:
             shard, planned = next(plans, (None, None))
             if shard is None or planned is None:
                 return
-            self._closing.begin(shard.number, len(shard), shard.digest())
+            self._book.seen(planned.latest_unix)
+            self._closing.begin(shard.number, len(shard), shard.digest(), planned.gone())
             for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, shard.number)):
                 self._book.touch(number)
             self.unverified += planned.unverified

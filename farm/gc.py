@@ -84,12 +84,17 @@ def _leftover_pieces(root: str) -> dict[str, list[FileStat]]:
 
 def _open_items(entries: Mapping[str, LedgerEntry]) -> set[str]:
     """Items of which pieces are done and may be joined: neither finished, nor failed for good."""
-    begun = {key.partition("/")[0] for key, entry in entries.items() if entry.extent is not None}
-    return {item_id for item_id in begun if not _is_over(entries.get(item_id))}
+    begun: dict[str, float] = {}
+    for key, entry in entries.items():
+        if entry.extent is not None:
+            item_id = key.partition("/")[0]
+            begun[item_id] = max(begun.get(item_id, 0.0), entry.asserted_unix)
+    return {item_id for item_id, since_unix in begun.items() if not _is_over(entries.get(item_id), since_unix)}
 
 
-def _is_over(entry: LedgerEntry | None) -> bool:
-    if entry is None:
+def _is_over(entry: LedgerEntry | None, since_unix: float) -> bool:
+    """Whether an item was finished, or failed for good, after its last piece."""
+    if entry is None or entry.asserted_unix < since_unix:
         return False
     if entry.status is ItemStatus.DONE:
         return True

@@ -59,6 +59,7 @@ FILM_FORMATS: Mapping[str, str] = MappingProxyType(
 )
 """Container that a lower-case extension of an output stands for"""
 
+_FRAME_NAME = re.compile(r"frame\d{8,}\.[a-z]+")
 _NUMBERED = re.compile(r"%(?:0\d+)?d(?![A-Za-z0-9])")
 PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
     ("gif", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
@@ -83,3 +84,8 @@ def extension_of(url: str) -> str:
     start = url.rfind("/") + 1
     dot = url.rfind(".", start)
     return url[dot + 1 :].lower() if dot > start else ""
+
+
+def is_frame_name(name: str) -> bool:
+    """Whether a file's name is one that the pictures of a film get, in any format: frame00000001.png."""
+    return _FRAME_NAME.fullmatch(name) is not None

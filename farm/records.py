@@ -369,3 +369,8 @@ class LedgerEntry:
     """when the entry was written again for a row that had moved; 0 for one that was written when it ended"""
     run: str = ""
     schema: int = 4
+
+    @property
+    def asserted_unix(self) -> float:
+        """When this was last known to be so: of two entries the later one counts."""
+        return max(self.finished_unix, self.noted_unix)

@@ -1,8 +1,8 @@
 """Which sources are new since a time, or since an earlier run: tonight's manifest is the difference to last night's.
 
-A source counts as done when results.parquet has it as done with the version that it has now. Where the results do not
-say a version that a listing can tell (an older file, or rows that were known by sha256), it counts as done when it was
-changed before its output was finished.
+A source counts as done when results.parquet has it as done with the version that it has now, and no row of it as
+failed. Where the results do not say a version that a listing can tell (an older file, or rows that were known by
+sha256), it counts as done when it was changed before the work on it began.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _DURATION = re.compile(r"(\d{1,9})([smhdw])")
 _DIGEST_BYTES = 16
 _KEYS = np.dtype(f"S{_DIGEST_BYTES}")
 _NEEDED = ("source", "status", "finished_unix")
-_VERSION = "source_version"
+_VERSION, _SPENT = "source_version", "total_s"
 _BY_CONTENT = "sha256:"
 """how a version begins that no listing tells"""
 RESULTS = "results.parquet"
@@ -70,24 +70,30 @@ class Finished:
         place = canonical(url)
         if extension_of(place) not in ("parquet", "pq"):
             place = storage.join(place, RESULTS)
-        versions, sources, times = bytearray(), bytearray(), array("d")
+        versions, sources, undone, times = bytearray(), bytearray(), bytearray(), array("d")
         self._knows_versions = False
-        for source, version, finished in reading_manifest(place, _done_rows(place)):
+        for source, version, begun in reading_manifest(place, _rows(place)):
+            if begun is None:
+                undone += _key(source)
+                continue
             if version:
                 self._knows_versions = True
                 versions += _key(source, version)
             if not version or version.startswith(_BY_CONTENT):
                 sources += _key(source)
-                times.append(finished)
+                times.append(begun)
+        self._undone = np.sort(np.frombuffer(bytes(undone), _KEYS))
         self._versions = np.sort(np.frombuffer(bytes(versions), _KEYS))
-        keys, finished_unix = np.frombuffer(bytes(sources), _KEYS), np.frombuffer(times, np.float64)
-        order = np.lexsort((finished_unix, keys))
+        keys, begun_unix = np.frombuffer(bytes(sources), _KEYS), np.frombuffer(times, np.float64)
+        order = np.lexsort((begun_unix, keys))
         self._sources: NDArray[np.bytes_] = keys[order]
-        self._times: NDArray[np.float64] = finished_unix[order]
+        self._times: NDArray[np.float64] = begun_unix[order]
 
     def has(self, item: Item) -> bool:
         """Whether nothing is to be done for a source."""
         row = item.row
+        if _last(self._undone, _key(row.source_url)) is not None:
+            return False
         if _last(self._versions, _key(row.source_url, source_version(row, item.stat))) is not None:
             return True
         if item.mtime_ns is None or (row.sha256 and self._knows_versions):
@@ -107,14 +113,14 @@ def _last(keys: NDArray[np.bytes_], key: bytes) -> int | None:
     return at if at >= 0 and keys[at] == wanted else None
 
 
-def _done_rows(url: str) -> Iterator[tuple[str, str, float]]:
-    """(source, version or nothing, when it was finished) of every row that is done."""
+def _rows(url: str) -> Iterator[tuple[str, str, float | None]]:
+    """(source, version or nothing, when work on it began) of every row; without a time what is not done."""
     from pyarrow import parquet
 
     try:
         with storage.open_read(url) as stream:
             file = cast(Any, parquet).ParquetFile(stream)
-            names = [name for name in (*_NEEDED, _VERSION) if name in file.schema_arrow.names]
+            names = [name for name in (*_NEEDED, _VERSION, _SPENT) if name in file.schema_arrow.names]
             if missing := set(_NEEDED) - set(names):
                 raise ManifestError(
                     f"results: {printable(url)}: has no column {min(missing)}; name the results.parquet of a run"
@@ -122,10 +128,12 @@ def _done_rows(url: str) -> Iterator[tuple[str, str, float]]:
             for batch in file.iter_batches(columns=names, use_threads=False):
                 columns = batch.to_pydict()
                 versions = columns.get(_VERSION, [""] * batch.num_rows)
-                found = zip(columns["status"], columns["source"], versions, columns["finished_unix"], strict=True)
-                for status, source, version, finished in found:
-                    if status == ItemStatus.DONE.value:
-                        yield source, version or "", finished
+                spent = columns.get(_SPENT, [0.0] * batch.num_rows)
+                names = ("status", "source", "finished_unix")
+                found = zip(*(columns[name] for name in names), versions, spent, strict=True)
+                for status, source, finished, version, seconds in found:
+                    is_done = status == ItemStatus.DONE.value
+                    yield source, version or "", finished - seconds if is_done else None
     except ItemError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,8 @@ from farm.catalog.table import CannotHoldError, Column, ColumnType, check_text
 from farm.kinds import MediaKind
 
 GROUP_ROWS = 50_000
-"""rows of a row group; what is held while writing"""
+GROUP_BYTES = 16 << 20
+"""rows, or characters, of a row group; what is held while writing"""
 
 
 class ParquetTable:
@@ -22,7 +23,7 @@ class ParquetTable:
         self._arrow, pq = cast(Any, pyarrow), cast(Any, parquet)  # they have no types
         self._columns = {column.name: column for column in columns}
         self._held: dict[str, list[object]] = {name: [] for name in self._columns}
-        self._rows = 0
+        self._rows = self._bytes = 0
         fields = [(column.name, self._type(column)) for column in columns]
         self._schema = self._arrow.schema(fields)
         self._writer = pq.ParquetWriter(sink, self._schema, compression="zstd")
@@ -33,7 +34,8 @@ class ParquetTable:
         for name, held in self._held.items():
             held.append(row[name])
         self._rows += 1
-        if self._rows == GROUP_ROWS:
+        self._bytes += sum(len(value) for value in row.values() if isinstance(value, (str, bytes)))
+        if self._rows == GROUP_ROWS or self._bytes > GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -46,7 +48,7 @@ class ParquetTable:
         arrays = [self._arrow.array(self._held[one.name], one.type) for one in self._schema]
         self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
         self._held = {name: [] for name in self._columns}
-        self._rows = 0
+        self._rows = self._bytes = 0
 
     def _type(self, column: Column) -> Any:
         if column.arrow is not None:

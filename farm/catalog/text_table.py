@@ -31,12 +31,20 @@ class CsvTable:
     def write(self, values: Mapping[str, object]) -> None:
         """Add a row."""
         fields = [_field(name, values.get(name)) for name in self._names]
+        if sum(map(len, fields)) > MAX_LINE_BYTES // 8 and _line_bytes(fields) > MAX_LINE_BYTES:
+            longest = max(zip(fields, self._names, strict=True), key=lambda one: len(one[0]))[1]
+            raise CannotHoldError(longest, f"makes a line of more than {MAX_LINE_BYTES} bytes")
         writer = self._quoting if any("\r" in field for field in fields) else self._quick
         writer.writerow(fields)
 
     def close(self) -> None:
         """Leave the file to who opened it."""
         self._text.detach()
+
+
+def _line_bytes(fields: Sequence[str]) -> int:
+    """At most, with each field in quotes and each quote doubled."""
+    return sum(len(field.encode()) + field.count('"') + 3 for field in fields)
 
 
 def _field(name: str, value: object) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from farm import storage
 from farm.ledger.codec import SCHEMA
 from farm.ledger.files import ShardFiles, compacted_url, read_shards
-from farm.ledger.mark import Mark, MarkedKeys
+from farm.ledger.mark import Compared, Mark, MarkedKeys
 from farm.ledger.read import CONTENT_KEY, MARK_KEY, SCHEMA_KEY, read_table
 from farm.ledger.table import MARK, content
+from farm.records import ItemStatus
 from farm.storage import faults
 
 
@@ -21,17 +25,28 @@ def compact(root: str, run: str) -> None:
 
 
 def compact_shard(
-    root: str, run: str, files: ShardFiles, mark: Mark | None = None, keys: MarkedKeys | None = None
+    root: str,
+    run: str,
+    files: ShardFiles,
+    mark: Mark | None = None,
+    keys: MarkedKeys | None = None,
+    *,
+    gone: frozenset[str] = frozenset(),
 ) -> bool:
-    """Write a shard's compacted file and remove its segments; whether it has the mark now.
+    """Write a shard's compacted file, without the entries that are `gone`, and remove its segments; whether it has the
+    mark now.
 
-    `keys` are the marked rows; where they are not all among the entries, the mark is left out.
+    `keys` are the marked rows; where they are not all among the entries, or these say otherwise, the mark is left out.
     """
     import pyarrow
 
     table = read_table(files)
+    if gone:
+        table = table.filter([key not in gone for key in table["key"].to_pylist()])
     metadata = {SCHEMA_KEY: str(SCHEMA).encode(), CONTENT_KEY: content(table).encode()}
     column = keys.column(table["key"].to_pylist()) if keys is not None and mark is not None else None
+    if column is not None and mark is not None and mark.done != _done(table, column):
+        column = None
     if column is not None and mark is not None:
         metadata[MARK_KEY] = mark.to_json()
         table = table.append_column(MARK, cast(Any, pyarrow).array(column))
@@ -43,6 +58,14 @@ def compact_shard(
         with faults.run_level(segment):
             storage.delete(segment)
     return column is not None
+
+
+def _done(table: Any, column: NDArray[np.int8]) -> int:
+    """Marked entries that are done."""
+    from pyarrow import compute
+
+    done = np.asarray(cast(Any, compute).equal(table["status"], ItemStatus.DONE.value))
+    return int(np.count_nonzero(done & (column != Compared.NOT_MARKED)))
 
 
 def _write_parquet(sink: Any, table: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from farm.errors import ErrorKind
 from farm.ledger.codec import decode
 from farm.ledger.files import ShardFiles
-from farm.ledger.index import Times
 from farm.ledger.read import read_table
-from farm.ledger.table import ENTRY, PIECE, Table, concatenated, flags, iter_entries, latest, table_of
+from farm.ledger.table import ENTRY, PIECE, Table, asserted, concatenated, flags, iter_entries, latest, table_of
 from farm.records import LedgerEntry
 
 _SETTLED = [kind.value for kind in ErrorKind if kind.settled]
@@ -47,14 +46,30 @@ class KnownShard:
         self.nbytes: NDArray[np.int64] = table["bytes"].to_numpy()
         self.rows: NDArray[np.int64] = table["row"].to_numpy()
         self.finished_unix: NDArray[np.float64] = table["finished_unix"].to_numpy()
+        self._asserted = asserted(table)
+        self._said_of: dict[str, float] | None = None
+        """by output, when something was last asserted of it; made when it is first asked for"""
 
-    def times(self, where: NDArray[np.int64]) -> Times:
-        """Of the entries at some positions; before all time at -1."""
-        columns = (self.finished_unix, self._table["noted_unix"].to_numpy())
-        found = where >= 0
-        finished, noted = (np.full(len(where), -np.inf) for _ in columns)
-        finished[found], noted[found] = (column[where[found]] for column in columns)
-        return Times(finished_unix=finished, noted_unix=noted)
+    @property
+    def latest_unix(self) -> float:
+        """When the latest entry was asserted."""
+        return float(self._asserted.max(initial=-np.inf))
+
+    def asserted(self, where: NDArray[np.int64]) -> NDArray[np.float64]:
+        """`LedgerEntry.asserted_unix` of the entries at some positions; before all time at -1."""
+        times = np.full(len(where), -np.inf)
+        times[where >= 0] = self._asserted[where[where >= 0]]
+        return times
+
+    def overtaken(self, outputs: Sequence[str], asserted_unix: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Of what was asserted of `outputs`, which has been followed by something else that was said of them here."""
+        if self._said_of is None:
+            made: list[str] = self._table["output"].to_pylist()
+            whole = np.flatnonzero(~flags(self._table, PIECE))
+            order = whole[np.argsort(self._asserted[whole], kind="stable")]
+            self._said_of = {made[at]: self._asserted[at] for at in map(int, order)}
+        last = (self._said_of.get(output, -np.inf) for output in outputs)
+        return np.fromiter(last, np.float64, len(outputs)) > asserted_unix
 
     def __len__(self) -> int:
         return len(self._table)
@@ -64,14 +79,19 @@ class KnownShard:
         where = self._where
         return np.fromiter((where.get(key, -1) for key in keys), np.int64, len(keys))
 
-    def entry(self, key: str) -> LedgerEntry | None:
-        """All that is known under a key."""
+    def says(self, key: str) -> tuple[str, int] | None:
+        """The message and the row that are known under a key."""
         at = self._where.get(key)
-        return None if at is None else self.entry_at(at)
+        return None if at is None else (self.message(at), int(self.rows[at]))
 
-    def entry_at(self, at: int) -> LedgerEntry:
-        """The entry at a position."""
-        return next(iter_entries(self._table.slice(at, 1), self.number))
+    def entries(self, where: Sequence[int]) -> Iterator[LedgerEntry]:
+        """The entries at some positions."""
+        return iter_entries(self._table.take(np.array(where, np.int64)), self.number)
+
+    def others(self, keys: Collection[str]) -> list[str]:
+        """Keys of what lies here, was not adopted, and is neither an entry nor a piece of any of `keys`."""
+        mine = (key for key in self._where if key not in self._adopted)
+        return [key for key in mine if key.partition("/")[0] not in keys]
 
     def texts(self, name: str, where: NDArray[np.int64]) -> list[str]:
         """A field of the entries at some positions."""
@@ -87,21 +107,24 @@ class KnownShard:
 
     def pieces(self, item_id: str) -> list[LedgerEntry]:
         """Finished bands or segments of an item that is not joined yet."""
-        return [self.entry_at(at) for at in self._pieces.get(item_id, ())] if self._pieces else []
+        return list(self.entries(self._pieces.get(item_id, ()))) if self._pieces else []
 
-    def adopt(self, files: ShardFiles, items: Sequence[str]) -> None:
-        """Take entries and pieces of some items over from another shard. Positions from before mean nothing then."""
-        table, wanted = read_table(files), set(items)
-        keys: list[str] = table["key"].to_pylist()
-        found = table.filter([key.partition("/")[0] in wanted for key in keys])
-        if len(found):
-            self._adopted |= frozenset(found["key"].to_pylist())
-            self._take(latest(concatenated([self._table, found])))
+    def adopt(self, shards: Iterable[tuple[ShardFiles, Sequence[str]]]) -> None:
+        """Take entries and pieces of some items over from other shards. Positions from before mean nothing then."""
+        tables = [found for files, items in shards if len(found := _of_items(read_table(files), set(items)))]
+        if tables:
+            self._adopted |= frozenset(key for table in tables for key in table["key"].to_pylist())
+            self._take(latest(concatenated([self._table, *tables])))
+
+
+def _of_items(table: Table, items: Collection[str]) -> Table:
+    keys: list[str] = table["key"].to_pylist()
+    return table.filter([key.partition("/")[0] in items for key in keys])
 
 
 def moved_entry(entry: LedgerEntry, row: int, shard: int, now_unix: float) -> LedgerEntry:
     """The entry of a row that stands elsewhere in the manifest now."""
-    return replace(entry, row=row, shard=shard, noted_unix=max(now_unix, entry.noted_unix + 0.001))
+    return replace(entry, row=row, shard=shard, noted_unix=max(now_unix, entry.asserted_unix + 0.001))
 
 
 def _allowances(table: Table, piece: NDArray[np.bool_]) -> dict[int, tuple[str, ...]]:

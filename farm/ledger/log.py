@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from farm.storage import faults, local
 
 SEGMENT_ENTRIES = 256
 SEGMENT_S = 5.0
-
+_STEP_S = 0.001
 
 _OPEN_FILES = 64
 
@@ -37,6 +38,7 @@ class Ledger:
     def __init__(self, root: str, run: str) -> None:
         path = storage.local_path(root)
         self._log: _Log = _FileLog(path, run) if path else _SegmentLog(root, run)
+        self._least_unix = 0.0
 
     def __enter__(self) -> Ledger:
         return self
@@ -44,13 +46,24 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def seen(self, asserted_unix: float) -> None:
+        """Entries of that time are there: what is recorded from now on is later, whatever this machine's clock says."""
+        self._least_unix = max(self._least_unix, round(asserted_unix + _STEP_S, 3))
+
+    def _later(self, entry: LedgerEntry) -> LedgerEntry:
+        if entry.asserted_unix >= self._least_unix:
+            return entry
+        if entry.noted_unix:
+            return replace(entry, noted_unix=self._least_unix)
+        return replace(entry, finished_unix=self._least_unix)
+
     def append(self, entry: LedgerEntry) -> None:
         """Record one entry: durable on return on a local disk, within SEGMENT_S on an object store."""
-        self._log.append(entry.shard, encode(entry) + b"\n", durable=True)
+        self._log.append(entry.shard, encode(self._later(entry)) + b"\n", durable=True)
 
     def note(self, entry: LedgerEntry) -> None:
         """Record what the next run would find out by itself, such as where a row stands; durable after flush()."""
-        self._log.append(entry.shard, encode(entry) + b"\n", durable=False)
+        self._log.append(entry.shard, encode(self._later(entry)) + b"\n", durable=False)
 
     def touch(self, shard: int) -> None:
         """See that a shard has a segment, and so no done mark any more; durable on return."""

@@ -30,7 +30,7 @@ def read_ledger(root: str) -> dict[str, LedgerEntry]:
     for entry in entries.values():
         if made_output(entry):
             other = owner.get(entry.output)
-            if other is None or entry.finished_unix >= other.finished_unix:
+            if other is None or entry.asserted_unix >= other.asserted_unix:
                 owner[entry.output] = entry
     return {key: one for key, one in entries.items() if not made_output(one) or owner[one.output] is one}
 
@@ -47,7 +47,7 @@ def _latest(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
     found: dict[str, LedgerEntry] = {}
     for entry in entries:
         other = found.get(entry.key)
-        if other is None or (entry.finished_unix, entry.noted_unix) >= (other.finished_unix, other.noted_unix):
+        if other is None or entry.asserted_unix >= other.asserted_unix:
             found[entry.key] = entry
     return found
 

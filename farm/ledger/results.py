@@ -17,7 +17,7 @@ from farm import plan, storage
 from farm.errors import ItemError
 from farm.ledger.files import ShardFiles, read_shards
 from farm.ledger.read import open_compacted, read_columns, read_table
-from farm.ledger.table import PIECE, Table, concatenated, content, flags
+from farm.ledger.table import PIECE, Table, asserted, concatenated, content, flags
 from farm.spill import Room, hashes
 from farm.storage import faults
 
@@ -102,7 +102,7 @@ class _Chosen:
         """shards with entries of rows that belong to another: ledgers of schema 3 left rows that had moved there"""
         self._count = 0
         nameless = False
-        with Room(("other", "<u8"), ("finished", "<f8"), ("noted", "<f8"), ("at", "<i8")) as room:
+        with Room(("other", "<u8"), ("asserted", "<f8"), ("at", "<i8")) as room:
             for files in shards:
                 table = read_columns(files, [*_RANKED])
                 nameless |= self._rank(room, table, files)
@@ -121,8 +121,7 @@ class _Chosen:
         room.add(
             hashes(names, len(names)),
             other=hashes((f"{name}\0" for name in names), len(names)),
-            finished=table["finished_unix"].to_numpy()[whole],
-            noted=table["noted_unix"].to_numpy()[whole],
+            asserted=asserted(table)[whole],
             at=whole + self._count,
         )
         self._count += len(table)
@@ -179,8 +178,8 @@ def _shards_of(table: Table) -> NDArray[np.int64]:
 
 
 def _latest(records: Any) -> NDArray[np.int64]:
-    """Of each output, where the entry stands that ended last; of two at once the later one."""
-    order = np.lexsort(tuple(records[name] for name in ("at", "noted", "finished", "other", "key")))
+    """Of each output, where the entry stands that was asserted last; of two at once the later one."""
+    order = np.lexsort(tuple(records[name] for name in ("at", "asserted", "other", "key")))
     records = records[order]
     same = (np.diff(records["key"].view(np.int64)) == 0) & (np.diff(records["other"].view(np.int64)) == 0)
     return records["at"][np.append(~same, True)[: len(records)]]

@@ -108,26 +108,39 @@ def iter_entries(table: Table, shard: int) -> Iterator[LedgerEntry]:
 
 
 def settled(table: Table) -> Table:
-    """What counts of a shard's entries, by row: of each key the one that ended last, of two at once the later one.
+    """What counts of a shard's entries, by row: of each key the one that was asserted last, of two at once the later.
 
-    Without pieces of what is done, and without what is done where another item has since replaced the output.
+    Without pieces of what has been done since, and without what is done where another item has replaced the output.
     """
     where = _last_of(table, "key", np.arange(len(table)))
     piece, done = flags(table, PIECE), np.asarray(_compute().equal(table["status"], "done"))
     made = _last_of(table, "output", where[(done & ~piece)[where]])
     where = np.concatenate([where[~(done & ~piece)[where]], made])
     if piece.any():
-        keys: list[str] = table["key"].to_pylist()
-        whole = {keys[at] for at in map(int, made)}
-        waits = (not piece[at] or keys[at].partition("/")[0] not in whole for at in map(int, where))
-        where = where[np.fromiter(waits, bool, len(where))]
+        where = where[_waits(table, where, made, piece)]
     order = table.select(["row", "key"]).take(where)
     by_row = _compute().sort_indices(order, [("row", "ascending"), ("key", "ascending")])
     return table.take(where[by_row.to_numpy()])
 
 
+def _waits(
+    table: Table, where: NDArray[np.int64], made: NDArray[np.int64], piece: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Of some positions, which are no pieces, or pieces that were made after their item was last done."""
+    keys: list[str] = table["key"].to_pylist()
+    times = asserted(table)
+    done = {keys[at]: times[at] for at in map(int, made)}
+    waits = (not piece[at] or times[at] > done.get(keys[at].partition("/")[0], -np.inf) for at in map(int, where))
+    return np.fromiter(waits, bool, len(where))
+
+
+def asserted(table: Table) -> NDArray[np.float64]:
+    """`LedgerEntry.asserted_unix` of each entry."""
+    return np.maximum(table["finished_unix"].to_numpy(), table["noted_unix"].to_numpy())
+
+
 def latest(table: Table) -> Table:
-    """Of each key the entry that ended last; of two at once the later one."""
+    """Of each key the entry that was asserted last; of two at once the later one."""
     return table.take(np.sort(_last_of(table, "key", np.arange(len(table)))))
 
 
@@ -148,10 +161,9 @@ def _compute() -> Any:
 
 
 def _last_of(table: Table, name: str, where: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of the rows at some positions, one for each value of a column: that which ended last. Positions, in no order."""
+    """Of the rows at some positions, one for each value of a column: the last asserted. Positions, in no order."""
     group = table[name].combine_chunks().dictionary_encode().indices.to_numpy()[where]
-    times = (table[column].to_numpy()[where] for column in ("noted_unix", "finished_unix"))
-    order = np.lexsort((where, *times, group))
+    order = np.lexsort((where, asserted(table)[where], group))
     return where[order[np.append(np.diff(group[order]) != 0, True)[: len(order)]]]
 
 

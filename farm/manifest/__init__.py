@@ -92,7 +92,7 @@ def form_of(url: str) -> InputForm:
 
 def _is_there(place: str) -> bool:
     try:
-        return storage.exists(place)
+        return storage.exists(place) or (storage.is_remote(place) and next(storage.list_prefix(place + "/"), "") != "")
     except ItemError:  # what may not be asked for may still be listed; if not, the listing says why
         return False
 

@@ -125,9 +125,16 @@ def iter_jsonl(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterator[
         lines.row += 1
 
 
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return found
+
+
 def _json_object(text: str, url: str, where: str) -> dict[str, object]:
     try:
-        values: object = json.loads(text)
+        values: object = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise faults.invalid(url, f"{where}: is no JSON ({error})", "write one object a line") from error
     if not isinstance(values, dict):

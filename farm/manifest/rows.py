@@ -26,7 +26,7 @@ from farm.manifest.columns import (
     is_unset,
     refuse_later,
 )
-from farm.manifest.sources import SourceRules, printable
+from farm.manifest.sources import SourceRules, is_utf8, printable
 from farm.records import ManifestRow, Overrides, RefusedRow
 
 Row = ManifestRow | RefusedRow
@@ -103,6 +103,8 @@ class RowMaker:
                 parsed[name] = parse(value)
             except ValueError as error:
                 raise self._bad_value(index, line, name, value, str(error)) from error
+            if name not in (SOURCE, LQ) and isinstance(value, str) and not is_utf8(value):
+                raise self._bad_value(index, line, name, printable(value), "is not UTF-8")
             refusal = None if self._as_data else refuse_later(name, parsed[name])
             if refusal:
                 raise self._bad_value(index, line, name, value, refusal)

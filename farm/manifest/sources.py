@@ -40,9 +40,11 @@ def canonical(url: str) -> str:
         )
     try:
         path = os.path.abspath(str(storage.local_path(url)))
-        if os.path.isdir(path):
-            return os.path.realpath(path)
-        return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        is_folder = os.path.isdir(path)
+        folder = os.path.realpath(path if is_folder else os.path.dirname(path))
+        if not is_utf8(folder):
+            raise ManifestError(f"manifest: {printable(url)}: its folder's name is not UTF-8; rename it")
+        return folder if is_folder else os.path.join(folder, os.path.basename(path))
     except ValueError as error:
         raise ManifestError(f"manifest: {printable(url)}: is not a path ({error}); check it") from error
 
@@ -207,7 +209,7 @@ def check_text(source: str) -> None:
     found = ""
     if "\0" in source:
         found = "holds a NUL"
-    elif not source.isascii() and not _is_utf8(source):
+    elif not is_utf8(source):
         found = "is not UTF-8"
     elif ".." in source and ".." in source.split("/"):
         found = "holds `..`"
@@ -219,7 +221,10 @@ def check_text(source: str) -> None:
         raise _unsafe(source, found, "name a file below the root, or by an absolute path or URL")
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether text is what Unicode can say: names of a disk need not be."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

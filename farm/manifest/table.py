@@ -105,6 +105,8 @@ def why_unreadable(name: str, kind: Any) -> str | None:
     kinds = cast(Any, types)
     if kinds.is_fixed_size_binary(kind):
         return f"is binary ({kind})"
+    if getattr(kind, "unit", "") == "ns":
+        return f"holds nanoseconds ({kind}), of which Python keeps microseconds"
     is_list = name == TAGS and (kinds.is_list(kind) or kinds.is_large_list(kind)) and _holds_text(kinds, kind)
     return f"is nested ({kind}); only tags may be a list, of text" if kinds.is_nested(kind) and not is_list else None
 

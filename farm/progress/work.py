@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from farm.kinds import MediaKind, extension_of
+from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, MediaKind, extension_of
 from farm.records import WorkItem
+
+_KNOWN = PICTURE_EXTENSIONS | CONTAINERS.keys()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +23,15 @@ class Likeness:
     model: str
     kind: MediaKind
     extension: str
+    """empty for what is no medium's: names may end in anything"""
     sized: bool
     """whether the manifest says how large: then it is no guess"""
 
 
 def likeness(model: str, kind: MediaKind, source_url: str, size: tuple[int | None, int | None]) -> Likeness:
     """Which rows a row is like; `size` as the manifest says it."""
-    sized = kind is MediaKind.IMAGE and bool(size[0] and size[1])
-    return Likeness(model=model, kind=kind, extension=extension_of(source_url), sized=sized)
+    sized, extension = kind is MediaKind.IMAGE and bool(size[0] and size[1]), extension_of(source_url)
+    return Likeness(model=model, kind=kind, extension=extension if extension in _KNOWN else "", sized=sized)
 
 
 def likeness_of(item: WorkItem) -> Likeness:

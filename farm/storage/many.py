@@ -60,7 +60,9 @@ class ManyStats:
             buckets.setdefault(f"{scheme}://{bucket}/", []).append(url)
         found: dict[str, Answer] = {}
         for bucket, inside in buckets.items():
-            left = self._list(bucket, sorted(inside, key=str.encode), found)
+            seen: dict[str, Answer] = {}
+            left = self._list(bucket, sorted(inside, key=str.encode), seen)
+            found.update(seen)
             unseen = [url for url in inside if url not in found]
             alone = unseen if confirm else left
             with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stat") as pool:

@@ -35,6 +35,8 @@ from farm.survey.peek import Peek, sequence_stat
 from farm.survey.planned import DeclinedRow, KnownRow, PendingRow, PlannedRow
 
 _CHUNK_ROWS = 64
+_NOTED_ROWS = 1024
+"""rows whose entries are read from the table at once"""
 MOST_PROBED = 1000
 """pending rows of a shard whose files are looked into before the work; the workers look into those of larger ones"""
 _PENDING, _REUSED, _SETTLED, _REFUSED = range(4)
@@ -142,14 +144,16 @@ class ShardPlan:
         named = [at for at, item_id in enumerate(self._ids) if item_id]
         elsewhere = self._later([self._ids[at] for at in named], where[named])
         self._adopted = set(elsewhere)
-        for number, positions in elsewhere.items():
-            self._known.adopt(self._tools.ledger[number], [self._ids[named[position]] for position in positions])
+        self._known.adopt(
+            (self._tools.ledger[number], [self._ids[named[position]] for position in positions])
+            for number, positions in elsewhere.items()
+        )
         return self._known.find(self._ids) if elsewhere else where
 
     def _later(self, keys: Sequence[str], where: NDArray[np.int64]) -> dict[int, list[int]]:
         """Other shards that have said something since of what has `keys`, and stands at `where`, here."""
         index = self._tools.index
-        return index.later(keys, self._number, self._known.times(where)) if index is not None and keys else {}
+        return index.later(keys, self._number, self._known.asserted(where)) if index is not None and keys else {}
 
     def _decide(self) -> NDArray[np.int8]:
         known, found = self._known, self._where >= 0
@@ -213,6 +217,21 @@ class ShardPlan:
         """Rows that are left to do, before their sizes are looked at."""
         return len(_positions(self._states == _PENDING))
 
+    @property
+    def latest_unix(self) -> float:
+        """When the latest of what is known was asserted, by the clocks of those who did."""
+        index = self._tools.index
+        return max(self._known.latest_unix, index.latest_unix if index is not None else 0.0)
+
+    def gone(self) -> frozenset[str]:
+        """Keys of entries here whose rows have moved to another shard, which says the same of them since."""
+        others = self._known.others(set(self._ids))
+        if not others or self._tools.index is None:
+            return frozenset()
+        items = [key.partition("/")[0] for key in others]
+        later = self._tools.index.later(items, self._number, self._known.asserted(self._known.find(others)))
+        return frozenset(others[position] for positions in later.values() for position in positions)
+
     def guesses(self) -> Counter[Likeness]:
         """Source pixels of the pending rows, as far as they can be guessed."""
         found: Counter[Likeness] = Counter()
@@ -240,7 +259,7 @@ class ShardPlan:
 
     def rows(self) -> Iterator[PlannedRow]:
         """Every row of the shard: those of higher priority first, else in order."""
-        rows = map(self._planned_row, self._in_order())
+        rows = self._planned_rows()
         if not self._tools.looks_into_all and self.pending > MOST_PROBED:
             yield from rows
             return
@@ -257,25 +276,52 @@ class ShardPlan:
         priorities = [one for block in self._blocks for one in block.priorities or (0,) * len(block)]
         return _listed(np.argsort(-np.array(priorities, np.int64), kind="stable"))
 
-    def _planned_row(self, at: int) -> PlannedRow:
+    def _planned_rows(self) -> Iterator[PlannedRow]:
+        stale, order = self._stale(), self._in_order()
+        for start in range(0, len(order), _NOTED_ROWS):
+            rows = order[start : start + _NOTED_ROWS]
+            noted = [at for at in rows if stale[at]]
+            moved = dict(zip(noted, self._known.entries([int(self._where[at]) for at in noted]), strict=True))
+            yield from (self._planned_row(at, moved.get(at)) for at in rows)
+
+    def _stale(self) -> NDArray[np.bool_]:
+        """Known rows of which the ledger has to say anew what it says: those that stand elsewhere than it says, and
+        those of whose output something else was said since."""
+        stale = np.zeros(len(self), bool)
+        rows = np.flatnonzero((self._states == _REUSED) | (self._states == _SETTLED))
+        if not len(rows):
+            return stale
+        where = self._where[rows]
+        adopted = np.fromiter(map(self._known.is_adopted, map(int, where)), bool, len(where))
+        stale[rows] = (self._known.rows[where] != rows + self._first) | adopted | self._overtaken(rows, where)
+        return stale
+
+    def _overtaken(self, rows: NDArray[np.int64], where: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self._overtaken_by([self._outputs[at] for at in _listed(rows)], where)
+
+    def _overtaken_by(self, outputs: list[str], where: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of entries at some positions, which have been followed by others of the same outputs."""
+        asserted, index = self._known.asserted(where), self._tools.index
+        overtaken = self._known.overtaken(outputs, asserted)
+        return overtaken if index is None else overtaken | index.overtaken(outputs, asserted)
+
+    def _planned_row(self, at: int, stale: LedgerEntry | None) -> PlannedRow:
         state = int(self._states[at])
         if state == _PENDING:
             return self._pending(at, *self._block(at))
         if state == _REFUSED:
             return self._refused(at, *self._errors[at])
-        return self._settled(at, state)
+        return self._settled(at, state, stale)
 
-    def _settled(self, at: int, state: int) -> KnownRow:
-        index, entry, moved = self._first + at, int(self._where[at]), None
-        if self._known.rows[entry] != index or self._known.is_adopted(entry):
-            moved = moved_entry(self._known.entry_at(entry), index, self._number, time.time())
+    def _settled(self, at: int, state: int, stale: LedgerEntry | None) -> KnownRow:
+        moved = moved_entry(stale, self._first + at, self._number, time.time()) if stale else None
         return KnownRow(
             state=RowState.REUSED if state == _REUSED else RowState.SETTLED,
             key=self._ids[at],
             output=self._outputs[at],
             compared=Compared.BY_MANIFEST if self._words[at] else Compared.BY_STORE,
             moved=moved,
-            message=self._known.message(entry) if state == _SETTLED else "",
+            message=self._known.message(int(self._where[at])) if state == _SETTLED else "",
         )
 
     def _refused(self, at: int, error: ItemError, compared: Compared, *, was_pending: bool = False) -> DeclinedRow:
@@ -308,10 +354,12 @@ class ShardPlan:
 
     def differs(self, entry: LedgerEntry) -> bool:
         """Whether the ledger does not say this already, of this row."""
-        known = self._known.entry(entry.key)
-        if known is None or (known.message, known.row) != (entry.message, entry.row):
+        if self._known.says(entry.key) != (entry.message, entry.row):
             return True
-        return bool(self._later([entry.key], self._known.find([entry.key])))
+        where = self._known.find([entry.key])
+        if entry.output and self._overtaken_by([entry.output], where).any():
+            return True
+        return bool(self._later([entry.key], where))
 
 
 def _positions(mask: NDArray[np.bool_]) -> list[int]:

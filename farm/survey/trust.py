@@ -14,7 +14,7 @@ import numpy as np
 from farm import storage
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import is_sequence
-from farm.ledger import MARK, Compared, Mark, ShardFiles, open_compacted
+from farm.ledger import MARK, Compared, Mark, ShardFiles, open_compacted, read_mark
 from farm.manifest import ShardRows
 from farm.records import FileStat
 from farm.summary import SHOWN
@@ -40,12 +40,10 @@ def trust(
     """What the shard's mark says if it holds, else None."""
     if files is None or files.compacted is None or files.segments:
         return None
+    mark = read_mark(files)
+    if mark is None or (mark.rows, mark.fingerprint) != (len(shard), fingerprint) or mark.manifest != shard.digest():
+        return None
     with open_compacted(files.compacted) as file:
-        mark = file.mark
-        if mark is None or (mark.rows, mark.fingerprint) != (len(shard), fingerprint):
-            return None
-        if mark.manifest != shard.digest():
-            return None
         table = file.read([*_COLUMNS])
     table = table.filter(table[MARK].to_numpy() != Compared.NOT_MARKED)
     compared = table[MARK].to_numpy()

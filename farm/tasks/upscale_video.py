@@ -18,6 +18,7 @@ from typing import BinaryIO, Protocol
 from farm import entries, plan, storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.film import FilmPlan, SegmentReport, Span
+from farm.kinds import is_frame_name
 from farm.media import video
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.tasks.frames import FramePipeline, ShownFrame
@@ -161,7 +162,7 @@ class UpscaleVideo:
             found = f"pictures of it in {folder} are not those that its segments wrote"
             raise ItemError(ErrorKind.MISSING, item.row.source_url, found, "run the same command again")
         for url in there.keys() - wanted.keys() - {item.output_url}:
-            if video.is_frame_name(storage.name(url)):
+            if is_frame_name(storage.name(url)):
                 storage.delete(url)  # of a longer film that had this name before
         index = video.sequence_index(film, part.out_pts, item.params, stamp)
         source.settled.check()

@@ -27,6 +27,7 @@ from farm.ledger import (
     MARK,
     RESULT_COLUMNS,
     Compared,
+    KnownShard,
     Ledger,
     Mark,
     MarkedKeys,
@@ -174,6 +175,19 @@ def test_bands_go_when_their_picture_is_done(tmp_path: Path) -> None:
     append(root, "run-2", done(0))
     compact(root, "run-2")
     assert sorted(read_ledger(root)) == ["key-0", "key-1/band/0"]
+
+
+def test_bands_that_are_newer_than_their_picture_are_kept(tmp_path: Path) -> None:
+    """It was done, its output was lost, and it is on its way again."""
+    root = str(tmp_path)
+    item = done(0, key="item", finished_unix=1.0)
+    bands = [done(0, key=f"item/band/{at}", finished_unix=10.0 + at, extent=(at, at + 1)) for at in range(2)]
+    append(root, "run", item, *(replace(band, output=f"/parts/{at}") for at, band in enumerate(bands)))
+    assert set(read_ledger(root)) == {"item", "item/band/0", "item/band/1"}
+    files = read_shard(root, 0)
+    assert len(KnownShard(0, files).pieces("item")) == 2
+    compact(root, "run")
+    assert len(KnownShard(0, read_shard(root, 0)).pieces("item")) == 2
 
 
 def test_a_torn_last_line_is_redone_and_nothing_else(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ numbered or animated, go through the same door.
 from farm.kinds import is_sequence
 from farm.media.video.film import iter_frames, join_film, read_film
 from farm.media.video.pictures.sequence import stat as sequence_stat
-from farm.media.video.pictures.still_frames import encode_still, frame_name, is_frame_name, sequence_index
+from farm.media.video.pictures.still_frames import encode_still, frame_name, sequence_index
 from farm.media.video.read.damage import listed as frame_ranges
 from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write.encode import SegmentEncoder
@@ -27,7 +27,6 @@ __all__ = [
     "encoder_bytes",
     "frame_name",
     "frame_ranges",
-    "is_frame_name",
     "is_sequence",
     "iter_frames",
     "join_film",

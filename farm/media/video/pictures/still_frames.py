@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, cast
@@ -21,7 +20,6 @@ _TO_DEEP = 257
 """65 535 / 255: 8 bits as 16"""
 _SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))
 """what profiles of sRGB call themselves"""
-_FRAME_NAME = re.compile(r"frame\d{8,}\.[a-z]+")
 
 
 def planes_of(pixels: Pixels, layout: FrameLayout) -> Planes:
@@ -93,11 +91,6 @@ def _flipped(pixels: NDArray[Any], rows: bool, columns: bool) -> Pixels:
 def frame_name(index: int, params: UpscaleParams) -> str:
     """File name of an output frame of a numbered sequence, counted from 0."""
     return f"frame{index:08d}.{params.format}"
-
-
-def is_frame_name(name: str) -> bool:
-    """Whether a file's name is one that `frame_name` gives, in any format."""
-    return _FRAME_NAME.fullmatch(name) is not None
 
 
 def encode_still(planes: Planes, film: FilmPlan, params: UpscaleParams, url: str = "") -> bytes:
