@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, cast
 
+from farm.blocks import NO_OVERRIDES, OpenRow
 from farm.errors import ItemError
 from farm.kinds import MediaKind, kind_of
 from farm.manifest.columns import COLUMNS, FACE, LQ, OVERRIDES, SOURCE, TASK, UPSCALE, is_unset, refuse_later
 from farm.manifest.parquet import Arrays, iter_values, values
-from farm.manifest.rows import NO_OVERRIDES, OpenRow, Row, RowMaker
+from farm.manifest.rows import Row, RowMaker
 from farm.manifest.sources import Plain, printable
 from farm.manifest.table import MAX_COPIED_BYTES, is_text, longest
 from farm.records import ManifestRow, Overrides, RefusedRow

@@ -11,12 +11,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from farm.blocks import UPSCALE
 from farm.config import FILM_CONTAINERS, FORMATS
 from farm.kinds import EXTENSION_FORMATS, FILM_FORMATS, MediaKind, extension_of
 
 IGNORED_PREFIX = "x_"
 """columns of the user's own; every other unknown name is taken for a typing mistake"""
-UPSCALE = "upscale"
 LATER_TASKS = ("degrade", "subimages", "multiscale", "frames")
 """tasks that a manifest may name and that no run of this version does"""
 MAX_TAGS = 1000

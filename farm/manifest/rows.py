@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from farm.blocks import NO_OVERRIDES
@@ -30,10 +30,6 @@ from farm.manifest.sources import SourceRules, is_utf8, printable
 from farm.records import ManifestRow, Overrides, RefusedRow
 
 Row = ManifestRow | RefusedRow
-OpenRow: Any = make_dataclass("OpenRow", [(one.name, object) for one in fields(ManifestRow)], slots=True, kw_only=True)
-"""A ManifestRow that is not frozen yet: whoever has filled it sets its `__class__` to ManifestRow. A frozen dataclass
-fills itself through `object.__setattr__`, field by field, which takes five times as long: as long as all else together
-that reading a row of Parquet takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
