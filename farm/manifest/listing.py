@@ -21,6 +21,9 @@ from farm.manifest.prefixes import Level, iter_objects
 from farm.manifest.sources import below, link_target, printable, reading_manifest
 
 _TAKEN = PICTURE_EXTENSIONS | CONTAINERS.keys()
+_EARLY = re.compile(r"(?<=[^/])/(?=[\x00-\x2d])")
+"""before a name that sorts before `.farm`, but not at the root, which is whoever's asked for it"""
+_FOLDERS_ASKED = 10_000
 MAGIC = re.compile(r"[*?\[]")
 
 
@@ -116,14 +119,17 @@ def _not_utf8(name: str) -> ItemError | None:
 
 
 def _iter_remote(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
+    outputs = _OutputRoots(root)
+
     def descend(folder: str, level: Level) -> bool:
         relative = folder[len(root) + 1 : -1]
         if not relative:
             return True
+        if relative.endswith("/.farm"):
+            outputs.add(relative.removesuffix(".farm"))
         is_output = f"{folder}.farm/" in level or (out is not None and below(folder, out))
         return not is_output and not storage.name(folder).startswith(".") and choice.descend(relative)
 
-    outputs: set[str] = set()
     for stat in reading_manifest(root, iter_objects(root, descend)):
         relative = stat.url[len(root) + 1 :]
         hidden, _, _ = f"/{relative}".partition("/.")
@@ -131,8 +137,37 @@ def _iter_remote(root: str, out: str | None, choice: Choice) -> Iterator[Found]:
             outputs.add(hidden[1:] + "/")
         if len(hidden) <= len(relative) or (out is not None and below(stat.url, out)):
             continue
-        if choice.take(relative) and not any(relative.startswith(prefix) for prefix in outputs):
+        if choice.take(relative) and not outputs.hold(relative):
             yield Found(relative=relative, bytes=stat.bytes, mtime_ns=stat.mtime_ns, etag=stat.etag)
+
+
+class _OutputRoots:
+    """Folders of a store that hold a `.farm`. What sorts behind that name has been preceded by it in the listing; for
+    what sorts before it the store is asked, once a folder."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._known: set[str] = set()
+        self._asked: dict[str, bool] = {}
+
+    def add(self, folder: str) -> None:
+        """A folder, below the root and with a slash at its end, is one."""
+        self._known.add(folder)
+
+    def hold(self, relative: str) -> bool:
+        """Whether a file lies in one."""
+        if any(relative.startswith(folder) for folder in self._known):
+            return True
+        folders = (relative[: early.start()] + "/" for early in _EARLY.finditer(relative))
+        return any(self._asks(folder) for folder in folders)
+
+    def _asks(self, folder: str) -> bool:
+        if folder not in self._asked:
+            if len(self._asked) >= _FOLDERS_ASKED:
+                self._asked.clear()
+            place = f"{self._root}/{folder}.farm/"
+            self._asked[folder] = next(iter(reading_manifest(self._root, storage.list_prefix(place))), None) is not None
+        return self._asked[folder]
 
 
 def _iter_local(root: str, out: str | None, choice: Choice) -> Iterator[Found]:

@@ -308,6 +308,23 @@ def test_only_what_is_not_done_as_it_is_now_is_taken(tmp_path: Path, place: str)
     assert written.unchanged == 2  # what was known by its sha256 counts by the time it was finished
 
 
+def test_a_source_of_which_one_row_failed_is_new_although_another_is_done(tmp_path: Path) -> None:
+    path = aged(tmp_path / "in" / "a.png", 3600)
+    said = {"source": str(path), "finished_unix": time.time()}
+    said["source_version"] = f"stat:{path.stat().st_size}:{path.stat().st_mtime_ns}"
+    rows: list[dict[str, object]] = [{**said, "status": "done"}, {**said, "status": "failed"}]
+    results(tmp_path / "results.parquet", rows, versions=True)
+    scan(tmp_path / "in", tmp_path / "m.csv", newer_than=str(tmp_path))
+    assert names(tmp_path / "m.csv") == ["a.png"]
+
+
+@pytest.mark.parametrize("text", ["999999d", "999999999w", "0001-01-01", "soon"])
+def test_a_time_that_means_nothing_is_a_usage_error(tmp_path: Path, text: str) -> None:
+    aged(tmp_path / "in" / "a.png", 3600)
+    with pytest.raises(UsageError, match="--since"):
+        scan(tmp_path / "in", tmp_path / "m.csv", since=text)
+
+
 def test_without_versions_the_time_decides(tmp_path: Path) -> None:
     before, after = aged(tmp_path / "in" / "before.png", 3600), aged(tmp_path / "in" / "after.png", 60)
     rows: list[dict[str, object]] = [

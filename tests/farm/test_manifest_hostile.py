@@ -444,3 +444,40 @@ def test_tags_without_end_end_fast_and_small(tmp_path: Path, lengths: list[int],
     assert re.search(found, message), message
     assert seconds < 2
     assert peak_mb < 500
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "s3://AKIA1:SECRET2@bucket/a.png",
+        "s3://AKIA1:SECRET2@bucket/",
+        "x s3://AKIA1:SECRET2@b/..",
+        "http://u:SECRET2@h/a",
+    ],
+)
+def test_credentials_in_a_source_are_refused_and_not_repeated(tmp_path: Path, source: str) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"source": source}))
+    (row,) = read_manifest(str(tmp_path / "m.jsonl"))
+    assert isinstance(row, RefusedRow)
+    assert "SECRET2" not in f"{row.source} {row.error} {row.error.url}"
+
+
+def test_a_bucket_that_its_store_cannot_have_is_one_refused_row(tmp_path: Path) -> None:
+    sources = ["cos://photos/a.png", "cos://photos-125/a.png", "a.png"]
+    for form in ("jsonl", "parquet"):
+        path = tmp_path / f"m.{form}"
+        if form == "parquet":
+            parquet(path, sources)
+        else:
+            path.write_text("".join(json.dumps({"source": source}) + "\n" for source in sources))
+        assert refused(list(read_manifest(str(path)))) == ["cos://photos/a.png"]
+
+
+def test_what_is_not_unicode_is_named_with_its_column(tmp_path: Path) -> None:
+    for column in ("output", "etag"):
+        (tmp_path / "m.jsonl").write_text(f'{{"source": "a.png", "{column}": "\\ud800.png"}}')
+        with pytest.raises(ManifestError, match=f"row 0 .line 1., column {column}.*not UTF-8"):
+            list(read_manifest(str(tmp_path / "m.jsonl")))
+    (tmp_path / "m.jsonl").write_text('{"source": "a.png", "source": "b.png"}')
+    with pytest.raises(ManifestError, match="stands twice"):
+        list(read_manifest(str(tmp_path / "m.jsonl")))

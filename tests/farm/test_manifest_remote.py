@@ -186,3 +186,19 @@ def test_a_prefix_says_versions_and_times(prefix: str) -> None:
 def test_a_manifest_that_is_not_there_is_said_so(prefix: str) -> None:
     with pytest.raises(ManifestError, match="no such object"):
         relative(f"{prefix}/gone.csv")
+
+
+@pytest.mark.parametrize("page", [1, 3, 1000])
+def test_outputs_of_another_run_are_left_out_however_their_names_sort(
+    prefix: str, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(prefixes, "_PAGE", page)
+    for name in ("older/-a_4x.png", "older/(1)_4x.png", "older/#sub/y.png", "older/b_4x.png", "plain/(1).png"):
+        storage.publish(f"{prefix}/{name}", b"x", attempt="test")
+    assert sorted(relative(prefix)) == sorted([*PICTURES, "plain/(1).png"])
+
+
+def test_a_prefix_whose_name_looks_like_a_pattern_is_a_prefix(prefix: str) -> None:
+    storage.publish(f"{prefix}/shoot [2024]/a.png", b"x", attempt="test")
+    assert relative(f"{prefix}/shoot [2024]/") == ["a.png"]
+    assert relative(f"{prefix}/shoot [2024]") == ["a.png"]

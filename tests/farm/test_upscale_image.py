@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, Failed, ManifestRow, Part, PartKind, Split
+from farm.tasks import station
 from farm.tasks.base import WorkerContext
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
@@ -233,3 +235,38 @@ def spoil(
         return [change(one) if precision in (None, settings.precision) else one for one in results]
 
     monkeypatch.setattr(Upscaler, "restore_windows", restore_windows)
+
+
+@pytest.mark.parametrize("says", ["nothing", "sha256", "etag"])
+@pytest.mark.parametrize("whole_bytes", [1 << 20, 4])
+def test_bands_of_two_versions_never_meet(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, says: str, whole_bytes: int
+) -> None:
+    monkeypatch.setattr(station, "_WHOLE_FILE_BYTES", whole_bytes)
+    bench = make_bench()
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
+    whole = bench.picture(pixels)
+    path = Path(whole.item.row.source_url)
+    words = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()} if says == "sha256" else {}
+    row = replace(whole.item.row, **({"etag": "said"} if says == "etag" else words))
+    whole = replace(whole, item=bench.planner.plan(row, storage.stat(str(path))))
+    split = bench.task.run(whole, None)
+    assert isinstance(split, Split)
+    first, second, *_ = Assembly().begin(whole, split, {})
+    assert isinstance(bench.task.run(first, None), Done)
+    bench.picture(pixels[::-1])
+    with pytest.raises(ItemError) as caught:
+        bench.task.run(second, None)
+    assert caught.value.kind is ErrorKind.CHANGED_DURING_READ
+
+
+def test_a_digest_is_checked_of_files_that_are_never_read_whole(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(station, "_WHOLE_FILE_BYTES", 4)
+    bench = make_bench()
+    whole = bench.picture(np.zeros((96, 64, 3), np.uint8))
+    row = replace(whole.item.row, sha256="0" * 64)
+    whole = replace(whole, item=bench.planner.plan(row, storage.stat(row.source_url)))
+    with pytest.raises(ItemError, match=r"sha256 is .*, the manifest says 0000"):
+        bench.task.run(whole, None)
