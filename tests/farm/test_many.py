@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +103,9 @@ def bucket() -> str:
     prefix, client = server.new_prefix(), server.client()
     names = [f"in/{at // 100:03d}/{at:06d}.png" for at in range(2500)]
     names += ["in/odd/\u00e9.png", "in/odd/\U0001f600.png", "in/odd/a b%+#.png", "in/odd/A.png", "in2/x.png"]
-    for name in names:
-        client.put_object(Bucket=BUCKET, Key=f"{prefix.split('/', 3)[3]}/{name}", Body=name.encode())
+    folder = prefix.split("/", 3)[3]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: client.put_object(Bucket=BUCKET, Key=f"{folder}/{name}", Body=name.encode()), names))
     return prefix
 
 

@@ -260,8 +260,8 @@ def test_publishing_asks_nothing_beside_the_write(store: Store, proxy: FaultyPro
     proxy.clear()
     publish(store, bytes(2 * small_parts + 1))
     asked = [one.what for one in proxy.seen]
-    assert asked[:2] == ["put", "create"], "announced before it begins"
-    assert asked[2:] == ["part", "part", "part", "complete", "head", "delete"], "head: Ceph answers without an etag"
+    assert asked[:3] == ["put", "create", "put"], "announced before it begins, and by its id when that is known"
+    assert asked[3:] == ["part", "part", "part", "complete", "head", "delete"], "head: Ceph answers without an etag"
 
 
 # --- making what may be there ----------------------------------------------------------------------------------------

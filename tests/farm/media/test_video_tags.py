@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from farm.media.video.film import join_film, read_film
+from farm.media.video.values import Joined
 from farm.media.video.write.timing import constant_rate
 from sr_kernel.layout import FrameLayout
 from tests.farm.media.films import encode, facts, ffmpeg, openers, plan, through, video_params
@@ -136,7 +137,7 @@ def test_where_chroma_lies_is_said_as_the_source_says_it(said: str, codec: str, 
         cut = read_film(source, "in.mp4", params)
         times = [time for span in cut.spans for time in span.out_pts]
         pieces = openers([encode(cut.film, range(len(times)))])
-        assert join_film(source, "in.mp4", cut.film, times, params, pieces, sink, None) is None
+        assert join_film(source, "in.mp4", cut.film, times, params, pieces, sink, None) == Joined()
     assert streams(path, "video")[0]["chroma_location"] == said
     unsaid = said == "left" and codec in ("vp9", "ffv1")  # whose bitstreams say nothing of it: left is what is usual
     assert streams(out, "video")[0].get("chroma_location", "left") == said or unsaid
