@@ -19,7 +19,8 @@ from tests.s3_server import control
 from tests.stores import Store, opened, output, raised
 
 pytestmark = pytest.mark.s3
-HANG_S = 20
+HANG_S = 8
+"""twenty in the run of tests/e2e/test_object_store.py"""
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_server_that_takes_two_requests_at_once_loses_nothing(store: Store, pr
 def test_a_disk_that_hangs_costs_time_and_nothing_else(
     store: Store, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_READ_S", 5)
+    monkeypatch.setattr(client, "_READ_S", 2)
     content = {storage.join(store.root, f"{n}.bin"): random.Random(n).randbytes(100_000) for n in range(8)}
     before = storage.join(store.root, "before.bin")
     output(store.root).publish(before, b"before")
