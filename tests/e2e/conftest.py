@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ class Farm:
     cache: Path
     timeout_s: float | None = 150
     """of one run; None waits as long as it takes"""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """of every run, beside the tests' own"""
 
     def start(self, *args: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "farm", *map(str, args)],
             cwd=REPOSITORY,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.cache), **(env or {})},
+            env={**os.environ, "XDG_CACHE_HOME": str(self.cache), **self.environment, **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -112,3 +115,37 @@ def files(out: Path) -> set[str]:
     """Everything below an output root but the farm's own folder."""
     found = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     return {name for name in found if not name.startswith(".farm/")}
+
+
+HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "include_dashboard": False})
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[dict[str, str]]:
+    """Environment of a user of a cluster of our own: its address and its token."""
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD],
+        cwd=REPOSITORY,
+        env={**os.environ, **token, "PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert head.stdout is not None
+    address = ""
+    for line in head.stdout:
+        if ":" in line and line.strip().rpartition(":")[2].isdigit():
+            address = line.strip()
+            break
+    assert address, "the cluster did not start"
+    yield {**token, "RAY_ADDRESS": address, "PYTHONPATH": str(REPOSITORY)}
+    head.communicate("", timeout=60)

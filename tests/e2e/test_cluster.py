@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from .conftest import REPOSITORY, Farm, results
+from .conftest import Farm, results
 
 Make = Callable[..., Path]
-
-HEAD = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "include_dashboard": False})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[dict[str, str]]:
-    """Environment of a user of a cluster of our own: its address and its token."""
-    import os
-
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD],
-        cwd=REPOSITORY,
-        env={**os.environ, **token, "PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert head.stdout is not None
-    address = ""
-    for line in head.stdout:
-        if ":" in line and line.strip().rpartition(":")[2].isdigit():
-            address = line.strip()
-            break
-    assert address, "the cluster did not start"
-    yield {**token, "RAY_ADDRESS": address, "PYTHONPATH": str(REPOSITORY)}
-    head.communicate("", timeout=60)
 
 
 def test_the_same_command_runs_on_a_cluster(

@@ -11,10 +11,18 @@ import pyvips
 import torch
 
 from ..networks import test_data
-from ..seeded import save_rrdb
+from ..seeded import save_rrdb, save_srvgg
 from .conftest import Farm, files, identity, results
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, str]) -> Farm:
+    """What is made is what counts here; runs that start a Ray of their own are in other files."""
+    folder = tmp_path_factory.mktemp("model")
+    model = save_srvgg(folder / "tiny.pth", features=8, convs=2)
+    return Farm(model=model, cache=folder, environment=cluster)
 
 
 def test_a_folder_is_restored_and_the_second_run_does_nothing(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
@@ -198,6 +206,6 @@ def test_two_models_in_one_run(farm: Farm, make_picture: Make, tmp_path: Path) -
     make_picture(tmp_path / "a.png", 40, 30)
     make_picture(tmp_path / "b.png", 40, 30, seed=1)
     (tmp_path / "rows.csv").write_text("source,model\na.png,\nb.png,animevideov3\n")
-    made = farm.submit(tmp_path / "rows.csv", tmp_path / "out", env={"FARM_WEIGHTS_DIR": f"{data}/weights"})
+    made = farm.submit(tmp_path / "rows.csv", tmp_path / "out", "--weights-dir", f"{data}/weights")
     assert made.returncode == 0, made.stderr
     assert [row["model"] for row in results(tmp_path / "out")] == ["file:tiny", "animevideov3"]

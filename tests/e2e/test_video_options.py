@@ -32,11 +32,10 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Films:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
+def runs(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, str]) -> FilmRuns:
     folder = tmp_path_factory.mktemp("options")
-    return FilmRuns(
-        farm=Farm(model=save_srvgg(folder / "x1.pth", features=8, convs=2, scale=1), cache=folder), folder=folder
-    )
+    model = save_srvgg(folder / "x1.pth", features=8, convs=2, scale=1)
+    return FilmRuns(farm=Farm(model=model, cache=folder, environment=cluster), folder=folder)
 
 
 MENDED = ("cut.mp4", "damaged.mp4", "interlaced.mkv", "interlaced-mpeg2.ts", "tracks.mp4")
