@@ -3,6 +3,8 @@
     python bench/manifest_scale.py [--plan-rows 1000 ... 10000000] [--run-rows 1000 ... 1000000] [--again-rows 1000000]
     export $(scripts/s3-test-server start /tmp/s3); python bench/manifest_scale.py ... --store-rows 20000
 
+Needs the weights of animevideov3 (FARM_WEIGHTS_DIR), which nothing is restored with.
+
 Writes bench/results/manifest-scale-DATE.md and, where matplotlib is, a plot beside it. Rows are Parquet (source,
 sha256, bytes, width, height), so that no source has to be there. The task is `nothing` (farm/tasks/nothing.py): rows go
 through the real survey, ledger, schedule and Ray, and come back at once. Each figure is a process of its own; memory is
