@@ -120,7 +120,7 @@ def files(out: Path) -> set[str]:
 HEAD = """
 import sys
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 0, "include_dashboard": False})
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()

@@ -60,10 +60,10 @@ def output_name(film: str, flags: tuple[str, ...]) -> str:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> SetRuns:
+def runs(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, str]) -> SetRuns:
     require_ffmpeg()
     folder = tmp_path_factory.mktemp("films")
-    farm = Farm(model=save_srvgg(folder / "tiny.pth", features=8, convs=2, scale=2), cache=folder)
+    farm = Farm(model=save_srvgg(folder / "tiny.pth", features=8, convs=2, scale=2), cache=folder, environment=cluster)
     return SetRuns(farm=farm, folder=folder, films=tmp_path_factory.getbasetemp() / "films")
 
 

@@ -48,19 +48,19 @@ def beginnings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
-    return _runs(tmp_path_factory.mktemp("real"))
+def runs(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, str]) -> FilmRuns:
+    return _runs(tmp_path_factory.mktemp("real"), cluster)
 
 
 @pytest.fixture(scope="module")
 def long_runs(tmp_path_factory: pytest.TempPathFactory) -> FilmRuns:
     """Of whole films, which bear the names of their beginnings."""
-    return _runs(tmp_path_factory.mktemp("whole"))
+    return _runs(tmp_path_factory.mktemp("whole"), {})
 
 
-def _runs(folder: Path) -> FilmRuns:
+def _runs(folder: Path, environment: dict[str, str]) -> FilmRuns:
     model = save_srvgg(folder / "tiny.pth", features=4, convs=2, scale=1)
-    return FilmRuns(farm=Farm(model=model, cache=folder, timeout_s=None), folder=folder)
+    return FilmRuns(farm=Farm(model=model, cache=folder, timeout_s=None, environment=environment), folder=folder)
 
 
 @pytest.mark.parametrize("run", RUNS)
