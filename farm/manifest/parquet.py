@@ -10,7 +10,7 @@ from farm.errors import ManifestError
 from farm.manifest import faults
 from farm.manifest.forms import CheckNames
 from farm.manifest.sources import printable
-from farm.manifest.table import PARQUET_ERRORS, Table
+from farm.manifest.table import Table, parquet_errors
 
 Arrays = Mapping[str, Any]
 """columns of one batch as Arrow arrays, which have no types"""
@@ -27,7 +27,7 @@ def iter_batches(stream: BinaryIO, url: str, check_names: CheckNames) -> Iterato
             for batch in table.batches(group, known):
                 yield start, arrays_of(batch)
                 start += batch.num_rows
-    except PARQUET_ERRORS as error:
+    except parquet_errors() as error:
         raise unreadable(url, start, error) from error
 
 
@@ -41,7 +41,7 @@ def reading(url: str, start: int) -> Generator[None]:
     """What is wrong with the bytes of a batch that begins at row `start` becomes a ManifestError."""
     try:
         yield
-    except PARQUET_ERRORS as error:
+    except parquet_errors() as error:
         raise unreadable(url, start, error) from error
 
 

@@ -33,13 +33,17 @@ _BUFFER_BYTES = 1 << 20
 _PREFIXED = "DELTA_BYTE_ARRAY"
 """values that repeat the beginning of the one before: any of them may be as long as the page"""
 
-PARQUET_ERRORS = (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError, MemoryError)
-"""what pyarrow's own errors derive from (ArrowNotImplementedError, of an encoding that Arrow does not read, from
-NotImplementedError): caught by these names, which load nothing"""
+
+def parquet_errors() -> tuple[type[Exception], ...]:
+    """What reading a file may raise: our own checks, the stream, and all that Arrow has to say. For an `except`, which
+    asks only when something was raised: to name Arrow's class is to load it."""
+    import pyarrow
+
+    return (OSError, ValueError, KeyError, IndexError, TypeError, MemoryError, cast(Any, pyarrow).ArrowException)
 
 
 class Table:
-    """One Parquet file. Every method may raise one of PARQUET_ERRORS."""
+    """One Parquet file. Every method may raise one of parquet_errors()."""
 
     def __init__(self, stream: BinaryIO) -> None:
         """Arrow reads the very bytes of the footer that were checked."""

@@ -12,6 +12,7 @@ FFmpeg says of a damaged length, too, that it was refused memory: it was if what
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 from collections.abc import Generator
@@ -60,8 +61,8 @@ def ffmpeg_fault(url: str, error: FFmpegError) -> ItemError:
     said = str(error)[:_SAID_LENGTH]
     if isinstance(error, av_error.EOFError):
         return ItemError(ErrorKind.TRUNCATED, url, f"it ends too early ({said})", "copy it again")
-    # The second is FFmpeg's word (ENOSYS) for what its decoders and demuxers do not read.
-    if isinstance(error, (av_error.PatchWelcomeError, av_error.NotImplementedError, av_error.LookupError)):
+    # ENOSYS is FFmpeg's word for what its decoders and demuxers do not read.
+    if isinstance(error, (av_error.PatchWelcomeError, av_error.LookupError)) or error.errno == errno.ENOSYS:
         advice = "convert it to a common codec and container first"
         return ItemError(ErrorKind.UNSUPPORTED, url, f"FFmpeg does not read such films ({said})", advice)
     return ItemError(ErrorKind.CORRUPT, url, f"a damaged film ({said})", "copy it again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import io
@@ -9,7 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -59,15 +60,40 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-def make_canary(path: Path, data: bytes) -> Path:
-    """A file that shows whether it was read, by its time of last access; skips where the disk does not keep that."""
-    path.write_bytes(data)
-    os.utime(path, (1, 1))
-    path.read_bytes()
-    if path.stat().st_atime == 1:
-        pytest.skip("this disk does not keep the time of last access")
-    os.utime(path, (1, 1))
-    return path
+_IN_OPEN = 0x20
+
+
+class Canary:
+    """A file that knows whether anybody has opened it, by inotify(7)."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.path = path
+        path.write_bytes(data)
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.events: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert libc.inotify_add_watch(self.events, os.fsencode(path), _IN_OPEN) > 0, os.strerror(ctypes.get_errno())
+        path.read_bytes()
+        assert self.was_opened(), "it can tell"
+
+    def was_opened(self) -> bool:
+        """Since the last time that this was asked."""
+        try:
+            return bool(os.read(self.events, 1 << 16))
+        except BlockingIOError:
+            return False
+
+
+@pytest.fixture
+def make_canary() -> Iterator[Callable[[Path, bytes], Canary]]:
+    made: list[Canary] = []
+
+    def make(path: Path, data: bytes) -> Canary:
+        made.append(Canary(path, data))
+        return made[-1]
+
+    yield make
+    for canary in made:
+        os.close(canary.events)
 
 
 # -- what is no film -----------------------------------------------------------------------------------------------
@@ -109,21 +135,23 @@ LISTS = {
 
 @pytest.mark.parametrize("script", LISTS.values(), ids=LISTS)
 def test_lists_of_other_files_are_refused_and_nothing_they_name_is_touched(
-    script: str, tmp_path: Path, listener: socket.socket
+    script: str, tmp_path: Path, listener: socket.socket, make_canary: Callable[[Path, bytes], Canary]
 ) -> None:
     canary = make_canary(tmp_path / "canary.mp4", film("constant.mp4"))
     port = listener.getsockname()[1]
-    data = script.format(path=canary, url=f"http://127.0.0.1:{port}/x.mp4", port=port).encode()
+    data = script.format(path=canary.path, url=f"http://127.0.0.1:{port}/x.mp4", port=port).encode()
     assert refusal(data).kind is ErrorKind.UNSAFE_CONTAINER
-    assert canary.stat().st_atime == 1
+    assert not canary.was_opened()
     with pytest.raises(TimeoutError):
         listener.accept()
 
 
-def test_an_index_that_points_to_another_file_is_not_followed(tmp_path: Path) -> None:
+def test_an_index_that_points_to_another_file_is_not_followed(
+    tmp_path: Path, make_canary: Callable[[Path, bytes], Canary]
+) -> None:
     whole = h264("mov", frames=10)
     canary = make_canary(tmp_path / "media.mov", whole)
-    name = str(canary).encode()
+    name = str(canary.path).encode()
     # A data reference that is not "in this file": an alias with the absolute path, as QuickTime writes it (type 18).
     body = bytes(4 + 150) + b"\0\x12" + len(name).to_bytes(2, "big") + name + b"\xff\xff\0\0"
     entry = (8 + len(body)).to_bytes(4, "big") + b"alis" + body
@@ -136,7 +164,7 @@ def test_an_index_that_points_to_another_file_is_not_followed(tmp_path: Path) ->
         length = int.from_bytes(data[place : place + 4], "big") + len(box) - old
         data[place : place + 4] = length.to_bytes(4, "big")
     assert refusal(bytes(data)).kind is ErrorKind.UNSAFE_CONTAINER
-    assert canary.stat().st_atime == 1
+    assert not canary.was_opened()
 
 
 def test_a_demuxer_that_asks_for_another_file_is_refused() -> None:
