@@ -68,6 +68,19 @@ def opened(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
             proxy.close()
 
 
+@contextmanager
+def behind_proxy(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """The store's server, reached through a proxy."""
+    assert store.server is not None
+    proxy = FaultyProxy(store.server.endpoint)
+    monkeypatch.setenv("FARM_S3_ENDPOINT_URL", proxy.url)
+    try:
+        yield proxy
+    finally:
+        forget_stores()
+        proxy.close()
+
+
 def output(root: str, attempt: str = "attempt-1") -> storage.OutputRoot:
     """The root as one attempt sees it."""
     return storage.OutputRoot(url=root, attempt=attempt)
@@ -87,9 +100,15 @@ def kind_of(call: Callable[[], object]) -> ErrorKind:
     return error.kind
 
 
-def _entered(kind: str, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+def reach(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """Set the environment that leads to a server."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
+    return server
+
+
+def _entered(kind: str, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+    reach(server, monkeypatch)
     return Store(kind=kind, root=server.new_prefix(), server=server)
 
 

@@ -44,6 +44,26 @@ def upload(server: S3Server, folder: Path, url: str) -> None:
         client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path.relative_to(folder)}", Body=path.read_bytes())
 
 
+@pytest.fixture
+def make_source(server: S3Server, make_picture: Make, tmp_path: Path) -> Callable[[int, int, int], str]:
+    """(count, width, height) -> a fresh prefix with so many pictures below `in/`."""
+
+    def make(count: int, width: int, height: int) -> str:
+        for index in range(count):
+            make_picture(tmp_path / "in" / f"{index:02d}.png", width, height, seed=index)
+        source = server.new_prefix()
+        upload(server, tmp_path / "in", f"{source}/in")
+        return source
+
+    return make
+
+
+def submit(farm: Farm, source: str, workers: int) -> tuple[str | Path, ...]:
+    """The command that restores the pictures of a prefix beside them."""
+    flags = ("--model", farm.model, "--workers", str(workers), "--out", f"{source}/out")
+    return ("submit", f"{source}/in/", *flags)
+
+
 def download(server: S3Server, url: str) -> dict[str, bytes]:
     """Outputs below a prefix, without what the farm keeps for itself."""
     client, prefix = server.client(), url.split("/", 3)[3] + "/"
@@ -103,18 +123,13 @@ def test_from_a_bucket_to_a_bucket_outputs_are_those_of_the_disk_and_a_rerun_wri
 
 
 def test_a_run_on_a_store_that_takes_two_requests_at_once_loses_nothing(
-    farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server, proxy: FaultyProxy
+    farm: Farm, make_source: Callable[[int, int, int], str], server: S3Server, proxy: FaultyProxy
 ) -> None:
-    near = tmp_path / "in"
-    for index in range(24):
-        make_picture(near / f"{index:02d}.png", 40, 30, seed=index)
-    source = server.new_prefix()
-    upload(server, near, f"{source}/in")
+    source = make_source(24, 40, 30)
     environment = {**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url}
     control("limit", "2")
     try:
-        command = ("submit", f"{source}/in/", "--model", farm.model, "--workers", "2", "--out", f"{source}/out")
-        far = farm.run(*command, env=environment)
+        far = farm.run(*submit(farm, source, 2), env=environment)
     finally:
         control("limit", "0")
     assert far.returncode == 0, far.stderr
@@ -127,15 +142,10 @@ def test_a_run_on_a_store_that_takes_two_requests_at_once_loses_nothing(
 
 
 def test_a_run_outlasts_a_disk_of_the_store_that_hangs(
-    slow_farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server
+    slow_farm: Farm, make_source: Callable[[int, int, int], str], server: S3Server
 ) -> None:
-    near = tmp_path / "in"
-    for index in range(12):
-        make_picture(near / f"{index:02d}.png", 96, 64, seed=index)
-    source = server.new_prefix()
-    upload(server, near, f"{source}/in")
-    command = ("submit", f"{source}/in/", "--model", slow_farm.model, "--workers", "1", "--out", f"{source}/out")
-    process = slow_farm.start(*command, env=server.environment)
+    source = make_source(12, 96, 64)
+    process = slow_farm.start(*submit(slow_farm, source, 1), env=server.environment)
     try:
         deadline = time.monotonic() + 60
         while not download(server, f"{source}/out") and time.monotonic() < deadline:
@@ -150,15 +160,11 @@ def test_a_run_outlasts_a_disk_of_the_store_that_hangs(
 
 
 def test_a_full_store_ends_the_run_with_one_clear_error(
-    farm: Farm, make_picture: Make, tmp_path: Path, server: S3Server, proxy: FaultyProxy
+    farm: Farm, make_source: Callable[[int, int, int], str], server: S3Server, proxy: FaultyProxy
 ) -> None:
-    near = tmp_path / "in"
-    for index in range(6):
-        make_picture(near / f"{index:02d}.png", 96, 64, seed=index)
-    source = server.new_prefix()
-    upload(server, near, f"{source}/in")
+    source = make_source(6, 96, 64)
     environment = {**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url}
-    command = ("submit", f"{source}/in/", "--model", farm.model, "--workers", "2", "--out", f"{source}/out")
+    command = submit(farm, source, 2)
     control("quota", "1")
     try:
         far = farm.run(*command, env=environment)

@@ -21,6 +21,7 @@ from farm.errors import DiskError, ModelError
 from farm.fetch import download
 from sr_kernel.models import MODELS, ModelSpec
 from tests.s3_server import require_s3
+from tests.stores import reach
 
 DATA = random.Random(3).randbytes(1_000_000)
 
@@ -197,10 +198,7 @@ def test_a_mirror_may_be_a_folder_or_an_object_store(
 ) -> None:
     mirror = str(tmp_path / "mirror")
     if place == "s3":
-        server = require_s3()
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        mirror = server.new_prefix()
+        mirror = reach(require_s3(), monkeypatch).new_prefix()
     storage.publish(storage.join(mirror, "tiny.pth"), DATA, attempt="test")
     monkeypatch.setenv("FARM_WEIGHTS_MIRROR", mirror)
     cache.mkdir(parents=True)

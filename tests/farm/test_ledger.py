@@ -46,16 +46,14 @@ from farm.ledger import (
 from farm.ledger.codec import SCHEMA, decode, encode
 from farm.records import ItemStatus, LedgerEntry, PixelStats
 from tests.s3_server import require_s3
+from tests.stores import reach
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.s3)])
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "file":
         return str(tmp_path / "out")
-    server = require_s3()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return server.new_prefix()
+    return reach(require_s3(), monkeypatch).new_prefix()
 
 
 @pytest.fixture(autouse=True)
@@ -284,10 +282,7 @@ def test_threads_may_share_a_ledger(root: str) -> None:
 
 @pytest.mark.s3
 def test_segments_go_out_when_full_and_when_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = require_s3()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    root = server.new_prefix()
+    root = reach(require_s3(), monkeypatch).new_prefix()
     monkeypatch.setattr(log, "SEGMENT_S", 0.3)
     monkeypatch.setattr(log, "SEGMENT_ENTRIES", 10)
     with Ledger(root, "run-1") as book:

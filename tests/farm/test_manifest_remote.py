@@ -18,6 +18,7 @@ from farm.errors import DiskError, ManifestError
 from farm.manifest import InputForm, default_out, form_of, prefixes, read_manifest, rows_of
 from farm.records import FileStat, ManifestRow
 from tests.s3_server import require_s3
+from tests.stores import reach
 
 pytestmark = pytest.mark.s3
 PICTURES = ("a b.png", "-c,%20#?.jpg", "sub/quo\"te's.png", "sub/new\nline.png", "é/ü.webp")
@@ -26,10 +27,7 @@ OTHERS = (".hidden/x.png", "notes.txt", "farm-out/a b_4x.png", "older/.farm/ledg
 
 @pytest.fixture
 def prefix(monkeypatch: pytest.MonkeyPatch) -> str:
-    server = require_s3()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    root = server.new_prefix()
+    root = reach(require_s3(), monkeypatch).new_prefix()
     for name in PICTURES + OTHERS:
         storage.publish(f"{root}/{name}", b"x" * len(name), attempt="test")
     return root
@@ -116,10 +114,7 @@ KEYS = (
 @pytest.fixture
 def deep(monkeypatch: pytest.MonkeyPatch) -> str:
     """A prefix of many folders, and pages so short that it takes several listings."""
-    server = require_s3()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    root = server.new_prefix()
+    root = reach(require_s3(), monkeypatch).new_prefix()
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda key: storage.publish(f"{root}/{key}", b"x", attempt="test"), KEYS))
     monkeypatch.setattr(prefixes, "_PAGE", 5)

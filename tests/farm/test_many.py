@@ -16,6 +16,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.records import FileStat
 from farm.storage import many, objects
 from tests.s3_server import BUCKET, require_s3
+from tests.stores import reach
 
 Counted = Callable[[], int]
 
@@ -77,9 +78,7 @@ def test_a_page_starts_right_before_the_object_that_is_asked_for(key: str) -> No
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Requests to the store, by kind."""
-    server = require_s3()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    reach(require_s3(), monkeypatch)
     counts = {"list": 0, "head": 0}
     list_page, stat = objects.list_page, objects.stat
 

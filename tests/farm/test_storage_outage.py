@@ -16,7 +16,7 @@ from farm.errors import DiskError
 from farm.storage.objects import client
 from tests.faulty_proxy import FaultyProxy
 from tests.s3_server import control
-from tests.stores import Store, opened, output, raised
+from tests.stores import Store, behind_proxy, opened, output, raised
 
 pytestmark = pytest.mark.s3
 HANG_S = 8
@@ -32,12 +32,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 @pytest.fixture
 def proxy(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """Counts; spoils nothing."""
-    assert store.server is not None
-    found = FaultyProxy(store.server.endpoint)
-    monkeypatch.setenv("FARM_S3_ENDPOINT_URL", found.url)
-    yield found
-    client.forget_stores()
-    found.close()
+    with behind_proxy(store, monkeypatch) as found:
+        yield found
 
 
 def test_a_server_that_takes_two_requests_at_once_loses_nothing(store: Store, proxy: FaultyProxy) -> None:

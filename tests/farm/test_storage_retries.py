@@ -16,7 +16,7 @@ from farm import storage
 from farm.errors import CredentialsError, DiskError, ErrorKind, ItemError, UnreachableError
 from farm.storage.objects import client, retry, stream, upload
 from tests.faulty_proxy import FaultyProxy
-from tests.stores import Store, kind_of, opened, output, raised
+from tests.stores import Store, behind_proxy, kind_of, opened, output, raised
 
 DATA = random.Random(5).randbytes(300_000)
 pytestmark = pytest.mark.s3
@@ -31,15 +31,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 @pytest.fixture
 def proxy(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """In front of the store from now on; its faults come after it has answered once."""
-    assert store.server is not None
-    found = FaultyProxy(store.server.endpoint)
-    monkeypatch.setenv("FARM_S3_ENDPOINT_URL", found.url)
     monkeypatch.setattr(retry, "_PAUSE_S", 0.005)
-    assert not storage.exists(storage.join(store.root, "none"))
-    found.clear()
-    yield found
-    client.forget_stores()
-    found.close()
+    with behind_proxy(store, monkeypatch) as found:
+        assert not storage.exists(storage.join(store.root, "none"))
+        found.clear()
+        yield found
 
 
 def publish(store: Store, data: bytes = DATA) -> str:

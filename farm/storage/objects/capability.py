@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from farm.storage.capability import Capabilities
 from farm.storage.faults import error_status
 from farm.storage.objects.client import Target, target
 from farm.storage.urls import join
+
+T = TypeVar("T")
 
 _CONTENT = b"what can this store do?"
 _MD5 = hashlib.md5(_CONTENT, usedforsecurity=False)
@@ -24,22 +27,21 @@ def probe(folder: str) -> Capabilities:
 
     Raises what a writer raises: CredentialsError, UnreachableError, DiskError, ItemError.
     """
-    at = target(folder)
-    known = at.store.capabilities.get(at.bucket)
-    if known is None:
-        with _object(folder) as one:
-            known = at.store.capabilities[at.bucket] = _try(one)
-    return known
+    return _tried(folder, target(folder).store.capabilities, _try)
 
 
 def has_md5_part_etags(folder: str) -> bool:
     """Whether the etag of a multipart upload is the MD5 of its parts' MD5s; tried and raises as probe()."""
-    at = target(folder)
-    known = at.store.md5_part_etags.get(at.bucket)
-    if known is None:
+    return _tried(folder, target(folder).store.md5_part_etags, _try_parts)
+
+
+def _tried(folder: str, known: dict[str, T], find_out: Callable[[Target], T]) -> T:
+    """What is known of the bucket of `folder`, found out with one small object below it where that is nothing yet."""
+    bucket = target(folder).bucket
+    if bucket not in known:
         with _object(folder) as one:
-            known = at.store.md5_part_etags[at.bucket] = _try_parts(one)
-    return known
+            known[bucket] = find_out(one)
+    return known[bucket]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from farm.records import UpscaleParams
 from tests.farm.items import FILM, PARAMS, VIDEO
 from tests.pictures import photo
 from tests.s3_server import require_s3
+from tests.stores import reach
 
 
 def params(*, outscale: float = 2.0, picture: str = "png", **video: Any) -> UpscaleParams:
@@ -283,10 +284,7 @@ def test_transparent_frames_are_not_lost_in_jpeg(tmp_path: Path) -> None:
 
 @pytest.mark.s3
 def test_a_sequence_on_a_store_is_read_like_one_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = require_s3()
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    root = server.new_prefix()
+    root = reach(require_s3(), monkeypatch).new_prefix()
     numbers = range(8, 13)
     for number in numbers:
         storage.publish(storage.join(root, f"50% é {number}.png"), picture(number), attempt="a")
