@@ -46,6 +46,8 @@ def _print_written(written: Written) -> None:
     found = f"{kinds.get('image', 0)} pictures, {kinds.get('video', 0)} films, {written.bytes / 1e9:.2f} GB"
     more = [(written.unchanged, "unchanged"), (written.left_out, "left out"), (written.unsized, "of unknown size")]
     rest = "".join(f", {count} {what}" for count, what in more if count)
+    if written.advice and written.rows:
+        click.echo(f"farm: {printable(written.advice)}", err=True)
     parts = f" in {len(written.parts)} parts" if written.parts else ""
     click.echo(f"{written.rows} rows ({found}){rest}{parts}: {printable(written.url)}")
 
@@ -55,7 +57,7 @@ def manifest_group() -> None:
     """Manifests as files: Parquet, CSV, JSONL and meta_info text, on a disk or a store."""
 
 
-@manifest_group.command("check")
+@manifest_group.command("check", short_help="What is in a manifest, and what is wrong with it.")
 @click.argument("manifest")
 @click.option("--root", help="What relative paths of the manifest start from. Default: its own folder.")
 @click.option("--stat", is_flag=True, help="Ask for every source whether it is there, and as the manifest says.")
@@ -97,7 +99,7 @@ def _print_check(result: CheckResult) -> None:
             click.echo(f"  and {found.count - len(found.named)} more", err=True)
 
 
-@manifest_group.command("convert")
+@manifest_group.command("convert", short_help="Write a manifest in another form or order.")
 @click.argument("manifest")
 @click.option("-o", "--output", required=True, help="Manifest to write: .parquet, .csv, .jsonl or .txt.")
 @click.option("--root", help="What relative paths start from, in both. Default: each one's own folder.")
@@ -112,7 +114,7 @@ def convert_manifest(manifest: str, output: str, **flags: Any) -> None:
     _print_written(catalog.convert(catalog.ConvertConfig(source=manifest, target=output, **flags)))
 
 
-@manifest_group.command("split")
+@manifest_group.command("split", short_help="Cut a manifest into manifests.")
 @click.argument("manifest")
 @click.option("-o", "--output", required=True, help="Folder or prefix for the parts: part-00000.parquet and so on.")
 @click.option("--rows", type=int, help="Rows of a part.")

@@ -77,6 +77,8 @@ class Written:
     """pictures and films whose headers did not tell their size"""
     dropped: set[str] = field(default_factory=set[str])
     """columns that were left out because the form cannot hold them"""
+    advice: str | None = None
+    """for whoever runs the manifest"""
     parts: list[str] = field(default_factory=list[str])
     """where one manifest was written in several pieces"""
 

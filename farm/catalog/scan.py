@@ -66,7 +66,9 @@ def scan(config: ScanConfig) -> Written:
         found = map_ahead(_as_it_is, old.items())
         columns = [*known_columns([*names, *old.names]), *old.own]
     else:
-        found = _listed(config)
+        root, choice = _place(config)
+        found = _listed(config, root, choice)
+        written.advice = _advice(config, root, written)
         columns = known_columns([name for name in names if name != "etag" or storage.is_remote(config.source)])
     items = _wanted(found, config, written)
     if config.sniff or config.probe:
@@ -108,13 +110,26 @@ def _looked_into(items: Iterator[Item], config: ScanConfig, written: Written) ->
             yield looked.item
 
 
-def _listed(config: ScanConfig) -> Iterator[Found]:
+def _place(config: ScanConfig) -> tuple[str, Choice]:
+    """The folder or prefix that is listed, and what of it is taken."""
     place = canonical(config.source)
-    choice: Choice = Everything(any_name=config.sniff)
-    if form_of(config.source) is InputForm.GLOB:
-        place, pattern = split_glob(place)
-        choice = Pattern(pattern, any_name=config.sniff)
-    root = canonical(place)
+    if form_of(config.source) is not InputForm.GLOB:
+        return place, Everything(any_name=config.sniff)
+    folder, pattern = split_glob(place)
+    return canonical(folder), Pattern(pattern, any_name=config.sniff)
+
+
+def _advice(config: ScanConfig, root: str, written: Written) -> str | None:
+    """What whoever has run the source itself, or will, should know: a manifest elsewhere has another root."""
+    if config.absolute or config.root is not None or root == storage.parent(written.url):
+        return None
+    return (
+        f"its outputs will lie elsewhere than those of `farm submit {config.source}`; to have them at the same place,"
+        f" give --root {root} here and to farm submit"
+    )
+
+
+def _listed(config: ScanConfig, root: str, choice: Choice) -> Iterator[Found]:
     for index, found in enumerate(iter_found(root, default_out(config.source), choice)):
         row = row_of_found(index, root, found)
         if isinstance(row, RefusedRow):

@@ -411,3 +411,19 @@ def test_a_manifest_is_scanned_as_its_sources_are_now(tmp_path: Path) -> None:
     assert [row["source"] for row in table] == ["in/b.png", "in/a.png"]
     assert [(row["priority"], row["x_mine"], row["width"]) for row in table] == [(9, None, 40), (2, "first", 30)]
     assert table[1]["bytes"] == (tmp_path / "in" / "a.png").stat().st_size
+
+
+def test_a_manifest_elsewhere_says_that_its_outputs_would_lie_elsewhere(tmp_path: Path) -> None:
+    aged(tmp_path / "in" / "deep" / "a.png", 60)
+    aged(tmp_path / "in" / "b.png", 60)
+    folder = [row.relative_path for row in read(tmp_path / "in")]
+    outside = scan(tmp_path / "in", tmp_path / "m.csv")
+    assert outside.advice
+    assert f"--root {tmp_path / 'in'}" in outside.advice
+    assert [row.relative_path for row in read(tmp_path / "m.csv")] != folder
+    rooted = scan(tmp_path / "in", tmp_path / "m.csv", root=str(tmp_path / "in"))
+    inside = scan(tmp_path / "in", tmp_path / "in" / "m.csv")
+    assert rooted.advice is None
+    assert inside.advice is None
+    assert [row.relative_path for row in read(tmp_path / "m.csv", root=tmp_path / "in")] == folder
+    assert [row.relative_path for row in read(tmp_path / "in" / "m.csv")] == folder
