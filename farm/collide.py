@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from farm.blocks import RowBlock, block_of
+from farm.blocks import RowBlock
 from farm.errors import ManifestError
 from farm.kinds import is_frame_name
 from farm.names import Namer
-from farm.plan import SEQUENCE_INDEX, Planner
-from farm.records import ManifestRow, RefusedRow
+from farm.plan import SEQUENCE_INDEX
 from farm.spill import Hashes, Index, Room
 
 _COLLISIONS_COUNTED = 1000
@@ -86,15 +85,6 @@ class Collisions:
             if len(found) < _KEPT:
                 found.update(records["key"][asked].tolist()[: _KEPT - len(found)])
         return found
-
-
-def check_outputs(read: Callable[[], Iterable[ManifestRow | RefusedRow]], planner: Planner) -> None:
-    """Check rows that are there; `read` gives them from the start each time it is called. Raises ManifestError."""
-    namer = Namer(planner)
-    with Collisions(namer) as collisions:
-        block = block_of(read(), 0)
-        collisions.add(block.urls, namer.names(block).outputs)
-        collisions.check(lambda: [block_of(read(), 0)])
 
 
 Located = tuple[int, str, str]

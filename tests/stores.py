@@ -86,6 +86,14 @@ def output(root: str, attempt: str = "attempt-1") -> storage.OutputRoot:
     return storage.OutputRoot(url=root, attempt=attempt)
 
 
+def said_of(store: Store, url: str) -> dict[str, str]:
+    """The user metadata of an object, as another client sees it; names in lower case, since rclone capitalises them."""
+    assert store.server is not None
+    key = url.split("/", 3)[3]
+    found = store.server.client().head_object(Bucket=store.server.bucket, Key=key)["Metadata"]
+    return {name.lower(): value for name, value in found.items()}
+
+
 def raised(kind: type[FarmError], call: Callable[[], object]) -> FarmError:
     """The error of that kind that a call raises."""
     with pytest.raises(kind) as caught:

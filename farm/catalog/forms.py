@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from farm import storage
 from farm.catalog.parquet_table import ParquetTable
@@ -16,7 +15,7 @@ from farm.manifest import FILE_FORMS, canonical, form_of
 from farm.manifest.sources import printable
 from farm.storage import faults
 
-FORMS: Mapping[str, Callable[[BinaryIO, Sequence[Column]], Table]] = {
+FORMS: Mapping[str, Callable[[storage.Sink, Sequence[Column]], Table]] = {
     "parquet": ParquetTable,
     "csv": CsvTable,
     "jsonl": JsonlTable,
@@ -34,7 +33,7 @@ def open_table(url: str, columns: Sequence[Column]) -> Generator[Table]:
     Raises UsageError for an extension that is no manifest's.
     """
     make, url = FORMS[form_named(url)], canonical(url)
-    with faults.run_level(url), storage.open_write(url, attempt="catalog") as sink:
+    with faults.run_level(url), storage.open_stream(url, attempt="catalog") as sink:
         table = make(sink, columns)
         yield table
         table.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from farm.catalog.table import CannotHoldError, Column, ColumnType, check_text
 from farm.kinds import MediaKind
+from farm.storage import Sink
 
 GROUP_ROWS = 50_000
 GROUP_BYTES = 16 << 20
@@ -16,7 +17,7 @@ GROUP_BYTES = 16 << 20
 class ParquetTable:
     """Columns of Arrow's types; those of the user's own keep theirs."""
 
-    def __init__(self, sink: BinaryIO, columns: Sequence[Column]) -> None:
+    def __init__(self, sink: Sink, columns: Sequence[Column]) -> None:
         import pyarrow  # costs a tenth of a second; only who writes Parquet pays it
         from pyarrow import parquet
 

@@ -6,12 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO, cast
+from typing import Any, cast
 
 from farm.catalog.table import CannotHoldError, Column, check_text
 from farm.kinds import MediaKind, kind_of
 from farm.manifest.columns import LQ, SOURCE, UPSCALE
 from farm.manifest.forms import MAX_LINE_BYTES, parse_line
+from farm.storage import Sink
 
 _UNSAID: Mapping[str, object] = {"task": UPSCALE, "face": False, "priority": 0, "tags": (), "format": "same"}
 """values that say no more than their absence"""
@@ -21,8 +22,8 @@ _MARK = "\ufeff"
 class CsvTable:
     """All columns as text; tags with commas between them."""
 
-    def __init__(self, sink: BinaryIO, columns: Sequence[Column]) -> None:
-        self._text = io.TextIOWrapper(sink, encoding="utf-8", newline="", write_through=True)
+    def __init__(self, sink: Sink, columns: Sequence[Column]) -> None:
+        self._text = io.TextIOWrapper(cast(Any, sink), encoding="utf-8", newline="", write_through=True)
         self._names = [column.name for column in columns]
         self._quick = csv.writer(self._text, lineterminator="\n")
         self._quoting = csv.writer(self._text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -73,7 +74,7 @@ def _field(name: str, value: object) -> str:
 class JsonlTable:
     """One object a row with the columns that are set; the user's own as they stand."""
 
-    def __init__(self, sink: BinaryIO, columns: Sequence[Column]) -> None:
+    def __init__(self, sink: Sink, columns: Sequence[Column]) -> None:
         self._sink = sink
         self._names = [column.name for column in columns]
 
@@ -106,7 +107,7 @@ def _culprit(row: Mapping[str, object]) -> str:
 class TxtTable:
     """A path a line, with its size where that is known: ``path (height,width)``; pairs as ``gt, lq``."""
 
-    def __init__(self, sink: BinaryIO, columns: Sequence[Column]) -> None:  # noqa: ARG002 (every table's)
+    def __init__(self, sink: Sink, columns: Sequence[Column]) -> None:  # noqa: ARG002 (every table's)
         self._sink = sink
         self._is_first = True
 

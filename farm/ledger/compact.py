@@ -51,7 +51,7 @@ def compact_shard(
         metadata[MARK_KEY] = mark.to_json()
         table = table.append_column(MARK, cast(Any, pyarrow).array(column))
     url = compacted_url(root, files.number)
-    with faults.run_level(url), storage.OutputRoot(url=root, attempt=run).open_write(url) as sink:
+    with faults.run_level(url), storage.OutputRoot(url=root, attempt=run).open_stream(url) as sink:
         _write_parquet(sink, table.replace_schema_metadata(metadata))
         sink.commit()
     for segment in files.segments:
@@ -68,7 +68,7 @@ def _done(table: Any, column: NDArray[np.int8]) -> int:
     return int(np.count_nonzero(done & (column != Compared.NOT_MARKED)))
 
 
-def _write_parquet(sink: Any, table: Any) -> None:
+def _write_parquet(sink: storage.Sink, table: Any) -> None:
     from pyarrow import parquet
 
     # One row group: who wants a column reads it with one request.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def write_results(root: str) -> str:
     if _mark_of(url) == mark:
         return url
     chosen = _Chosen(shards)
-    with faults.run_level(url), storage.OutputRoot(url=root, attempt="results").open_write(url) as sink:
+    with faults.run_level(url), storage.OutputRoot(url=root, attempt="results").open_stream(url) as sink:
         _write_results(sink, chosen.tables(), mark)
         sink.commit()
     return url
@@ -191,7 +191,7 @@ def _compute() -> Any:
     return cast(Any, compute)
 
 
-def _write_results(sink: BinaryIO, tables: Iterator[Table], mark: bytes) -> None:
+def _write_results(sink: storage.Sink, tables: Iterator[Table], mark: bytes) -> None:
     import pyarrow
     from pyarrow import parquet
 

@@ -31,7 +31,6 @@ __all__ = [
     "default_out",
     "form_of",
     "read_manifest",
-    "rows_of",
     "shards",
 ]
 
@@ -139,17 +138,6 @@ def shards(
     if form is InputForm.PARQUET:
         return TableShards(place, root or storage.parent(place), limit=limit, shard_rows=shard_rows)
     return RowShards(lambda: read_manifest(url, root=root, out=out, limit=limit), shard_rows)
-
-
-def rows_of(url: str) -> int | None:
-    """How many rows a manifest has, where that costs little: from the footer of a Parquet file, 1 for one picture.
-
-    None where only reading it all would tell. For progress; what is read counts. Raises ManifestError.
-    """
-    place, form = canonical(url), form_of(url)
-    if form in FILE_FORMS:
-        return files.count_rows(place)
-    return 1 if form is InputForm.MEDIUM else None
 
 
 def _medium(url: str) -> Row:

@@ -18,7 +18,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.encode import cannot_hold, failed, save
 from farm.media.formats import ALPHA_FORMATS, check_fits
 from farm.media.picture import EncodeSpec, ImageMeta
-from farm.media.vips import FileBridge, TargetBridge, translated
+from farm.media.vips import FileBridge, TargetBridge, WriteFile, translated
 from farm.media.virtual_tiff import StripLayout, VirtualTiff
 
 Opener = Callable[[], BinaryIO]
@@ -26,7 +26,7 @@ _STRIP_BYTES = 4 << 20
 
 
 def join_pieces(
-    openers: Sequence[Opener], width: int, height: int, meta: ImageMeta, spec: EncodeSpec, url: str, sink: BinaryIO
+    openers: Sequence[Opener], width: int, height: int, meta: ImageMeta, spec: EncodeSpec, url: str, sink: WriteFile
 ) -> None:
     """Write the pieces of `farm.media.encode.encode_piece`, top to bottom, as one picture.
 
@@ -35,7 +35,7 @@ def join_pieces(
         width: of the whole picture in pixels.
         height: of the whole picture in pixels.
         url: of the output; stands in messages only.
-        sink: seekable, for writing and (TIFF) reading back; it is not closed.
+        sink: TIFF is also sought in and read back; the others only grow. It is not closed.
 
     Raises:
         ItemError: CORRUPT when the pieces do not make up the picture, UNSUPPORTED when the format cannot hold it,

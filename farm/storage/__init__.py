@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
@@ -19,7 +18,7 @@ from farm.storage.capability import LOCAL, Capabilities
 from farm.storage.many import ManyStats
 from farm.storage.objects.stream import Stream
 from farm.storage.output import FARM_FOLDER, Cleared, OutputRoot, clear_staging
-from farm.storage.publish import open_stream, open_write, publish
+from farm.storage.publish import Sink, open_stream, open_write, publish
 from farm.storage.urls import is_remote, join, local_path, name, parent, split_key
 from farm.storage.writer import Published, Writer
 
@@ -29,12 +28,11 @@ __all__ = [
     "ManyStats",
     "OutputRoot",
     "Published",
-    "PublishedStat",
+    "Sink",
     "Stream",
     "Writer",
     "capabilities",
     "clear_staging",
-    "create",
     "delete",
     "delete_tree",
     "exists",
@@ -54,7 +52,6 @@ __all__ = [
     "sha256_of",
     "split_key",
     "stat",
-    "stat_published",
 ]
 
 _CHUNK_BYTES = 4 << 20
@@ -66,47 +63,12 @@ def stat(url: str) -> FileStat:
     return local.stat(path) if path else objects.stat(url)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedStat:
-    """What an output says of itself."""
-
-    stat: FileStat
-    key: str | None
-    """what its publisher called it; None on disks, and where the store keeps no metadata"""
-    sha256: str | None
-    """of its content; None as `key`, and for what went up in parts"""
-
-
-def stat_published(url: str) -> PublishedStat | None:
-    """An output and who published it, in one request; None where there is none. Raises ItemError, but for missing."""
-    try:
-        path = local_path(url)
-        if path:
-            return PublishedStat(stat=local.stat(path), key=None, sha256=None)
-        found, key, sha256 = objects.stat_published(url)
-    except ItemError as error:
-        if error.kind is ErrorKind.MISSING:
-            return None
-        raise
-    return PublishedStat(stat=found, key=key, sha256=sha256)
-
-
 def capabilities(root: str) -> Capabilities:
     """What the disk or store of an output root can do; on a store tried once a bucket and process, below ROOT/.farm/.
 
     Raises CredentialsError, UnreachableError, DiskError or ItemError where the root cannot be written to.
     """
     return LOCAL if local_path(root) else objects.probe(join(root, FARM_FOLDER))
-
-
-def create(url: str, data: bytes) -> bool:
-    """Make `data` a new object in one step; False where there is one already, which is left alone.
-
-    Of several that try at the same time exactly one gets True. Raises UsageError where the store cannot promise that,
-    and what publish() raises.
-    """
-    path = local_path(url)
-    return local.create(path, data) if path else objects.create(url, data)
 
 
 def exists(url: str) -> bool:

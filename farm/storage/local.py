@@ -118,26 +118,6 @@ def open_write(target: Path, *, attempt: str, staging: Path | None) -> Writer:
     )
 
 
-def create(target: Path, data: bytes) -> bool:
-    """Make `data` a new file, durably and in one step; False where there is one already, which is left alone."""
-    temp = target.parent / f".farm-{uuid.uuid4().hex}.tmp"
-    with faults.writing(str(target), len(data)):
-        failpoints.hit("storage.create", str(target))
-        make_folder(target.parent)
-        try:
-            with temp.open("xb") as file:
-                file.write(data)
-                file.flush()
-                _fsync(file.fileno(), target)
-            os.link(temp, target)
-        except FileExistsError:
-            return False
-        finally:
-            _drop(temp)
-        sync_folder(target.parent)
-    return True
-
-
 def _deliver(file: io.FileIO, size: int, temp: Path, target: Path) -> None:
     with faults.writing(str(target), size):
         _fsync(file.fileno(), target)

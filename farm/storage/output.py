@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from farm.storage import faults, local, objects
-from farm.storage.objects.stream import Stream
-from farm.storage.publish import Bytes, open_stream, open_write, publish
+from farm.storage.publish import Bytes, Sink, open_stream, open_write, publish
 from farm.storage.urls import join, local_path
 from farm.storage.writer import Published, Writer
 
@@ -37,7 +36,7 @@ class OutputRoot:
         """As farm.storage.open_write, staged under the root."""
         return open_write(url, attempt=self.attempt, staging=self.staging, key=key)
 
-    def open_stream(self, url: str, *, key: str = "") -> Writer | Stream:
+    def open_stream(self, url: str, *, key: str = "") -> Sink:
         """As farm.storage.open_stream, staged under the root."""
         return open_stream(url, attempt=self.attempt, staging=self.staging, key=key)
 

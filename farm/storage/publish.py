@@ -13,6 +13,8 @@ from farm.storage.urls import local_path
 from farm.storage.writer import Published, Writer
 
 Bytes = bytes | bytearray | memoryview
+Sink = Writer | Stream
+"""a file being written that nobody seeks in"""
 _KEY = re.compile(r"[A-Za-z0-9/._:-]{0,200}")
 
 
@@ -55,7 +57,7 @@ def open_write(url: str, *, attempt: str, staging: str | None = None, key: str =
     return local.open_write(path, attempt=attempt, staging=Path(staging) if staging else None)
 
 
-def open_stream(url: str, *, attempt: str, staging: str | None = None, key: str = "") -> Writer | Stream:
+def open_stream(url: str, *, attempt: str, staging: str | None = None, key: str = "") -> Sink:
     """open_write() for who never seeks: on a store nothing is kept, neither on disk nor, but for some parts, in memory.
 
     A slow store slows the writing.

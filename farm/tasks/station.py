@@ -39,7 +39,6 @@ class Station:
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)
         self.budget = MemoryBudget(context.memory_bytes)
-        self.stopping = False
 
     @property
     def name(self) -> str:
@@ -48,7 +47,6 @@ class Station:
 
     def stop(self) -> None:
         """Stop at the next forward pass; whoever waits gets LaneStopped."""
-        self.stopping = True
         self.lane.stop()
 
     @contextmanager

@@ -120,9 +120,9 @@ class UpscaleImage:
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
-        root = self._station.root
-        with clock.stage("encode"), root.open_write(item.output_url, key=item.item_id) as sink:
-            encode = _encode_spec(item, picture_plan, precision)
+        root, encode = self._station.root, _encode_spec(item, picture_plan, precision)
+        opened = root.open_write if encode.format == "tiff" else root.open_stream  # TIFF goes back to its beginning
+        with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:
             with self._joining(part):
                 meta = first_row.meta
                 image.join_pieces(openers, spec.out_width, spec.out_height, meta, encode, item.output_url, sink)

@@ -18,7 +18,7 @@ from farm import storage
 from ..clips import X264, clip
 from ..faulty_proxy import FaultyProxy
 from ..s3_server import BUCKET, S3Server, control, require_s3
-from ..stores import opened
+from ..stores import opened, said_of
 from .conftest import Farm
 
 Make = Callable[..., Path]
@@ -195,12 +195,12 @@ def test_cos_with_its_own_keys_host_names_and_weights_on_the_store(
         local = farm.submit(tmp_path / "a.png", tmp_path / "local")
         assert local.returncode == 0, local.stderr
         assert storage.read_bytes(f"{out}/a_4x.png") == (tmp_path / "local/a_4x.png").read_bytes()
-        found = storage.stat_published(f"{out}/a_4x.png")
-        assert found is not None
+        said = said_of(store, f"{out}/a_4x.png")
         with storage.open_read(f"{out}/results.parquet") as file:
             (row,) = pq.read_table(file).to_pylist()
-        assert (found.sha256, found.stat.bytes) == (row["sha256"], row["bytes"])
-        assert found.key, "the output says which item it is"
+        assert said["farm-sha256"] == row["sha256"]
+        assert storage.stat(f"{out}/a_4x.png").bytes == row["bytes"]
+        assert said["farm-key"], "the output says which item it is"
         doctor = farm.run("doctor", out)
         assert doctor.returncode == 0, doctor.stderr
         assert "its own host name" in doctor.stdout

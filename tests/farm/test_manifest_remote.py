@@ -15,7 +15,7 @@ import pyvips
 
 from farm import catalog, failpoints, storage
 from farm.errors import DiskError, ManifestError
-from farm.manifest import InputForm, default_out, form_of, prefixes, read_manifest, rows_of
+from farm.manifest import InputForm, default_out, files, form_of, prefixes, read_manifest
 from farm.records import FileStat, ManifestRow
 from tests.s3_server import require_s3
 from tests.stores import reach
@@ -101,7 +101,7 @@ def test_a_manifest_on_a_store_is_checked_converted_and_split(prefix: str) -> No
     catalog.convert(catalog.ConvertConfig(source=f"{prefix}/m.parquet", target=f"{prefix}/n.csv", sort="path"))
     assert sorted(relative(f"{prefix}/n.csv")) == sorted(PICTURES)
     parts = catalog.split(catalog.SplitConfig(source=f"{prefix}/n.csv", target=f"{prefix}/parts", rows=2)).parts
-    assert [rows_of(one) for one in parts] == [2, 2, 1]
+    assert [files.count_rows(one) for one in parts] == [2, 2, 1]
 
 
 KEYS = (

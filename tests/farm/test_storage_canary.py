@@ -23,7 +23,6 @@ CALLS: dict[str, Callable[[str], object]] = {
     "publish": lambda root: output(root).publish(f"{root}/a", b"x"),
     "publish in parts": lambda root: output(root).publish(f"{root}/a", bytes(40 << 20)),
     "list": lambda root: list(storage.list_files(root)),
-    "create": lambda root: storage.create(f"{root}/a", b"x"),
     "delete": lambda root: storage.delete(f"{root}/a"),
     "delete tree": lambda root: storage.delete_tree(root),
     "clear": lambda root: storage.clear_staging(root, keep=""),

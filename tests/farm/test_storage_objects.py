@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from farm.errors import CredentialsError, DiskError, ErrorKind, FarmError, ItemE
 from farm.storage.faults import store_fault
 from farm.storage.objects import retry
 from farm.storage.objects.upload import PART_BYTES
-from tests.stores import S3_KINDS, Store, kind_of, opened, output, raised
+from tests.stores import S3_KINDS, Store, kind_of, opened, output, raised, said_of
 
 LARGE = random.Random(2).randbytes(2 * PART_BYTES + 12_345)
 
@@ -143,28 +142,15 @@ def test_an_object_replaced_while_it_is_read_is_noticed(s3_store: Store) -> None
 
 def test_an_output_says_who_published_it(store: Store) -> None:
     small, large = storage.join(store.root, "small.bin"), storage.join(store.root, "large.bin")
-    assert storage.stat_published(small) is None
     done = output(store.root).publish(small, b"abc", key="0a1b/band/7")
     with output(store.root).open_stream(large, key="0a1b") as sink:
         sink.write(LARGE)
         sink.commit()
-    found, parts = storage.stat_published(small), storage.stat_published(large)
-    assert found is not None
-    assert parts is not None
-    assert (found.stat.bytes, parts.stat.bytes) == (3, len(LARGE))
+    assert (storage.stat(small).bytes, storage.stat(large).bytes) == (3, len(LARGE))
     if storage.capabilities(store.root).metadata:
-        assert (found.key, found.sha256) == ("0a1b/band/7", done.sha256)
-        assert (parts.key, parts.sha256) == ("0a1b", None), "its digest was not known when it began"
+        assert said_of(store, small) == {"farm-key": "0a1b/band/7", "farm-sha256": done.sha256}
+        assert said_of(store, large) == {"farm-key": "0a1b"}, "its digest was not known when it began"
     assert store.kind == "rclone" or storage.capabilities(store.root).metadata
-
-
-def test_a_file_on_a_disk_says_nothing_of_who_published_it(tmp_path: Path) -> None:
-    url = str(tmp_path / "a.bin")
-    assert storage.stat_published(url) is None
-    output(str(tmp_path)).publish(url, b"abc", key="0a1b")
-    found = storage.stat_published(url)
-    assert found is not None
-    assert (found.stat.bytes, found.key, found.sha256) == (3, None, None)
 
 
 def test_a_key_that_no_header_can_carry_is_refused(tmp_path: Path) -> None:
@@ -180,39 +166,6 @@ def test_what_a_store_can_do_is_found_by_trying(store: Store) -> None:
     assert found.conditional_create is (store.kind != "rclone"), "rclone takes the condition and ignores it"
     assert found.virtual_host is (store.kind in ("s3-virtual", "cos"))
     assert found.md5_etags
-
-
-def test_an_object_is_made_only_where_there_is_none(store: Store) -> None:
-    url = storage.join(store.root, ".farm/lock")
-    if not storage.capabilities(store.root).conditional_create:
-        assert "cannot make an object only where there is none" in str(
-            raised(UsageError, lambda: storage.create(url, b"me"))
-        )
-        assert listed(store.root) == []
-        return
-    assert storage.create(url, b"first")
-    assert not storage.create(url, b"second")
-    assert storage.read_bytes(url) == b"first"
-
-
-@pytest.mark.s3
-def test_of_many_that_make_an_object_at_once_one_succeeds(s3_store: Store) -> None:
-    for round_ in range(5):
-        url = storage.join(s3_store.root, f"lock-{round_}")
-        with ThreadPoolExecutor(16) as pool:
-            made = list(pool.map(lambda number, url=url: storage.create(url, str(number).encode()), range(16)))
-        assert sum(made) == 1
-        assert storage.read_bytes(url) == str(made.index(True)).encode()
-
-
-def test_of_many_that_make_a_file_at_once_one_succeeds(tmp_path: Path) -> None:
-    assert storage.capabilities(str(tmp_path)).conditional_create
-    url = str(tmp_path / "deep/lock")
-    with ThreadPoolExecutor(16) as pool:
-        made = list(pool.map(lambda number: storage.create(url, str(number).encode()), range(50)))
-    assert sum(made) == 1
-    assert storage.read_bytes(url) == str(made.index(True)).encode()
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["lock"]
 
 
 # --- what a store says -----------------------------------------------------------------------------------------------

@@ -260,17 +260,6 @@ def test_publishing_asks_nothing_beside_the_write(store: Store, proxy: FaultyPro
     assert asked[3:] == ["part", "part", "part", "complete", "head", "delete"], "head: Ceph answers without an etag"
 
 
-# --- making what may be there ----------------------------------------------------------------------------------------
-
-
-def test_a_lost_answer_does_not_make_a_lock_somebody_elses(store: Store, proxy: FaultyProxy) -> None:
-    storage.capabilities(store.root)
-    proxy.inject(what="put", reset="answer")
-    url = storage.join(store.root, ".farm/lock")
-    assert storage.create(url, b"me")
-    assert not storage.create(url, b"me"), "the same bytes again are another one's"
-
-
 # --- how much is under way -------------------------------------------------------------------------------------------
 
 

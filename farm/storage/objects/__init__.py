@@ -12,16 +12,14 @@ from farm.storage.objects.read import (
     read_bytes,
     read_small,
     stat,
-    stat_published,
 )
 from farm.storage.objects.stream import open_stream
-from farm.storage.objects.upload import Label, create, open_write, publish
+from farm.storage.objects.upload import Label, open_write, publish
 from farm.storage.objects.uploads import abort_announced
 
 __all__ = [
     "Label",
     "abort_announced",
-    "create",
     "delete",
     "delete_tree",
     "list_files",
@@ -35,5 +33,4 @@ __all__ = [
     "read_bytes",
     "read_small",
     "stat",
-    "stat_published",
 ]

@@ -53,7 +53,7 @@ def _object(folder: str) -> Generator[Target]:
         one.call("delete_object", Key=one.key)
 
 
-def put_new(at: Target, body: bytes, fields: dict[str, str]) -> bool:
+def _put_new(at: Target, body: bytes, fields: dict[str, str]) -> bool:
     """Whether this made the object; False where there is one already, or the store takes no conditions.
 
     Raises what botocore raises: use it inside faults().
@@ -68,8 +68,8 @@ def put_new(at: Target, body: bytes, fields: dict[str, str]) -> bool:
 
 
 def _try(one: Target) -> Capabilities:
-    made = put_new(one, _CONTENT, {_FIELD: _VALUE}) or _is_there(one)  # the answer to a first try may have been lost
-    exclusive = made and not put_new(one, _CONTENT, {})
+    made = _put_new(one, _CONTENT, {_FIELD: _VALUE}) or _is_there(one)  # the answer to a first try may have been lost
+    exclusive = made and not _put_new(one, _CONTENT, {})
     if not exclusive:
         one.call("put_object", Key=one.key, Body=_CONTENT, Metadata={_FIELD: _VALUE})
     found = one.call("head_object", Key=one.key)

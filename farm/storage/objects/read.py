@@ -40,13 +40,6 @@ def head(at: Target) -> Response:
             raise
 
 
-def stat_published(url: str) -> tuple[FileStat, str | None, str | None]:
-    """An object, the key that its publisher gave it, and its sha256; None for what it does not say of itself."""
-    found = head(target(url))
-    fields: Mapping[str, str] = {name.lower(): value for name, value in found.get("Metadata", {}).items()}
-    return _file_stat(url, found, "ContentLength"), fields.get(KEY_FIELD), fields.get(DIGEST_FIELD)
-
-
 def _file_stat(url: str, found: Mapping[str, Any], size: str) -> FileStat:
     mtime_ns = round(found["LastModified"].timestamp() * 1e9)
     return FileStat(url=url, bytes=int(found[size]), mtime_ns=mtime_ns, etag=str(found["ETag"]).strip('"'))

@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import tempfile
-import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -20,10 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from farm import failpoints
-from farm.errors import ErrorKind, ItemError, UsageError
+from farm.errors import ErrorKind, ItemError
 from farm.storage import faults
-from farm.storage.faults import error_code, error_status
-from farm.storage.objects.capability import has_md5_part_etags, probe, put_new
+from farm.storage.faults import error_code
+from farm.storage.objects.capability import has_md5_part_etags, probe
 from farm.storage.objects.client import Response, Target, target
 from farm.storage.objects.read import DIGEST_FIELD, KEY_FIELD
 from farm.storage.objects.uploads import Announcement, announce
@@ -36,8 +35,6 @@ MAX_PARTS = 10_000
 _PARTS_IN_FLIGHT = 4
 _ABORT_S = 30.0
 """that an upload which is given up waits for its parts in flight"""
-_NONCE_FIELD = "farm-nonce"
-"""user metadata: which call of create() made an object"""
 ReadAt = Callable[[int, int], bytes]
 """(offset, length) -> those bytes of what is uploaded"""
 
@@ -100,25 +97,6 @@ def put(at: Target, body: bytes, label: Label, staging: str | None) -> None:
         Metadata=label.metadata,
     )
     _check_stored(at, response, md5.hex(), len(body), staging)
-
-
-def create(url: str, data: bytes) -> bool:
-    """As farm.storage.create."""
-    at = target(url)
-    with at.faults(len(data)):
-        if not probe(parent(url)).conditional_create:
-            raise UsageError(f"{url}: this store cannot make an object only where there is none; use another one")
-        failpoints.hit("storage.create", url)
-        nonce = uuid.uuid4().hex
-        if put_new(at, data, {_NONCE_FIELD: nonce}):
-            return True
-        try:
-            found = at.call("head_object", Key=at.key)
-        except Exception as error:
-            if error_status(error) == 404:  # made by somebody else, and removed again
-                return False
-            raise
-        return found.get("Metadata", {}).get(_NONCE_FIELD) == nonce  # ours: only the answer to an earlier try was lost
 
 
 class Multipart:
