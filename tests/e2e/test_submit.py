@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def farm(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, str]) -> F
     folder = tmp_path_factory.mktemp("model")
     model = save_srvgg(folder / "tiny.pth", features=8, convs=2)
     return Farm(model=model, cache=folder, environment=cluster)
+
+
+@pytest.fixture(scope="module")
+def slow_farm(slow_farm: Farm, cluster: dict[str, str]) -> Farm:
+    """The slow one, on the same cluster."""
+    return replace(slow_farm, environment=cluster)
 
 
 def test_a_folder_is_restored_and_the_second_run_does_nothing(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_bounded_bands_do_not_depend_on_the_number_of_actors(farm: Farm, make_pi
     source = tmp_path / "in"
     make_picture(source / "large.png", 210, 500, seed=7)
     make_picture(source / "small.png", 60, 40, seed=8)
-    rrdb = Farm(model=save_rrdb(tmp_path / "rrdb.pth", features=8, blocks=7, growth=4), cache=tmp_path)
+    rrdb = replace(farm, model=save_rrdb(tmp_path / "rrdb.pth", features=8, blocks=7, growth=4))
     flags = ("--exact-px", "20000", "--band-px", "30000", "--tile-px", "64")
     for workers in ("1", "2"):
         made = rrdb.submit(source, tmp_path / workers, *flags, "--workers", workers)
@@ -177,7 +184,7 @@ def test_workers_batch_and_order_change_no_byte(farm: Farm, make_picture: Make, 
     (tmp_path / "forth.txt").write_text("\n".join(names))
     (tmp_path / "back.txt").write_text("\n".join(reversed(names)))
     if network == "rrdb":
-        farm = Farm(model=save_rrdb(tmp_path / "rrdb.pth", features=8, blocks=2, growth=4), cache=tmp_path)
+        farm = replace(farm, model=save_rrdb(tmp_path / "rrdb.pth", features=8, blocks=2, growth=4))
     digests = []
     for manifest, flags in (("forth", ("--workers", "1")), ("back", ("--workers", "2", "--batch", "8"))):
         out = tmp_path / manifest
