@@ -75,6 +75,8 @@ class FaultyProxy:
         self.seen: list[Request] = []
         self.statuses: Counter[int] = Counter()
         """of all answers"""
+        self.lost = 0
+        """requests to which the store itself gave no answer: it closed the connection"""
         self.busy = 0
         self.most_busy = 0
         self.virtual_only = False
@@ -107,10 +109,12 @@ class FaultyProxy:
         return sum(what in ("*", one.what) for one in self.seen)
 
     def clear(self) -> None:
-        """Forget faults and requests."""
+        """Forget faults, requests and answers."""
         with self._lock:
             self._faults.clear()
             self.seen.clear()
+            self.statuses.clear()
+            self.lost = 0
 
     def close(self) -> None:
         """Stop serving."""
@@ -185,6 +189,9 @@ class _Handler(BaseHTTPRequestHandler):
             data = response.read()
             headers = {name: value for name, value in response.getheaders() if name.lower() not in _HOP}
             length = response.getheader("Content-Length")
+        except (ConnectionError, http.client.HTTPException):
+            self.proxy.lost += 1
+            return self._reset()
         finally:
             upstream.close()
         if fault.reset == "answer":

@@ -52,6 +52,7 @@ __all__ = [
     "sha256_of",
     "split_key",
     "stat",
+    "warm_up",
 ]
 
 _CHUNK_BYTES = 4 << 20
@@ -69,6 +70,15 @@ def capabilities(root: str) -> Capabilities:
     Raises CredentialsError, UnreachableError, DiskError or ItemError where the root cannot be written to.
     """
     return LOCAL if local_path(root) else objects.probe(join(root, FARM_FOLDER))
+
+
+def warm_up(url: str) -> None:
+    """Load what the first request to the store of `url` would wait for; sends nothing, and does nothing for a disk.
+
+    Raises UsageError, CredentialsError or ItemError (unsupported).
+    """
+    if not local_path(url):
+        objects.warm_up(url)
 
 
 def exists(url: str) -> bool:

@@ -9,11 +9,11 @@ import hashlib
 import socket
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from farm import __version__, lock, plan, storage
-from farm.errors import BusyError, DiskError, ErrorKind, ItemError
+from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError
 from farm.media import image
 from farm.records import FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
@@ -39,6 +39,8 @@ class Station:
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)
         self.budget = MemoryBudget(context.memory_bytes)
+        with suppress(FarmError):  # the first request says it again, and of which item
+            storage.warm_up(context.out)
 
     @property
     def name(self) -> str:

@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.utils import parse_timestamp
 
-from farm import storage
+from farm import __version__, storage
 from farm.errors import CredentialsError, DiskError, ErrorKind, ItemError, UnreachableError
 from farm.storage.objects import client, retry, stream, upload
 from tests.faulty_proxy import FaultyProxy
@@ -258,6 +259,41 @@ def test_publishing_asks_nothing_beside_the_write(store: Store, proxy: FaultyPro
     asked = [one.what for one in proxy.seen]
     assert asked[:3] == ["put", "create", "put"], "announced before it begins, and by its id when that is known"
     assert asked[3:] == ["part", "part", "part", "complete", "head", "delete"], "head: Ceph answers without an etag"
+
+
+def test_warming_up_sends_nothing_and_the_first_request_goes_alone(store: Store, proxy: FaultyProxy) -> None:
+    client.forget_stores()
+    storage.warm_up(store.root)
+    assert proxy.count() == 0
+    publish(store)
+    assert [one.what for one in proxy.seen] == ["put"]
+    assert proxy.seen[0].headers["User-Agent"].startswith(f"farm/{__version__}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-25T18:44:51.123Z",
+        "2026-11-25T18:44:51Z",
+        "2026-11-25T18:44:51+08:00",
+        "Wed, 25 Nov 2026 18:44:51 GMT",
+        "Wed, 25 Nov 2026 18:44:51 +0800",
+        "1764096291",
+        1764096291,
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(text: str | int) -> None:
+    assert client.parse_time(text) == parse_timestamp(text)
+    assert client.parse_time(text).tzinfo is not None
+
+
+def test_a_time_without_a_zone_is_universal() -> None:
+    assert client.parse_time("2026-11-25T18:44:51") == client.parse_time("2026-11-25T18:44:51Z")
+
+
+def test_what_is_no_time_is_said_so() -> None:
+    with pytest.raises(ValueError, match="yesterday"):
+        client.parse_time("yesterday")
 
 
 # --- how much is under way -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from farm.storage.objects.capability import probe
+from farm.storage.objects.client import warm_up
 from farm.storage.objects.delete import delete, delete_tree
 from farm.storage.objects.read import (
     list_files,
@@ -33,4 +34,5 @@ __all__ = [
     "read_bytes",
     "read_small",
     "stat",
+    "warm_up",
 ]
