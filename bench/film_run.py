@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from film_clip import cut, repeat  # beside this file
-from watch import FilmWatch, finish, start, watched
+from watch import FilmWatch, Worked, finish, start, watched
 
 from sr_kernel.models import ModelSpec
 
@@ -61,6 +61,8 @@ class Run:
     """seconds that the farm's workers spent in their lanes"""
     join_s: float = 0.0
     """seconds of putting the segments together"""
+    worked: Worked | None = None
+    """processor seconds of the farm's workers"""
     precision: str = "fp32"
 
     @property
@@ -136,6 +138,7 @@ def run_farm(job: Job, workers: int, *, model: str | None = None, period_s: floa
         output=Path(row["output"]),
         infer_s=row["infer_s"],
         join_s=row["total_s"],
+        worked=watch.worked,
         precision=row["precision"],
     )
 

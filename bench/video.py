@@ -91,6 +91,26 @@ def derived(results: Mapping[str, Sequence[Run]], workers: int) -> list[str]:
     ]
 
 
+def worked_table(results: Mapping[str, Sequence[Run]], cores: int) -> list[str]:
+    """Processor seconds that the workers took in the same runs, whatever else slowed the machine down meanwhile."""
+    lines = [
+        "| in the run itself | wall s | lanes' processor s | other threads' | wall by their sum over the cores |",
+        "|---|---|---|---|---|",
+    ]
+    for name, runs in results.items():
+        workers = cores if name.endswith("workers") else 1
+        worked = [run.worked for run in runs if run.worked is not None]
+        if worked:
+            ratios = [one.wall_s * workers / (one.lane_s + one.others_s) for one in worked]
+            parts = [[getattr(one, part) for one in worked] for part in ("wall_s", "lane_s", "others_s")]
+            lines.append(f"| {name} | " + " | ".join(map(mid, [*parts, ratios])) + " |")
+    return [
+        *lines,
+        "",
+        "The lane is the thread that runs the network and all else on pixels; the others decode and encode.",
+    ]
+
+
 def memory_lines(runs: Mapping[str, Run]) -> list[str]:
     """Peak memory over a clip and over a longer one, by role."""
     lines = ["| a network of two convolutions over | frames | peak RSS, MB |", "|---|---|---|"]
@@ -185,6 +205,8 @@ def contest(arguments: argparse.Namespace, folder: Path) -> list[str]:
         f"- wall: {mid([run.steady_s for run in many])} s with {len(cores)} workers",
         f"- restoring from planes to planes (network, colour, quantising, sums): {restore_s:.1f} processor s, "
         f"{restore_s / alone:.3f} times the network alone",
+        "",
+        *worked_table(results, len(cores)),
         "",
         *memory_lines(measure_memory(job, len(cores))),
         "",

@@ -6,6 +6,8 @@ import os
 import subprocess
 import threading
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -30,8 +32,11 @@ class MemoryWatch(threading.Thread):
                 family = [self._root, *self._root.children(recursive=True)]
             except psutil.NoSuchProcess:
                 return
-            for process in family:
-                self._sample(process)
+            self._look(family)
+
+    def _look(self, family: list[psutil.Process]) -> None:
+        for process in family:
+            self._sample(process)
 
     def _sample(self, process: psutil.Process) -> None:
         try:
@@ -57,6 +62,17 @@ class MemoryWatch(threading.Thread):
         return self.peaks_mb
 
 
+@dataclass(frozen=True, kw_only=True)
+class Worked:
+    """What the workers took of the processor meanwhile."""
+
+    wall_s: float
+    lane_s: float
+    """processor seconds of the threads that call the network, one a worker: the busiest"""
+    others_s: float
+    """of all their other threads: decode, encode, publish, and what Ray has in there"""
+
+
 class FilmWatch(MemoryWatch):
     """Also tells when a worker first had a local file open: a ledger says when parts ended, not when they began."""
 
@@ -67,6 +83,8 @@ class FilmWatch(MemoryWatch):
         self._film = str(film.resolve())
         self.opened_unix: float | None = None
         """when no worker had it open yet, at most LOOK_S before one had"""
+        self.worked: Worked | None = None
+        """since then, as of the last look"""
 
     def run(self) -> None:
         looked = time.time()
@@ -76,7 +94,27 @@ class FilmWatch(MemoryWatch):
                 self.opened_unix = looked
                 break
             looked = now
+        self._begun = time.time(), self._threads()
         super().run()
+
+    def _look(self, family: list[psutil.Process]) -> None:
+        super()._look(family)
+        started, before = self._begun
+        now = {thread: seconds - before.get(thread, 0.0) for thread, seconds in self._threads().items()}
+        if not now or len({pid for pid, _ in now}) < len({pid for pid, _ in before}):
+            return  # the workers are going
+        lanes = {pid: max(seconds for (of, _), seconds in now.items() if of == pid) for pid, _ in now}
+        lane_s = sum(lanes.values())
+        self.worked = Worked(wall_s=time.time() - started, lane_s=lane_s, others_s=sum(now.values()) - lane_s)
+
+    def _threads(self) -> dict[tuple[int, int], float]:
+        """Processor seconds of every thread of the workers."""
+        seconds: dict[tuple[int, int], float] = {}
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if self._role(process) == "actor":
+                    seconds |= {(process.pid, one.id): one.user_time + one.system_time for one in process.threads()}
+        return seconds
 
     def _family(self) -> list[psutil.Process]:
         try:
