@@ -10,7 +10,7 @@ from typing import Any
 
 def make_upsampler(model: str, weights: Path, tile: int) -> tuple[Any, int]:
     """A RealESRGANer as the official programs make it, in fp32, and the network's scale; tile 0 means untiled."""
-    _mend_torchvision()
+    mend_torchvision()
     from realesrgan import RealESRGANer
 
     network, scale = _network(model)
@@ -26,7 +26,7 @@ def make_upsampler(model: str, weights: Path, tile: int) -> tuple[Any, int]:
     return upsampler, scale
 
 
-def _mend_torchvision() -> None:
+def mend_torchvision() -> None:
     """basicsr 1.4.2 imports a module that torchvision removed; the official package cannot be imported without it."""
     from torchvision.transforms import functional
 

@@ -1,4 +1,4 @@
-"""The reference networks of basicsr 1.4.2, which the project's own are pinned to.
+"""What of basicsr 1.4.2 the project's own networks and degradation are pinned to.
 
 Importing basicsr imports everything it has, and fails where torchvision has no `transforms.functional_tensor`. The
 stand-in for that module lives here and nowhere else; plain inference never imports basicsr.
@@ -20,20 +20,21 @@ from sr_kernel.models import ModelSpec
 def reference_network(spec: ModelSpec, state: dict[str, Tensor]) -> nn.Module:
     """basicsr's network of a spec with the weights of `state`; skips the test where basicsr is not installed."""
     if spec.arch == "rrdb":
-        made = _module("rrdbnet_arch").RRDBNet(
+        made = reference_module("archs.rrdbnet_arch").RRDBNet(
             3, 3, scale=spec.scale, num_feat=spec.features, num_block=spec.blocks, num_grow_ch=spec.growth
         )
     else:
-        made = _module("srvgg_arch").SRVGGNetCompact(
+        made = reference_module("archs.srvgg_arch").SRVGGNetCompact(
             num_feat=spec.features, num_conv=spec.blocks, upscale=spec.scale, act_type="prelu"
         )
     made.load_state_dict(state, strict=True)
     return made.eval().to(torch.float32)
 
 
-def _module(name: str) -> types.ModuleType:
+def reference_module(name: str) -> types.ModuleType:
+    """A module of basicsr, such as `data.degradations`; skips the test where basicsr is not installed."""
     pytest.importorskip("basicsr.version", reason="basicsr (extra `train`) is not installed: nothing to compare with")
-    return importlib.import_module(f"basicsr.archs.{name}")
+    return importlib.import_module(f"basicsr.{name}")
 
 
 def _stand_in() -> None:

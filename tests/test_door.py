@@ -37,6 +37,11 @@ def test_sr_kernel_loads_no_torch_until_a_network_is_wanted() -> None:
     assert "torch" not in loaded_after(program)
 
 
+def test_drawing_and_reading_recipes_loads_no_torch() -> None:
+    program = "from sr_kernel.degrade import crop, draw, drawn, recipe, recipe_basicsr, recipe_toml"
+    assert "torch" not in loaded_after(program)
+
+
 def test_help_answers_at_once() -> None:
     """Under 0.3 s; the least of several, because other work on this machine is not the farm's doing."""
 
