@@ -2,8 +2,9 @@
 
 The arithmetic is basicsr's DiffJPEG with hard rounding (after github.com/mlomnitz/DiffJPEG): 4:2:0, tables scaled by
 the quality, a luma table that is the standard's transposed, pixels and coefficients not rounded to 8 bits. It differs
-where the reference pads a picture to whole blocks with black, which rings into the last pixels: here the border pixel
-is repeated, as encoders do.
+above a quality of 95, where the reference's steps fall below 1 and those of encoders do not, and where the reference
+pads a picture to whole blocks with black, which rings into the last pixels: here the border pixel is repeated, as
+encoders do.
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ def jpeg_by_codec(pictures: Tensor, qualities: Sequence[float], codec: Codec) ->
 
     A codec knows whole qualities only: the nearest one is asked for.
     """
-    rounded = (pictures * 255.0).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-    levels = cast("NDArray[np.uint8]", rounded.cpu().numpy())
-    shown = [codec(np.ascontiguousarray(one), round(quality)) for one, quality in zip(levels, qualities, strict=True)]
+    levels = (pictures * 255.0).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu()
+    seen = cast("NDArray[np.uint8]", levels.numpy())
+    shown = [codec(np.ascontiguousarray(one), round(quality)) for one, quality in zip(seen, qualities, strict=True)]
     made = torch.from_numpy(np.stack(shown)).to(pictures.device)
     return made.permute(0, 3, 1, 2).to(torch.float32).div_(255.0).contiguous()
 
@@ -106,7 +107,8 @@ def _round_trip(planes: Tensor, table: Tensor, factors: Tensor) -> Tensor:
     count, channels, height, width = planes.shape
     blocks = planes.view(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4).reshape(count, -1, 64)
     basis = _COSINES.to(planes.device)
-    steps = table.to(planes.device).reshape(1, 1, 64) * factors.view(-1, 1, 1)
+    # No encoder has steps below 1; the reference's are 0 at a quality of 100, and its picture is NaN.
+    steps = (table.to(planes.device).reshape(1, 1, 64) * factors.view(-1, 1, 1)).clamp_(min=1)
     rounded = (blocks @ basis.T).div_(steps).round_().mul_(steps)
     shown = (rounded @ basis).view(count, channels, height // 8, width // 8, 8, 8)
     return shown.transpose(3, 4).reshape(planes.shape)

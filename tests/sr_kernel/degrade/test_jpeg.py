@@ -26,6 +26,14 @@ def test_whole_blocks_are_those_of_diffjpeg(size: tuple[int, int]) -> None:
     assert difference.mean() < 1e-4
 
 
+def test_the_best_quality_is_a_picture_where_basicsrs_is_not() -> None:
+    """Its steps of quantisation are 0 at 100; ours are at least 1, as those of encoders, which matters above 95."""
+    given = pictures(1, 32, 32)
+    assert reference(given, [100.0]).isnan().any(), "if not, basicsr has been mended"
+    made = jpeg_by_arithmetic(given, [100.0])
+    assert (made - given).abs().mean() < (jpeg_by_arithmetic(given, [90.0]) - given).abs().mean()
+
+
 def test_each_picture_has_its_quality() -> None:
     given = pictures(2, 48, 48)
     together = jpeg_by_arithmetic(given, [30.0, 90.0])
