@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .moving_pattern import require_ffmpeg, run_ffmpeg
+from .moving_pattern import run_ffmpeg
+from .outside import require_ffmpeg
 
 Record = dict[str, Any]
 COLOUR_KEYS = ("color_range", "color_space", "color_transfer", "color_primaries")

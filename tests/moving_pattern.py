@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
+from tests.outside import require_ffmpeg
+
 WIDTH, HEIGHT = 96, 64
-
-
-def require_ffmpeg() -> str:
-    """The ffmpeg program; skips the test where there is none."""
-    found = shutil.which("ffmpeg")
-    if found is None or shutil.which("ffprobe") is None:
-        pytest.skip("no ffmpeg and ffprobe here: test films are made and looked at with Debian's package ffmpeg")
-    return found
 
 
 def run_ffmpeg(*args: str | Path, data: bytes | None = None, cwd: Path | None = None) -> bytes:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,17 +14,6 @@ from sr_kernel.backend import Backend
 from sr_kernel.models import MODELS, ModelSpec, radius_px, rrdb_align_px
 from sr_kernel.tiles import PicturePlan, PictureSpec, plan_picture
 from sr_kernel.upscale import Upscaler
-
-
-def test_data() -> Path:
-    """The folder with real weights and pictures; skips where there is none."""
-    folder = os.environ.get("FARM_TEST_DATA")
-    if not folder:
-        pytest.skip("FARM_TEST_DATA names no folder with weights/ and media/: real weights are not part of the project")
-    return Path(folder)
-
-
-test_data.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def rrdb_spec(scale: int = 4, *, features: int = 16, blocks: int = 2, growth: int = 8) -> ModelSpec:

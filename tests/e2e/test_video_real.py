@@ -12,15 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ..moving_pattern import require_ffmpeg, run_ffmpeg
-from ..networks import test_data
+from ..moving_pattern import run_ffmpeg
+from ..outside import FILMS, data_folder, needs_data, real_film, require_ffmpeg
 from ..seeded import save_srvgg
 from . import same_film
 from .conftest import Farm
 from .film_runs import FilmRuns
 
-FOLDER = Path(os.environ.get("FARM_TEST_DATA", "")) / "media" / "videos"
-FILMS = sorted(path.name for path in FOLDER.iterdir()) if FOLDER.is_dir() else []
+NAMES = [path.name for path in FILMS]
 BEGINNING_S = {
     "chaplin.mp4": "2",
     "edit_list_positive_shift.mp4": "1.3",
@@ -33,8 +32,8 @@ RUNS: dict[str, tuple[str, ...]] = {
     "lossless": ("--codec", "ffv1", "--container", "mkv", "--segment-frames", "12"),
 }
 LONG = os.environ.get("FARM_TEST_LONG", "")
-LONG_FILMS = [film for film in FILMS if LONG == "all" or LONG in film]
-pytestmark = pytest.mark.skipif(not FILMS, reason="FARM_TEST_DATA names no folder with media/videos")
+LONG_NAMES = [name for name in NAMES if LONG == "all" or LONG in name]
+pytestmark = needs_data
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +42,8 @@ def beginnings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     require_ffmpeg()
     begun = tmp_path_factory.mktemp("beginnings")
     for name, seconds in BEGINNING_S.items():
-        run_ffmpeg("-i", FOLDER / name, "-map", "0", "-c", "copy", "-t", seconds, begun / name)
-    return [(begun if name in BEGINNING_S else FOLDER) / name for name in FILMS]
+        run_ffmpeg("-i", real_film(name), "-map", "0", "-c", "copy", "-t", seconds, begun / name)
+    return [begun / path.name if path.name in BEGINNING_S else path for path in FILMS]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def _runs(folder: Path, environment: dict[str, str]) -> FilmRuns:
 
 
 @pytest.mark.parametrize("run", RUNS)
-@pytest.mark.parametrize("film", FILMS)
+@pytest.mark.parametrize("film", NAMES)
 def test_every_frame_and_every_stream_of_a_real_film_comes_out(
     runs: FilmRuns, beginnings: list[Path], film: str, run: str
 ) -> None:
@@ -74,18 +73,18 @@ def test_every_frame_and_every_stream_of_a_real_film_comes_out(
 
 @pytest.mark.skipif(not LONG, reason="up to hours of work: FARM_TEST_LONG names a film, or `all`")
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("film", LONG_FILMS if LONG else FILMS[:1])
+@pytest.mark.parametrize("film", LONG_NAMES if LONG else NAMES[:1])
 def test_so_they_do_of_a_whole_one(long_runs: FilmRuns, film: str) -> None:
-    long_runs.submit(film, [FOLDER / film])
+    long_runs.submit(film, [real_film(film)])
     _check(long_runs, film, film, scale=1)
 
 
 @pytest.mark.skipif(not LONG, reason="up to hours of work: FARM_TEST_LONG names a film, or `all`")
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("film", LONG_FILMS if LONG else FILMS[:1])
+@pytest.mark.parametrize("film", LONG_NAMES if LONG else NAMES[:1])
 def test_so_they_do_with_the_official_network(long_runs: FilmRuns, film: str) -> None:
-    weights = test_data() / "weights"
-    long_runs.submit(f"official-{film}", [FOLDER / film], "--model", "animevideov3", "--weights-dir", str(weights))
+    weights = data_folder() / "weights"
+    long_runs.submit(f"official-{film}", [real_film(film)], "--model", "animevideov3", "--weights-dir", str(weights))
     _check(long_runs, f"official-{film}", film, scale=4)
 
 

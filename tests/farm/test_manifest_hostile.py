@@ -26,6 +26,7 @@ from farm.manifest.pages import check_pages
 from farm.manifest.rows import RowMaker
 from farm.manifest.sources import SourceRules, below
 from farm.records import ManifestRow, RefusedRow
+from tests.outside import public_folder, without_rights
 
 HOSTILE = [
     "../a.png",
@@ -166,10 +167,11 @@ def test_a_root_that_is_a_link_itself_is_where_it_leads(tmp_path: Path) -> None:
     assert row.source_url == str(tmp_path / "real" / "a.png")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may list every folder")
-def test_a_folder_that_may_not_be_listed_is_a_failed_row(tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0)
-    (row,) = read_manifest(str(tmp_path))
+def test_a_folder_that_may_not_be_listed_is_a_failed_row() -> None:
+    with public_folder() as folder:
+        (folder / "closed").mkdir(mode=0)
+        with without_rights():
+            (row,) = read_manifest(str(folder))
     assert isinstance(row, RefusedRow)
     assert row.error.kind is ErrorKind.FORBIDDEN
 

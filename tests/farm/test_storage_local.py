@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from farm import storage
 from farm.errors import DiskError, ErrorKind
+from tests.outside import public_folder, without_rights
 from tests.stores import kind_of, output, raised
 
 
@@ -46,8 +45,7 @@ def test_without_a_root_the_temporary_file_lies_beside_its_target(tmp_path: Path
 
 def test_another_file_system_below_the_root_is_published_to(tmp_path: Path) -> None:
     elsewhere = Path("/dev/shm")
-    if not elsewhere.is_dir() or elsewhere.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("needs /dev/shm as a second file system")
+    assert elsewhere.stat().st_dev != tmp_path.stat().st_dev, "temporary folders must not lie in /dev/shm: --basetemp"
     (tmp_path / "mount").symlink_to(elsewhere)
     target = tmp_path / "mount" / f"farm-test-{os.getpid()}.bin"
     try:
@@ -85,11 +83,12 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> N
     assert kind_of(lambda: storage.read_bytes(str(tmp_path / ("n" * 300)))) is ErrorKind.UNSAFE_PATH
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything: run as another user")
-def test_a_closed_file_is_forbidden(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    (tmp_path / "a").chmod(0)
-    assert kind_of(lambda: storage.read_bytes(str(tmp_path / "a"))) is ErrorKind.FORBIDDEN
+def test_a_closed_file_is_forbidden() -> None:
+    with public_folder() as folder:
+        (folder / "a").write_bytes(b"x")
+        (folder / "a").chmod(0)
+        with without_rights():
+            assert kind_of(lambda: storage.read_bytes(str(folder / "a"))) is ErrorKind.FORBIDDEN
 
 
 def test_links_to_files_are_listed_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import itertools
 import warnings
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -246,7 +247,6 @@ def smooth_rgb(width: int, height: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("matrix", ["bt601", "bt709", "bt2020"])
 def test_swscale_agrees_on_smooth_content(matrix: str, full_range: bool, pix_fmt: str) -> None:
-    av = pytest.importorskip("av")
     rgb, tag = smooth_rgb(96, 64), "pc" if full_range else "tv"
     ways = "flags=bilinear+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
     graph = av.filter.Graph()

@@ -9,7 +9,8 @@ from PIL import Image
 from sr_kernel.pixels import merge_planes, split_planes
 from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import describe_file
-from tests.networks import plan_of, test_data
+from tests.networks import plan_of
+from tests.outside import data_folder
 
 FILES = {"animevideov3": "realesr-animevideov3.pth", "general": "realesr-general-x4v3.fp16-derived.pth"}
 
@@ -17,7 +18,7 @@ FILES = {"animevideov3": "realesr-animevideov3.pth", "general": "realesr-general
 @pytest.mark.parametrize("picture", ["0030.jpg", "00017_gray.png"])
 @pytest.mark.parametrize("model", FILES)
 def test_fp32_agrees_with_the_official_package_to_one_level(model: str, picture: str) -> None:
-    folder = test_data()
+    folder = data_folder()
     path = folder / "weights" / FILES[model]
     spec = describe_file(path)
     pixels = np.asarray(Image.open(folder / "media" / "images" / picture))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -75,7 +76,6 @@ def test_a_dark_picture_of_16_bits_stays_one_of_16_bits() -> None:
 
 @pytest.mark.parametrize("dtype", DEPTHS)
 def test_luma_is_opencvs_bit_for_bit(dtype: type[Any]) -> None:
-    cv2 = pytest.importorskip("cv2", reason="OpenCV comes with the extra `all`")
     for height, width in [(1, 1), (1100, 1000), (3, 1 << 20)]:
         rgb = noise(height, height, width, 3, dtype)
         np.testing.assert_array_equal(luma(rgb)[:, :, 0], cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).reshape(height, width))

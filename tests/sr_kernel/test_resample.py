@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -50,7 +51,6 @@ def test_lanczos_is_pillows(in_width: int, in_height: int, width: int, height: i
 def test_official_is_opencvs_lanczos4_to_one_level(
     in_width: int, in_height: int, width: int, height: int, depth: int
 ) -> None:
-    cv2 = pytest.importorskip("cv2", reason="OpenCV comes with the extra `all`")
     top = (1 << depth) - 1
     dtype = np.uint8 if depth == 8 else np.uint16
     pixels = np.random.default_rng(1).integers(0, top + 1, (in_height, in_width, 3), dtype=dtype)

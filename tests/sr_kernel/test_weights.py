@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.upscale import Upscaler
 from sr_kernel.weights import WeightsError, describe_file, load_state, main, mix
-from tests.networks import rrdb_spec, seeded_state, srvgg_spec, test_data
+from tests.networks import rrdb_spec, seeded_state, srvgg_spec
+from tests.outside import data_folder
 
 SPECS = [rrdb_spec(4), rrdb_spec(2, blocks=3), rrdb_spec(1), srvgg_spec(4), srvgg_spec(2, convs=7), srvgg_spec(1)]
 
@@ -57,9 +59,8 @@ def test_the_averaged_weights_are_preferred(tmp_path: Path) -> None:
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
     spec, path = srvgg_spec(), tmp_path / "net.safetensors"
-    safetensors.save_file(seeded_state(spec), path)
+    save_file(seeded_state(spec), path)
     assert describe_file(path).arch == "srvgg"
     assert torch.equal(load_state(path, spec)["body.0.weight"], seeded_state(spec)["body.0.weight"])
 
@@ -228,7 +229,7 @@ def test_the_command_refuses_with_a_sentence(tmp_path: Path, capsys: pytest.Capt
 
 def test_the_official_file_is_the_one_in_the_table() -> None:
     spec = MODELS["animevideov3"]
-    path = test_data() / "weights" / spec.file
+    path = data_folder() / "weights" / spec.file
     load_state(path, spec)
     found = describe_file(path)
     assert (found.sha256, found.bytes, found.blocks) == (spec.sha256, spec.bytes, spec.blocks)

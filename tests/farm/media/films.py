@@ -25,8 +25,7 @@ from farm.records import UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS
 from tests.farm.items import VIDEO as ITEM_VIDEO
-from tests.moving_pattern import require_ffmpeg
-from tests.networks import test_data
+from tests.outside import require_ffmpeg
 
 VIDEO = replace(ITEM_VIDEO, codec="auto")
 TAGS = (1, 1, 1, 1)
@@ -201,8 +200,3 @@ def ffmpeg(out: Path, *arguments: str) -> Path:
     require_ffmpeg()
     subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", *arguments, str(out)], check=True)
     return out
-
-
-def media(name: str) -> Path:
-    """One of the real films."""
-    return test_data() / "media" / "videos" / name

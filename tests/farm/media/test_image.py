@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from farm.media.image import (
     read_header,
 )
 from farm.media.vips import OpenSource
+from tests.outside import real_picture
 from tests.pictures import GoodPicture, chunk, good_pictures, photo, png_of, vips
 
 LIMITS = ReadLimits()
@@ -38,14 +38,6 @@ XMP = (
     'tiff:Orientation="6" tiff:ImageWidth="96"><dc:rights>Anna &amp; Co</dc:rights></rdf:Description>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 ).encode()
-
-
-def media(name: str) -> Path:
-    """A real picture, or a skip that says what is missing."""
-    root = os.environ.get("FARM_TEST_DATA")
-    if not root:
-        pytest.skip("FARM_TEST_DATA names no folder with media/images")
-    return Path(root, "media", "images", name)
 
 
 def reread(data: bytes, name: str) -> pyvips.Image:
@@ -327,7 +319,7 @@ def test_libvips_runs_on_one_thread_without_caches() -> None:
     ],
 )
 def test_real_pictures_keep_what_they_are(name: str, shape: tuple[int, int, int], depth: int) -> None:
-    with media(name).open("rb") as file:
+    with real_picture(name).open("rb") as file:
         picture = decode(file, name, LIMITS)
         assert picture.pixels.shape == shape
         assert picture.header.depth == depth

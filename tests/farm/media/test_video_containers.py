@@ -15,8 +15,9 @@ from farm.media.video.read.containers import cut_sign, misnamed
 from farm.media.video.read.source import read_header
 from tests.clips import clip, film, in_front
 from tests.farm.media.films import CountedFile
-from tests.farm.media.test_video_table import params, real_files, table_of
+from tests.farm.media.test_video_table import params, table_of
 from tests.moving_pattern import encode, run_ffmpeg
+from tests.outside import FILMS, needs_data
 
 URL = "films/x.mp4"
 PERCENT = range(4, 100, 4)
@@ -362,8 +363,8 @@ def test_names_of_one_family_are_not_wrong() -> None:
         assert [misnamed(f"a/film.{one}", container) for one in extensions] == [None] * len(extensions), name
 
 
-@pytest.mark.skipif(not real_files(), reason="FARM_TEST_DATA has no media/videos")
-@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
+@needs_data
+@pytest.mark.parametrize("path", FILMS, ids=lambda path: path.name)
 def test_a_real_film_is_neither_cut_nor_encrypted_nor_misnamed(path: Path) -> None:
     with path.open("rb") as source:
         container = read_header(source, str(path)).container

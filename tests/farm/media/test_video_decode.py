@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import os
 import resource
 import weakref
 from collections.abc import Iterator
@@ -31,9 +30,9 @@ from farm.media.video.values import ONE_THREAD, DecoderConfig, FilmCut, Frame
 from farm.records import UpscaleParams
 from tests.clips import CLIPS, clip, edited, extents, film, flipped, h264, in_front, picture, remuxed, sequential
 from tests.farm.items import PARAMS, VIDEO
+from tests.outside import FILMS, needs_data
 
 URL = "films/x.mp4"
-REAL = Path(os.environ.get("FARM_TEST_DATA", "")) / "media" / "videos"
 LENGTHS = (1, 7, 48, 1000)
 
 
@@ -75,10 +74,6 @@ def error_of(data: bytes, **video: object) -> ItemError:
     return caught.value
 
 
-def real_files() -> list[Path]:
-    return sorted(REAL.iterdir()) if REAL.is_dir() else []
-
-
 # -- the same frames however the film is cut -----------------------------------------------------------------------
 
 
@@ -89,8 +84,8 @@ def test_segments_of_any_length_are_the_film(name: str) -> None:
         assert same(frames_of(film(name), segment_frames=length), expected), length
 
 
-@pytest.mark.skipif(not real_files(), reason="FARM_TEST_DATA has no media/videos")
-@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
+@needs_data
+@pytest.mark.parametrize("path", FILMS, ids=lambda path: path.name)
 def test_segments_of_a_real_film_are_the_film(path: Path) -> None:
     data = path.read_bytes()
     settings = params(segment_frames=100)

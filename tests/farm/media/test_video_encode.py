@@ -323,7 +323,6 @@ def test_bytes_of_x264_do_not_depend_on_what_memory_held_before(size: tuple[int,
     assert len(made) == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "SCHED_FIFO"), reason="this system has no real-time priorities")
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "ffv1"])
 def test_no_encoder_leaves_a_thread_in_real_time(codec: str) -> None:
     """SVT-AV1 as root makes its caller SCHED_FIFO 99, and every later process inherits it."""

@@ -29,7 +29,6 @@ from tests.farm.media.films import (
     encode,
     facts,
     ffmpeg,
-    media,
     openers,
     picture,
     pieces_of,
@@ -41,6 +40,7 @@ from tests.farm.media.films import (
     video_params,
 )
 from tests.farm.media.joined import FAST, PICTURE, X264, check_copied, check_video, lavfi, packets, streams
+from tests.outside import real_film
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ from tests.farm.media.joined import FAST, PICTURE, X264, check_copied, check_vid
     ],
 )
 def test_real_films_come_through_whole(name: str, suffix: str, cuts: tuple[int, ...], tmp_path: Path) -> None:
-    path, out = media(name), tmp_path / f"out.{suffix}"
+    path, out = real_film(name), tmp_path / f"out.{suffix}"
     source, warning = through(path, out, cuts, 24, salvage=True, **({} if suffix == "webm" else FAST))
     check_video(out, source)
     check_copied(out, path, "audio")
@@ -72,7 +72,7 @@ def test_real_films_come_through_whole(name: str, suffix: str, cuts: tuple[int, 
 
 
 def test_a_telephone_film_keeps_its_colours_and_its_tags(tmp_path: Path) -> None:
-    path, out = media("hlg10-color-test.mp4"), tmp_path / "out.mp4"
+    path, out = real_film("hlg10-color-test.mp4"), tmp_path / "out.mp4"
     source, warning = through(path, out, (4,), limit=6, preset="ultrafast", salvage=True)
     assert warning is None
     check_video(out, source)
@@ -200,7 +200,7 @@ def test_what_may_be_lacking_changes_no_byte_of_a_film_that_lacks_nothing(allowe
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_a_late_start_and_an_edit_list_stay(suffix: str, tmp_path: Path) -> None:
-    path, out = media("edit_list_positive_shift.mp4"), tmp_path / f"out.{suffix}"
+    path, out = real_film("edit_list_positive_shift.mp4"), tmp_path / f"out.{suffix}"
     source, _ = through(path, out, (3,), limit=8, salvage=True, preset="ultrafast")
     assert source.pts[0] == 15_360
     check_video(out, source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,9 +21,9 @@ from farm.media.video.values import FilmTable
 from farm.records import UpscaleParams
 from tests.clips import CLIPS, X264, X265, clip, edited, film, h264, remuxed, sequential, with_sound
 from tests.farm.items import PARAMS, VIDEO
+from tests.outside import FILMS, needs_data, real_film
 
 URL = "films/x.mp4"
-REAL = Path(os.environ.get("FARM_TEST_DATA", "")) / "media" / "videos"
 TIMELESS = ("raw.m2v",)
 
 
@@ -38,10 +37,6 @@ def table_of(data: bytes, **video: object) -> FilmTable:
     return read_table(io.BytesIO(data), URL, settings)
 
 
-def real_files() -> list[Path]:
-    return sorted(REAL.iterdir()) if REAL.is_dir() else []
-
-
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_table_has_the_frames_and_times_of_a_decoder(name: str) -> None:
     table = table_of(film(name))
@@ -49,8 +44,8 @@ def test_the_table_has_the_frames_and_times_of_a_decoder(name: str) -> None:
     assert (table.start is None) is (name in TIMELESS)
 
 
-@pytest.mark.skipif(not real_files(), reason="FARM_TEST_DATA has no media/videos")
-@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
+@needs_data
+@pytest.mark.parametrize("path", FILMS, ids=lambda path: path.name)
 def test_the_table_of_a_real_film_has_its_frames(path: Path) -> None:
     data = path.read_bytes()
     with av.open(io.BytesIO(data)) as container:
@@ -190,9 +185,8 @@ def test_layouts_follow_the_pixel_format(
     assert (layout.model, layout.depth, layout.chroma_shift, layout.alpha) == (model, depth, shift, alpha)
 
 
-@pytest.mark.skipif(not real_files(), reason="FARM_TEST_DATA has no media/videos")
 def test_rotation_is_carried_as_it_is_stored() -> None:
-    facts = table_of((REAL / "video_90.mov").read_bytes()).facts
+    facts = table_of(real_film("video_90.mov").read_bytes()).facts
     assert facts.rotation[:5] == (0, 65536, 0, -65536, 0)
     assert len(facts.rotation) == 9
     assert (facts.layout.width, facts.layout.height) == (568, 320)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -53,7 +54,6 @@ def test_a_border_is_repeated_where_basicsr_lays_black_beside_it() -> None:
 
 
 def codec(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    cv2 = pytest.importorskip("cv2")
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,7 +63,6 @@ def test_the_sinc_filter_is_basicsrs(size: int, cutoff: float) -> None:
 @pytest.mark.parametrize("side", [21, 51])
 def test_the_kernel_of_sharpening_is_opencvs(side: int) -> None:
     """OpenCV has sides up to 9 in tables of whole 256ths; upstream uses 51."""
-    cv2 = pytest.importorskip("cv2")
     axis = cv2.getGaussianKernel(side, 0)
     np.testing.assert_allclose(usm_kernel(side).numpy(), axis @ axis.T, atol=1e-7)
 

@@ -1,0 +1,87 @@
+"""What some tests need and no package of the lock brings. Whoever needs it asks here, and is skipped without it.
+
+Skipping is for a machine with Python and git only, where `scripts/test` has to pass as well. Where something is meant
+to be there, `FARM_TEST_REQUIRE` names it, separated by commas, and its absence is a failure: `.ci/run` does so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+_NOBODY = 65534
+REASONS = {
+    "data": "real weights, pictures and films are not the project's to give away: set FARM_TEST_DATA to a folder with "
+    "weights/ and media/",
+    "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
+    "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
+    "s3-control": "only a server of ours may be made to fail: set FARM_TEST_S3_FOLDER, as scripts/s3-test-server says",
+}
+"""by what is needed: why the project does not bring it, and what to do"""
+
+DATA = Path(os.environ["FARM_TEST_DATA"]) if os.environ.get("FARM_TEST_DATA") else None
+FILMS = sorted((DATA / "media" / "videos").iterdir()) if DATA else []
+"""real ones, for tests that run once for each"""
+needs_data = pytest.mark.skipif(DATA is None, reason=REASONS["data"])
+"""for those: they are collected without"""
+
+
+def require(what: str, there: object) -> None:
+    """Skip the test that asks unless `what` is there; fail it where the machine was said to have it."""
+    if there:
+        return
+    if what in os.environ.get("FARM_TEST_REQUIRE", "").split(","):
+        pytest.fail(f"FARM_TEST_REQUIRE names {what}, but it is not here; {REASONS[what]}")
+    pytest.skip(REASONS[what])
+
+
+def data_folder() -> Path:
+    """The folder with weights/ and media/."""
+    require("data", DATA)
+    assert DATA is not None
+    return DATA
+
+
+def real_picture(name: str) -> Path:
+    """One of the real pictures."""
+    return data_folder() / "media" / "images" / name
+
+
+def real_film(name: str) -> Path:
+    """One of the real films."""
+    return data_folder() / "media" / "videos" / name
+
+
+@contextmanager
+def without_rights() -> Generator[None]:
+    """As somebody whom file modes bind: root lays its rights down meanwhile. Pytest's folders are closed to it then."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@contextmanager
+def public_folder() -> Generator[Path]:
+    """A temporary folder that everybody may look into."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def require_ffmpeg() -> str:
+    """The ffmpeg program, with ffprobe beside it."""
+    found = shutil.which("ffmpeg")
+    require("ffmpeg", found and shutil.which("ffprobe"))
+    assert found is not None
+    return found
