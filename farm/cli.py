@@ -245,11 +245,11 @@ def _print_plan(config: RunConfig) -> None:
 
 
 def _print_summary(summary: Any, *, quiet: bool) -> None:
-    from farm.progress import duration
+    from farm.progress import duration, pixel_rate
 
     if quiet and summary.exit_code == 0:
         return
-    rate = f" ({summary.source_px / 1e6 / summary.seconds:.2f} MP/s)" if summary.done else ""
+    rate = f" ({pixel_rate(summary.source_px / summary.seconds)})" if summary.done else ""
     if summary.frames:
         rate = f" ({summary.frames} frames, {summary.frames / summary.seconds:.2f} a second)"
     counts = [f"{summary.done} done"]

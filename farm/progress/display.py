@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -65,6 +66,13 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def pixel_rate(px_s: float) -> str:
+    """Source pixels a second for people: 12.34 MP/s, 0.0051 MP/s; two digits at least that say something."""
+    mpx_s = px_s / 1e6
+    decimals = 2 if mpx_s <= 0 else max(2, 1 - math.floor(math.log10(mpx_s)))
+    return f"{mpx_s:.{decimals}f} MP/s"
 
 
 class Progress:
@@ -210,7 +218,7 @@ class Progress:
         if self._frames.amount:
             parts.append(f"{self._frames.rate(now_s):.2f} frames/s")
         elif self._px.amount:
-            parts.append(f"{self._px.rate(now_s) / 1e6:.2f} MP/s")
+            parts.append(pixel_rate(self._px.rate(now_s)))
         if self.failed:
             parts.append(f"{self.failed} failed")
         if ended < self.total:

@@ -94,7 +94,7 @@ def test_what_is_left_is_counted_in_pixels_and_not_in_rows() -> None:
     small, large = pictures(1, cost_px=100, side=10), pictures(1, cost_px=900, side=30)
     watch = Watch(*small, *large)
     watch.after(10).finish(small[0], 100)
-    assert watch.line == "[##..................] 1/2  0.00 MP/s  1 min 30 s left"
+    assert watch.line == "[##..................] 1/2  0.000010 MP/s  1 min 30 s left"
 
 
 def test_a_long_film_behind_a_short_one_is_not_as_short() -> None:
@@ -125,9 +125,9 @@ def test_a_run_does_not_end_before_its_last_films() -> None:
 def test_rows_of_which_nothing_can_be_said_make_it_a_least() -> None:
     watch = Watch(*(many := pictures(2)), film(7))
     watch.after(5).finish(many[0], 4000)
-    assert watch.line.endswith("1/3  0.00 MP/s  at least 5 s left"), "no film has been looked into"
+    assert watch.line.endswith("1/3  0.00080 MP/s  at least 5 s left"), "no film has been looked into"
     watch.after(5).finish(many[1], 4000)
-    assert watch.line.endswith("2/3  0.00 MP/s  time left unknown yet")
+    assert watch.line.endswith("2/3  0.00080 MP/s  time left unknown yet")
 
 
 def test_files_of_another_extension_are_guessed_as_others_of_their_kind() -> None:
@@ -157,7 +157,7 @@ def test_what_has_failed_is_not_ahead_any_more() -> None:
     watch.after(10).finish(items[0], 100)
     assert watch.line.endswith("30 s left")
     watch.progress.fail(items[1])
-    assert watch.line == "[######..............] 2/4  0.00 MP/s  1 failed  20 s left"
+    assert watch.line == "[######..............] 2/4  0.000010 MP/s  1 failed  20 s left"
     cut = film(9)
     watch = Watch(cut, *items)
     watch.progress.cut(cut, 10_000, 0.0, "9.mkv", 100)
