@@ -29,20 +29,6 @@ from sr_kernel.degrade.recipe import RECIPES
 
 UPSTREAM_BATCH = 4
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-OPTIONS = """
-{scale: 4, gt_size: 400, use_hflip: true, use_rot: false, io_backend: {type: disk},
- blur_kernel_size: 21, blur_kernel_size2: 21, sinc_prob: 0.1, sinc_prob2: 0.1, final_sinc_prob: 0.8,
- kernel_list: [iso, aniso, generalized_iso, generalized_aniso, plateau_iso, plateau_aniso],
- kernel_list2: [iso, aniso, generalized_iso, generalized_aniso, plateau_iso, plateau_aniso],
- kernel_prob: [0.45, 0.25, 0.12, 0.03, 0.12, 0.03], kernel_prob2: [0.45, 0.25, 0.12, 0.03, 0.12, 0.03],
- blur_sigma: [0.2, 3], blur_sigma2: [0.2, 1.5], betag_range: [0.5, 4], betag_range2: [0.5, 4],
- betap_range: [1, 2], betap_range2: [1, 2], resize_prob: [0.2, 0.7, 0.1], resize_prob2: [0.3, 0.4, 0.3],
- resize_range: [0.15, 1.5], resize_range2: [0.3, 1.2], gaussian_noise_prob: 0.5, gaussian_noise_prob2: 0.5,
- noise_range: [1, 30], noise_range2: [1, 25], poisson_scale_range: [0.05, 3], poisson_scale_range2: [0.05, 2.5],
- gray_noise_prob: 0.4, gray_noise_prob2: 0.4, jpeg_range: [30, 95], jpeg_range2: [30, 95], second_blur_prob: 0.8}
-"""
-"""the official x4 options, as the farm's recipe has them"""
-
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -69,12 +55,15 @@ def upstream(pictures: list[Path], seed: int) -> Iterator[list[Pair]]:
     from basicsr.utils import DiffJPEG
     from basicsr.utils.img_process_util import USMSharp
 
+    from tests.sr_kernel.degrade.recipe_files import X4PLUS_YML
+
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     names = pictures[0].parent.parent / f"names-{seed}.txt"
     names.write_text("\n".join(path.name for path in pictures))
-    options = {**yaml.safe_load(OPTIONS), "dataroot_gt": str(pictures[0].parent), "meta_info": str(names)}
+    file = yaml.safe_load(X4PLUS_YML)
+    options = {**file, **file["datasets"]["train"], "dataroot_gt": str(pictures[0].parent), "meta_info": str(names)}
     dataset = RealESRGANDataset(options)
 
     # Its filter2D cannot view what its JPEG returns, on a CPU with this torch: a copy is made, of no weight here.

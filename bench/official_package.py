@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,8 @@ def make_upsampler(model: str, weights: Path, tile: int) -> tuple[Any, int]:
 
 def mend_torchvision() -> None:
     """basicsr 1.4.2 imports a module that torchvision removed; the official package cannot be imported without it."""
-    from torchvision.transforms import functional
-
-    module = types.ModuleType("torchvision.transforms.functional_tensor")
-    module.rgb_to_grayscale = functional.rgb_to_grayscale  # type: ignore[attr-defined]
-    sys.modules[module.__name__] = module
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    importlib.import_module("tests.basicsr_reference")  # it puts the stand-in there
 
 
 def _network(model: str):

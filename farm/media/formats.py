@@ -19,6 +19,8 @@ EXTENSIONS: Mapping[str, str] = MappingProxyType(
 DEEP_FORMATS = frozenset({"png", "tiff", "avif"})
 """hold more than 8 bits a sample (AVIF 12 of 16)"""
 ALPHA_FORMATS = frozenset({"png", "tiff", "avif", "webp"})
+SOUGHT_FORMATS = frozenset({"tiff"})
+"""go back to their beginning while they are written; the others only grow"""
 
 
 def format_of(url: str) -> str | None:

@@ -7,7 +7,7 @@ what travelled along; `encode_piece` and `join_pieces` put a large picture toget
 from farm.kinds import FORMAT_LIMITS
 from farm.media.decode import decode, decode_rows, read_header
 from farm.media.encode import check_holds, encode, encode_piece
-from farm.media.formats import EXTENSIONS, check_fits, format_of
+from farm.media.formats import EXTENSIONS, SOUGHT_FORMATS, check_fits, format_of
 from farm.media.join import join_pieces
 from farm.media.picture import EncodeSpec, ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
 from farm.media.stamp import NAMESPACE
@@ -16,6 +16,7 @@ __all__ = [
     "EXTENSIONS",
     "FORMAT_LIMITS",
     "NAMESPACE",
+    "SOUGHT_FORMATS",
     "EncodeSpec",
     "ImageHeader",
     "ImageMeta",

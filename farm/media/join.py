@@ -35,7 +35,7 @@ def join_pieces(
         width: of the whole picture in pixels.
         height: of the whole picture in pixels.
         url: of the output; stands in messages only.
-        sink: TIFF is also sought in and read back; the others only grow. It is not closed.
+        sink: those of SOUGHT_FORMATS are also sought in and read back. It is not closed.
 
     Raises:
         ItemError: CORRUPT when the pieces do not make up the picture, UNSUPPORTED when the format cannot hold it,

@@ -121,7 +121,7 @@ class UpscaleImage:
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
         root, encode = self._station.root, _encode_spec(item, picture_plan, precision)
-        opened = root.open_write if encode.format == "tiff" else root.open_stream  # TIFF goes back to its beginning
+        opened = root.open_write if encode.format in image.SOUGHT_FORMATS else root.open_stream
         with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:
             with self._joining(part):
                 meta = first_row.meta

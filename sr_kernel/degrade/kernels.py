@@ -6,6 +6,7 @@ basicsr pads every kernel with zeros to 21 pixels; zero taps change nothing, so 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -31,8 +32,12 @@ def make_kernel(drawn: DrawnKernel) -> Tensor:
     raise ValueError(f"unknown kernel kind {drawn.kind!r}")
 
 
+@lru_cache(maxsize=8)
 def usm_kernel(side: int) -> Tensor:
-    """OpenCV's Gaussian of a side whose sigma is left to it, float32 [side, side] (getGaussianKernel, sigma 0)."""
+    """OpenCV's Gaussian of a side whose sigma is left to it, float32 [side, side] (getGaussianKernel, sigma 0).
+
+    Everybody's: it must not be written to.
+    """
     sigma = 0.3 * ((side - 1) * 0.5 - 1) + 0.8
     return _finish(torch.exp(-0.5 * _distance(side, sigma, sigma, 0.0)))
 

@@ -30,13 +30,7 @@ def blur(pictures: Tensor, kernels: Tensor) -> Tensor:
     side = kernels.shape[-1]
     if not side % 2 or side // 2 >= min(pictures.shape[-2:]):
         raise ValueError(f"a kernel of {side} px does not fit a picture of {tuple(pictures.shape[-2:])}")
-    padded = F.pad(pictures, (side // 2,) * 4, mode="reflect")
-    height, width = padded.shape[-2:]
-    shape = (_fft_length(height), _fft_length(width))
-    # What wraps around at the end lands in the first side - 1 rows and columns, which are no output.
-    turned = _FFT.rfft2(kernels.flip(-2, -1), s=shape)[:, None]
-    spread = cast("Tensor", _FFT.irfft2(_FFT.rfft2(padded, s=shape).mul_(turned), s=shape))
-    return spread[..., side - 1 : height, side - 1 : width].contiguous()
+    return _spread(pictures, _spectrum(kernels, pictures), side)
 
 
 def resize_by(pictures: Tensor, factor: float, mode: str) -> Tensor:
@@ -56,9 +50,10 @@ def resize_to(pictures: Tensor, height: int, width: int, mode: str) -> Tensor:
 
 def sharpen(pictures: Tensor, usm: Usm) -> Tensor:
     """Unsharp mask, blended in where a picture differs from its blur by more than the threshold. Stays in 0..1."""
-    kernel = usm_kernel(usm.side_px).to(pictures.device)[None]
-    residual = pictures - blur(pictures, kernel)
-    mask = blur((residual.abs() * 255 > usm.threshold).to(torch.float32), kernel)
+    side = usm.side_px
+    spectrum = _spectrum(usm_kernel(side).to(pictures.device)[None], pictures)
+    residual = pictures - _spread(pictures, spectrum, side)
+    mask = _spread((residual.abs() * 255 > usm.threshold).to(torch.float32), spectrum, side)
     sharp = (pictures + usm.weight * residual).clamp_(0, 1)
     return mask * sharp + (1 - mask) * pictures
 
@@ -66,6 +61,27 @@ def sharpen(pictures: Tensor, usm: Usm) -> Tensor:
 def quantise(pictures: Tensor) -> Tensor:
     """Clamped and rounded to the 256 levels of 8 bits, still in 0..1."""
     return (pictures * 255.0).round_().clamp_(0, 255).div_(255.0)
+
+
+def _spectrum(kernels: Tensor, pictures: Tensor) -> Tensor:
+    """Kernels [N, k, k] in the frequency domain, as `_spread` wants them for pictures of this size."""
+    shape = _fft_shape(pictures, kernels.shape[-1])
+    return cast("Tensor", _FFT.rfft2(kernels.flip(-2, -1), s=shape))[:, None]
+
+
+def _spread(pictures: Tensor, spectrum: Tensor, side: int) -> Tensor:
+    """Pictures correlated with the kernels of that side whose spectrum is given."""
+    padded, shape = F.pad(pictures, (side // 2,) * 4, mode="reflect"), _fft_shape(pictures, side)
+    height, width = padded.shape[-2:]
+    # What wraps around at the end lands in the first side - 1 rows and columns, which are no output.
+    spread = cast("Tensor", _FFT.irfft2(_FFT.rfft2(padded, s=shape).mul_(spectrum), s=shape))
+    return spread[..., side - 1 : height, side - 1 : width].contiguous()
+
+
+def _fft_shape(pictures: Tensor, side: int) -> tuple[int, int]:
+    """Of pictures with a rim of side // 2 pixels."""
+    height, width = (length + 2 * (side // 2) for length in pictures.shape[-2:])
+    return _fft_length(height), _fft_length(width)
 
 
 def _fft_length(least: int) -> int:

@@ -28,6 +28,8 @@ else:
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 Part = TypeVar("Part", Blur, Resize, Noise, Jpeg, Usm, Final)
+_STEPS: Mapping[str, Any] = {"blur": Blur, "resize": Resize, "noise": Noise, "jpeg": Jpeg}
+"""of a stage, in the order in which a document has them"""
 
 
 def recipe_from_toml(text: str) -> Recipe:
@@ -60,13 +62,8 @@ def recipe_to_toml(recipe: Recipe) -> str:
         lines += ["", "[usm]", *_lines(recipe.usm)]
     for stage in recipe.stages:
         lines += ["", "[[stages]]"]
-        for name, part in (
-            ("blur", stage.blur),
-            ("resize", stage.resize),
-            ("noise", stage.noise),
-            ("jpeg", stage.jpeg),
-        ):
-            if part is not None:
+        for name in _STEPS:
+            if (part := getattr(stage, name)) is not None:
                 lines += [f"[stages.{name}]", *_lines(part)]
     lines += ["", "[final]", *_lines(recipe.final)]
     if recipe.final.jpeg is not None:
@@ -76,15 +73,10 @@ def recipe_to_toml(recipe: Recipe) -> str:
 
 def _stage(table: object, where: str) -> Stage:
     parts = _table(table, where)
-    known = {"blur", "resize", "noise", "jpeg"}
-    if unknown := set(parts) - known:
-        raise RecipeError(f"recipe: {where} has {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
-    return Stage(
-        blur=_part(Blur, parts["blur"], f"{where}.blur") if "blur" in parts else None,
-        resize=_part(Resize, parts["resize"], f"{where}.resize") if "resize" in parts else None,
-        noise=_part(Noise, parts["noise"], f"{where}.noise") if "noise" in parts else None,
-        jpeg=_part(Jpeg, parts["jpeg"], f"{where}.jpeg") if "jpeg" in parts else None,
-    )
+    if unknown := set(parts) - set(_STEPS):
+        raise RecipeError(f"recipe: {where} has {', '.join(sorted(unknown))}; known are {', '.join(sorted(_STEPS))}")
+    made: dict[str, Any] = {name: _part(_STEPS[name], table, f"{where}.{name}") for name, table in parts.items()}
+    return Stage(**made)
 
 
 def _part(kind: type[Part], table: object, where: str) -> Part:

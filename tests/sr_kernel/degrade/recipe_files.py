@@ -1,7 +1,16 @@
-"""Option files as upstream's training reads them, for the tests of recipes."""
+"""What upstream publishes, for the tests of recipes: how often it draws which kernel, and an option file."""
 
 from __future__ import annotations
 
+KINDS = {
+    "iso": 0.45,
+    "aniso": 0.25,
+    "generalized_iso": 0.12,
+    "generalized_aniso": 0.03,
+    "plateau_iso": 0.12,
+    "plateau_aniso": 0.03,
+}
+"""of kernels, both times"""
 X4PLUS_YML = """
 name: second_order_x4
 model_type: RealESRGANModel

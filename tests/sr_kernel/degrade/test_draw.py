@@ -17,6 +17,7 @@ from scipy import stats
 from sr_kernel.degrade.draw import Dice, draw_sample
 from sr_kernel.degrade.drawn import Drawn, DrawnKernel, DrawnNoise, DrawnResize, from_row, row_types, to_row
 from sr_kernel.degrade.recipe import RECIPES, Blur, Noise, Recipe, Stage
+from tests.sr_kernel.degrade.recipe_files import KINDS
 
 SAMPLES = 100_000
 SOURCES = 1000
@@ -24,14 +25,6 @@ LEAST_P = 1e-3
 """the seed is fixed, so this is decided once; 70 tests at this level would fail 7 % of all seeds"""
 SIZES = dict.fromkeys(range(7, 22, 2), 1.0)
 MODES = {"area": 1.0, "bilinear": 1.0, "bicubic": 1.0}
-KINDS = {
-    "iso": 0.45,
-    "aniso": 0.25,
-    "generalized_iso": 0.12,
-    "generalized_aniso": 0.03,
-    "plateau_iso": 0.12,
-    "plateau_aniso": 0.03,
-}
 
 
 @pytest.fixture(scope="module")

@@ -19,15 +19,7 @@ from sr_kernel.degrade.recipe import (
     Stage,
     Usm,
 )
-
-KINDS = {
-    "iso": 0.45,
-    "aniso": 0.25,
-    "generalized_iso": 0.12,
-    "generalized_aniso": 0.03,
-    "plateau_iso": 0.12,
-    "plateau_aniso": 0.03,
-}
+from tests.sr_kernel.degrade.recipe_files import KINDS
 
 
 @pytest.mark.parametrize(("name", "scale"), [("x4plus", 4), ("x2plus", 2)])
