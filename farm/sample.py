@@ -6,9 +6,10 @@ picklable, hold standard-library types only, and do no I/O.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -17,7 +18,6 @@ from farm.kinds import MediaKind
 
 Scalar = bool | int | float | str | None
 """what a column of a record may hold"""
-NO_VALUES: Mapping[str, Scalar] = MappingProxyType({})
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _SEGMENT_CHARS = 200
 """of a key; 55 are left for what tells samples apart and for extensions"""
@@ -47,6 +47,26 @@ class SourceRow:
     """the rule by which a row is left out before it is looked at; empty for all others"""
 
 
+_DEFAULTS = {one.name: one.default for one in fields(SourceRow)}
+
+
+def pack_line(row: SourceRow) -> bytes:
+    """A line of a pack's file: JSON of what is not said by default, always the same for equal rows."""
+    values = {name: value for name, value in asdict(row).items() if value != _DEFAULTS.get(name)}
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def read_pack(data: bytes) -> tuple[SourceRow, ...]:
+    """The rows of a pack's file. Raises ValueError for what is none."""
+    rows: list[SourceRow] = []
+    for line in data.splitlines():
+        values = json.loads(line)
+        values["kind"] = MediaKind(values.get("kind", MediaKind.IMAGE.value))
+        values["refusal"] = tuple(values.get("refusal", ("", "")))
+        rows.append(SourceRow(**values))
+    return tuple(rows)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """One file of a sample."""
@@ -68,7 +88,7 @@ class Sample:
     key: str
     """the source's key and what tells its samples apart; unique in the output"""
     members: tuple[Member, ...]
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """what was drawn, where it was cut, ...: the operation's `sample_columns`"""
 
 
@@ -85,7 +105,7 @@ class SourceReport:
     rules: tuple[str, ...] = ()
     """what was done to a source that is no plain 8-bit RGB picture: gray_expanded, alpha_dropped, ...; counted"""
     samples: tuple[Sample, ...] = ()
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """what was found out of the source: the operation's `source_columns`"""
     passing: bool = False
     """failed for a reason that may be over tomorrow: the next run tries the source's pack again"""
@@ -97,7 +117,7 @@ class Made:
 
     samples: tuple[Sample, ...] = ()
     rules: tuple[str, ...] = ()
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     skipped: str = ""
     """the rule by which nothing is made of it"""
     message: str = ""
