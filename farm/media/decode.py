@@ -59,6 +59,8 @@ _JPEG_DAMAGE = ("premature end", "bad Huffman", "found marker")
 _JPEG_HARMLESS = ("extraneous bytes", "Adobe", "progression", "JFIF", "SOS")
 """complaints of libjpeg about what stands around the pixels"""
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
+_CONVERTED: Mapping[str, str] = MappingProxyType({"cmyk": "cmyk", "labs": "lab"})
+"""libvips' name of a colour space that becomes sRGB -> its name in a header"""
 _RETRYING = Lock()
 _TRIES = 8
 _NO_RESOLUTION = (1.0, 72 / 25.4)
@@ -218,6 +220,7 @@ def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits, 
         format=file_format,
         pages=pages,
         orientation=orientation if 1 <= orientation <= 8 else 1,
+        converted=_CONVERTED.get(space, ""),
     )
 
 
@@ -309,7 +312,7 @@ def _meta(image: pyvips.Image, header: ImageHeader) -> tuple[ImageMeta, tuple[st
     """What travels along, and what is wrong with it."""
     icc = _blob(image, "icc-profile-data")
     faults: tuple[str, ...] = ()
-    if str(image.interpretation) in ("cmyk", "labs"):
+    if header.converted:
         icc = None  # the pixels are sRGB now
     elif icc is not None and (fault := profile_fault(icc, header.gray)):
         icc, faults = None, (f"colour profile dropped: {fault}",)

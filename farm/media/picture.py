@@ -45,6 +45,8 @@ class ImageHeader:
     pages: int
     orientation: int
     """1..8, the EXIF orientation of the file's own layout, which decoding undoes"""
+    converted: str = ""
+    """cmyk or lab where decoding makes sRGB of it; empty for what keeps its samples"""
 
     @property
     def area_px(self) -> int:
