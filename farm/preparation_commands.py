@@ -168,7 +168,7 @@ def pairs(manifest: str, **flags: Any) -> None:
 @_common
 @explained
 def stats(manifest: str, **flags: Any) -> None:
-    """Measure the pictures of MANIFEST: size, sharpness, JPEG quality, duplicates. One line each in OUT/stats.parquet."""
+    """Measure the pictures of MANIFEST, one line each in OUT/stats.parquet: size, sharpness, JPEG quality, duplicates."""
     _run(manifest, "stats", PrepareConfig(stats=StatsOptions(near_bits=flags["near_bits"])), flags)
 
 
