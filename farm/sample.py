@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -17,7 +17,6 @@ from farm.kinds import MediaKind
 
 Scalar = bool | int | float | str | None
 """what a column of a record may hold"""
-NO_VALUES: Mapping[str, Scalar] = MappingProxyType({})
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _SEGMENT_CHARS = 200
 """of a key; 55 are left for what tells samples apart and for extensions"""
@@ -68,7 +67,7 @@ class Sample:
     key: str
     """the source's key and what tells its samples apart; unique in the output"""
     members: tuple[Member, ...]
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """what was drawn, where it was cut, ...: the operation's `sample_columns`"""
 
 
@@ -85,7 +84,7 @@ class SourceReport:
     rules: tuple[str, ...] = ()
     """what was done to a source that is no plain 8-bit RGB picture: gray_expanded, alpha_dropped, ...; counted"""
     samples: tuple[Sample, ...] = ()
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """what was found out of the source: the operation's `source_columns`"""
     passing: bool = False
     """failed for a reason that may be over tomorrow: the next run tries the source's pack again"""
@@ -97,7 +96,7 @@ class Made:
 
     samples: tuple[Sample, ...] = ()
     rules: tuple[str, ...] = ()
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     skipped: str = ""
     """the rule by which nothing is made of it"""
     message: str = ""
