@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import subprocess
+import weakref
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -17,7 +19,7 @@ from skimage.filters import laplace
 
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
-from farm.media.video import read_film
+from farm.media import video
 from farm.sample import FramesOptions, Made, PrepareParams, Sample, SourceRow
 from farm.tasks.operations.base import Content
 from farm.tasks.operations.frames import Frames
@@ -30,10 +32,10 @@ from tests.videos import make_film
 
 
 def row_of(url: str, version: str = "v1") -> SourceRow:
-    return SourceRow(row=0, url=url, relative_path=url, key="films_x", kind=MediaKind.VIDEO, version=version)
+    return SourceRow(url=url, relative_path=url, key="films_x", kind=MediaKind.VIDEO, version=version)
 
 
-def operation(**options: object) -> Frames:
+def operation(most_pixels: int = 512_000_000, **options: object) -> Frames:
     chosen = FramesOptions(**options)  # pyright: ignore[reportArgumentType]
     return Frames(
         PrepareParams(
@@ -41,7 +43,7 @@ def operation(**options: object) -> Frames:
             options=chosen,
             form="tree",
             device_class="cpu",
-            max_pixels_in=512_000_000,
+            max_pixels_in=most_pixels,
             pixel_epoch=1,
             roles=("image",),
         )
@@ -88,7 +90,7 @@ def lossless(pictures: Sequence[np.ndarray], codec: str = "ffv1", pix_fmt: str =
 def test_every_nth_frame_is_that_of_a_decoder_that_runs_from_start_to_end(name: str) -> None:
     """Bit for bit: its planes through the tensor arithmetic that films are restored with."""
     data, url = film(name), f"films/{name}"
-    layout = read_film(io.BytesIO(data), url, video_params(container="mkv", codec="ffv1")).film.source
+    layout = video.read_film(io.BytesIO(data), url, video_params(container="mkv", codec="ffv1")).film.source
     expected = sequential(data)
     result = made(data, url, every=7)
     assert numbers(result) == list(range(0, len(expected), 7))
@@ -120,39 +122,39 @@ def shown_by_ffmpeg(path: Path, chosen: Sequence[int], size: tuple[int, int], pi
 
 @needs_data
 @pytest.mark.parametrize(
-    ("name", "size", "depth", "aspect"),
+    ("name", "size", "depth"),
     [
-        ("onepiece_demo.mp4", (480, 640), 8, None),
-        ("video_90.mov", (1920, 1080), 8, None),
-        ("h265_10bits.mp4", (1080, 1920), 16, None),
-        ("hlg10-color-test.mp4", (1080, 1920), 16, None),
-        ("bear-vp9-odd-dimensions.webm", (249, 453), 8, None),
+        ("onepiece_demo.mp4", (480, 640), 8),
+        ("video_90.mov", (568, 320), 8),
+        ("h265_10bits.mp4", (200, 200), 16),
+        ("hlg10-color-test.mp4", (1080, 1920), 16),
+        ("bear-vp9-odd-dimensions.webm", (121, 161), 8),
     ],
 )
 def test_real_films_show_the_colours_and_the_side_up_that_ffmpeg_shows(
-    name: str, size: tuple[int, int], depth: int, aspect: str | None
+    name: str, size: tuple[int, int], depth: int
 ) -> None:
-    """Not to the bit: swscale interpolates chroma in its own way. A wrong matrix or range is off by levels."""
     path = real_film(name)
     result = made(path, name, 0, 2, every=9)
     found = np.stack([pixels(sample) for sample in result.samples])
-    expected = shown_by_ffmpeg(path, numbers(result), size, "rgb24" if depth == 8 else "rgb48le")
     assert found.dtype == (np.uint8 if depth == 8 else np.uint16)
+    check_alike(found, shown_by_ffmpeg(path, numbers(result), size, "rgb24" if depth == 8 else "rgb48le"))
+
+
+def check_alike(found: np.ndarray, expected: np.ndarray) -> None:
+    """Not to the bit: swscale interpolates chroma in its own way, which shows at edges. A wrong matrix or range is off
+    by several levels all over."""
     assert found.shape == expected.shape
-    level = 1 if depth == 8 else 257
-    difference = np.abs(found.astype(float) - expected) / level
-    assert difference.mean() < 1.0
-    assert np.abs((found.astype(float) - expected).mean(axis=(0, 1, 2))).max() / level < 0.6
+    difference = (found.astype(float) - expected) / (1 if found.dtype == np.uint8 else 257)
+    assert np.median(np.abs(difference)) <= 1
+    assert np.abs(difference.mean(axis=(0, 1, 2))).max() < 1
 
 
-def test_a_turned_film_is_upright_and_its_samples_keep_their_shape(tmp_path: Path) -> None:
+def test_a_turned_film_is_upright(tmp_path: Path) -> None:
     path = make_film("rotated.mp4", tmp_path / "films")
     result = made(path, "rotated.mp4", every=12)
-    size = (96, 64)
-    expected = shown_by_ffmpeg(path, numbers(result), size, "rgb24")
     found = np.stack([pixels(sample) for sample in result.samples])
-    assert found.shape == expected.shape
-    assert np.abs(found.astype(float) - expected).mean() < 1.5
+    check_alike(found, shown_by_ffmpeg(path, numbers(result), (96, 64), "rgb24"))
 
 
 def test_the_shape_of_samples_is_told_and_pixels_are_not_stretched(tmp_path: Path) -> None:
@@ -163,9 +165,11 @@ def test_the_shape_of_samples_is_told_and_pixels_are_not_stretched(tmp_path: Pat
 
 def test_the_shape_of_samples_turns_with_the_film(tmp_path: Path) -> None:
     path = tmp_path / "turned.mp4"
-    source = str(make_film("anamorphic.mp4", tmp_path / "films"))
-    command = [require_ffmpeg(), "-v", "error", "-display_rotation", "90", "-i", source, "-c", "copy", str(path)]
-    subprocess.run(command, check=True)
+    data = bytearray(make_film("anamorphic.mp4", tmp_path / "films").read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    matrix = (0, 65536, 0, -65536, 0, 0, 64 << 16, 0, 1 << 30)
+    data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in matrix)
+    path.write_bytes(data)
     (sample,) = made(path, "turned.mp4", every=100).samples
     assert pixels(sample).shape == (96, 64, 3)
     assert sample.record["sample_aspect"] == "3:4"
@@ -245,9 +249,8 @@ def test_samples_do_not_depend_on_how_windows_are_handed_out(name: str, options:
     assert grouped(film(name), 4, **options) == whole
 
 
-@pytest.mark.parametrize("name", ["duplicate-times.mkv"])
-def test_frames_of_one_timestamp_are_told_apart(name: str, tmp_path: Path) -> None:
-    data = make_film(name, tmp_path / "films").read_bytes()
+def test_frames_of_one_timestamp_are_told_apart(tmp_path: Path) -> None:
+    data = make_film("duplicate-times.mkv", tmp_path / "films").read_bytes()
     whole = grouped(data, 1000, every=1)
     assert len(whole) == 24
     assert len({picture for _, picture, _ in whole}) == 24
@@ -264,8 +267,6 @@ def test_windows_are_counted_from_the_packets() -> None:
 
 def test_the_table_of_a_film_is_read_once_for_one_version(monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
-    from farm.media import video
-
     read = video.read_frames
     monkeypatch.setattr(video, "read_frames", lambda source, url, most: reads.append(url) or read(source, url, most))
     frames, content = operation(every=7), Content(data=film("constant.mp4"))
@@ -274,7 +275,7 @@ def test_the_table_of_a_film_is_read_once_for_one_version(monkeypatch: pytest.Mo
     assert len(reads) == 4
 
 
-@pytest.mark.parametrize(("most", "expected"), [(1, [20]), (2, [8, 28]), (10, list(range(0, 40, 4))), (99, None)])
+@pytest.mark.parametrize(("most", "expected"), [(1, [16]), (2, [8, 28]), (10, list(range(0, 40, 4))), (99, None)])
 def test_most_is_kept_evenly(most: int, expected: list[int] | None) -> None:
     found = numbers(made(film("constant.mp4"), every=4, most=most))
     assert found == (expected or list(range(0, 40, 4)))
@@ -399,52 +400,41 @@ def test_films_that_are_not_whole_fail_with_advice_that_helps(
 
 
 def test_damage_counts_only_where_it_is_seen_however_windows_are_handed_out() -> None:
-    """Frame 17 is damaged, and what follows it up to the next keyframe; frames 0, 15 and 30 are not."""
-    data = flipped(h264("matroska", "bframes=0:keyint=12:min-keyint=12:scenecut=0"), 17)
-    assert extents(data)[12][2]
-    assert numbers(made(data, every=15)) == [0, 15, 30]
-    assert grouped(data, 1, every=15) == grouped(data, 1000, every=15)
-    for first, last in ((0, 3), (1, 2)):
-        with pytest.raises(ItemError, match="17") as caught:
-            made(data, first=first, last=last, pick="sharpest", every=15)
+    """The keyframe 12 is damaged, and what follows it up to the next one; frames 0, 11, 24, ... are not."""
+    data = flipped(h264("matroska", "bframes=0:keyint=12:min-keyint=12:scenecut=0"), 12)
+    assert [number for number, (_, _, key) in enumerate(extents(data)) if key] == [0, 12, 24, 36]
+    assert numbers(made(data, every=24)) == [0, 24]
+    assert grouped(data, 1, every=24) == grouped(data, 1000, every=24)
+    for options in ({"pick": "every", "every": 18}, {"pick": "sharpest", "every": 24}, {"pick": "scene", "every": 24}):
+        with pytest.raises(ItemError, match=r"12-23 damaged of 40") as caught:
+            made(data, **options)
         assert caught.value.kind is ErrorKind.DECODE_ERRORS
+    assert len(made(data, first=2, pick="sharpest", every=12).samples) == 2
 
 
 def test_frames_of_too_many_pixels_are_refused() -> None:
-    params = PrepareParams(
-        operation="frames",
-        options=FramesOptions(),
-        form="tree",
-        device_class="cpu",
-        max_pixels_in=96 * 64 - 1,
-        pixel_epoch=1,
-    )
     with pytest.raises(ItemError, match="96 x 64") as caught:
-        Frames(params).windows(Content(data=film("constant.mp4")), row_of("x.mp4"))
+        operation(most_pixels=96 * 64 - 1).windows(Content(data=film("constant.mp4")), row_of("x.mp4"))
     assert caught.value.kind is ErrorKind.TOO_LARGE
 
 
 def test_few_frames_are_in_memory_however_long_a_window_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    import weakref
-
-    from farm.media import video
-
-    alive: weakref.WeakSet[object] = weakref.WeakSet()
+    planes: list[weakref.ref[np.ndarray]] = []
     most = 0
     chosen = video.iter_chosen
 
-    def counted(*args: object) -> Iterator[video.Frame]:
+    def counted(source: BinaryIO, frames: video.FilmFrames, which: Sequence[int]) -> Iterator[video.Frame]:
         nonlocal most
-        for frame in chosen(*args):  # pyright: ignore[reportArgumentType]
-            alive.add(frame.planes[0].base if frame.planes[0].base is not None else frame.planes[0])
-            most = max(most, len(alive))
+        for frame in chosen(source, frames, which):
+            planes.append(weakref.ref(frame.planes[0]))
+            most = max(most, sum(plane() is not None for plane in planes))
             yield frame
 
     monkeypatch.setattr(video, "iter_chosen", counted)
     data = h264("matroska", frames=120)
     for pick in ("every", "sharpest", "scene"):
-        made(data, pick=pick, every=120)
-    assert 1 <= most <= 6
+        assert made(data, pick=pick, every=120).samples
+    assert 1 <= most <= 8
 
 
 def test_columns_are_those_of_the_records() -> None:
