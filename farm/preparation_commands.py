@@ -15,6 +15,7 @@ from farm.flags import worker_config, worker_options
 from farm.sample import (
     FORMS,
     DegradeOptions,
+    FramesOptions,
     MetaInfoOptions,
     MultiscaleOptions,
     PairsOptions,
@@ -140,6 +141,28 @@ def multiscale(manifest: str, **flags: Any) -> None:
     _run(manifest, "multiscale", PrepareConfig(multiscale=options), flags)
 
 
+@prepare_group.command("frames", short_help="Single pictures of films.")
+@click.argument("manifest")
+@click.option(
+    "--pick",
+    type=click.Choice(("every", "scene", "sharpest")),
+    default="every",
+    show_default=True,
+    help="Each n-th frame, the first of each scene, or the sharpest of each n.",
+)
+@click.option("--every", type=int, default=30, show_default=True, help="The n.")
+@click.option(
+    "--scene-change", type=float, default=0.3, show_default=True, help="Share of brightness that a cut changes, 0 to 1."
+)
+@click.option("--most", type=int, default=0, show_default=True, help="Frames of a film at most; 0: no bound.")
+@_common
+@explained
+def frames(manifest: str, **flags: Any) -> None:
+    """Take single pictures of the films of MANIFEST, NAME_f00000123.png and so on, below OUT/images."""
+    options = FramesOptions(**{name: flags[name] for name in ("pick", "every", "scene_change", "most")})
+    _run(manifest, "frames", PrepareConfig(frames=options), flags)
+
+
 @prepare_group.command("meta-info", short_help="A list of pictures.")
 @click.argument("manifest")
 @click.option("--check", is_flag=True, help="Decode every picture.")
@@ -168,7 +191,7 @@ def pairs(manifest: str, **flags: Any) -> None:
 @_common
 @explained
 def stats(manifest: str, **flags: Any) -> None:
-    """Measure the pictures of MANIFEST, one line each in OUT/stats.parquet: size, sharpness, JPEG quality, duplicates."""
+    """Measure the pictures of MANIFEST, a line each in OUT/stats.parquet: size, sharpness, JPEG quality, duplicates."""
     _run(manifest, "stats", PrepareConfig(stats=StatsOptions(near_bits=flags["near_bits"])), flags)
 
 

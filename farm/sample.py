@@ -148,6 +148,8 @@ class DegradeOptions:
     def __post_init__(self) -> None:
         _at_least("per_image", self.per_image, 1)
         _at_least("seed", self.seed, 0)
+        if self.seed >= 1 << 63:
+            raise UsageError(f"--seed: {self.seed} does not fit 63 bits")
         _one_of("jpeg", self.jpeg, ("diff", "codec"))
         _one_of("small", self.small, ("reflect", "skip"))
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from farm import shards, storage
 from farm.config import PrepareConfig
-from farm.dataset.packs import Packs
+from farm.dataset.packs import Packs, remove_old
 from farm.errors import ItemError
 from farm.storage import OutputRoot
 
@@ -72,6 +72,7 @@ def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: s
     now = {file.path for part in parts for file in part.files}
     for path in before - now:
         storage.delete(storage.join(out, path))
+    remove_old(packs)
     return counted
 
 

@@ -40,16 +40,19 @@ class Packs:
     """URL of a manifest whose rows are packs"""
     folder: str
     """where packs lie; the manifest's root"""
-    names: tuple[str, ...]
-    """part-XXXXXXXX, in order"""
-    sources: int
+    files: tuple[str, ...]
+    """their names in the folder, in order"""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """part-XXXXXXXX, in order."""
+        return tuple(file.rpartition("-")[0] for file in self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pack:
     name: str
     data: bytes
-    sources: int
 
     @property
     def digest(self) -> str:
@@ -85,20 +88,23 @@ def plan_packs(sources: Iterable[SourceRow], out: str, *, most_rows: int, run: s
     root = storage.OutputRoot(url=out, attempt=run)
     there = _names_in(folder)
     packs: list[tuple[str, str, int]] = []
-    count = 0
     for pack in _packs(sources, most_rows):
         if pack.file not in there:
             root.publish(storage.join(folder, pack.file), pack.data)
         packs.append((pack.file, pack.digest, len(pack.data)))
-        count += pack.sources
     lines = "".join(
         json.dumps({"source": file, "sha256": digest, "bytes": size}) + "\n" for file, digest, size in packs
     ).encode()
     url = storage.join(folder, f"packs-{sha256(lines).hexdigest()[:16]}.jsonl")
     if storage.name(url) not in there:
         root.publish(url, lines)
-    names = tuple(file.rpartition("-")[0] for file, _, _ in packs)
-    return Packs(manifest=url, folder=folder, names=names, sources=count)
+    return Packs(manifest=url, folder=folder, files=tuple(file for file, _, _ in packs))
+
+
+def remove_old(packs: Packs) -> None:
+    """Delete the packs of earlier states of the manifest."""
+    for name in _names_in(packs.folder) - {*packs.files, storage.name(packs.manifest)}:
+        storage.delete(storage.join(packs.folder, name))
 
 
 def key_hash(key: str) -> int:
@@ -124,7 +130,7 @@ def _packs(sources: Iterable[SourceRow], most_rows: int) -> Iterator[_Pack]:
     for start, count in _leaves(ordered, most_rows):
         held = list(islice(rows, count))
         data = b"".join(map(pack_line, held))
-        yield _Pack(name=f"part-{start >> (_HASH_BITS - _NAME_BITS):08x}", data=data, sources=count)
+        yield _Pack(name=f"part-{start >> (_HASH_BITS - _NAME_BITS):08x}", data=data)
 
 
 def _again(first: SourceRow, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:

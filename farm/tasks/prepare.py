@@ -14,11 +14,13 @@ from itertools import groupby
 
 from farm import shards, storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
+from farm.kinds import MediaKind
 from farm.records import Done, ManifestRow, Part, PartKind, Piece, Split, WorkItem
 from farm.sample import DegradeOptions, Made, PrepareParams, SourceReport, SourceRow, read_pack, safe_key
 from farm.tasks.operations.base import Content, Operation
+from farm.tasks.operations.frames import Frames
 from farm.tasks.operations.table import make_operation
-from farm.tasks.station import Clock, Station, reading
+from farm.tasks.station import Clock, Station, check_digest, reading
 from sr_kernel.fidelity import PixelStats
 
 SLOTS = 1 << 24
@@ -41,18 +43,18 @@ class Prepare:
             return self._join(part, clock)
         if part.kind is PartKind.BAND:
             return self._band(part, clock)
-        return self._open(part)
+        return self._open(part, clock)
 
     def stop(self) -> None:
         self._station.stop()
 
     # -- the three kinds of parts ------------------------------------------------------------------------------
 
-    def _open(self, part: Part) -> Split:
+    def _open(self, part: Part, clock: Clock) -> Split:
         rows = self._rows_of(part.item)
         bands: list[tuple[int, int]] = []
         for at, row in enumerate(rows):
-            samples = self._samples_of(part.item, row)
+            samples = self._samples_of(part.item, row, clock)
             for first in range(0, samples, _SAMPLES):
                 bands.append((at * SLOTS + first, at * SLOTS + min(first + _SAMPLES, samples)))
         return Split(
@@ -127,6 +129,15 @@ class Prepare:
                 return self._operation(item.prepare).make(row, content, first, last)
 
     def _content(self, source: WorkItem, row: SourceRow, clock: Clock, stack: ExitStack) -> Content:
+        """The source while the stack is open; a film is read here and there, so it stays a file."""
+        if row.kind is MediaKind.VIDEO:
+            settled = stack.enter_context(self._station.settled(source, storage.stat, clock))
+            with clock.stage("read"), reading(row.url):
+                file = stack.enter_context(storage.open_read(row.url))
+            if row.sha256 is not None:
+                check_digest(source, storage.sha256_of(row.url))
+            stack.callback(settled.check)
+            return Content(data=file)
         found = stack.enter_context(self._station.source(source, clock))
         lq = None
         if row.lq_url is not None:
@@ -134,10 +145,22 @@ class Prepare:
                 lq = storage.read_bytes(row.lq_url)
         return Content(data=found.data, lq=lq)
 
-    def _samples_of(self, item: WorkItem, row: SourceRow) -> int:
-        """How many samples, or windows of a film, a source has."""
-        options = item.prepare.options
-        return options.per_image if isinstance(options, DegradeOptions) and not row.skip and not row.refusal[0] else 1
+    def _samples_of(self, item: WorkItem, row: SourceRow, clock: Clock) -> int:
+        """How many samples, or windows of a film, a source has; 1 where nobody can say: then its part says why."""
+        if row.skip or row.refusal[0]:
+            return 1
+        if isinstance(item.prepare.options, DegradeOptions):
+            return item.prepare.options.per_image
+        operation = self._operation(item.prepare)
+        if not isinstance(operation, Frames):
+            return 1
+        try:
+            with ExitStack() as stack:
+                return operation.windows(self._content(_as_item(item, row), row, clock, stack), row)
+        except ItemError as error:
+            if not item.is_pack or error.kind.retryable:
+                raise
+            return 1
 
     def _publish_members(self, item: WorkItem, report: SourceReport) -> SourceReport:
         """Files of a tree go where they stay; a piece keeps what is known of them."""

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from farm.sample import PrepareParams
 from farm.tasks.operations.base import Operation
 from farm.tasks.operations.degrade import Degrade, InLane
+from farm.tasks.operations.frames import Frames
 from farm.tasks.operations.meta_info import MetaInfo
 from farm.tasks.operations.multiscale import Multiscale
 from farm.tasks.operations.pairs import Pairs
@@ -18,6 +19,7 @@ _WITHOUT_TORCH: Mapping[str, Callable[[PrepareParams], Operation]] = MappingProx
     {
         "subimages": Subimages,
         "multiscale": Multiscale,
+        "frames": Frames,
         "stats": Stats,
         "meta-info": MetaInfo,
         "pairs": Pairs,
