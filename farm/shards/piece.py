@@ -73,6 +73,7 @@ def _member_values(member: Member) -> dict[str, Any]:
 def _report(values: dict[str, Any], bodies: _Bodies) -> SourceReport:
     row = values["row"]
     row["kind"] = MediaKind(row["kind"])
+    row["refusal"] = tuple(row["refusal"])
     values["row"] = SourceRow(**row)
     values["rules"] = tuple(values["rules"])
     values["samples"] = tuple(_iter_samples(values["samples"], bodies))

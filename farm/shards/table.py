@@ -26,7 +26,7 @@ def sources_schema(columns: Mapping[str, type]) -> Schema:
     """Of `sources`; `columns` are the operation's. Raises ValueError where a name is taken."""
     arrow = _arrow()
     texts = ("source", "relative_path", "key", "version", "status", "reason", "message")
-    fixed = [("row", arrow.int64()), *((name, arrow.string()) for name in texts)]
+    fixed = [(name, arrow.string()) for name in texts]
     fixed += [("rules", arrow.list_(arrow.string())), ("samples", arrow.int64())]
     return _schema([*fixed, *_typed(columns)])
 
@@ -56,7 +56,6 @@ def source_values(report: SourceReport) -> dict[str, object]:
     """A row of `sources`."""
     row = report.row
     return {
-        "row": row.row,
         "source": row.url,
         "relative_path": row.relative_path,
         "key": row.key,

@@ -18,9 +18,7 @@ SAMPLE_COLUMNS: Mapping[str, type] = {"index": int, "sigma": float, "kind": str,
 
 
 def member(role: str, seed: int, side: int) -> Member:
-    return Member(
-        role=role, extension="png", data=png_of(photo(seed, side, side)), width=side, height=side, channels=3
-    )
+    return Member(role=role, extension="png", data=png_of(photo(seed, side, side)), width=side, height=side, channels=3)
 
 
 def pair(key: str, seed: int, roles: tuple[str, ...] = ROLES) -> Sample:
@@ -32,7 +30,7 @@ def pair(key: str, seed: int, roles: tuple[str, ...] = ROLES) -> Sample:
 
 def row(number: int, key: str) -> SourceRow:
     name = f"{key}.jpg"
-    return SourceRow(row=number, url=f"/pictures/{name}", relative_path=name, key=key, version=f"etag:{number}")
+    return SourceRow(url=f"/pictures/{name}", relative_path=name, key=key, version=f"etag:{number}")
 
 
 def reports(first: int = 0, count: int = 3, roles: tuple[str, ...] = ROLES) -> Iterator[SourceReport]:
