@@ -256,9 +256,13 @@ class PrepareConfig:
         if self.packs:
             _one_of("packs", self.packs, tuple(OPERATIONS))
 
+    def options(self, operation: str) -> Options:
+        """What is asked of an operation."""
+        return getattr(self, operation.replace("-", "_"))
+
     def params(self, operation: str, *, device_class: str, max_pixels_in: int, pixel_epoch: int) -> PrepareParams:
         """Everything that decides the bytes of what an operation makes."""
-        options: Options = getattr(self, operation.replace("-", "_"))
+        options = self.options(operation)
         return PrepareParams(
             operation=operation,
             options=options,

@@ -6,9 +6,10 @@ picklable, hold standard-library types only, and do no I/O.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -44,6 +45,26 @@ class SourceRow:
     """ErrorKind and message of a row that is not even looked at; empty for all others"""
     skip: str = ""
     """the rule by which a row is left out before it is looked at; empty for all others"""
+
+
+_DEFAULTS = {one.name: one.default for one in fields(SourceRow)}
+
+
+def pack_line(row: SourceRow) -> bytes:
+    """A line of a pack's file: JSON of what is not said by default, always the same for equal rows."""
+    values = {name: value for name, value in asdict(row).items() if value != _DEFAULTS.get(name)}
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def read_pack(data: bytes) -> tuple[SourceRow, ...]:
+    """The rows of a pack's file. Raises ValueError for what is none."""
+    rows: list[SourceRow] = []
+    for line in data.splitlines():
+        values = json.loads(line)
+        values["kind"] = MediaKind(values.get("kind", MediaKind.IMAGE.value))
+        values["refusal"] = tuple(values.get("refusal", ("", "")))
+        rows.append(SourceRow(**values))
+    return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from farm.dataset.packs import Packs, plan_packs
+from farm.dataset.finish import Counted, finish
+from farm.dataset.packs import Packs, plan_packs, rows_of_pack
 
-__all__ = ["Packs", "plan_packs"]
+__all__ = ["Counted", "Packs", "finish", "plan_packs", "rows_of_pack"]

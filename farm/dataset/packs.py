@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from itertools import groupby, islice
 
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from farm import storage
 from farm.catalog.order import in_order
 from farm.errors import ErrorKind, ItemError, UsageError
-from farm.kinds import MediaKind
-from farm.sample import DegradeOptions, Options, SourceRow, path_mark
+from farm.sample import DegradeOptions, Options, SourceRow, pack_line, path_mark
 
 DUPLICATE_ROW = "duplicate_row"
 """rule for a row that says the same as another one"""
@@ -30,7 +29,6 @@ _NAME_BITS = 32
 _PNG_GROWTH = 1.01
 """what PNG makes of noise, by bytes of its samples; and for each file"""
 _FILE_BYTES = 2048
-_DEFAULTS = {one.name: one.default for one in fields(SourceRow)}
 _FOLDER = ".farm/packs"
 
 
@@ -103,17 +101,6 @@ def plan_packs(sources: Iterable[SourceRow], out: str, *, most_rows: int, run: s
     return Packs(manifest=url, folder=folder, names=names, sources=count)
 
 
-def read_pack(data: bytes) -> tuple[SourceRow, ...]:
-    """The rows of a pack's file. Raises ValueError for what is none."""
-    rows: list[SourceRow] = []
-    for line in data.splitlines():
-        values = json.loads(line)
-        values["kind"] = MediaKind(values.get("kind", MediaKind.IMAGE.value))
-        values["refusal"] = tuple(values.get("refusal", ("", "")))
-        rows.append(SourceRow(**values))
-    return tuple(rows)
-
-
 def key_hash(key: str) -> int:
     """64 bits of a key: equal on every machine, spread evenly."""
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
@@ -136,7 +123,7 @@ def _packs(sources: Iterable[SourceRow], most_rows: int) -> Iterator[_Pack]:
     hashes.clear()
     for start, count in _leaves(ordered, most_rows):
         held = list(islice(rows, count))
-        data = b"".join(_line(row) for row in held)
+        data = b"".join(map(pack_line, held))
         yield _Pack(name=f"part-{start >> (_HASH_BITS - _NAME_BITS):08x}", data=data, sources=count)
 
 
@@ -189,11 +176,6 @@ def _once(rows: list[SourceRow]) -> list[SourceRow]:
         kept.append(replace(row, skip=DUPLICATE_ROW) if row.key in seen else row)
         seen.add(row.key)
     return kept
-
-
-def _line(row: SourceRow) -> bytes:
-    values = {name: value for name, value in asdict(row).items() if value != _DEFAULTS.get(name)}
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def _names_in(folder: str) -> set[str]:

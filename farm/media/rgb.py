@@ -18,9 +18,11 @@ def to_rgb8(picture: Picture) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The picture as uint8 HWC of three channels, contiguous, and the rules that were applied to it.
 
     Gray is repeated, alpha is dropped (colour under it stays as it is stored), 16 bits are rounded to the nearest of 8.
-    CMYK and LAB are sRGB since they were decoded.
+    CMYK and LAB are sRGB since they were decoded, which is a rule too.
     """
     pixels, rules = picture.pixels, list[str]()
+    if picture.header.converted:
+        rules.append(f"{picture.header.converted}_converted")
     if pixels.shape[2] in (2, 4):
         pixels = pixels[:, :, :-1]
         rules.append(ALPHA_DROPPED)

@@ -26,7 +26,7 @@ def sources_schema(columns: Mapping[str, type]) -> Schema:
     """Of `sources`; `columns` are the operation's. Raises ValueError where a name is taken."""
     arrow = _arrow()
     texts = ("source", "relative_path", "key", "version", "status", "reason", "message")
-    fixed = [(name, arrow.string()) for name in texts]
+    fixed: list[tuple[str, Any]] = [(name, arrow.string()) for name in texts]
     fixed += [("rules", arrow.list_(arrow.string())), ("samples", arrow.int64())]
     return _schema([*fixed, *_typed(columns)])
 
