@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -20,6 +21,7 @@ from farm.manifest import read_manifest
 from farm.media.image import ReadLimits, decode
 from farm.media.jpeg_codec import jpeg_bytes_and_back
 from farm.media.rgb import to_rgb8
+from farm.media.vips import let_threads_end
 from farm.recipes import load_recipe
 from farm.records import RefusedRow
 from farm.sample import DegradeOptions
@@ -34,6 +36,7 @@ ROLES = ("gt", "gt_usm")
 """what may be learned: the good crop, or the same one sharpened"""
 _LIMITS = ReadLimits()
 _LQ = "lq"
+os.register_at_fork(before=let_threads_end)  # or workers that are forked would hang where this process has used libvips
 
 
 class PairSource(Protocol):
@@ -237,7 +240,7 @@ def _read_rows(manifest: str, root: str | None) -> _Rows:
 
 
 def _decode(data: bytes, url: str) -> NDArray[np.uint8]:
-    return to_rgb8(decode(data, url, _LIMITS))[0]
+    return to_rgb8(decode(data, url, _LIMITS, alone=True))[0]
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
