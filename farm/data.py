@@ -24,7 +24,7 @@ from farm.media.rgb import to_rgb8
 from farm.media.vips import let_threads_end
 from farm.recipes import load_recipe
 from farm.records import RefusedRow
-from farm.sample import DegradeOptions
+from farm.sample import DegradeOptions, safe_key
 from farm.shards import Reader, SourceEnd, open_dataset
 from sr_kernel.degrade.crop import cut_crop
 from sr_kernel.degrade.draw import Dice, draw_sample
@@ -201,7 +201,8 @@ class _Degraded:
         crop = cut_crop(pixels, drawn, self._recipe.gt_size)
         codec = jpeg_bytes_and_back if self._asked.jpeg == "codec" else None
         sharp, low = degrade_crop(crop, drawn, self._recipe, codec)
-        return f"{name}:{drawn.index}", _tensor(crop if self._gt == "gt" else sharp), _tensor(low)
+        key = f"{safe_key(name)}_d{drawn.index:03d}"  # as the operation names it
+        return key, _tensor(crop if self._gt == "gt" else sharp), _tensor(low)
 
     def failures(self) -> Iterator[SourceEnd]:
         for row in range(len(self._rows.urls)):

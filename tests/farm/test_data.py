@@ -21,8 +21,10 @@ from farm.errors import ErrorKind, ItemError, UsageError
 from farm.media.image import ReadLimits, decode
 from farm.media.jpeg_codec import jpeg_bytes_and_back
 from farm.media.rgb import to_rgb8
-from farm.sample import FORMS, SourceReport
+from farm.sample import FORMS, DegradeOptions, PrepareParams, SourceReport, SourceRow, safe_key
 from farm.shards import DatasetIndex, write_index, write_pack
+from farm.tasks.operations.base import Content
+from farm.tasks.operations.degrade import Degrade
 from sr_kernel.degrade.crop import cut_crop
 from sr_kernel.degrade.draw import draw_sample
 from sr_kernel.degrade.pipeline import degrade
@@ -222,17 +224,53 @@ def test_pairs_on_the_fly_are_what_would_be_written(folder: Path) -> None:
     pairs = {gt: PairDataset.on_the_fly(str(folder), SMALL, seed=4, per_image=2, gt=gt) for gt in ("gt", "gt_usm")}
     assert len(pairs["gt"]) == 2 * len(GOOD)
     names = {f"dir {number % 3}/{good.name}": good.data for number, good in enumerate(GOOD)}
+    keys = {safe_key(name): name for name in names}
     seen: set[str] = set()
     for number in range(len(pairs["gt"])):
         found = {gt: one[number] for gt, one in pairs.items()}
-        name, _, index = found["gt"]["key"].rpartition(":")
-        wanted = degraded(names[name], name, 4, int(index), SMALL)
+        key, _, index = found["gt"]["key"].rpartition("_d")
+        wanted = degraded(names[keys[key]], keys[key], 4, int(index), SMALL)
         for gt in pairs:
             assert torch.equal(found[gt][gt], wanted[gt])
             assert torch.equal(found[gt]["lq"], wanted["lq"])
             assert found[gt]["key"] == found["gt"]["key"]
         seen.add(found["gt"]["key"])
-    assert seen == {f"{name}:{index}" for name in names for index in range(2)}
+    assert seen == {f"{key}_d00{index}" for key in keys for index in range(2)}
+
+
+@pytest.mark.parametrize("jpeg", ["diff", "codec"])
+def test_pairs_on_the_fly_are_those_of_the_operation(jpeg: str, folder: Path, tmp_path: Path) -> None:
+    """Keys too, so that patches and flips are the same."""
+    asked = DegradeOptions(recipe=recipe_to_toml(SMALL), gt_px=96, lq_px=24, per_image=2, seed=9, jpeg=jpeg)
+    params = PrepareParams(
+        operation="degrade",
+        options=asked,
+        form="tar",
+        device_class="cpu",
+        max_pixels_in=10**6,
+        pixel_epoch=1,
+        roles=asked.roles,
+    )
+    operation = Degrade(params, lambda work: work(), "cpu")
+    reports: list[SourceReport] = []
+    for path in sorted(folder.rglob("*.*"))[:6]:
+        name = str(path.relative_to(folder))
+        source = SourceRow(url=str(path), relative_path=name, key=safe_key(name))
+        made = operation.make(source, Content(data=path.read_bytes()), 0, 2)
+        reports.append(SourceReport(row=source, status="done", samples=made.samples))
+    how = replace(spec("tar", roles=asked.roles), sample_columns=operation.sample_columns)
+    part = write_pack(how, reports, output(str(tmp_path / "out"))).part
+    index = DatasetIndex(form="tar", operation="degrade", roles=asked.roles, options={}, parts=(part,))
+    write_index(index, output(str(tmp_path / "out")))
+    for gt in asked.roles[:2]:
+        same = {"patch": 32, "flip": True, "seed": 9, "gt": gt}
+        kept = PairDataset(str(tmp_path / "out"), **same)
+        made_now = PairDataset.on_the_fly(str(folder), SMALL, per_image=2, jpeg=jpeg, **same)
+        by_key = {found["key"]: found for found in (made_now[number] for number in range(len(made_now)))}
+        for number in range(len(kept)):
+            found = kept[number]
+            assert torch.equal(by_key[found["key"]][gt], found[gt])
+            assert torch.equal(by_key[found["key"]]["lq"], found["lq"])
 
 
 def test_real_jpeg_on_the_fly(folder: Path) -> None:
@@ -250,7 +288,7 @@ def test_further_epochs_take_further_samples(folder: Path) -> None:
     pairs = PairDataset.on_the_fly(str(path), SMALL, per_image=2)
     pairs.set_epoch(3)
     found = pairs[1]
-    assert found["key"] == f"{GOOD[0].name}:7"
+    assert found["key"] == f"{safe_key(GOOD[0].name)}_d007"
     assert torch.equal(found["lq"], degraded(GOOD[0].data, GOOD[0].name, 0, 7, SMALL)["lq"])
 
 
