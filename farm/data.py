@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,25 +14,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from farm import storage
+from farm.blocks import UPSCALE
 from farm.errors import ErrorKind, ItemError, UsageError
-from farm.kinds import MediaKind, extension_of
+from farm.kinds import MediaKind
 from farm.manifest import read_manifest
 from farm.media.image import ReadLimits, decode
+from farm.media.jpeg_codec import jpeg_bytes_and_back
 from farm.media.rgb import to_rgb8
+from farm.media.vips import let_threads_end
+from farm.recipes import load_recipe
 from farm.records import RefusedRow
+from farm.sample import DegradeOptions, safe_key
 from farm.shards import Reader, SourceEnd, open_dataset
 from sr_kernel.degrade.crop import cut_crop
 from sr_kernel.degrade.draw import Dice, draw_sample
-from sr_kernel.degrade.ops import quantise
-from sr_kernel.degrade.pipeline import degrade
-from sr_kernel.degrade.recipe import RECIPES, Recipe, RecipeError
-from sr_kernel.degrade.recipe_basicsr import recipe_from_basicsr
-from sr_kernel.degrade.recipe_toml import recipe_from_toml
+from sr_kernel.degrade.picture import degrade_crop
+from sr_kernel.degrade.recipe import Recipe
+from sr_kernel.degrade.recipe_toml import recipe_to_toml
 
 ROLES = ("gt", "gt_usm")
 """what may be learned: the good crop, or the same one sharpened"""
 _LIMITS = ReadLimits()
 _LQ = "lq"
+os.register_at_fork(before=let_threads_end)  # or workers that are forked would hang where this process has used libvips
 
 
 class PairSource(Protocol):
@@ -83,6 +88,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         *,
         seed: int = 0,
         per_image: int = 1,
+        jpeg: str = "diff",
         root: str | None = None,
         patch: int | None = None,
         flip: bool = False,
@@ -96,14 +102,15 @@ class PairDataset(Dataset[dict[str, Any]]):
 
         Args:
             recipe: a name, a recipe, or the path of one as .toml or of an option file of Real-ESRGAN as .yml.
+            jpeg: diff or codec, as `farm degrade` takes it.
             root: as `farm.manifest.read_manifest` takes it.
 
-        Raises ManifestError, UsageError, and RecipeError for a recipe that cannot be.
+        Raises ManifestError and UsageError.
         """
-        if per_image < 1:
-            raise UsageError(f"per_image: {per_image} is below 1")
         made = cls.__new__(cls)
-        source = _Degraded(manifest, root, load_recipe(recipe), seed, per_image, _checked(gt))
+        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+        asked = DegradeOptions(recipe=recipe_to_toml(chosen), per_image=per_image, seed=seed, jpeg=jpeg)
+        source = _Degraded(_read_rows(manifest, root), chosen, asked, _checked(gt))
         made._set_up(source, patch, flip, seed, gt)
         return made
 
@@ -142,26 +149,6 @@ class PairDataset(Dataset[dict[str, Any]]):
         return self._source.failures()
 
 
-def load_recipe(recipe: str | Path | Recipe) -> Recipe:
-    """A recipe by its name, by the path of a .toml or .yml file (also on a store), or as it is.
-
-    Raises UsageError, RecipeError, and the storage's errors.
-    """
-    if isinstance(recipe, Recipe):
-        return recipe
-    name = str(recipe)
-    if name in RECIPES:
-        return RECIPES[name]
-    readers = {"toml": recipe_from_toml, "yml": recipe_from_basicsr, "yaml": recipe_from_basicsr}
-    read = readers.get(extension_of(name))
-    if read is None:
-        raise UsageError(f"recipe: {name!r} is not one of {', '.join(RECIPES)}, and no .toml or .yml file")
-    try:
-        return read(storage.read_bytes(name).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"recipe: {name} is not UTF-8") from error
-
-
 class _Kept:
     """Pairs of a data set."""
 
@@ -181,47 +168,58 @@ class _Kept:
         return self._reader.failures()
 
 
+class _Rows(NamedTuple):
+    """The rows of a manifest, in few bytes each."""
+
+    urls: Any
+    """an Arrow column of text"""
+    names: Any
+    """likewise, below the root"""
+    refused: Mapping[int, ItemError]
+    """why rows are not even looked at"""
+
+
 class _Degraded:
     """Pairs that are made when they are asked for."""
 
-    def __init__(self, manifest: str, root: str | None, recipe: Recipe, seed: int, per_image: int, gt: str) -> None:
+    def __init__(self, rows: _Rows, recipe: Recipe, asked: DegradeOptions, gt: str) -> None:
+        self._rows = rows
         self._recipe = recipe
-        self._seed = seed
-        self._per_image = per_image
+        self._asked = asked
         self._gt = gt
-        self._urls, self._names, self._refused = _rows(manifest, root)
 
     def __len__(self) -> int:
-        return len(self._urls) * self._per_image
+        return len(self._rows.urls) * self._asked.per_image
 
     def pair(self, number: int, epoch: int, /) -> tuple[str, Tensor, Tensor]:
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of {len(self)}")
-        row, nth = divmod(number, self._per_image)
+        row, nth = divmod(number, self._asked.per_image)
         pixels = self._read(row)
-        name = self._names[row].as_py()
-        drawn = draw_sample(self._recipe, self._seed, name, epoch * self._per_image + nth)
-        crop = _tensor(cut_crop(pixels, drawn, self._recipe.gt_size))
-        made = degrade(crop[None], [drawn], self._recipe)
-        good = made.gt if self._gt == "gt" else quantise(made.gt_usm)
-        return f"{name}:{drawn.index}", good[0], made.lq[0]
+        name = self._rows.names[row].as_py()
+        drawn = draw_sample(self._recipe, self._asked.seed, name, epoch * self._asked.per_image + nth)
+        crop = cut_crop(pixels, drawn, self._recipe.gt_size)
+        codec = jpeg_bytes_and_back if self._asked.jpeg == "codec" else None
+        sharp, low = degrade_crop(crop, drawn, self._recipe, codec)
+        key = f"{safe_key(name)}_d{drawn.index:03d}"  # as the operation names it
+        return key, _tensor(crop if self._gt == "gt" else sharp), _tensor(low)
 
     def failures(self) -> Iterator[SourceEnd]:
-        for row in range(len(self._urls)):
+        for row in range(len(self._rows.urls)):
             try:
                 self._read(row)
             except ItemError as error:
-                yield SourceEnd(source=self._urls[row].as_py(), reason=error.kind.value, message=str(error))
+                yield SourceEnd(source=self._rows.urls[row].as_py(), reason=error.kind.value, message=str(error))
 
     def _read(self, row: int) -> NDArray[np.uint8]:
-        if row in self._refused:
-            raise self._refused[row]
-        url: str = self._urls[row].as_py()
+        if row in self._rows.refused:
+            raise self._rows.refused[row]
+        url: str = self._rows.urls[row].as_py()
         return _decode(storage.read_bytes(url), url)
 
 
-def _rows(manifest: str, root: str | None) -> tuple[Any, Any, Mapping[int, ItemError]]:
-    """(URLs, names below the root, errors of the rows that are refused): Arrow's columns, some bytes a row."""
+def _read_rows(manifest: str, root: str | None) -> _Rows:
+    """All rows but those that ask for another task."""
     import pyarrow
 
     urls, names, refused = list[str](), list[str](), dict[int, ItemError]()
@@ -231,17 +229,19 @@ def _rows(manifest: str, root: str | None) -> tuple[Any, Any, Mapping[int, ItemE
             urls.append(row.source)
             names.append("")
             continue
+        if row.task not in (UPSCALE, "degrade"):
+            continue
         if row.kind is not MediaKind.IMAGE:
             found, advice = "a film", "pick its frames with farm prepare frames first"
             refused[len(urls)] = ItemError(ErrorKind.UNSUPPORTED, row.source_url, found, advice)
         urls.append(row.source_url)
         names.append(row.relative_path)
     arrow = cast(Any, pyarrow)
-    return arrow.array(urls, arrow.string()), arrow.array(names, arrow.string()), refused
+    return _Rows(arrow.array(urls, arrow.string()), arrow.array(names, arrow.string()), refused)
 
 
 def _decode(data: bytes, url: str) -> NDArray[np.uint8]:
-    return to_rgb8(decode(data, url, _LIMITS))[0]
+    return to_rgb8(decode(data, url, _LIMITS, alone=True))[0]
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:

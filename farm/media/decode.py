@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from threading import Lock
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import pyvips
@@ -63,6 +63,7 @@ _CONVERTED: Mapping[str, str] = MappingProxyType({"cmyk": "cmyk", "labs": "lab"}
 """libvips' name of a colour space that becomes sRGB -> its name in a header"""
 _RETRYING = Lock()
 _TRIES = 8
+_STRIP_ROWS = 64
 _NO_RESOLUTION = (1.0, 72 / 25.4)
 """what libvips reports, in pixels/mm, when a file says nothing; 72 dpi and nothing mean the same"""
 
@@ -76,6 +77,8 @@ class _Opened:
     header: ImageHeader
     url: str
     warnings: tuple[str, ...]
+    alone: bool = False
+    """whether the calling thread decodes by itself"""
 
 
 def read_header(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
@@ -87,13 +90,17 @@ def read_header(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
     return _open(source, url, limits).header
 
 
-def decode(source: Source, url: str, limits: ReadLimits) -> Picture:
+def decode(source: Source, url: str, limits: ReadLimits, *, alone: bool = False) -> Picture:
     """Decode a whole picture, upright.
+
+    Args:
+        alone: by the calling thread, without libvips' own (save for WebP), for who forks later: see
+            `farm.media.vips.let_threads_end`. Slower for large pictures.
 
     Raises:
         ItemError: EMPTY_INPUT, NOT_AN_IMAGE, TRUNCATED, CORRUPT, TOO_LARGE or UNSUPPORTED.
     """
-    return _read(source, url, limits, None)
+    return _read(source, url, limits, None, alone=alone)
 
 
 def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) -> Picture:
@@ -109,9 +116,11 @@ def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) 
     return _read(source, url, limits, (y0, y1))
 
 
-def _read(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None) -> Picture:
+def _read(
+    source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool = False
+) -> Picture:
     """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel."""
-    opened = _open(source, url, limits, strict=True)
+    opened = replace(_open(source, url, limits, strict=True), alone=alone)
     try:
         return _picture(opened, limits, rows)
     except ItemError as error:
@@ -120,7 +129,7 @@ def _read(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | 
         if opened.header.format != "jpg" or error.kind is not ErrorKind.CORRUPT or damage or not harmless:
             raise
         complaint = error.found
-    picture = _picture(_open(source, url, limits), limits, rows)
+    picture = _picture(replace(_open(source, url, limits), alone=alone), limits, rows)
     return replace(picture, warning="; ".join(filter(None, (picture.warning, complaint))))
 
 
@@ -256,7 +265,7 @@ def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) 
         raise ValueError(f"rows {y0}..{y1} of a picture of {opened.header.height}")
     header, warnings = opened.header, list(opened.warnings)
     with _judged(opened.source, header.format, opened.url):
-        pixels = _upright(opened.image, header, y0, y1)
+        pixels = _upright(opened, y0, y1)
     meta, faults = _meta(opened.image, header)
     warnings.extend(faults)
     if limits.salvage and is_cut(header.format, opened.source.file()):
@@ -264,8 +273,9 @@ def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) 
     return Picture(pixels=pixels, header=header, meta=meta, warning="; ".join(warnings) or None)
 
 
-def _upright(image: pyvips.Image, header: ImageHeader, y0: int, y1: int) -> Pixels:
+def _upright(opened: _Opened, y0: int, y1: int) -> Pixels:
     """Pixels of some upright rows: crop in the file's own layout while it streams, then turn."""
+    image, header = opened.image, opened.header
     width, height, orientation = image.width, image.height, header.orientation
     near, count = (y0, y1 - y0)
     if orientation in (3, 4):
@@ -276,10 +286,22 @@ def _upright(image: pyvips.Image, header: ImageHeader, y0: int, y1: int) -> Pixe
     if count != header.height:
         image = image.crop(near, 0, count, height) if turned else image.crop(0, near, width, count)
     image = _to_rgb(image, header)
-    data, shape = image.write_to_memory(), (image.height, image.width, image.bands)
+    data = _samples_alone(image) if opened.alone else image.write_to_memory()
+    shape = (image.height, image.width, image.bands)
     if header.depth == 16:
         return _turn(np.frombuffer(data, np.uint16).reshape(shape), orientation)
     return _turn(np.frombuffer(data, np.uint8).reshape(shape), orientation)
+
+
+def _samples_alone(image: pyvips.Image) -> bytearray:
+    """`write_to_memory`, some rows after the others by this thread."""
+    region = pyvips.Region.new(image)
+    line = image.width * image.bands * (1 if image.format == "uchar" else 2)
+    samples = bytearray(line * image.height)
+    for y in range(0, image.height, _STRIP_ROWS):
+        rows = min(_STRIP_ROWS, image.height - y)
+        samples[y * line : (y + rows) * line] = cast(bytes, region.fetch(0, y, image.width, rows))
+    return samples
 
 
 def _to_rgb(image: pyvips.Image, header: ImageHeader) -> pyvips.Image:

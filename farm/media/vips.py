@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import pyvips
@@ -30,6 +32,23 @@ def configure_vips() -> None:
 
 
 configure_vips()
+
+
+def let_threads_end() -> None:
+    """Wait until libvips' threads, which live for 15 s without work, are gone; for who is about to fork.
+
+    A forked child has none of them but counts on them, and would wait for ever: libvips cannot be told. Gives up after
+    20 s, for a thread that works then.
+    """
+    end = time.monotonic() + 20.0
+    while any(name == "libvips worker" for name in _thread_names()) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _thread_names() -> Iterator[str]:
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # it has ended meanwhile
+            yield path.read_text().strip()
 
 
 class Buffer(Protocol):

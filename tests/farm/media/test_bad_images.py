@@ -29,9 +29,15 @@ GOOD = {picture.name: picture for picture in good_pictures()}
 
 
 def kind_of(data: bytes, name: str = "x.png", limits: ReadLimits = LIMITS) -> ErrorKind | None:
-    """The class a file is refused with, or None."""
+    """The class a file is refused with, or None; the same when the calling thread decodes alone."""
+    together, alone = (_kind_of(data, name, limits, alone=alone) for alone in (False, True))
+    assert together is alone
+    return together
+
+
+def _kind_of(data: bytes, name: str, limits: ReadLimits, *, alone: bool) -> ErrorKind | None:
     try:
-        decode(data, name, limits)
+        decode(data, name, limits, alone=alone)
     except ItemError as error:
         return error.kind if str(error).startswith(f"{error.kind.value}: {name}: ") else None
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -43,6 +45,32 @@ XMP = (
 def reread(data: bytes, name: str) -> pyvips.Image:
     """The file as another reader sees it, with all its metadata."""
     return pyvips.Image.new_from_buffer(data, "", access="random")
+
+
+@pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
+def test_the_calling_thread_alone_gives_the_same(good: GoodPicture) -> None:
+    whole, alone = decode(good.data, good.name, LIMITS), decode(good.data, good.name, LIMITS, alone=True)
+    assert alone.pixels.dtype == whole.pixels.dtype
+    assert np.array_equal(alone.pixels, whole.pixels)
+    assert (alone.header, alone.meta, alone.warning) == (whole.header, whole.meta, whole.warning)
+
+
+def test_a_forked_child_reads_pictures_once_libvips_threads_have_ended() -> None:
+    """In a process of its own: a child that is forked at once may wait for ever."""
+    code = """
+import os, signal
+from farm.media.image import ReadLimits, decode
+from farm.media.vips import let_threads_end
+from tests.pictures import photo, vips
+data = vips(photo(1)).webpsave_buffer()
+first = decode(data, "a.webp", ReadLimits()).pixels
+let_threads_end()
+if (child := os.fork()) == 0:
+    signal.alarm(20)
+    os._exit(0 if (decode(data, "a.webp", ReadLimits()).pixels == first).all() else 1)
+raise SystemExit(os.waitpid(child, 0)[1])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
