@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from farm.errors import UsageError
 
@@ -70,11 +70,8 @@ class Rule:
 
     def keep(self, batch: Any) -> Any:
         """For each row of a record batch whether the rule holds: an Arrow array of true and false without nulls."""
-        import pyarrow
-
-        arrow = cast(Any, pyarrow)
         found = self._of(batch)
-        return arrow.repeat(found, batch.num_rows) if isinstance(found, arrow.Scalar) else found
+        return _arrow().repeat(found, batch.num_rows) if isinstance(found, _arrow().Scalar) else found
 
 
 def parse_rule(text: str, columns: Mapping[str, type]) -> Rule:
@@ -105,12 +102,12 @@ class _Reader:
                 tree = ast.parse(self._text, mode="eval")
         except (SyntaxError, Warning, ValueError, MemoryError, RecursionError) as error:
             found = error.msg if isinstance(error, SyntaxError) else "it is too deep or holds bytes of no text"
-            self._refuse(f"cannot be read ({found}); write it like width >= 400 and blur > 100")
+            raise self._refused(f"cannot be read ({found}); write it like width >= 400 and blur > 100") from error
         return self._truth(tree.body, 0)
 
-    def _refuse(self, found: str) -> NoReturn:
+    def _refused(self, found: str) -> UsageError:
         shown = self._text if len(self._text) <= 200 else f"{self._text[:200]}..."
-        raise UsageError(f"rule: {shown!r}: {found}")
+        return UsageError(f"rule: {shown!r}: {found}")
 
     def _said(self, node: ast.AST) -> str:
         """As it stands in the rule. (Written anew, a deep one would go deeper than Python goes.)"""
@@ -119,7 +116,7 @@ class _Reader:
     def _truth(self, node: ast.expr, depth: int) -> _Term:
         term = self._term(node, depth)
         if term.kind != _TRUTH:
-            self._refuse(
+            raise self._refused(
                 f"{self._said(node)} is {term.kind}, and here stands what is {_TRUTH}; compare it with something"
             )
         return term
@@ -127,12 +124,12 @@ class _Reader:
     def _number(self, node: ast.expr, depth: int) -> _Term:
         term = self._term(node, depth)
         if term.kind != _NUMBER:
-            self._refuse(f"{self._said(node)} is {term.kind}, and here stands {_NUMBER}; compare it instead")
+            raise self._refused(f"{self._said(node)} is {term.kind}, and here stands {_NUMBER}; compare it instead")
         return term
 
     def _term(self, node: ast.expr, depth: int) -> _Term:
         if depth > _MOST_DEPTH:
-            self._refuse(f"its parts lie more than {_MOST_DEPTH} deep; say it shorter")
+            raise self._refused(f"its parts lie more than {_MOST_DEPTH} deep; say it shorter")
         match node:
             case ast.BoolOp():
                 return self._joined(node, depth + 1)
@@ -149,8 +146,8 @@ class _Reader:
             case ast.Constant():
                 return self._literal(node)
             case _:
-                pass
-        self._refuse(f"{self._said(node)} is nothing a rule can say; use columns, values, comparisons, and, or, not")
+                known = "use columns, values, comparisons, and, or, not"
+                raise self._refused(f"{self._said(node)} is nothing a rule can say; {known}")
 
     def _joined(self, node: ast.BoolOp, depth: int) -> _Term:
         name = "and" if isinstance(node.op, ast.And) else "or"
@@ -160,7 +157,7 @@ class _Reader:
         if isinstance(node.op, ast.Not):
             return _Term(kind=_TRUTH, of=_applied("invert", self._truth(node.operand, depth).of))
         if not isinstance(node.op, ast.USub):
-            self._refuse(f"{self._said(node)} is nothing a rule can say; only - and not stand before a value")
+            raise self._refused(f"{self._said(node)} is nothing a rule can say; only - and not stand before a value")
         term = self._number(node.operand, depth)
         if term.literal:
             return _of_value(-cast(float, term.value), _NUMBER)
@@ -169,7 +166,7 @@ class _Reader:
     def _calculated(self, node: ast.BinOp, depth: int) -> _Term:
         name = _ARITHMETIC.get(type(node.op))
         if name is None:
-            self._refuse(f"{self._said(node)} is nothing a rule can say; arithmetic is + - * /")
+            raise self._refused(f"{self._said(node)} is nothing a rule can say; arithmetic is + - * /")
         left, right = self._number(node.left, depth), self._number(node.right, depth)
         return _Term(kind=_NUMBER, of=_applied(name, _as_float(left.of), _as_float(right.of)))
 
@@ -178,7 +175,9 @@ class _Reader:
         known, least = _FUNCTIONS.get(name, ("", 0))
         right = len(node.args) >= least and (least > 1 or len(node.args) == 1) and not node.keywords
         if not known or not right:
-            self._refuse(f"{self._said(node)} is nothing a rule can say; functions are min(a, b), max(a, b) and abs(a)")
+            raise self._refused(
+                f"{self._said(node)} is nothing a rule can say; functions are min(a, b), max(a, b) and abs(a)"
+            )
         parts = [_as_float(self._number(part, depth).of) for part in node.args]
         return _Term(
             kind=_NUMBER, of=_applied(known, *parts, skip_nulls=False) if least > 1 else _applied(known, *parts)
@@ -188,7 +187,7 @@ class _Reader:
         name = node.id
         if name not in self._columns:
             known = ", ".join(sorted(self._columns)) or "none"
-            self._refuse(f"no column {name}; the columns are {known}")
+            raise self._refused(f"no column {name}; the columns are {known}")
         self.asked.add(name)
         kind = _KINDS[self._columns[name]]
         return _Term(kind=kind, of=_filled(_held(name)) if kind == _TRUTH else _held(name))
@@ -199,7 +198,7 @@ class _Reader:
             return _Term(kind=_NULL, of=lambda _: None, literal=True)
         kind = _KINDS.get(type(value))
         if kind is None or (isinstance(value, int) and abs(value) > _MOST_WHOLE):
-            self._refuse(
+            raise self._refused(
                 f"{self._said(node)} is no value of a rule; use numbers of 64 bits, texts, True, False and None"
             )
         return _of_value(value, kind)
@@ -220,31 +219,40 @@ class _Reader:
         said = f"{self._said(left)} ({one.kind}) with {self._said(right)} ({other.kind})"
         ordered = not isinstance(operator, (ast.Eq, ast.NotEq))
         if _NULL in (one.kind, other.kind):
-            self._refuse(f"it compares {said}; ask with is None or is not None")
+            raise self._refused(f"it compares {said}; ask with is None or is not None")
         if one.kind != other.kind or (ordered and one.kind == _TRUTH):
-            self._refuse(f"it compares {said}; only like can be compared with like")
+            raise self._refused(f"it compares {said}; only like can be compared with like")
         return _filled(_applied(_COMPARISONS[type(operator)], one.of, other.of))
 
     def _null(self, operator: ast.cmpop, left: ast.expr, other: _Term) -> Evaluate:
         if other.kind != _NULL or not isinstance(left, ast.Name):
-            self._refuse("is and is not stand between a column and None; compare with == and !=")
+            raise self._refused("is and is not stand between a column and None; compare with == and !=")
         absent = _applied("is_null", _held(left.id))  # the column itself: a truth has no nulls any more
         return absent if isinstance(operator, ast.Is) else _applied("invert", absent)
 
     def _member(self, operator: ast.cmpop, left: ast.expr, one: _Term, right: ast.expr, depth: int) -> Evaluate:
         if not isinstance(right, (ast.Tuple, ast.List, ast.Set)) or not right.elts:
-            self._refuse(f"in wants a list of values, and finds {self._said(right)}; write format in ('png', 'jpg')")
+            raise self._refused(
+                f"in wants a list of values, and finds {self._said(right)}; write format in ('png', 'jpg')"
+            )
         values = [self._term(part, depth) for part in right.elts]
         if not all(value.literal and value.kind == one.kind != _NULL for value in values):
-            self._refuse(f"{self._said(right)} must be values of the kind of {self._said(left)} ({one.kind})")
+            raise self._refused(f"{self._said(right)} must be values of the kind of {self._said(left)} ({one.kind})")
         equal = [_applied("equal", one.of, value.of) for value in values]
         if isinstance(operator, ast.In):
             return _folded("or", [_filled(test) for test in equal])
         return _folded("and", [_filled(_applied("not_equal", one.of, value.of)) for value in values])
 
 
+def _arrow() -> Any:
+    import pyarrow  # only who asks a rule pays for it
+
+    arrow: Any = pyarrow
+    return arrow
+
+
 def _compute() -> Any:
-    from pyarrow import compute  # only who asks a rule pays for it
+    from pyarrow import compute
 
     arrow: Any = compute
     return arrow
@@ -256,12 +264,7 @@ def _held(name: str) -> Evaluate:
 
 
 def _of_value(value: object, kind: str) -> _Term:
-    def made(batch: Any) -> Any:  # noqa: ARG001 (every term's)
-        import pyarrow
-
-        return pyarrow.scalar(cast(Any, value))
-
-    return _Term(kind=kind, of=made, value=value, literal=True)
+    return _Term(kind=kind, of=lambda _: _arrow().scalar(value), value=value, literal=True)
 
 
 def _applied(name: str, *parts: Evaluate, **options: object) -> Evaluate:
