@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from farm.records import Done, Part, PartKind, Piece, Split
+from farm.records import Done, Failed, Part, PartKind, Piece, Split
+from sr_kernel.fidelity import PixelStats
 
 
 @dataclass(slots=True)
@@ -37,6 +38,22 @@ class Assembly:
         if cut is None:
             return None  # the item has failed in the meantime
         cut.pieces[part.index] = piece_of(part.index, done)
+        return _join(cut) if len(cut.pieces) == cut.wanted else None
+
+    def add_failed(self, part: Part, failed: Failed) -> Part | None:
+        """Some samples of a pack cannot be made; the join, which says so of them, if they were the last."""
+        cut = self._cuts.get(part.item.item_id)
+        if cut is None or part.grid_rows is None:
+            return None
+        cut.pieces[part.index] = Piece(
+            index=part.index,
+            extent=part.grid_rows,
+            url="",
+            sha256="",
+            bytes=0,
+            stats=PixelStats(),
+            failure=(failed.kind, failed.message),
+        )
         return _join(cut) if len(cut.pieces) == cut.wanted else None
 
     def share(self, item_id: str) -> float:

@@ -42,6 +42,8 @@ class RowBlock:
     """upright width and height in pixels, as the manifest says"""
     priorities: Sequence[int] | None = None
     """higher ones come first within their shard"""
+    tasks: Sequence[str] | None = None
+    """None where all rows ask for UPSCALE"""
     refused: Mapping[int, RefusedRow]
     """by position in the block"""
     made: Sequence[ManifestRow | RefusedRow] | None = None
@@ -70,7 +72,7 @@ class RowBlock:
             width=width,
             height=height,
             overrides=self.overrides[position] if self.overrides else NO_OVERRIDES,
-            task=UPSCALE,
+            task=self.tasks[position] if self.tasks else UPSCALE,
             priority=self.priorities[position] if self.priorities else 0,
             tags=(),
         )
@@ -94,6 +96,7 @@ def block_of(rows: Iterable[ManifestRow | RefusedRow], first: int) -> RowBlock:
         overrides=None if plain else [row.overrides for row in kept],
         sizes=[(row.width, row.height) for row in kept],
         priorities=[row.priority for row in kept] if any(row.priority for row in kept) else None,
+        tasks=[row.task for row in kept] if any(row.task != UPSCALE for row in kept) else None,
         refused=refused,
         made=made,
     )

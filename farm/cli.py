@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import click
@@ -24,53 +23,24 @@ from farm.config import (
     LimitConfig,
     ModelConfig,
     OutputConfig,
+    PrepareConfig,
     RunConfig,
     VideoConfig,
-    WorkerConfig,
 )
 from farm.console import explained, leave, printable
 from farm.errors import UsageError
+from farm.flags import Rate, worker_config, worker_options
 from farm.manifest_commands import manifest_group, scan
+from farm.preparation_commands import (
+    crop_options,
+    degrade,
+    degrade_options_of,
+    pair_options,
+    prepare_group,
+    subimages_options_of,
+)
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
-_NTSC = {"23.976": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001), "59.94": (60000, 1001)}
-"""rates that people write rounded"""
-
-
-class _Gpus(click.ParamType[int | None]):
-    name = "N|auto|0"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or value == "auto":
-            return None
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor auto", param, ctx)
-
-
-class _Ids(click.ParamType[tuple[int, ...]]):
-    name = "0,2,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value  # pyright: ignore[reportUnknownVariableType]
-        try:
-            return tuple(int(part) for part in str(value).split(",") if part.strip())
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 0,2", param, ctx)
-
-
-class _Rate(click.ParamType[Fraction | None]):
-    name = "RATE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction | None:
-        if value is None or isinstance(value, Fraction):
-            return value
-        try:
-            return Fraction(*_NTSC[value]) if value in _NTSC else Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is no rate such as 25, 24000/1001 or 29.97", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -90,17 +60,7 @@ def main() -> None:
 )
 @click.option("-o", "--out", help="Output root. Default: farm-out/ beside the manifest.")
 @click.option("-s", "--outscale", type=float, help="Final scale, 0.25 to 16, such as 3.5. Default: the model's own.")
-@click.option("--gpus", type=_Gpus(), default="auto", show_default=True, help="GPUs to use; 0 means CPU workers.")
-@click.option("--workers", type=int, help="CPU workers instead of GPUs. Default: one a core.")
-@click.option("--gpu-ids", type=_Ids(), default=(), help="Which GPUs of this machine, such as 0,2.")
-@click.option("--actors-per-gpu", type=int, default=1, show_default=True, help="Workers that share one GPU.")
-@click.option("--io-threads", type=int, default=3, show_default=True, help="Threads a worker for reading and writing.")
-@click.option(
-    "--pin-cores/--no-pin-cores", default=None, help="One core a CPU worker. Default: when they fill the machine."
-)
-@click.option("--address", help="Ray cluster to run on. Default: RAY_ADDRESS, else Ray inside this command.")
-@click.option("--wait-gpus", type=float, default=900.0, show_default=True, help="Seconds to wait for a cluster's GPUs.")
-@click.option("--min-gpus", type=int, default=0, show_default=True, help="Then go on with so many; 0 means exit 69.")
+@worker_options
 @click.option(
     "--format", "format_", type=click.Choice(FORMATS), default="same", show_default=True, help="Output format."
 )
@@ -148,7 +108,7 @@ def main() -> None:
 @click.option("--crf", type=int, help="Films: quality, lower is better. Default: the codec's own.")
 @click.option("--preset", help="Films: the encoder's preset, such as slow.")
 @click.option("--pix-fmt", default="auto", show_default=True, help="Films: pixel format; auto keeps depth and chroma.")
-@click.option("--fps", type=_Rate(), help="Films: another rate, such as 25 or 24000/1001. Default: times stay.")
+@click.option("--fps", type=Rate(), help="Films: another rate, such as 25 or 24000/1001. Default: times stay.")
 @click.option(
     "--container", type=click.Choice(FILM_CONTAINERS), default="same", show_default=True, help="Films: container."
 )
@@ -175,6 +135,8 @@ def main() -> None:
 @click.option("--verify-inputs", is_flag=True, help="Read every source that is done; redo those that changed.")
 @click.option("--verify-outputs", is_flag=True, help="Read every output that is done; redo those that changed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; start and write nothing.")
+@pair_options
+@crop_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @explained
 def submit(manifest: str, **flags: Any) -> None:
@@ -206,11 +168,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     output = OutputConfig(
         out=flags["out"], format=flags["format_"], quality=flags["quality"], name=name, stamp=not flags["no_stamp"]
     )
-    worker = WorkerConfig(
-        **{key: flags[key] for key in ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address")},
-        **{key: flags[key] for key in ("min_gpus", "pin_cores")},
-        wait_gpus_s=flags["wait_gpus"],
-    )
+    worker = worker_config(flags)
     limits = LimitConfig(
         max_pixels_in=flags["max_pixels"],
         max_pixels_out=flags["max_pixels_out"],
@@ -219,7 +177,8 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     )
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
     switches = {name: flags[name] for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
-    return replace(config, video=_video_config(flags), **switches)
+    prepare = PrepareConfig(degrade=degrade_options_of(flags), subimages=subimages_options_of(flags))
+    return replace(config, video=_video_config(flags), prepare=prepare, **switches)
 
 
 def _video_config(flags: dict[str, Any]) -> VideoConfig:
@@ -281,6 +240,8 @@ def _other_counts(summary: Any) -> list[tuple[int, str]]:
 
 main.add_command(scan)
 main.add_command(manifest_group)
+main.add_command(degrade)
+main.add_command(prepare_group)
 
 
 @main.command(short_help="Remove what killed runs left in an output root.")

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from farm import encoders
 from farm.errors import UsageError
+from farm.sample import (
+    FORMS,
+    OPERATIONS,
+    DegradeOptions,
+    FramesOptions,
+    MetaInfoOptions,
+    MultiscaleOptions,
+    Options,
+    PairsOptions,
+    PrepareParams,
+    StatsOptions,
+    SubimagesOptions,
+)
+from sr_kernel.degrade.recipe import RECIPES, Recipe
+from sr_kernel.degrade.recipe_toml import recipe_to_toml
 
 FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
@@ -210,6 +226,54 @@ class LimitConfig:
             _at_least("limit", self.limit, 0)
 
 
+def degrade_options(recipe: Recipe, **others: Any) -> DegradeOptions:
+    """Pairs by a recipe; `others` are the options' other fields."""
+    return DegradeOptions(recipe=recipe_to_toml(recipe), gt_px=recipe.gt_size, lq_px=recipe.lq_size, **others)
+
+
+def _x4plus_pairs() -> DegradeOptions:
+    return degrade_options(RECIPES["x4plus"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareConfig:
+    """How training data is made of rows that ask for it."""
+
+    packs: str = ""
+    """an operation whose packs the rows of the manifest are; empty where rows are media"""
+    form: str = "tree"
+    """how the samples of packs are kept"""
+    degrade: DegradeOptions = field(default_factory=_x4plus_pairs)
+    subimages: SubimagesOptions = field(default_factory=SubimagesOptions)
+    multiscale: MultiscaleOptions = field(default_factory=MultiscaleOptions)
+    frames: FramesOptions = field(default_factory=FramesOptions)
+    stats: StatsOptions = field(default_factory=StatsOptions)
+    meta_info: MetaInfoOptions = field(default_factory=MetaInfoOptions)
+    pairs: PairsOptions = field(default_factory=PairsOptions)
+
+    def __post_init__(self) -> None:
+        _one_of("form", self.form, FORMS)
+        if self.packs:
+            _one_of("packs", self.packs, tuple(OPERATIONS))
+
+    def options(self, operation: str) -> Options:
+        """What is asked of an operation."""
+        return getattr(self, operation.replace("-", "_"))
+
+    def params(self, operation: str, *, device_class: str, max_pixels_in: int, pixel_epoch: int) -> PrepareParams:
+        """Everything that decides the bytes of what an operation makes."""
+        options = self.options(operation)
+        return PrepareParams(
+            operation=operation,
+            options=options,
+            form=self.form if self.packs else "tree",
+            device_class=device_class,
+            max_pixels_in=max_pixels_in,
+            pixel_epoch=pixel_epoch,
+            roles=options.roles,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """One run: what goes in, which model, what comes out, who works."""
@@ -223,6 +287,7 @@ class RunConfig:
     video: VideoConfig = field(default_factory=VideoConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
     verify_inputs: bool = False
     """read every source that is done and compare its digest, instead of trusting sizes, times and etags"""
     verify_outputs: bool = False

@@ -13,11 +13,11 @@ from farm.records import (
     Failed,
     ItemStatus,
     LedgerEntry,
+    Params,
     Part,
     PartKind,
     Piece,
     StageSeconds,
-    UpscaleParams,
     WorkItem,
 )
 from sr_kernel.fidelity import PixelStats
@@ -65,7 +65,7 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         flicker=0.0 if is_piece else round(flicker(done.report), 4),
         worst_seconds="" if is_piece else worst_seconds(done.report),
         source_sha256=done.source_sha256,
-        allowances=item.params.allowances if done.lacking else (),
+        allowances=item.params.lacks if done.lacking else (),
         run=run,
     )
 
@@ -119,7 +119,7 @@ def refused_entry(
     )
 
 
-def suffices(entry: LedgerEntry, params: UpscaleParams) -> bool:
+def suffices(entry: LedgerEntry, params: Params) -> bool:
     """Whether what the ledger says of an item or a piece still holds under these parameters of the same identity.
 
     What is published is good for whoever allows all that it lacks, and what is whole for everybody. What has failed

@@ -14,6 +14,12 @@ class MediaKind(str, Enum):
     IMAGE = "image"
     VIDEO = "video"
     """a film, an animated picture that is treated as one, or a numbered sequence of pictures"""
+    PACK = "pack"
+    """the list of a pack's sources (`farm.sample`), which the farm writes itself; no manifest of a user's names one"""
+
+
+MEDIA = (MediaKind.IMAGE, MediaKind.VIDEO)
+"""kinds that a manifest may name"""
 
 
 FORMAT_LIMITS: Mapping[str, int] = MappingProxyType(

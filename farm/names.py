@@ -52,7 +52,7 @@ class Namer:
         """Outputs and recipes of a block. Raises ManifestError for a model nobody knows."""
         outputs: list[str] = []
         recipes: list[Recipe | None] = []
-        plain = self._is_plain and block.overrides is None
+        plain = self._is_plain_block(block)
         start, endings = f"{self.planner.out}/", self._endings
         for at, (relative, kind) in enumerate(zip(block.relatives, block.kinds, strict=True)):
             if plain:
@@ -67,6 +67,9 @@ class Namer:
             recipes.append(recipe)
         return Named(outputs=outputs, recipes=recipes)
 
+    def _is_plain_block(self, block: RowBlock) -> bool:
+        return self._is_plain and block.overrides is None and block.tasks is None
+
     def _named(self, block: RowBlock, at: int) -> tuple[str, Recipe | None]:
         if at in block.refused:
             return "", None
@@ -75,7 +78,7 @@ class Namer:
             output = self.planner.output_url(row)
         except ItemError:
             return "", None
-        if self._is_plain and block.overrides is None:
+        if self._is_plain_block(block):
             self._learn_ending(row, output)
         return output, self.planner.recipe(row)
 

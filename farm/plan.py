@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
 
 from farm import __version__
-from farm.blocks import version_word
+from farm.blocks import UPSCALE, version_word
 from farm.config import ModelConfig, OutputConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.film import ALLOWANCES, VideoParams
@@ -29,7 +29,8 @@ from farm.kinds import (
     extension_of,
     is_sequence,
 )
-from farm.records import FileStat, ManifestRow, Overrides, UpscaleParams, WorkItem
+from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams, WorkItem
+from farm.sample import PrepareParams, safe_key
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 from sr_kernel.models import MODELS
 
@@ -44,6 +45,8 @@ are made again instead of being taken for what the new code would have made."""
 IDENTITY_EPOCH = 1
 """Raised when ids are hashed from other things, or otherwise: a ledger of another epoch is refused"""
 TASKS: Mapping[MediaKind, str] = {MediaKind.IMAGE: "upscale_image", MediaKind.VIDEO: "upscale_video"}
+"""who restores what; all else that a row may ask for is `PREPARE`'s"""
+PREPARE = "prepare"
 SEQUENCE_INDEX = "frames.json"
 """written last into the folder of a numbered sequence: which frames there are, when each is shown"""
 SHARD_ROWS = 50_000
@@ -82,12 +85,20 @@ class Recipe:
     """What rows with the same kind, model, outscale, denoise and format share."""
 
     task: str
-    params: UpscaleParams
+    params: Params
     params_hash: str
     identity: str
     """task and canonical text of the parameters, as they stand in what an item's id is hashed from"""
-    model_label: str
-    scale_label: str
+    scale_label: str = ""
+
+    @property
+    def model_label(self) -> str:
+        return self.params.model.rpartition(":")[2].replace("/", "_")
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether what is published lacks nothing, whatever the run allows."""
+        return isinstance(self.params, UpscaleParams) and self.params.video is None
 
 
 class Planner:
@@ -115,6 +126,7 @@ class Planner:
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
+        self._operations: dict[str, Recipe] = {}
 
     @property
     def name_template(self) -> str:
@@ -129,6 +141,7 @@ class Planner:
             replace(config.model, model=model.spec.name, weights_dir=None),
             replace(config.output, out=None),
             config.video,
+            config.prepare,
             replace(config.limits, limit=None),
             (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
@@ -140,7 +153,7 @@ class Planner:
 
         Raises ItemError (unsafe_path) for a path that would leave `out`; ManifestError for a model nobody knows.
         """
-        wanted = row.overrides.output
+        wanted = _record_path(row) if row.task != UPSCALE else row.overrides.output
         if wanted is None:
             folder, _, name = row.relative_path.rpartition("/")
             made = self._name(row, name)
@@ -161,7 +174,7 @@ class Planner:
         self, row: ManifestRow, recipe: Recipe, output_url: str, *, version: str, item_id: str, nbytes: int
     ) -> WorkItem:
         """plan() for who knows already what it would ask for; `nbytes`: size of the source."""
-        if output_url == row.source_url or recipe.params.video is not None:
+        if output_url == row.source_url or (row.kind is MediaKind.VIDEO and row.task == UPSCALE):
             self._check_own_input(row, output_url)
         item = WorkItem(
             item_id=item_id,
@@ -174,7 +187,7 @@ class Planner:
             output_url=output_url,
             cost_px=guess_px(row.source_url, row.kind, nbytes, (row.width, row.height)),
         )
-        if row.width and row.height and row.kind is MediaKind.IMAGE:
+        if row.width and row.height and row.kind is MediaKind.IMAGE and row.task == UPSCALE:
             refusal = refuse_size(item, row.width, row.height)
             if refusal:
                 raise refusal
@@ -222,6 +235,8 @@ class Planner:
 
     def recipe(self, row: ManifestRow) -> Recipe:
         """What the row shares with others. Raises ManifestError for a model nobody knows."""
+        if row.task != UPSCALE:
+            return self._operation(row.task)
         asked = row.overrides
         key = (asked.model or self._config.model.model, asked.outscale, asked.denoise, self._format(row), row.kind)
         recipe = self._recipes.get(key)
@@ -235,6 +250,19 @@ class Planner:
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
             recipe = self._recipes[key] = self._make_recipe(model, asked, key[3], row.kind)
+        return recipe
+
+    def _operation(self, name: str) -> Recipe:
+        """What rows share that become training data."""
+        recipe = self._operations.get(name)
+        if recipe is None:
+            params = self._config.prepare.params(
+                name,
+                device_class=self._device_class,
+                max_pixels_in=self._config.limits.max_pixels_in,
+                pixel_epoch=PIXEL_EPOCH,
+            )
+            recipe = self._operations[name] = _recipe(PREPARE, params)
         return recipe
 
     def _format(self, row: ManifestRow) -> str:
@@ -293,15 +321,7 @@ class Planner:
             pixel_epoch=PIXEL_EPOCH,
             video=video,
         )
-        text, task = canonical_text(params), TASKS[kind]
-        return Recipe(
-            task=task,
-            params=params,
-            params_hash=_digest(text),
-            identity=f"\0{task}\0{text}\0",
-            model_label=spec.name.rpartition(":")[2].replace("/", "_"),
-            scale_label=f"{outscale:g}",
-        )
+        return _recipe(TASKS[kind], params, scale_label=f"{outscale:g}")
 
     def _video(self, container: str) -> VideoParams:
         config = self._config.video
@@ -335,8 +355,30 @@ def make_id(source_url: str, version: str, recipe: Recipe, output_url: str) -> s
     return sha256(f"{source_url}\0{version}{recipe.identity}{output_url}".encode()).hexdigest()[:32]
 
 
-def canonical_text(params: UpscaleParams) -> str:
+def _recipe(task: str, params: Params, *, scale_label: str = "") -> Recipe:
+    text = canonical_text(params)
+    identity = f"\0{task}\0{text}\0"
+    return Recipe(task=task, params=params, params_hash=_digest(text), identity=identity, scale_label=scale_label)
+
+
+def _record_path(row: ManifestRow) -> str:
+    """Where below the output root it is told how sources became training data: the output of a pack, or of one row.
+
+    Raises ItemError (unsupported) for a film where pictures are asked for, and the other way round.
+    """
+    if row.kind is MediaKind.PACK:
+        return f"sources/{row.relative_path.rpartition('-')[0]}.parquet"
+    if (row.kind is MediaKind.VIDEO) != (row.task == "frames"):
+        kind = "film" if row.kind is MediaKind.VIDEO else "picture"
+        found = f"is taken for a {kind}, which the task {row.task} does not take"
+        raise ItemError(ErrorKind.UNSUPPORTED, row.source_url, found, "ask for frames of films, all else of pictures")
+    return f"sources/{safe_key(row.relative_path)}.{row.task}.parquet"
+
+
+def canonical_text(params: Params) -> str:
     """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
+    if isinstance(params, PrepareParams):
+        return json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
     deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
     if params.video is None:
         del deciding["video"]
@@ -352,7 +394,7 @@ def source_version(row: ManifestRow, stat: FileStat) -> str:
 
 def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
     """Why a picture of this upright size in pixels is not restored, or None; asked before anything is decoded."""
-    params, url = item.params, item.row.source_url
+    params, url = item.upscale, item.row.source_url
     if width * height > params.max_pixels_in:
         found = f"{width} x {height} is {width * height} pixels (limit {params.max_pixels_in})"
         return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels if the picture is to be trusted")

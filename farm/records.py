@@ -11,6 +11,7 @@ from enum import Enum
 from farm.errors import ErrorKind, ItemError
 from farm.film import NOTHING_KNOWN, FilmPlan, SegmentReport, Span, VideoParams
 from farm.kinds import MediaKind
+from farm.sample import PrepareParams
 from sr_kernel.fidelity import PixelStats
 
 
@@ -54,7 +55,7 @@ class ManifestRow:
     height: int | None = None
     overrides: Overrides = Overrides()
     task: str = "upscale"
-    """what is asked for, a name of farm.manifest.columns; a run takes upscale only in this version"""
+    """what is asked for, a name of farm.manifest.columns"""
     priority: int = 0
     """higher ones come first within their shard"""
     tags: tuple[str, ...] = ()
@@ -138,6 +139,19 @@ class UpscaleParams:
         """What a film may lack; empty for pictures."""
         return self.video.allowances if self.video else ()
 
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What a film may lack that was published only because of its allowances."""
+        return self.allowances
+
+    @property
+    def resident(self) -> str:
+        """Parts of equal ones can share a unit and a resident model."""
+        return f"{self.model_sha256}/{self.denoise:g}"
+
+
+Params = UpscaleParams | PrepareParams
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkItem:
@@ -149,12 +163,31 @@ class WorkItem:
     row: ManifestRow
     task: str
     """name of a task in farm.tasks"""
-    params: UpscaleParams
+    params: Params
     params_hash: str
     source_version: str
     output_url: str
     cost_px: int
     """estimated source pixels; a guess from the file's size until a worker has read the header"""
+
+    @property
+    def upscale(self) -> UpscaleParams:
+        """The parameters of what a network restores."""
+        if not isinstance(self.params, UpscaleParams):
+            raise ValueError(f"{self.item_id} is a {self.task}, which no network restores")
+        return self.params
+
+    @property
+    def prepare(self) -> PrepareParams:
+        """The parameters of what becomes training data."""
+        if not isinstance(self.params, PrepareParams):
+            raise ValueError(f"{self.item_id} is a {self.task}, which makes no training data")
+        return self.params
+
+    @property
+    def is_pack(self) -> bool:
+        """Whether it stands for many sources, of which some may fail without it."""
+        return self.row.kind is MediaKind.PACK
 
 
 class PartKind(str, Enum):
@@ -163,13 +196,13 @@ class PartKind(str, Enum):
     PICTURE = "picture"
     """the whole item: read, restore, publish; answers Split when the picture must be cut"""
     BAND = "band"
-    """some rows of tiles of a large picture, kept under OUT/.farm until the join"""
+    """some rows of tiles of a large picture, or some samples of a pack, kept under OUT/.farm until the join"""
     FILM = "film"
     """read a film's packets and answer Split"""
     SEGMENT = "segment"
     """some frames of a film, restored and encoded once, kept under OUT/.farm until the join"""
     JOIN = "join"
-    """all bands of a picture, or all segments of a film with its sound and everything else, into one file"""
+    """all bands of a picture or a pack, or all segments of a film with its sound and everything else, put together"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +211,14 @@ class Piece:
 
     index: int
     extent: tuple[int, int]
-    """half-open range of output rows, or of output frames"""
+    """half-open range of output rows, of output frames, or of a pack's samples"""
     url: str
     sha256: str
     bytes: int
     stats: PixelStats
     report: SegmentReport = NOTHING_KNOWN
+    failure: tuple[ErrorKind, str] | None = None
+    """of a pack's samples that could not be made, why; then there is no file"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +230,7 @@ class Part:
     index: int = 0
     """number of the band or segment; 0 for all others"""
     grid_rows: tuple[int, int] | None = None
-    """half-open range of grid rows of the picture's plan, for a band"""
+    """half-open range of grid rows of the picture's plan, or of a pack's samples, for a band"""
     size: tuple[int, int] | None = None
     """upright source width and height of a picture, once known"""
     film: FilmPlan | None = None

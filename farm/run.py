@@ -42,6 +42,8 @@ _WRITTEN_WHEN_STOPPED = 4
 """shards of a ledger whose results are written within the seconds that a stopped run has"""
 _SAMPLES_PX_BYTES = 160
 """a source pixel, its sixteen output pixels, and their encoded bytes"""
+_OPERATION_FLOP_PX = 20_000.0
+"""what a source pixel of training data is taken to cost, in floating-point operations; rates are learned"""
 _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
 """floating-point operations a second that no working device falls below; deadlines rest on it until a rate is known"""
 
@@ -232,8 +234,9 @@ class _Run:
 
     @property
     def _costs(self) -> dict[str, float]:
-        """Floating-point operations that a source pixel costs, by model."""
-        return {model: flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
+        """Floating-point operations that a source pixel costs, by model or operation."""
+        costs = {model: flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
+        return costs | dict.fromkeys(self._counted.operations, _OPERATION_FLOP_PX)
 
     def _pace(self) -> Pace:
         floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
@@ -271,6 +274,8 @@ class _Run:
             return
         if isinstance(outcome, Split):
             self._cut(part, outcome, engine, progress)
+        elif isinstance(outcome, Failed) and part.item.is_pack and part.kind is PartKind.BAND:
+            self._go_on(self._assembly.add_failed(part, outcome), engine)
         elif isinstance(outcome, Failed):
             schedule.drop_item(part.item.item_id)
             self._fail(part.item, outcome, finished.attempts, progress)
@@ -292,9 +297,7 @@ class _Run:
         if part.kind in (PartKind.BAND, PartKind.SEGMENT):
             self._infer_s[item_id] = self._infer_s.get(item_id, 0.0) + done.seconds.infer
             self._book.append(done_entry(part, done, finished.attempts, self._id))
-            join = self._assembly.add(part, done)
-            if join is not None:
-                engine.add([join])
+            self._go_on(self._assembly.add(part, done), engine)
             progress.piece(part.item, done.source_px, done.frames)
             return
         infer_s = self._infer_s.get(item_id) if part.kind is PartKind.JOIN else None
@@ -302,7 +305,8 @@ class _Run:
         self._infer_s.pop(item_id, None)
         if self._assembly.end(item_id):
             self._delete_pieces(item_id)
-        self._feed.ended(part.item, RowState.REUSED, compared_by(part.item))
+        is_open = part.item.is_pack and done.lacking
+        self._feed.ended(part.item, RowState.REUSED, Compared.NOT_MARKED if is_open else compared_by(part.item))
         self._tally.done += 1
         self._tally.source_px += done.source_px
         self._tally.frames += done.frames
@@ -310,6 +314,11 @@ class _Run:
         if done.warning:
             self._tally.note_warning(part.item.row.source_url, done.warning)
         progress.finish(part.item, 0 if part.kind is PartKind.JOIN else done.source_px)
+
+    def _go_on(self, join: Part | None, engine: Engine) -> None:
+        """With the join of an item whose pieces are all there."""
+        if join is not None:
+            engine.add([join])
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))

@@ -6,8 +6,11 @@ picklable, hold standard-library types only, and do no I/O.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from types import MappingProxyType
 
 from farm.errors import UsageError
@@ -15,7 +18,9 @@ from farm.kinds import MediaKind
 
 Scalar = bool | int | float | str | None
 """what a column of a record may hold"""
-NO_VALUES: Mapping[str, Scalar] = MappingProxyType({})
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_SEGMENT_CHARS = 200
+"""of a key; 55 are left for what tells samples apart and for extensions"""
 FORMS = ("tree", "tar", "lmdb", "parquet")
 """how samples are kept: files in folders, WebDataset shards, LMDB as basicsr reads it, Parquet with the files inside"""
 
@@ -24,8 +29,6 @@ FORMS = ("tree", "tar", "lmdb", "parquet")
 class SourceRow:
     """One source of a pack: a row of the manifest that has been named and asked after."""
 
-    row: int
-    """position in the user's manifest, from 0; of equal rows the first"""
     url: str
     relative_path: str
     """below the manifest's root: by this name its samples are drawn"""
@@ -38,8 +41,30 @@ class SourceRow:
     bytes: int | None = None
     lq_url: str | None = None
     """of a pair: the low-quality picture"""
-    refusal: str = ""
-    """why the row is not even looked at, as a whole message; empty for all others"""
+    refusal: tuple[str, str] = ("", "")
+    """ErrorKind and message of a row that is not even looked at; empty for all others"""
+    skip: str = ""
+    """the rule by which a row is left out before it is looked at; empty for all others"""
+
+
+_DEFAULTS = {one.name: one.default for one in fields(SourceRow)}
+
+
+def pack_line(row: SourceRow) -> bytes:
+    """A line of a pack's file: JSON of what is not said by default, always the same for equal rows."""
+    values = {name: value for name, value in asdict(row).items() if value != _DEFAULTS.get(name)}
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def read_pack(data: bytes) -> tuple[SourceRow, ...]:
+    """The rows of a pack's file. Raises ValueError for what is none."""
+    rows: list[SourceRow] = []
+    for line in data.splitlines():
+        values = json.loads(line)
+        values["kind"] = MediaKind(values.get("kind", MediaKind.IMAGE.value))
+        values["refusal"] = tuple(values.get("refusal", ("", "")))
+        rows.append(SourceRow(**values))
+    return tuple(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +88,7 @@ class Sample:
     key: str
     """the source's key and what tells its samples apart; unique in the output"""
     members: tuple[Member, ...]
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """what was drawn, where it was cut, ...: the operation's `sample_columns`"""
 
 
@@ -80,7 +105,7 @@ class SourceReport:
     rules: tuple[str, ...] = ()
     """what was done to a source that is no plain 8-bit RGB picture: gray_expanded, alpha_dropped, ...; counted"""
     samples: tuple[Sample, ...] = ()
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """what was found out of the source: the operation's `source_columns`"""
     passing: bool = False
     """failed for a reason that may be over tomorrow: the next run tries the source's pack again"""
@@ -92,7 +117,7 @@ class Made:
 
     samples: tuple[Sample, ...] = ()
     rules: tuple[str, ...] = ()
-    record: Mapping[str, Scalar] = NO_VALUES
+    record: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     skipped: str = ""
     """the rule by which nothing is made of it"""
     message: str = ""
@@ -108,6 +133,9 @@ class DegradeOptions:
 
     recipe: str
     """as TOML, all values written out (`sr_kernel.degrade.recipe_toml`)"""
+    gt_px: int = 400
+    lq_px: int = 100
+    """sides of the crop and of what is made of it, as the recipe says"""
     per_image: int = 1
     seed: int = 0
     jpeg: str = "diff"
@@ -122,6 +150,11 @@ class DegradeOptions:
         _at_least("seed", self.seed, 0)
         _one_of("jpeg", self.jpeg, ("diff", "codec"))
         _one_of("small", self.small, ("reflect", "skip"))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample, in order."""
+        return ("gt", "gt_usm", "lq") if self.usm else ("gt", "lq")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +171,11 @@ class SubimagesOptions:
         _at_least("step", self.step_px, 1)
         _at_least("thresh", self.thresh_px, 0)
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample."""
+        return ("image",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiscaleOptions:
@@ -152,6 +190,11 @@ class MultiscaleOptions:
             raise UsageError(f"--scales: {self.scales} are not all above 0 and up to 1")
         _at_least("shortest", self.shortest_px, 0)
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample."""
+        return ("image",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatsOptions:
@@ -164,6 +207,11 @@ class StatsOptions:
         if not 0 <= self.near_bits <= 3:
             raise UsageError(f"--near-bits: {self.near_bits} is not in 0..3")
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetaInfoOptions:
@@ -171,6 +219,11 @@ class MetaInfoOptions:
 
     check: bool = False
     """decode every file"""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +234,11 @@ class PairsOptions:
     """how much larger the good picture must be; 0: any whole number, the same for all"""
     check: bool = True
     """read both headers and compare the sizes"""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +259,11 @@ class FramesOptions:
         _at_least("most", self.most, 0)
         if not 0 < self.scene_change <= 1:
             raise UsageError(f"--scene-change: {self.scene_change} is not above 0 and up to 1")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Members of each sample."""
+        return ("image",)
 
 
 Options = (
@@ -238,7 +301,7 @@ class PrepareParams:
     max_pixels_in: int
     pixel_epoch: int
     """raised whenever the code would give other bytes for the same parameters"""
-    roles: tuple[str, ...] = field(default=())
+    roles: tuple[str, ...]
     """members of each sample, in order; empty where an operation makes none"""
 
     @property
@@ -264,6 +327,24 @@ class PrepareParams:
     def lacks(self) -> tuple[str, ...]:
         """What a pack lacks that was published without sources that could not be read today."""
         return ("unread",)
+
+
+def safe_key(relative_path: str) -> str:
+    """What the samples of a source are named by: its path without extension, letters, digits, `_`, `-` and slashes.
+
+    Upstream's readers split names at dots, spaces and ", ". A path that had to be changed, or is longer than file
+    systems hold with what is added, gets a digest of the whole, so that two of them stay apart.
+    """
+    folder, slash, name = relative_path.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    path = f"{folder}{slash}{stem}"
+    safe = "/".join(_UNSAFE.sub("_", segment)[:_SEGMENT_CHARS] or "_" for segment in path.split("/"))
+    return safe if safe == path else f"{safe}-{path_mark(relative_path)}"
+
+
+def path_mark(relative_path: str) -> str:
+    """32 bits of a path's digest, in hexadecimal."""
+    return sha256(relative_path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _at_least(name: str, value: float, least: float) -> None:

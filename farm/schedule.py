@@ -55,8 +55,7 @@ def model_key(part: Part) -> str:
     """Parts with equal keys can share a unit and a resident model; a join needs no model."""
     if part.kind is PartKind.JOIN:
         return ""
-    params = part.item.params
-    return f"{params.model_sha256}/{params.denoise:g}"
+    return part.item.params.resident
 
 
 class Pace:

@@ -12,10 +12,12 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from farm.catalog.item import Item
 from farm.storage import faults
+
+T = TypeVar("T")
 
 _RUN_ROWS = 100_000
 """rows that are sorted in memory, about 100 MB"""
@@ -45,8 +47,11 @@ SORTS: Mapping[str, Key] = {"path": _path, "size": _size, "mtime": _time, "prior
 one priority as they stood."""
 
 
-def in_order(items: Iterable[Item], key: Key) -> Iterator[Item]:
-    """The items sorted by a key; equal ones stay as they stand. Raises DiskError where scratch is full."""
+def in_order(items: Iterable[T], key: Callable[[T], Any]) -> Iterator[T]:
+    """The items sorted by a key; equal ones stay as they stand. Raises DiskError where scratch is full.
+
+    All items have been taken before the first comes out.
+    """
     source = iter(items)
     run = sorted(islice(source, _RUN_ROWS), key=key)
     if len(run) < _RUN_ROWS:
@@ -54,7 +59,7 @@ def in_order(items: Iterable[Item], key: Key) -> Iterator[Item]:
         return
     folder = os.environ.get("FARM_SCRATCH_DIR") or tempfile.gettempdir()
     with ExitStack() as files:
-        runs: list[Iterator[Item]] = []
+        runs: list[Iterator[T]] = []
         while run:
             with faults.writing(folder, 0):
                 file = files.enter_context(tempfile.TemporaryFile(dir=folder, prefix="farm-"))
@@ -64,16 +69,16 @@ def in_order(items: Iterable[Item], key: Key) -> Iterator[Item]:
         yield from heapq.merge(*runs, key=key)
 
 
-def _spill(run: list[Item], file: IO[bytes]) -> None:
+def _spill(run: list[T], file: IO[bytes]) -> None:
     for start in range(0, len(run), _BATCH_ROWS):
         pickle.dump(run[start : start + _BATCH_ROWS], file, pickle.HIGHEST_PROTOCOL)
     file.seek(0)
 
 
-def _spilled(file: IO[bytes]) -> Iterator[Item]:
+def _spilled(file: IO[bytes]) -> Iterator[Any]:
     while True:
         try:
-            batch: list[Item] = pickle.load(file)
+            batch: list[Any] = pickle.load(file)
         except EOFError:
             return
         yield from batch

@@ -1,1 +1,8 @@
-"""Training data as a whole: what is chosen of it, what stands twice in it, and the lists that training reads."""
+"""Data sets as things to make: sources named and put into packs, and what is written when all packs are done."""
+
+from __future__ import annotations
+
+from farm.dataset.finish import Counted, finish
+from farm.dataset.packs import Packs, plan_packs, rows_of_pack
+
+__all__ = ["Counted", "Packs", "finish", "plan_packs", "rows_of_pack"]

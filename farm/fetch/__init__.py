@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from farm.fetch.model import ResolvedModel, obtain, resolve
-from farm.fetch.weight import cache_folder, ensure, ensure_file, folders, locate, verify
+from farm.fetch.weight import ensure, ensure_file, folders, locate, verify
+from farm.storage.cache import cache_folder
 
 __all__ = [
     "ResolvedModel",

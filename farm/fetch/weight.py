@@ -15,6 +15,7 @@ from farm import storage
 from farm.errors import DiskError, FarmError, ModelError
 from farm.fetch.download import TransferError, download, shown
 from farm.storage import faults, local
+from farm.storage.cache import cache_folder
 from sr_kernel.models import ModelSpec
 
 DIR_VARIABLE = "FARM_WEIGHTS_DIR"
@@ -182,12 +183,6 @@ def _is_right(spec: ModelSpec | RemoteWeights, path: Path) -> bool:
     except ModelError:
         return False
     return True
-
-
-def cache_folder(name: str) -> Path:
-    """A folder of ours in the user's cache (XDG_CACHE_HOME); it may not exist yet."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "farm" / name
 
 
 def sha256_of(path: Path) -> str:

@@ -131,8 +131,10 @@ def _parsed(array: Any, name: str) -> Column | None:
 
 
 def _check_later(name: str, column: Column) -> None:
-    if name in (LQ, TASK, FACE) and any(one is not None and refuse_later(name, one) for one in set(column)):
+    if name in (LQ, FACE) and any(one is not None and refuse_later(name, one) for one in set(column)):
         raise ValueError(f"column {name} asks for what is not built yet")
+    if name == TASK and not set(column) <= {None, UPSCALE}:
+        raise ValueError("rows of other tasks than upscaling are made one by one")
 
 
 def _check_sources(columns: Mapping[str, Column]) -> None:

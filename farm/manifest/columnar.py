@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from farm.blocks import RowBlock
 from farm.errors import ItemError
-from farm.kinds import MediaKind, kind_of
+from farm.kinds import MEDIA, MediaKind, kind_of
 from farm.manifest.sources import SourceRules
 
 _PLAIN = ("source", "kind", "sha256", "etag", "bytes", "width", "height", "priority")
@@ -157,7 +157,7 @@ def _whole(column: Any, least: int, most: int) -> list[int | None] | None:
 def _said_kinds(column: Any, by_name: list[MediaKind]) -> list[MediaKind] | None:
     if not _is_text(column):
         return None
-    known: dict[str | None, MediaKind | None] = {None: None, "": None, **{kind.value: kind for kind in MediaKind}}
+    known: dict[str | None, MediaKind | None] = {None: None, "": None, **{kind.value: kind for kind in MEDIA}}
     values = column.to_pylist()
     if any(value not in known for value in set(values)):
         return None

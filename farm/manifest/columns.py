@@ -13,12 +13,12 @@ from typing import cast
 
 from farm.blocks import UPSCALE
 from farm.config import FILM_CONTAINERS, FORMATS
-from farm.kinds import EXTENSION_FORMATS, FILM_FORMATS, MediaKind, extension_of
+from farm.kinds import EXTENSION_FORMATS, FILM_FORMATS, MEDIA, MediaKind, extension_of
 
 IGNORED_PREFIX = "x_"
 """columns of the user's own; every other unknown name is taken for a typing mistake"""
-LATER_TASKS = ("degrade", "subimages", "multiscale", "frames")
-"""tasks that a manifest may name and that no run of this version does"""
+DATA_TASKS = ("degrade", "subimages", "multiscale", "frames")
+"""tasks that make training data of a row"""
 MAX_TAGS = 1000
 """tags of one row"""
 MAX_TAG_CHARS = 256
@@ -27,6 +27,7 @@ _ALL_EXTENSIONS = {**EXTENSION_FORMATS, **FILM_FORMATS}
 _INTEGER = re.compile(r"-?\d{1,18}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NO_MODEL = re.compile(r"[/\\\0]|\.(pth|pt|safetensors)$")
+_KINDS: Mapping[str, MediaKind] = {kind.value: kind for kind in MEDIA}
 _FLAGS: Mapping[object, bool] = {"true": True, "1": True, 1: True, "false": False, "0": False, 0: False}
 
 
@@ -98,15 +99,15 @@ def _format(value: object) -> str:
 
 
 def _kind(value: object) -> MediaKind:
-    try:
-        return MediaKind(_text(value))
-    except ValueError as error:
-        raise ValueError(f"is not one of {', '.join(kind.value for kind in MediaKind)}") from error
+    kind = _KINDS.get(_text(value))
+    if kind is None:
+        raise ValueError(f"is not one of {', '.join(_KINDS)}")
+    return kind
 
 
 def _task(value: object) -> str:
-    if value != UPSCALE and value not in LATER_TASKS:
-        raise ValueError(f"is not one of {', '.join((UPSCALE, *LATER_TASKS))}")
+    if value != UPSCALE and value not in DATA_TASKS:
+        raise ValueError(f"is not one of {', '.join((UPSCALE, *DATA_TASKS))}")
     return _text(value)
 
 
@@ -180,8 +181,6 @@ OVERRIDES = ("output", "model", "outscale", "denoise", "format")
 
 def refuse_later(name: str, value: object) -> str | None:
     """Why no run of this version does what a parsed value asks for, or None."""
-    if name == TASK and value != UPSCALE:
-        return "is not built yet in this version, which only does the task upscale"
     if name == FACE and value:
         return "is not built yet in this version"
     if name == LQ:

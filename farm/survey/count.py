@@ -17,6 +17,7 @@ from farm.config import RunConfig
 from farm.ledger import MARK, Compared, ShardFiles
 from farm.manifest import ShardRows
 from farm.names import Namer
+from farm.records import Params, UpscaleParams
 from farm.summary import SHOWN, RowState
 from farm.survey.peek import Peek
 from farm.survey.planned import DeclinedRow
@@ -36,6 +37,8 @@ class Survey:
     """rows of each shard that has no mark that holds"""
     models: set[str] = field(default_factory=set[str])
     """models that rows of open shards may need"""
+    operations: set[str] = field(default_factory=set[str])
+    """operations on training data that they ask for"""
     reused: list[str] = field(default_factory=list[str])
     """outputs that are there"""
     settled: list[str] = field(default_factory=list[str])
@@ -54,6 +57,11 @@ class Survey:
         """
         beyond = -(-self.rows // plan.SHARD_ROWS)
         return {number for number in shards if number >= beyond or (number in self.open and number > current)}
+
+    def need(self, params: Iterable[Params]) -> None:
+        """Note what open rows are made with."""
+        for one in params:
+            (self.models if isinstance(one, UpscaleParams) else self.operations).add(one.model)
 
     def trusted(self, found: Trusted) -> None:
         """Count a shard by its mark."""
@@ -102,7 +110,7 @@ class Surveyor:
                 for block in self._blocks(shard):
                     named = self._namer.names(block)
                     collisions.add(block.urls, named.outputs)
-                    counted.models |= {recipe.params.model for recipe in {*named.recipes} if recipe is not None}
+                    counted.need(recipe.params for recipe in {*named.recipes} if recipe is not None)
             if counted.open:
                 for number in sorted(done):
                     collisions.add(*_marked(self.ledger[number]))

@@ -15,7 +15,7 @@ from farm.config import RunConfig
 from farm.errors import DiskError, ItemError
 from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
-from farm.records import FileStat, ManifestRow, RefusedRow, WorkItem
+from farm.records import FileStat, ManifestRow, RefusedRow, UpscaleParams, WorkItem
 
 _AT_ONCE = 8
 _HOLDS_ANYTHING = 1_000_000
@@ -28,6 +28,7 @@ class Peek:
     def __init__(self, config: RunConfig) -> None:
         self._films = ANIMATION_EXTENSIONS.keys() if config.limits.pages in ("animation", "video") else ()
         """extensions of pictures that are treated as films where they are animated"""
+        self._operation = config.prepare.packs
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="probe")
 
     def __enter__(self) -> Peek:
@@ -38,6 +39,9 @@ class Peek:
 
     def of_kind(self, block: RowBlock) -> RowBlock:
         """The rows, each of the kind that this run takes it for."""
+        if self._operation:
+            rows = [block.refused.get(at) or block.row(at) for at in range(len(block))]
+            return block_of((_as_pack(row, self._operation) for row in rows), block.first)
         numbered = any(kind is MediaKind.VIDEO for kind in block.kinds) and any("%" in url for url in block.urls)
         if not self._films and not numbered:
             return block
@@ -60,12 +64,17 @@ class Peek:
         return self._pool.map(_refusal, items)
 
 
+def _as_pack(row: ManifestRow | RefusedRow, operation: str) -> ManifestRow | RefusedRow:
+    return row if isinstance(row, RefusedRow) else replace(row, kind=MediaKind.PACK, task=operation)
+
+
 def _needs_header(item: WorkItem) -> bool:
     """Whether only the file can tell that its format holds the output; films are looked into by workers, and sizes
     that the manifest says have been seen."""
     row = item.row
-    is_sized = row.width and row.height
-    return not is_sized and row.kind is MediaKind.IMAGE and FORMAT_LIMITS[item.params.format] <= _HOLDS_ANYTHING
+    if row.kind is not MediaKind.IMAGE or (row.width and row.height) or not isinstance(item.params, UpscaleParams):
+        return False
+    return FORMAT_LIMITS[item.params.format] <= _HOLDS_ANYTHING
 
 
 def _refusal(item: WorkItem) -> ItemError | None:
@@ -78,7 +87,7 @@ def _refusal(item: WorkItem) -> ItemError | None:
 
 
 def _size(item: WorkItem) -> tuple[int, int]:
-    limits = image.ReadLimits(max_pixels=item.params.max_pixels_in, pages=item.params.pages)
+    limits = image.ReadLimits(max_pixels=item.upscale.max_pixels_in, pages=item.upscale.pages)
     with storage.open_read(item.row.source_url) as source:
         header = image.read_header(source, item.row.source_url, limits)
     return header.width, header.height

@@ -167,9 +167,10 @@ class ShardPlan:
         return states
 
     def _redo(self, states: NDArray[np.int8]) -> None:
-        """Films whose entries were made under allowances that do not hold any more are pending."""
+        """Films whose entries were made under allowances that do not hold any more are pending, and packs that lack
+        sources which could not be read."""
         for at, recipe in enumerate(self._recipes):
-            if recipe is None or recipe.params.video is None or states[at] == _PENDING:
+            if recipe is None or recipe.is_picture or states[at] == _PENDING:
                 continue
             then = self._known.allowances.get(int(self._where[at]), ())
             if not holds(then, recipe.params.allowances, is_done=bool(states[at] == _REUSED)):

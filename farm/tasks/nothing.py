@@ -30,7 +30,7 @@ class Nothing:
             height=0,
             source_px=1,
             mode="exact",
-            precision=part.item.params.precision,
+            precision=part.item.upscale.precision,
             stats=PixelStats(),
             seconds=StageSeconds(infer=_INFER_S),
             node=self._station.node,

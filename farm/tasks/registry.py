@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from farm.tasks.base import Task, WorkerContext
 from farm.tasks.nothing import Nothing
+from farm.tasks.prepare import Prepare
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
 from farm.tasks.upscale_video import UpscaleVideo
@@ -15,5 +16,6 @@ def make_tasks(context: WorkerContext) -> dict[str, Task]:
     return {
         "upscale_image": UpscaleImage(station),
         "upscale_video": UpscaleVideo(station),
+        "prepare": Prepare(station),
         "nothing": Nothing(station),
     }

@@ -203,7 +203,7 @@ def reading(url: str) -> Generator[None]:
 
 def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | None:
     """What an output says of how it was made; None when it is to say nothing."""
-    params = item.params
+    params = item.upscale
     if not params.stamp:
         return None
     return {

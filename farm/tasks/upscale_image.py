@@ -48,7 +48,7 @@ class UpscaleImage:
     # -- the three kinds of parts ------------------------------------------------------------------------------
 
     def _picture(self, part: Part, found: Source, clock: Clock, batch_limit: int | None) -> Done | Split:
-        item, params, source = part.item, part.item.params, found.data
+        item, params, source = part.item, part.item.upscale, found.data
         header = self._header(item, source)
         picture_plan = plan_picture(picture_spec(params, header.width, header.height))
         bands = plan_bands(picture_plan, params.band_px)
@@ -83,7 +83,7 @@ class UpscaleImage:
         )
 
     def _band(self, part: Part, source: image.Source, clock: Clock, batch_limit: int | None) -> Done:
-        item, params = part.item, part.item.params
+        item, params = part.item, part.item.upscale
         header = self._header(item, source)
         if part.size != (header.width, header.height) or part.grid_rows is None:
             raise changed(item, f"is now {header.width}x{header.height}")
@@ -109,7 +109,7 @@ class UpscaleImage:
         )
 
     def _join(self, part: Part, clock: Clock) -> Done:
-        item, params = part.item, part.item.params
+        item, params = part.item, part.item.upscale
         if part.size is None:
             raise ValueError(f"{part.part_id} does not know its size")
         picture_plan = plan_picture(picture_spec(params, *part.size))
@@ -164,21 +164,21 @@ class UpscaleImage:
     # -- what they share ---------------------------------------------------------------------------------------
 
     def _header(self, item: WorkItem, source: image.Source) -> image.ImageHeader:
-        header = image.read_header(source, item.row.source_url, _limits(item.params))
+        header = image.read_header(source, item.row.source_url, _limits(item.upscale))
         refusal = plan.refuse_size(item, header.width, header.height)
         if refusal is not None:
             raise refusal
         return header
 
     def _held(self, item: WorkItem, cut: Cut, header: image.ImageHeader) -> AbstractContextManager[None]:
-        precision = item.params.precision if header.depth == 8 else item.params.precision_16bit
+        precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
         wanted = working_bytes(cut.plan, cut, header.bands, header.depth, precision)
         return self._station.held(item, wanted, "lower --exact-px or --band-px, or use fewer --workers")
 
     def _restored(
         self, pixels: NDArray[Any], cut: Cut, item: WorkItem, clock: Clock, batch_limit: int | None
     ) -> RestoredPixels:
-        made = self._station.restorer.restore(pixels, cut, item.params, item.row.source_url, batch_limit)
+        made = self._station.restorer.restore(pixels, cut, item.upscale, item.row.source_url, batch_limit)
         clock.add("wait", made.verdict.wait_s)
         clock.add("infer", made.verdict.infer_s)
         self._station.check_believable(made.verdict.stats, item)
@@ -218,4 +218,4 @@ def _limits(params: UpscaleParams) -> image.ReadLimits:
 
 def _encode_spec(item: WorkItem, picture_plan: PicturePlan, precision: str) -> image.EncodeSpec:
     stamp = stamp_of(item, precision=precision, mode=picture_plan.mode.value)
-    return image.EncodeSpec(format=item.params.format, quality=item.params.quality, stamp=stamp)
+    return image.EncodeSpec(format=item.upscale.format, quality=item.upscale.quality, stamp=stamp)

@@ -62,7 +62,7 @@ class UpscaleVideo:
         with self._source(item, clock) as source, self._station.budget.hold(_PROBE_BYTES):
             if item.row.sha256 is not None and source.file is not None:
                 check_digest(item, storage.sha256_of(url))
-            cut = video.read_film(source.file, url, item.params)
+            cut = video.read_film(source.file, url, item.upscale)
             film = replace(cut.film, version=source.settled.version)
         refusal = plan.refuse_size(item, film.source.width, film.source.height)
         if refusal is not None:
@@ -83,7 +83,7 @@ class UpscaleVideo:
         wanted = _segment_bytes(film, span, frame_plan, pipeline)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
-            frames = video.iter_frames(source.file, item.row.source_url, film, span, item.params, self._decoder)
+            frames = video.iter_frames(source.file, item.row.source_url, film, span, item.upscale, self._decoder)
             with self._sink(item, film) as sink:
                 for shown in pipeline.run(frames):
                     notes.add(shown)
@@ -114,7 +114,7 @@ class UpscaleVideo:
             advice = "it may be encrypted; copy it again from where it plays"
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
         frame_plan = _frame_plan(item, film)
-        precision = item.params.precision if film.source.depth == 8 else item.params.precision_16bit
+        precision = item.upscale.precision if film.source.depth == 8 else item.upscale.precision_16bit
         stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
         with (
             self._source(item, clock, film.version) as source,
@@ -144,7 +144,7 @@ class UpscaleVideo:
         item = part.item
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         with self._station.root.open_write(item.output_url, key=item.item_id) as sink:
-            url, params = item.row.source_url, item.params
+            url, params = item.row.source_url, item.upscale
             joined = video.join_film(source.file, url, film, part.out_pts, params, openers, sink, stamp)
             source.settled.check()
             self._station.check_alive()
@@ -164,9 +164,9 @@ class UpscaleVideo:
         for url in there.keys() - wanted.keys() - {item.output_url}:
             if is_frame_name(storage.name(url)):
                 storage.delete(url)  # of a longer film that had this name before
-        index = video.sequence_index(film, part.out_pts, item.params, stamp)
+        index = video.sequence_index(film, part.out_pts, item.upscale, stamp)
         source.settled.check()
-        warning = video.left_behind(source.file, item.row.source_url, film, item.params)
+        warning = video.left_behind(source.file, item.row.source_url, film, item.upscale)
         return self._station.publish(item.output_url, index, key=item.item_id), video.Joined(warning=warning)
 
     @contextmanager
@@ -307,7 +307,7 @@ class _Pictures:
         self._written: list[tuple[str, str, int]] = []
 
     def write(self, index: int, planes: Planes) -> None:
-        params = self._item.params
+        params = self._item.upscale
         url = storage.join(storage.parent(self._item.output_url), video.frame_name(index, params))
         picture = video.encode_still(planes, self._film, params, self._item.row.source_url)
         published = self._station.publish(url, picture, key=self._item.item_id)
@@ -356,7 +356,7 @@ def _span_of(part: Part) -> Span:
 
 def _frame_plan(item: WorkItem, film: FilmPlan) -> PicturePlan:
     source, target = film.source, film.target
-    return plan_picture(picture_spec(item.params, source.width, source.height, (target.width, target.height)))
+    return plan_picture(picture_spec(item.upscale, source.width, source.height, (target.width, target.height)))
 
 
 def _segment_bytes(film: FilmPlan, span: Span, frame_plan: PicturePlan, pipeline: FramePipeline) -> int:

@@ -2,13 +2,14 @@
 
 `read_film` reads a film's packets once and cuts it into segments; `iter_frames` shows the frames of one segment;
 `SegmentEncoder` encodes them once; `join_film` puts segments together and copies all else. Films made of pictures,
-numbered or animated, go through the same door.
+numbered or animated, go through the same door. `read_frames` and `iter_chosen` show single frames by their numbers.
 """
 
 from farm.kinds import is_sequence
+from farm.media.video.chosen import FilmFrames, iter_chosen, read_frames
 from farm.media.video.film import iter_frames, join_film, read_film
 from farm.media.video.pictures.sequence import stat as sequence_stat
-from farm.media.video.pictures.still_frames import encode_still, frame_name, sequence_index
+from farm.media.video.pictures.still_frames import encode_still, frame_name, sequence_index, turned
 from farm.media.video.read.damage import listed as frame_ranges
 from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write.encode import SegmentEncoder
@@ -19,6 +20,7 @@ from farm.media.video.write.piece import UnfitPiecesError
 __all__ = [
     "DecoderConfig",
     "FilmCut",
+    "FilmFrames",
     "Frame",
     "Joined",
     "SegmentEncoder",
@@ -28,10 +30,13 @@ __all__ = [
     "frame_name",
     "frame_ranges",
     "is_sequence",
+    "iter_chosen",
     "iter_frames",
     "join_film",
     "left_behind",
     "read_film",
+    "read_frames",
     "sequence_index",
     "sequence_stat",
+    "turned",
 ]

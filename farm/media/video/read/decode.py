@@ -7,7 +7,7 @@ from earlier keyframes, and from the start of the film, before anything is calle
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -73,11 +73,14 @@ def iter_frames(
     span: Span,
     params: UpscaleParams,
     how: DecoderConfig = ONE_THREAD,
+    outputs: Sequence[int] | None = None,
 ) -> Iterator[Frame]:
     """The segment's frames, in order; one that is shown twice has the same planes, the same object, twice.
 
     Args:
         source: seekable; its position is changed.
+        outputs: numbers of the frames that the span's `pts` name, where they are not all of its `frames`: what lies
+            between them is decoded, but may be damaged where they do not depend on it.
 
     Raises:
         ItemError: DECODE_ERRORS, which lists the damaged frames of the whole film, unless `allow_damaged` is set: a
@@ -85,7 +88,7 @@ def iter_frames(
             the plan says: other sizes, other formats, fields.
     """
     allowed = video_params(params).allow_damaged
-    segment = _Segment(source, url, film, span, params)
+    segment = _Segment(source, url, film, span, params, outputs)
     how = ONE_THREAD if allowed else how  # which packet was refused is only known of one thread in software
     searching = True
     for start in segment.starts():
@@ -105,14 +108,22 @@ def iter_frames(
 class _Segment:
     """What is still to come of one segment, over several attempts."""
 
-    def __init__(self, source: BinaryIO, url: str, film: FilmPlan, span: Span, params: UpscaleParams) -> None:
+    def __init__(
+        self,
+        source: BinaryIO,
+        url: str,
+        film: FilmPlan,
+        span: Span,
+        params: UpscaleParams,
+        outputs: Sequence[int] | None,
+    ) -> None:
         video = video_params(params)
         self._source = source
         self._url = url
         self._film = film
         self._span = span
         self._allowed = video.allow_damaged
-        self._wanted = _wanted(span, repeats=bool(video.fps))
+        self._wanted = _wanted(span, outputs or range(*span.frames), repeats=bool(video.fps))
         self._places: dict[int, list[int]] = {}
         for place, one in enumerate(self._wanted):
             self._places.setdefault(one.stamp, []).append(place)
@@ -271,10 +282,10 @@ class _Segment:
         return _Damage(wanted.outputs[0], at_start=not self._sound, lost=lost)
 
 
-def _wanted(span: Span, *, repeats: bool) -> list[_Wanted]:
+def _wanted(span: Span, outputs: Sequence[int], *, repeats: bool) -> list[_Wanted]:
     """The source frames of a segment; equal timestamps are one frame shown again where a rate was asked for."""
     wanted: list[_Wanted] = []
-    for output, stamp in zip(range(*span.frames), span.pts, strict=True):
+    for output, stamp in zip(outputs, span.pts, strict=True):
         if repeats and wanted and wanted[-1].stamp == stamp:
             wanted[-1].outputs.append(output)
         else:

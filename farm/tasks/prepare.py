@@ -1,0 +1,267 @@
+"""The task that makes training data: a pack is opened, its samples are made source by source, and put together.
+
+A pack is cut like a large picture. Its bands are ranges of samples: `SLOTS` numbers belong to each of its sources. A
+source that fails is a line of the pack's output; only what may be over tomorrow keeps the pack from being settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache
+from itertools import groupby
+
+from farm import shards, storage
+from farm.errors import ErrorKind, ItemError, LostPiecesError
+from farm.records import Done, ManifestRow, Part, PartKind, Piece, Split, WorkItem
+from farm.sample import DegradeOptions, Made, PrepareParams, SourceReport, SourceRow, read_pack, safe_key
+from farm.tasks.operations.base import Content, Operation
+from farm.tasks.operations.table import make_operation
+from farm.tasks.station import Clock, Station, reading
+from sr_kernel.fidelity import PixelStats
+
+SLOTS = 1 << 24
+"""samples that a source may have"""
+_SAMPLES = 16
+"""samples of one source that are made in one part"""
+
+
+class Prepare:
+    """One per worker; see farm.tasks.base.Task."""
+
+    def __init__(self, station: Station) -> None:
+        self._station = station
+        self._operation = lru_cache(maxsize=8)(self._make_operation)
+        self._rows = lru_cache(maxsize=8)(_read_rows)
+
+    def run(self, part: Part, batch_limit: int | None) -> Done | Split:  # noqa: ARG002 (of networks)
+        clock = Clock()
+        if part.kind is PartKind.JOIN:
+            return self._join(part, clock)
+        if part.kind is PartKind.BAND:
+            return self._band(part, clock)
+        return self._open(part)
+
+    def stop(self) -> None:
+        self._station.stop()
+
+    # -- the three kinds of parts ------------------------------------------------------------------------------
+
+    def _open(self, part: Part) -> Split:
+        rows = self._rows_of(part.item)
+        bands: list[tuple[int, int]] = []
+        for at, row in enumerate(rows):
+            samples = self._samples_of(part.item, row)
+            for first in range(0, samples, _SAMPLES):
+                bands.append((at * SLOTS + first, at * SLOTS + min(first + _SAMPLES, samples)))
+        return Split(
+            part_id=part.part_id,
+            size=(max(part.cost_px, 1), 1),
+            bands=tuple(bands),
+            node=self._station.node,
+            worker=self._station.name,
+        )
+
+    def _band(self, part: Part, clock: Clock) -> Done:
+        if part.grid_rows is None:
+            raise ValueError(f"{part.part_id} does not know its samples")
+        at, first = divmod(part.grid_rows[0], SLOTS)
+        row = self._rows_of(part.item)[at]
+        report = self._report(part.item, row, first, part.grid_rows[1] - at * SLOTS, clock)
+        with clock.stage("write"):
+            if part.item.prepare.form == "tree":
+                report = self._publish_members(part.item, report)
+            data = shards.write_piece([report])
+            published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
+        return replace(self._done(part, published, clock), source_px=part.cost_px, extent=part.grid_rows)
+
+    def _join(self, part: Part, clock: Clock) -> Done:
+        item = part.item
+        rows, operation = self._rows_of(item), self._operation(item.prepare)
+        spec = shards.PackSpec(
+            form=item.prepare.form,
+            part=_part_name(item),
+            roles=item.prepare.roles,
+            sample_columns=operation.sample_columns,
+            source_columns=operation.source_columns,
+            key=item.item_id,
+        )
+        ends = _Ends()
+        self._station.check_alive()
+        with clock.stage("encode"):
+            written = shards.write_pack(spec, ends.counted(_joined(part, rows)), self._station.root)
+        done = self._done(part, written.published, clock)
+        return replace(done, source_px=1, lacking=ends.passing > 0, warning=ends.warning)
+
+    # -- one source --------------------------------------------------------------------------------------------
+
+    def _report(self, item: WorkItem, row: SourceRow, first: int, last: int, clock: Clock) -> SourceReport:
+        """How a source ended. Raises ItemError where another try may help, or nobody but the item stands for it."""
+        if row.skip:
+            return SourceReport(row=row, status="skipped", reason=row.skip)
+        if row.refusal[0]:
+            return SourceReport(row=row, status="failed", reason=row.refusal[0], message=row.refusal[1])
+        try:
+            made = self._made(item, row, first, last, clock)
+        except ItemError as error:
+            if not item.is_pack or error.kind.retryable or error.kind is ErrorKind.OUT_OF_MEMORY:
+                raise
+            return _failed(row, error.kind, str(error))
+        status = "skipped" if made.skipped else "done"
+        return SourceReport(
+            row=row,
+            status=status,
+            reason=made.skipped,
+            message=made.message,
+            rules=made.rules,
+            samples=made.samples,
+            record=made.record,
+        )
+
+    def _made(self, item: WorkItem, row: SourceRow, first: int, last: int, clock: Clock) -> Made:
+        source = _as_item(item, row)
+        with ExitStack() as stack:
+            content = self._content(source, row, clock, stack)
+            with clock.stage("infer"):
+                return self._operation(item.prepare).make(row, content, first, last)
+
+    def _content(self, source: WorkItem, row: SourceRow, clock: Clock, stack: ExitStack) -> Content:
+        found = stack.enter_context(self._station.source(source, clock))
+        lq = None
+        if row.lq_url is not None:
+            with clock.stage("read"), reading(row.lq_url):
+                lq = storage.read_bytes(row.lq_url)
+        return Content(data=found.data, lq=lq)
+
+    def _samples_of(self, item: WorkItem, row: SourceRow) -> int:
+        """How many samples, or windows of a film, a source has."""
+        options = item.prepare.options
+        return options.per_image if isinstance(options, DegradeOptions) and not row.skip and not row.refusal[0] else 1
+
+    def _publish_members(self, item: WorkItem, report: SourceReport) -> SourceReport:
+        """Files of a tree go where they stay; a piece keeps what is known of them."""
+        for sample in report.samples:
+            for member in sample.members:
+                path = shards.tree_path(member.role, sample.key, member.extension)
+                url = storage.join(self._station.context.out, path)
+                self._station.publish(url, member.data, key=f"{item.item_id}/{member.role}")
+        return shards.strip_data(report)
+
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    def _rows_of(self, item: WorkItem) -> tuple[SourceRow, ...]:
+        if item.is_pack:
+            return self._rows(item.row.source_url)
+        row = item.row
+        source = SourceRow(
+            url=row.source_url,
+            relative_path=row.relative_path,
+            key=safe_key(row.relative_path),
+            kind=row.kind,
+            version=item.source_version,
+            sha256=row.sha256,
+            bytes=row.bytes,
+        )
+        return (source,)
+
+    def _make_operation(self, params: PrepareParams) -> Operation:
+        context = self._station.context
+        return make_operation(params, lambda work: self._station.lane.call(work).result(), context.device)
+
+    def _done(self, part: Part, published: storage.Published, clock: Clock) -> Done:
+        return Done(
+            part_id=part.part_id,
+            url=published.url,
+            sha256=published.sha256,
+            bytes=published.bytes,
+            width=0,
+            height=0,
+            source_px=0,
+            mode="exact",
+            precision="fp32",
+            stats=PixelStats(),
+            seconds=clock.seconds,
+            node=self._station.node,
+            worker=self._station.name,
+        )
+
+
+def _read_rows(url: str) -> tuple[SourceRow, ...]:
+    return read_pack(storage.read_bytes(url))
+
+
+def _part_name(item: WorkItem) -> str:
+    """sources/NAME.parquet: NAME."""
+    tail = item.output_url.rpartition("/sources/")[2]
+    return tail.rpartition(".")[0]
+
+
+def _as_item(item: WorkItem, row: SourceRow) -> WorkItem:
+    """A source as the item that the station reads: checked against the version that was planned."""
+    if not item.is_pack:
+        return item
+    etag = row.version.removeprefix("etag:") if row.version.startswith("etag:") else None
+    source = ManifestRow(
+        index=item.row.index,
+        source_url=row.url,
+        relative_path=row.relative_path,
+        kind=row.kind,
+        sha256=row.sha256,
+        etag=etag,
+        bytes=row.bytes,
+        task=item.row.task,
+    )
+    return replace(item, row=source, source_version=row.version.partition("+")[0])
+
+
+def _failed(row: SourceRow, kind: ErrorKind, message: str) -> SourceReport:
+    return SourceReport(row=row, status="failed", reason=kind.value, message=message, passing=not kind.lasting)
+
+
+def _joined(part: Part, rows: tuple[SourceRow, ...]) -> Iterator[SourceReport]:
+    """The reports of a pack's sources, in order, from its pieces."""
+    for at, pieces in groupby(part.pieces, key=lambda piece: piece.extent[0] // SLOTS):
+        yield _merged(report for piece in pieces for report in _reports(part, piece, rows[at]))
+
+
+def _reports(part: Part, piece: Piece, row: SourceRow) -> Iterable[SourceReport]:
+    if piece.failure is not None:
+        kind, message = piece.failure
+        return [_failed(row, kind, message)]
+    try:
+        return shards.read_piece(storage.read_bytes(piece.url))
+    except (ItemError, ValueError) as error:
+        storage.delete_tree(storage.parent(piece.url))
+        raise LostPiecesError(
+            ErrorKind.CHANGED_DURING_READ,
+            part.item.row.source_url,
+            f"finished samples of it were damaged or lost before they were put together ({error})",
+            "run the same command again, which makes them anew",
+        ) from error
+
+
+def _merged(reports: Iterable[SourceReport]) -> SourceReport:
+    """What the parts of one source say together: it has failed where one of them has."""
+    held = list(reports)
+    whole = next((report for report in held if report.status == "failed"), held[0])
+    if whole.status == "failed":
+        return whole
+    return replace(whole, samples=tuple(sample for report in held for sample in report.samples))
+
+
+class _Ends:
+    """How the sources of a pack ended."""
+
+    def __init__(self) -> None:
+        self.failed = self.passing = 0
+
+    def counted(self, reports: Iterable[SourceReport]) -> Iterator[SourceReport]:
+        for report in reports:
+            self.failed += report.status == "failed"
+            self.passing += report.passing
+            yield report
+
+    @property
+    def warning(self) -> str | None:
+        return f"{self.failed} of its sources failed: its table in sources/ says why" if self.failed else None
