@@ -237,7 +237,9 @@ class _Reader:
             )
         values = [self._term(part, depth) for part in right.elts]
         if not all(value.literal and value.kind == one.kind != _NULL for value in values):
-            raise self._refused(f"{self._said(right)} must be values of the kind of {self._said(left)} ({one.kind})")
+            raise self._refused(
+                f"{self._said(right)} is no list of values like {self._said(left)}; write {one.kind} each"
+            )
         equal = [_applied("equal", one.of, value.of) for value in values]
         if isinstance(operator, ast.In):
             return _folded("or", [_filled(test) for test in equal])

@@ -97,7 +97,7 @@ def test_an_unknown_column_is_answered_with_the_known_ones() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_rule_is_refused_in_one_sentence(text: str) -> None:
-    with pytest.raises(UsageError, match="^rule: ") as caught:
+    with pytest.raises(UsageError, match=r"^rule: ") as caught:
         parse_rule(text, COLUMNS)
     assert "; " in str(caught.value)
 
@@ -115,7 +115,7 @@ def test_what_is_no_rule_is_refused_in_one_sentence(text: str) -> None:
     ids=["parentheses", "not", "minus", "plus", "long", "calls"],
 )
 def test_what_goes_too_deep_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="^rule: ") as caught:
+    with pytest.raises(UsageError, match=r"^rule: ") as caught:
         parse_rule(text, COLUMNS)
     assert len(str(caught.value)) < 500
 

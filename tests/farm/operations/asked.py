@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import cv2
 import numpy as np
 
@@ -22,13 +24,14 @@ def params(operation: str, options: Options, max_pixels: int = 1 << 24) -> Prepa
 
 
 def row(name: str = "a.png", lq: str | None = None) -> SourceRow:
-    return SourceRow(row=0, url=f"/in/{name}", relative_path=name, key=name.rpartition(".")[0], lq_url=lq)
+    return SourceRow(url=f"/in/{name}", relative_path=name, key=name.rpartition(".")[0], lq_url=lq)
 
 
 def make(operation: Operation, data: bytes, name: str = "a.png", lq: bytes | None = None) -> Made:
     """What is made of a file, after what every operation promises has been looked at."""
     lq_url = None if lq is None else f"/in/lq/{name}"
     made = operation.make(row(name, lq_url), Content(data=data, lq=lq), 0, 1)
+    assert pickle.loads(pickle.dumps(made)) == made
     assert set(made.record) <= set(operation.source_columns)
     for sample in made.samples:
         assert set(sample.record) == set(operation.sample_columns)

@@ -44,14 +44,14 @@ def test_only_a_check_reads_pixels() -> None:
     assert caught.value.kind is ErrorKind.TRUNCATED
 
 
-@pytest.mark.parametrize("name", ["a b.png", " a.png", "sub dir/a.png", "a\nb.png", "a\rb.png", "a.png\t", "a.png "])
+@pytest.mark.parametrize("name", ["a b.png", " a.png", "sub dir/a.png", "a\nb.png", "a\rb.png", "a.png\t", "a\tb.png"])
 def test_a_name_that_would_not_be_read_back_is_told(name: str) -> None:
     made = make(operation(check=False), png_of(photo(1)), name)
-    assert made.skipped == "unlistable_name"
+    assert made.skipped == "unsafe_name"
     assert repr(name) in made.message
 
 
-@pytest.mark.parametrize("name", ["a.png", "ordner/ä,b.png", "a\tb.png", "%20.png"])
+@pytest.mark.parametrize("name", ["a.png", "ordner/ä,b.png", "%20.png"])
 def test_names_are_read_back_as_upstream_reads_them(name: str) -> None:
     lines = f"{name}\n".splitlines(keepends=True)
     assert [line.strip().split(" ")[0] for line in lines] == [name]

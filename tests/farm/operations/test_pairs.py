@@ -72,12 +72,12 @@ def test_an_error_names_the_file_that_is_bad() -> None:
         assert (caught.value.kind, caught.value.url) == (bad.kind, url)
 
 
-@pytest.mark.parametrize("name", ["a, b.png", "a.png,", " a.png", "a\nb.png", "a.png\r"])
+@pytest.mark.parametrize("name", ["a, b.png", " a.png", "a\nb.png", "a.png\r"])
 def test_a_name_that_would_not_be_read_back_is_told(name: str) -> None:
-    assert make(operation(), picture(4, 4), name, lq=picture(4, 4)).skipped == "unlistable_name"
+    assert make(operation(), picture(4, 4), name, lq=picture(4, 4)).skipped == "unsafe_name"
 
 
-@pytest.mark.parametrize("name", ["a b.png", "a,b.png", "x/ä.png"])
+@pytest.mark.parametrize("name", ["a b.png", "a,b.png", "a.png,", "x/ä.png"])
 def test_names_are_read_back_as_upstream_reads_them(name: str) -> None:
     gt, lq = f"{name}, lq/{name}\n".strip().split(", ")
     assert (gt, lq) == (name, f"lq/{name}")
