@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Eight = NDArray[np.uint8]
-Luma = Eight
+Luma = NDArray[np.uint8]
 """HW"""
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 """HWC: gray, gray + alpha, RGB, RGB + alpha; alpha is not looked at"""
@@ -35,7 +34,7 @@ def luma(pixels: Pixels) -> Luma:
     return made
 
 
-def _weighted(rgb: Eight) -> NDArray[np.uint32]:
+def _weighted(rgb: Pixels) -> NDArray[np.uint32]:
     total = rgb[:, :, 0].astype(np.uint32)
     total *= np.uint32(19595)
     total += rgb[:, :, 1] * np.uint32(38470)
@@ -64,10 +63,8 @@ def levels(pixels: Pixels, plane: Luma) -> Levels:
     largest = np.iinfo(pixels.dtype).max
     for strip in _strips(*plane.shape):
         counts += np.bincount(plane[strip].ravel(), minlength=256)
-        part = pixels[strip]
-        for band in range(colours):
-            ends += int(np.count_nonzero(part[:, :, band] == 0))
-            ends += int(np.count_nonzero(part[:, :, band] == largest))
+        part = pixels[strip, :, :colours]
+        ends += int(np.count_nonzero(part == 0)) + int(np.count_nonzero(part == largest))
     level = np.arange(256)
     total, squares = int(counts @ level), int(counts @ level**2)
     variance = (plane.size * squares - total * total) / plane.size**2

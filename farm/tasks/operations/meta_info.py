@@ -29,12 +29,13 @@ class MetaInfo:
             header = read_header(content.data, row.url, self._limits)
         record = {"width": header.width, "height": header.height, "channels": header.bands}
         if not reads_back(row.relative_path):
-            message = f"{row.relative_path!r} would not be read back: lists are cut at the first space; rename the file"
-            return Made(skipped="unlistable_name", message=message, record=record)
+            message = (
+                f"{row.relative_path!r} would not be read back: readers of lists cut names at spaces; rename the file"
+            )
+            return Made(skipped="unsafe_name", message=message, record=record)
         return Made(record=record)
 
 
 def reads_back(relative_path: str) -> bool:
-    """Whether upstream's reader of lists, `line.strip().split(' ')[0]` line by line, gives the path back."""
-    one_line = "\n" not in relative_path and "\r" not in relative_path
-    return one_line and relative_path.strip().split(" ")[0] == relative_path
+    """Whether readers of lists give the path back: upstream's cuts lines at a space, others at any white space."""
+    return not any(char.isspace() for char in relative_path)

@@ -40,7 +40,7 @@ class Pairs:
             return Made(skipped="size_mismatch", message=fault, record=record)
         if not reads_back(row.relative_path):
             message = f"{row.relative_path!r} would not be read back: lists are cut at ', '; rename the file"
-            return Made(skipped="unlistable_name", message=message, record=record)
+            return Made(skipped="unsafe_name", message=message, record=record)
         return Made(record=record)
 
 
