@@ -195,6 +195,25 @@ def stats(manifest: str, **flags: Any) -> None:
     _run(manifest, "stats", PrepareConfig(stats=StatsOptions(near_bits=flags["near_bits"])), flags)
 
 
+@prepare_group.command("filter", short_help="Choose pictures by a rule.")
+@click.argument("stats")
+@click.option("--rule", required=True, help="Such as 'width >= 400 and blur > 100 and not near_duplicate'.")
+@click.option("-o", "--output", required=True, help="Manifest to write: .parquet, .csv, .jsonl or .txt.")
+@click.option("--root", help="What written paths are relative to. Default: the new manifest's own folder.")
+@explained
+def filter_sources(stats: str, rule: str, output: str, root: str | None) -> None:
+    """Write a manifest of the pictures of STATS, which `farm prepare stats` has made, that a rule keeps.
+
+    A rule compares columns of stats.parquet with and, or, not, in, is None, + - * / and min, max, abs. A comparison
+    with what is not known is false.
+    """
+    from farm import dataset
+
+    chosen = dataset.choose(stats, rule, output, root)
+    unread = f", {chosen.unread} without figures" if chosen.unread else ""
+    click.echo(f"{chosen.kept} kept, {chosen.left_out} left out{unread}: {printable(chosen.url)}")
+
+
 def _run(manifest: str, operation: str, prepare: PrepareConfig, flags: dict[str, Any]) -> None:
     from farm.prepare import prepare_manifest
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from farm.dataset.chosen import Chosen, choose
 from farm.dataset.finish import Counted, finish
 from farm.dataset.packs import Packs, plan_packs, rows_of_pack
 
-__all__ = ["Counted", "Packs", "finish", "plan_packs", "rows_of_pack"]
+__all__ = ["Chosen", "Counted", "Packs", "choose", "finish", "plan_packs", "rows_of_pack"]

@@ -1,4 +1,4 @@
-"""When all packs are done: counts, the lists that upstream's training reads, and dataset.json.
+"""When all packs are done: counts, lists and tables over all parts, and dataset.json.
 
 Everything is read from the parts' own tables, so that it is the same whoever made them, and when.
 """
@@ -6,23 +6,19 @@ Everything is read from the parts' own tables, so that it is the same whoever ma
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
 
 from farm import shards, storage
 from farm.config import PrepareConfig
+from farm.dataset.lists import iter_rows, write_lists
 from farm.dataset.packs import Packs, remove_old
+from farm.dataset.statistics import write_stats
 from farm.errors import ItemError
 from farm.storage import OutputRoot
 
 SHOWN = 5
 """failures that are named"""
-UNSAFE_NAME = "unsafe_name"
-"""rule for a picture that a list of upstream cannot name: its readers split lines at spaces"""
-Rows = list[dict[str, Any]]
-Line = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(slots=True)
@@ -58,7 +54,10 @@ def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: s
     parts = [shards.read_part(out, name) for name in packs.names]
     for part in parts:
         _count(counted, part, out)
-    counted.lists = [_write_list(root, name, parts, how) for name, how in _lists(operation, config.form).items()]
+    counted.lists = write_lists(root, parts, operation, config.form, counted.reasons)
+    counted.reasons += Counter()  # without what was counted as none
+    if operation == "stats":
+        counted.lists.append(write_stats(root, parts, config.stats.near_bits))
     before = _files_before(out)
     options = config.options(operation)
     index = shards.DatasetIndex(
@@ -84,7 +83,7 @@ def _count(counted: Counted, part: shards.PartEntry, out: str) -> None:
     counted.samples += part.samples
     counted.bytes += part.member_bytes
     url = storage.join(out, shards.sources_path(part.name))
-    for rows in _iter_rows(url, ["reason", "message", "rules", "status"]):
+    for rows in iter_rows(url, ["reason", "message", "rules", "status"]):
         for row in rows:
             counted.rules.update(row["rules"] or ())
             if row["reason"]:
@@ -93,64 +92,7 @@ def _count(counted: Counted, part: shards.PartEntry, out: str) -> None:
                 counted.failures.append(row["message"] or row["reason"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _List:
-    """A list of one line a row."""
-
-    table: Callable[[str], str]
-    """where below the root a part's table lies"""
-    columns: tuple[str, ...]
-    line: Line
-
-
-def _lists(operation: str, form: str) -> dict[str, _List]:
-    """The lists of an operation by name."""
-    if operation == "meta-info":
-        return {"meta_info.txt": _List(table=shards.sources_path, columns=("relative_path", "status"), line=_own_name)}
-    if form != "tree" or operation in ("stats", "pairs"):
-        return {}
-    if operation != "degrade":
-        return {"meta_info.txt": _List(table=shards.samples_path, columns=("image_path",), line=_below("image"))}
-    return {
-        "meta_info_gt.txt": _List(table=shards.samples_path, columns=("gt_path",), line=_below("gt")),
-        "meta_info_pairs.txt": _List(
-            table=shards.samples_path,
-            columns=("gt_path", "lq_path"),
-            line=lambda row: f"{row['gt_path']}, {row['lq_path']}",
-        ),
-    }
-
-
-def _below(role: str) -> Line:
-    folder = f"{shards.role_folder(role)}/"
-    return lambda row: str(row[f"{role}_path"]).removeprefix(folder)
-
-
-def _own_name(row: Mapping[str, Any]) -> str | None:
-    name = str(row["relative_path"])
-    return name if row["status"] == "done" and not any(char.isspace() for char in name) else None
-
-
-def _write_list(root: OutputRoot, name: str, parts: list[shards.PartEntry], how: _List) -> str:
-    url = storage.join(root.url, name)
-    with root.open_stream(url) as sink:
-        for part in parts:
-            for rows in _iter_rows(storage.join(root.url, how.table(part.name)), list(how.columns)):
-                lines = [line for row in rows if (line := how.line(row)) is not None]
-                sink.write("".join(f"{line}\n" for line in lines).encode())
-        sink.commit()
-    return url
-
-
 def _files_before(out: str) -> set[str]:
     with suppress(ItemError):  # there is none, or one that says nothing: nothing is known to be ours
         return {file.path for part in shards.read_index(out).parts for file in part.files}
     return set()
-
-
-def _iter_rows(url: str, columns: list[str]) -> Iterator[Rows]:
-    from pyarrow import parquet
-
-    with storage.open_read(url) as file:
-        for batch in cast(Any, parquet).ParquetFile(file).iter_batches(columns=columns):
-            yield batch.to_pylist()

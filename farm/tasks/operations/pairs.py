@@ -18,8 +18,8 @@ class Pairs:
     """One line a pair; see Operation. Whether all pairs have one scale is for whoever sees all of them."""
 
     sample_columns: Mapping[str, type] = MappingProxyType({})
-    source_columns: Mapping[str, type] = MappingProxyType(dict.fromkeys(_COLUMNS, int))
-    """all null where nothing is checked"""
+    source_columns: Mapping[str, type] = MappingProxyType({**dict.fromkeys(_COLUMNS, int), "lq": str})
+    """sizes are null where nothing is checked; `lq` as a list names the low-quality picture"""
 
     def __init__(self, params: PrepareParams) -> None:
         self._options = cast(PairsOptions, params.options)
@@ -38,10 +38,18 @@ class Pairs:
             record, fault = _compared(good, poor, self._options.scale)
         if fault:
             return Made(skipped="size_mismatch", message=fault, record=record)
-        if not reads_back(row.relative_path):
-            message = f"{row.relative_path!r} would not be read back: lists are cut at ', '; rename the file"
-            return Made(skipped="unsafe_name", message=message, record=record)
-        return Made(record=record)
+        lq = _beside(row, row.lq_url)
+        for name in (row.relative_path, lq):
+            if not reads_back(name):
+                message = f"{name!r} would not be read back: lists are cut at ', '; rename the file"
+                return Made(skipped="unsafe_name", message=message, record=record)
+        return Made(record={**record, "lq": lq})
+
+
+def _beside(row: SourceRow, lq_url: str) -> str:
+    """The path of the low-quality picture below the root of the good one; in full where it lies elsewhere."""
+    root = row.url.removesuffix(row.relative_path)
+    return lq_url.removeprefix(root) if root != row.url else lq_url
 
 
 def reads_back(path: str) -> bool:
