@@ -34,7 +34,7 @@ OTHER_SCALE = "other_scale"
 def write_lists(
     root: OutputRoot, parts: Sequence[shards.PartEntry], operation: str, form: str, left_out: Counter[str]
 ) -> list[str]:
-    """Write what an operation has of them; returns their URLs. What is done and stands in no list goes to `left_out`."""
+    """Write what an operation has of them; returns their URLs. What is done and in no list is counted in `left_out`."""
     return [_write(root, parts, one) for one in _lists(root, parts, operation, form, left_out)]
 
 
