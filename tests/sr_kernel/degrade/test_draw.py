@@ -156,6 +156,14 @@ def test_jpeg_and_the_final_order(samples: list[Drawn]) -> None:
     assert {sinc.kind for sinc in sincs} == {"sinc"}
 
 
+def test_the_recipe_of_scale_2_draws_the_same(samples: list[Drawn]) -> None:
+    """The published options are one table for both scales, so all that holds of one holds of the other."""
+    each = SAMPLES // SOURCES
+    for at in range(0, SAMPLES, 97):
+        source, index = divmod(at, each)
+        assert draw_sample(RECIPES["x2plus"], 7, f"DF2K/{source:04}.png", index) == samples[at]
+
+
 def test_places_and_flips(samples: list[Drawn]) -> None:
     uniform((sample.crop_x for sample in samples), 0, 1)
     uniform((sample.crop_y for sample in samples), 0, 1)
