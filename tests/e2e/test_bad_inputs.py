@@ -3,11 +3,20 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from .conftest import Farm, files, results
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def farm(farm: Farm, cluster: dict[str, str]) -> Farm:
+    """What becomes of pictures is what counts here, not who starts Ray."""
+    return replace(farm, environment=cluster)
 
 
 def damaged(good_png: Path, good_jpg: Path, folder: Path) -> dict[str, str]:
