@@ -3,6 +3,8 @@
     python bench/degrade.py PICTURES [--seconds 20] [--rounds 5]
 
 Both read the PNG files of a folder, make pairs of 400 and 100 pixels by the x4 recipe, and write each as two PNG files.
+The farm's degradation is run as processes of the same kind as upstream's, and as `farm degrade`, with Ray, ledger and
+all, whose rate is that between its first and its last pair.
 Upstream's method is basicsr's own dataset and `feed_data`, four pairs a batch: in one process with torch's threads on
 every core, as its training runs it, and in one process a core. Writes bench/results/degrade-DATE.md. Needs basicsr.
 """
@@ -37,7 +39,8 @@ class Contender:
 @dataclass(frozen=True, kw_only=True)
 class Result:
     pairs_per_s: float
-    cpu_ms_per_pair: float
+    cpu_ms_per_pair: float | None = None
+    """None where it was not taken"""
 
 
 def run(contender: Contender, pictures: Path, out: Path, seconds: float) -> Result:
@@ -63,6 +66,16 @@ def run(contender: Contender, pictures: Path, out: Path, seconds: float) -> Resu
     )
 
 
+def run_command(workers: int, pictures: Path, out: Path, pairs: int) -> Result:
+    """`farm degrade`, pairs as a tree, from the first pair on the disk to the last."""
+    count = sum(1 for _ in pictures.glob("*.png"))
+    command = [sys.executable, "-m", "farm", "degrade", str(pictures), "--out", str(out), "--gpus", "0", "--no-usm"]
+    command += ["--workers", str(workers), "--per-image", str(max(1, pairs // count)), "--quiet"]
+    subprocess.run(command, check=True)
+    times = sorted(path.stat().st_mtime for path in (out / "lq").glob("*.png"))
+    return Result(pairs_per_s=(len(times) - 1) / (times[-1] - times[0]))
+
+
 def link_pictures(pictures: Path, folder: Path) -> Path:
     """The PNG files in a folder of the run's own, beside which upstream's list of names is written."""
     folder.mkdir()
@@ -75,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--pairs", type=int, default=600, help="of `farm degrade`")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
@@ -83,12 +97,17 @@ def main() -> None:
         f"upstream's method, {cores} processes, 1 thread": Contender(method="upstream", processes=cores, threads=1),
         f"the farm's, {cores} processes, 1 thread": Contender(method="ours", processes=cores, threads=1),
     }
-    results: dict[str, list[Result]] = {name: [] for name in contenders}
-    turns = [(round_, name) for round_ in range(arguments.rounds) for name in contenders]
+    command = f"`farm degrade`, {cores} workers"
+    results: dict[str, list[Result]] = {name: [] for name in (*contenders, command)}
+    turns = [(round_, name) for round_ in range(arguments.rounds) for name in results]
     for round_, name in turns:
         with tempfile.TemporaryDirectory() as scratch:
-            pictures = link_pictures(arguments.pictures, Path(scratch) / "pictures")
-            results[name].append(run(contenders[name], pictures, Path(scratch) / "out", arguments.seconds))
+            pictures, out = link_pictures(arguments.pictures, Path(scratch) / "pictures"), Path(scratch) / "out"
+            if name == command:
+                found = run_command(cores, pictures, out, arguments.pairs)
+            else:
+                found = run(contenders[name], pictures, out, arguments.seconds)
+            results[name].append(found)
         print(f"round {round_ + 1}: {name}: {results[name][-1].pairs_per_s:.2f} pairs/s", flush=True)
     lines = report(results, arguments, cores)
     target = HERE / "results" / f"degrade-{datetime.date.today().isoformat()}.md"
@@ -112,8 +131,9 @@ def report(results: dict[str, list[Result]], arguments: argparse.Namespace, core
     ]
     for name, found in results.items():
         rates = [result.pairs_per_s for result in found]
-        cpu = min(result.cpu_ms_per_pair for result in found)
-        lines.append(f"| {name} | {mid(rates)} | {statistics.median(rates) / base:.1f} | {cpu:.0f} |")
+        cpu = min((one.cpu_ms_per_pair for one in found if one.cpu_ms_per_pair is not None), default=None)
+        said = "" if cpu is None else f"{cpu:.0f}"
+        lines.append(f"| {name} | {mid(rates)} | {statistics.median(rates) / base:.1f} | {said} |")
     return [*lines, "", "Made by `bench/degrade.py`."]
 
 

@@ -35,6 +35,7 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
     `shard_bytes`: what the files of a pack's samples may take together. Raises FarmError when it cannot start or go on.
     """
     out = run.output_root(config)
+    dataset.check_root(out, operation)
     options = config.prepare.options(operation)
     most_rows = dataset.rows_of_pack(options, operation, shard_bytes)
     sources = iter_sources(config, operation, out)

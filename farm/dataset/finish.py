@@ -14,7 +14,7 @@ from farm.config import PrepareConfig
 from farm.dataset.lists import iter_rows, write_lists
 from farm.dataset.packs import Packs, remove_old
 from farm.dataset.statistics import write_stats
-from farm.errors import ItemError
+from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage import OutputRoot
 
 SHOWN = 5
@@ -47,6 +47,18 @@ class Counted:
         return self.done + self.skipped + self.failed
 
 
+def check_root(out: str, operation: str) -> None:
+    """Raise UsageError where a data set of another operation lies: both name their tables alike."""
+    try:
+        there = shards.read_index(out).operation
+    except ItemError as error:
+        if error.kind is not ErrorKind.MISSING:
+            raise
+        return
+    if there != operation:
+        raise UsageError(f"--out: {out} holds what `{there}` has made; give {operation} an output root of its own")
+
+
 def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: str) -> Counted:
     """Count, write lists and the index, and remove parts of an earlier state that are none any more."""
     root = OutputRoot(url=out, attempt=run)
@@ -56,7 +68,7 @@ def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: s
         _count(counted, part, out)
     counted.lists = write_lists(root, parts, operation, config.form, counted.reasons)
     counted.reasons += Counter()  # without what was counted as none
-    if operation == "stats":
+    if operation == "stats" and parts:
         counted.lists.append(write_stats(root, parts, config.stats.near_bits))
     before = _files_before(out)
     options = config.options(operation)

@@ -17,7 +17,7 @@ def write_stats(root: OutputRoot, parts: Sequence[shards.PartEntry], near_bits: 
 
     `duplicate_of`, `near_duplicate_of`: the path of the source whose content, or whose looks, it shares, null for none;
     `duplicate`, `near_duplicate`: whether there is one. Of sources that are alike the one with the smallest path is
-    kept. Memory holds three columns of all sources, and the rest a part at a time.
+    kept. There is at least one part. Memory holds three columns of all sources, and the rest a part at a time.
     """
     import pyarrow
     from pyarrow import parquet
@@ -25,10 +25,8 @@ def write_stats(root: OutputRoot, parts: Sequence[shards.PartEntry], near_bits: 
     arrow, pq = cast(Any, pyarrow), cast(Any, parquet)
     urls = [storage.join(root.url, shards.sources_path(part.name)) for part in parts]
     keyed = [_read(url, ["relative_path", "sha256", "phash"]) for url in urls]
-    table = arrow.concat_tables(keyed) if keyed else None
+    table = arrow.concat_tables(keyed)
     url = storage.join(root.url, STATS)
-    if table is None:
-        raise ValueError("a data set without parts has no statistics")
     # A row that stands twice in the manifest has no figures the second time: its path may be there twice.
     names = arrow.array([f"{path}\0{at:012d}" for at, path in enumerate(table["relative_path"].to_pylist())])
     found = find_duplicates(names, table["sha256"], table["phash"], near_bits)

@@ -15,6 +15,7 @@ from itertools import groupby
 from farm import shards, storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.kinds import MediaKind
+from farm.media import image
 from farm.records import Done, ManifestRow, Part, PartKind, Piece, Split, WorkItem
 from farm.sample import DegradeOptions, Made, PrepareParams, SourceReport, SourceRow, read_pack, safe_key
 from farm.tasks.operations.base import Content, Operation
@@ -25,6 +26,11 @@ from sr_kernel.fidelity import PixelStats
 
 SLOTS = 1 << 24
 """samples that a source may have"""
+_SAMPLE_PX_BYTES = 12
+"""beside a decoded pixel: it once more as plain RGB, a plane of it as float, and what is encoded of it"""
+_SAMPLES_BYTES = 64 << 20
+"""samples of a part, and what a degradation holds"""
+_LESS = "lower --max-pixels, or use fewer --workers"
 _SAMPLES = 16
 """samples of one source that are made in one part"""
 
@@ -125,6 +131,8 @@ class Prepare:
         source = _as_item(item, row)
         with ExitStack() as stack:
             content = self._content(source, row, clock, stack)
+            if row.kind is MediaKind.IMAGE:
+                stack.enter_context(self._station.held(source, _needed_bytes(content, row, item.prepare), _LESS))
             with clock.stage("infer"):
                 return self._operation(item.prepare).make(row, content, first, last)
 
@@ -208,6 +216,12 @@ class Prepare:
             node=self._station.node,
             worker=self._station.name,
         )
+
+
+def _needed_bytes(content: Content, row: SourceRow, params: PrepareParams) -> int:
+    """What a picture takes while samples are made of it. Raises ItemError as reading it does."""
+    header = image.read_header(content.data, row.url, image.ReadLimits(max_pixels=params.max_pixels_in))
+    return header.area_px * (header.bands * header.depth // 8 + _SAMPLE_PX_BYTES) + _SAMPLES_BYTES
 
 
 def _read_rows(url: str) -> tuple[SourceRow, ...]:
