@@ -20,7 +20,7 @@ import pyvips
 from .conftest import Farm, files, results
 
 Make = Callable[..., Path]
-GOOD = 40
+GOOD = 32
 FLAGS = ("--gpus", "0", "--gt-size", "96", "--per-image", "2", "--form", "tar", "--shard-size", "1", "--seed", "7")
 """packs of some seven pictures"""
 DATA = ("shards", "samples", "sources")
@@ -150,7 +150,7 @@ def test_a_picture_that_comes_changes_its_own_pack_only(
 ) -> None:
     manifest = shuffled_manifest(folder, tmp_path / "m.csv", 1)
     out = tmp_path / "out"
-    args = ("degrade", manifest, "--root", folder, "--out", out, *FLAGS)
+    args = ("degrade", manifest, "--root", folder, "--out", out, *FLAGS, "--workers", "2")
     assert farm.run(*args, env=cluster).returncode == 3
     added = make_picture(folder / "added.png", 120, 110, seed=99)
     try:
