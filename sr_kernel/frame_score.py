@@ -35,13 +35,21 @@ def laplacian_variance(luma: NDArray[Any], span: int) -> float:
 
 
 def luma_histogram(luma: NDArray[Any], depth: int) -> NDArray[np.int64]:
-    """Eighths of pixels in each of 64 bins of equal width over all samples of a depth.
+    """Eighths of pixels in each of 64 bins of equal width over all samples of a depth, in each quarter of the picture.
 
     A sample counts for the two bins whose middles lie around it, so that noise and slow fades, which take it over the
-    edge of a bin, do not look like another picture.
+    edge of a bin, do not look like another picture. Quarters, since two scenes of one film often have the same levels
+    in other places: on real films they take cuts from 0.29..0.54 to 0.50..0.63, and the most that moves within a scene
+    from 0.23 to 0.24.
     """
-    counts = np.bincount((luma >> (depth - 8)).ravel(), minlength=_LEVELS)
-    return counts.astype(np.int64) @ _SHARES
+    height, width = luma.shape
+    halves = (slice(0, height // 2), slice(height // 2, height)), (slice(0, width // 2), slice(width // 2, width))
+    counts = [
+        np.bincount((luma[rows, columns] >> (depth - 8)).ravel(), minlength=_LEVELS)
+        for rows in halves[0]
+        for columns in halves[1]
+    ]
+    return np.stack(counts).astype(np.int64) @ _SHARES
 
 
 def histogram_change(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
