@@ -37,6 +37,7 @@ from farm.preparation_commands import (
     degrade_options_of,
     pair_options,
     prepare_group,
+    preview,
     subimages_options_of,
 )
 
@@ -241,6 +242,7 @@ def _other_counts(summary: Any) -> list[tuple[int, str]]:
 main.add_command(scan)
 main.add_command(manifest_group)
 main.add_command(degrade)
+main.add_command(preview)
 main.add_command(prepare_group)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from farm.config import LimitConfig, OutputConfig, PrepareConfig, RunConfig, degrade_options
 from farm.console import explained, leave, printable
-from farm.errors import UsageError
+from farm.errors import ItemError, UsageError
 from farm.flags import worker_config, worker_options
 from farm.sample import (
     FORMS,
@@ -49,9 +50,10 @@ def _common(command: Command) -> Command:
     return worker_options(command)
 
 
-def pair_options(command: Command) -> Command:
+def pair_options(command: Command, *, per_image: int = 1) -> Command:
     """How pairs are made of a picture: what `degrade_options_of` takes."""
-    for option in reversed(_PAIRS):
+    count = click.option("--per-image", type=int, default=per_image, show_default=True, help="Pairs of each picture.")
+    for option in reversed((*_PAIRS[:1], count, *_PAIRS[1:])):
         command = option(command)
     return command
 
@@ -80,7 +82,6 @@ _PAIRS = (
     click.option(
         "--recipe", default="x4plus", show_default=True, help="Of degradation: a name, or a .toml or BasicSR .yml file."
     ),
-    click.option("--per-image", type=int, default=1, show_default=True, help="Pairs of each picture."),
     click.option("--gt-size", type=int, help="Side of the good crops in pixels. Default: the recipe's."),
     click.option("--seed", type=int, default=0, show_default=True, help="Another one draws other pairs."),
     click.option("--jpeg", type=click.Choice(("diff", "codec")), default="diff", show_default=True, help=_JPEG),
@@ -108,6 +109,33 @@ def degrade(manifest: str, **flags: Any) -> None:
     command again finishes what is left and does nothing when all is done.
     """
     _run(manifest, "degrade", PrepareConfig(form=flags["form"], degrade=degrade_options_of(flags)), flags)
+
+
+@click.command(short_help="Look at what a degradation recipe does to pictures.")
+@click.argument("manifest")
+@partial(pair_options, per_image=2)
+@click.option("--count", type=int, default=12, show_default=True, help="Pictures, spread evenly over the manifest.")
+@click.option("-o", "--out", help="Folder of the sheet and the page. Default: farm-preview/ beside the manifest.")
+@click.option("--root", help="What relative paths of the manifest start from. Default: its own folder.")
+@click.option("--max-pixels", type=int, default=_LIMITS.max_pixels_in, show_default=True, help="Refuse more.")
+@explained
+def preview(manifest: str, **flags: Any) -> None:
+    """Show what a recipe makes of some pictures of MANIFEST, with all that is drawn: preview.png and preview.html.
+
+    On this machine, without a cluster. `farm degrade` makes these very pairs with the same flags.
+    """
+    from farm.preview import PreviewConfig
+    from farm.preview import preview as look
+
+    others = {name: flags[name] for name in ("out", "root", "count", "max_pixels")}
+    options = degrade_options_of(flags)
+    made = look(PreviewConfig(manifest=manifest, options=options, recipe=flags["recipe"], **others))
+    for message in made.failures:
+        click.echo(f"  {printable(message)}", err=True)
+    click.echo(f"{made.pairs} pairs, {len(made.failures)} pictures without", err=True)
+    click.echo(printable(made.sheet))
+    click.echo(printable(made.page))
+    leave(0 if made.pairs else ItemError.exit_code, stopped=False)
 
 
 @click.group("prepare", short_help="Make training data of pictures and films.")
