@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from farm.media.encode import wrap
 
-_PAPER, _INK, _NOTICE = (250, 250, 250), (20, 20, 20), (160, 30, 30)
+Colour = tuple[int, int, int]
+_PAPER, _INK = (250, 250, 250), (20, 20, 20)
+_PLACE, _NOTICE = (232, 232, 232), (160, 30, 30)
+"""of a place without pictures, and what it says"""
 _GAP_PX, _LINE_PX = 8, 18
 _FONT = "sans 10"
 _DPI = 96
@@ -52,21 +55,21 @@ def draw_sheet(title: str, cells: Sequence[Cell], *, picture_px: int, pictures: 
 
 def _cell(cell: Cell, width: int, height: int) -> pyvips.Image:
     """Its pictures, or its notice, on the paper, and its words below."""
-    top = _paper(width, height)
+    top = _plain(width, height, _PAPER if cell.pictures else _PLACE)
     for number, picture in enumerate(cell.pictures):
         top = top.insert(wrap(picture), number * (picture.shape[1] + _GAP_PX), 0)
     if not cell.pictures:
-        notice = _text(_markup(cell.notice), width - 2 * _GAP_PX, _NOTICE)
+        notice = _text(_markup(cell.notice), width - 2 * _GAP_PX, _NOTICE, _PLACE)
         top = top.insert(notice, _GAP_PX, max(_GAP_PX, (height - notice.height) // 2))
     words = "\n".join((f"<b>{_markup(cell.title)}</b>", *map(_markup, cell.lines)))
     return top.join(_text(words, width, _INK), "vertical", expand=True, shim=_GAP_PX, background=list(_PAPER))
 
 
-def _paper(width: int, height: int) -> pyvips.Image:
-    return pyvips.Image.black(width, height).new_from_image(list(_PAPER)).copy(interpretation="srgb").cast("uchar")
+def _plain(width: int, height: int, colour: Colour) -> pyvips.Image:
+    return pyvips.Image.black(width, height).new_from_image(list(colour)).copy(interpretation="srgb").cast("uchar")
 
 
-def _text(markup: str, width: int, ink: tuple[int, int, int]) -> pyvips.Image:
+def _text(markup: str, width: int, ink: Colour, paper: Colour = _PAPER) -> pyvips.Image:
     """Words, wrapped, on paper of that width; a line of paper where this libvips or this machine cannot draw any."""
     try:
         mask: pyvips.Image = pyvips.Operation.call(
@@ -74,9 +77,9 @@ def _text(markup: str, width: int, ink: tuple[int, int, int]) -> pyvips.Image:
         )
         mask = mask.copy_memory()
     except pyvips.Error:
-        return _paper(width, _LINE_PX)
+        return _plain(width, _LINE_PX, paper)
     share = mask.embed(0, 0, width, mask.height) / 255
-    inked = share * list(ink) + (1 - share) * list(_PAPER)
+    inked = share * list(ink) + (1 - share) * list(paper)
     return inked.rint().cast("uchar").copy(interpretation="srgb")
 
 

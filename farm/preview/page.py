@@ -24,8 +24,9 @@ h1 { font-size: 1.3rem; } h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap
 section { margin: 0 0 2rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 1fr)); gap: .5rem; }
 figure { margin: 0; } figcaption { font-size: .85rem; color: #555; }
-img { display: block; width: 100%; height: auto; aspect-ratio: 1; image-rendering: pixelated; background: #ddd; }
-ul { margin: .5rem 0 0; padding-left: 1.2rem; }
+img { display: block; width: 100%; height: auto; aspect-ratio: 1; background: #ddd; }
+.lq { image-rendering: pixelated; }
+ul { margin: .5rem 0 0; padding: 0; list-style: none; }
 .notice { margin: 0; padding: 1rem; border: 1px solid #a01e1e; color: #a01e1e; overflow-wrap: anywhere; }
 """
 
@@ -62,5 +63,5 @@ def _figure(title: str, role: str, pixels: NDArray[np.uint8]) -> str:
     data = b64encode(encode(pixels, ImageMeta(), _LOSSLESS, title)).decode("ascii")
     height, width, _ = pixels.shape
     name = ROLE_NAMES[role]
-    image = f'<img src="data:image/webp;base64,{data}" width="{width}" height="{height}"'
+    image = f'<img class="{role}" src="data:image/webp;base64,{data}" width="{width}" height="{height}"'
     return f'<figure>{image} alt="{escape(f"{name} of {title}")}"><figcaption>{name}</figcaption></figure>'

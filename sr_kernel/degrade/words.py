@@ -53,7 +53,7 @@ def _kernel(drawn: DrawnKernel) -> str:
     if drawn.sigma_y is not None:
         words += f" x {drawn.sigma_y:.2f}"
     if drawn.rotation is not None:
-        words += f" at {math.degrees(drawn.rotation):.0f}°"
+        words += f" at {round(math.degrees(drawn.rotation))}°"
     return words if drawn.beta is None else f"{words}, beta {drawn.beta:.2f}"
 
 
