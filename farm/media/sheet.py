@@ -34,7 +34,7 @@ class Cell:
 
 
 def draw_sheet(title: str, cells: Sequence[Cell], *, picture_px: int, pictures: int, columns: int) -> bytes:
-    """A PNG of the cells, row by row, `columns` in each. Needs a font on the machine; without one there are no words.
+    """A PNG of the cells, row by row, `columns` in each. Needs a font on the machine; without one, words are boxes.
 
     Args:
         picture_px: side of every picture, which are shown as they are.
