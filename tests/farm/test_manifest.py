@@ -131,7 +131,7 @@ BAD_VALUES = {
     "model": "../evil.pth",
     "outscale": 17,
     "format": "gif",
-    "task": "degrade",
+    "task": "upscael",
     "kind": "film",
     "denoise": 1.5,
     "face": True,
