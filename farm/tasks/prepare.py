@@ -164,7 +164,7 @@ class Prepare:
             return 1
         try:
             with ExitStack() as stack:
-                return operation.windows(self._content(_as_item(item, row), row, clock, stack), row)
+                return max(1, operation.windows(self._content(_as_item(item, row), row, clock, stack), row))
         except ItemError as error:
             if not item.is_pack or error.kind.retryable:
                 raise
