@@ -89,7 +89,7 @@ class Prepare:
         rows, operation = self._rows_of(item), self._operation(item.prepare)
         spec = shards.PackSpec(
             form=item.prepare.form,
-            part=_part_name(item),
+            part=_part_name(item, self._station.context.out),
             roles=item.prepare.roles,
             sample_columns=operation.sample_columns,
             source_columns=operation.source_columns,
@@ -228,10 +228,10 @@ def _read_rows(url: str) -> tuple[SourceRow, ...]:
     return read_pack(storage.read_bytes(url))
 
 
-def _part_name(item: WorkItem) -> str:
-    """sources/NAME.parquet: NAME."""
-    tail = item.output_url.rpartition("/sources/")[2]
-    return tail.rpartition(".")[0]
+def _part_name(item: WorkItem, out: str) -> str:
+    """OUT/sources/NAME.parquet: NAME."""
+    below = item.output_url.removeprefix(f"{out.rstrip('/')}/")
+    return below.removeprefix("sources/").removesuffix(".parquet")
 
 
 def _as_item(item: WorkItem, row: SourceRow) -> WorkItem:
