@@ -209,7 +209,7 @@ def _print_summary(summary: Any, *, quiet: bool) -> None:
 
     if quiet and summary.exit_code == 0:
         return
-    rate = f" ({pixel_rate(summary.source_px / summary.seconds)})" if summary.done else ""
+    rate = f" ({pixel_rate(summary.source_px / summary.seconds)})" if summary.done and summary.source_px else ""
     if summary.frames:
         rate = f" ({summary.frames} frames, {summary.frames / summary.seconds:.2f} a second)"
     counts = [f"{summary.done} done"]

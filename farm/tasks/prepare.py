@@ -100,7 +100,7 @@ class Prepare:
         with clock.stage("encode"):
             written = shards.write_pack(spec, ends.counted(_joined(part, rows)), self._station.root)
         done = self._done(part, written.published, clock)
-        return replace(done, source_px=1, lacking=ends.passing > 0, warning=ends.warning)
+        return replace(done, lacking=ends.passing > 0, warning=ends.warning)
 
     # -- one source --------------------------------------------------------------------------------------------
 
