@@ -19,6 +19,8 @@ from farm.kinds import MediaKind
 Scalar = bool | int | float | str | None
 """what a column of a record may hold"""
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
+_MARKED = re.compile(r"-[0-9a-f]{8}$")
+"""what a digest at the end of a key looks like: names that end so get one too, so that none can be forged"""
 _SEGMENT_CHARS = 200
 """of a key; 55 are left for what tells samples apart and for extensions"""
 FORMS = ("tree", "tar", "lmdb", "parquet")
@@ -41,6 +43,7 @@ class SourceRow:
     bytes: int | None = None
     lq_url: str | None = None
     """of a pair: the low-quality picture"""
+    lq_version: str = ""
     refusal: tuple[str, str] = ("", "")
     """ErrorKind and message of a row that is not even looked at; empty for all others"""
     skip: str = ""
@@ -334,14 +337,14 @@ class PrepareParams:
 def safe_key(relative_path: str) -> str:
     """What the samples of a source are named by: its path without extension, letters, digits, `_`, `-` and slashes.
 
-    Upstream's readers split names at dots, spaces and ", ". A path that had to be changed, or is longer than file
-    systems hold with what is added, gets a digest of the whole, so that two of them stay apart.
+    Upstream's readers split names at dots, spaces and ", ". A path that had to be changed, is longer than file systems
+    hold with what is added, or ends as if it had been, gets a digest of the whole, so that two of them stay apart.
     """
     folder, slash, name = relative_path.rpartition("/")
     stem = name.rpartition(".")[0] or name
     path = f"{folder}{slash}{stem}"
     safe = "/".join(_UNSAFE.sub("_", segment)[:_SEGMENT_CHARS] or "_" for segment in path.split("/"))
-    return safe if safe == path else f"{safe}-{path_mark(relative_path)}"
+    return safe if safe == path and not _MARKED.search(path) else f"{safe}-{path_mark(relative_path)}"
 
 
 def path_mark(relative_path: str) -> str:

@@ -138,8 +138,10 @@ def _again(first: SourceRow, rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
     yield from rows
 
 
-def _place(row: SourceRow) -> tuple[int, str, str, str, str]:
-    return key_hash(row.key), row.key, row.relative_path, row.url, row.version
+def _place(row: SourceRow) -> tuple[int, str, str, str, str, bool, str]:
+    """Order of rows; of the same source what can be done comes before what is left out or refused."""
+    is_out = bool(row.skip or row.refusal[0])
+    return key_hash(row.key), row.key, row.relative_path, row.url, row.lq_url or "", is_out, row.version
 
 
 def _leaves(hashes: NDArray[np.uint64], most_rows: int) -> Iterator[tuple[int, int]]:
@@ -164,23 +166,25 @@ def _unique(rows: Iterator[SourceRow]) -> Iterator[SourceRow]:
     for _, same in groupby(rows, key=lambda row: row.key):
         held = list(same)
         if len(held) > 1:
-            shared = len({(row.relative_path, row.url) for row in held}) > 1
-            held = _told_apart(held, paths=len({row.relative_path for row in held}) > 1) if shared else held
-            held = _once(held)
+            shared = len({_name(row) for row in held}) > 1
+            held = _once([replace(row, key=f"{row.key}-{path_mark(_name(row))}") for row in held] if shared else held)
         yield from held
 
 
-def _told_apart(rows: list[SourceRow], *, paths: bool) -> list[SourceRow]:
-    return [replace(row, key=f"{row.key}-{path_mark(row.relative_path if paths else row.url)}") for row in rows]
+def _name(row: SourceRow) -> str:
+    """What tells apart sources whose keys are the same: their paths, and of pairs the other picture too."""
+    return f"{row.relative_path}\0{row.lq_url}" if row.lq_url else row.relative_path
 
 
 def _once(rows: list[SourceRow]) -> list[SourceRow]:
-    """Of rows with one key only the first is done."""
+    """Of rows with one key only the first is done; what is left out or refused anyway keeps its own reason."""
     seen: set[str] = set()
     kept: list[SourceRow] = []
     for row in rows:
-        kept.append(replace(row, skip=DUPLICATE_ROW) if row.key in seen else row)
-        seen.add(row.key)
+        is_out = bool(row.skip or row.refusal[0])
+        kept.append(replace(row, skip=DUPLICATE_ROW) if row.key in seen and not is_out else row)
+        if not is_out:
+            seen.add(row.key)
     return kept
 
 

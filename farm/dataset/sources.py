@@ -96,14 +96,23 @@ def _is_open(row: SourceRow) -> bool:
 
 
 def _with_version(row: SourceRow, answers: dict[str, FileStat | ItemError]) -> SourceRow:
-    version, nbytes = row.version, row.bytes
-    for url in filter(None, (None if version else row.url, row.lq_url)):
-        answer = answers[url]
+    if not row.version:
+        answer = _answer(row.url, answers)
         if isinstance(answer, ItemError):
-            if answer.kind is ErrorKind.STORAGE_ERROR:
-                with faults.run_level(url):
-                    raise answer
             return _refused(row, answer)
-        version = f"{version}+{answer.version}" if version else answer.version
-        nbytes = answer.bytes if url == row.url else nbytes
-    return replace(row, version=version, bytes=nbytes)
+        row = replace(row, version=answer.version, bytes=answer.bytes)
+    if row.lq_url:
+        answer = _answer(row.lq_url, answers)
+        if isinstance(answer, ItemError):
+            return _refused(row, answer)
+        row = replace(row, lq_version=answer.version)
+    return row
+
+
+def _answer(url: str, answers: dict[str, FileStat | ItemError]) -> FileStat | ItemError:
+    """What is known of a file. A store that cannot say is no fault of the row: it ends the run."""
+    answer = answers[url]
+    if isinstance(answer, ItemError) and answer.kind is ErrorKind.STORAGE_ERROR:
+        with faults.run_level(url):
+            raise answer
+    return answer

@@ -21,7 +21,7 @@ from farm.sample import DegradeOptions, Made, PrepareParams, SourceReport, Sourc
 from farm.tasks.operations.base import Content, Operation
 from farm.tasks.operations.frames import Frames
 from farm.tasks.operations.table import make_operation
-from farm.tasks.station import Clock, Station, check_digest, reading
+from farm.tasks.station import Clock, Station, changed, check_digest, reading
 from sr_kernel.fidelity import PixelStats
 
 SLOTS = 1 << 24
@@ -150,7 +150,10 @@ class Prepare:
         lq = None
         if row.lq_url is not None:
             with clock.stage("read"), reading(row.lq_url):
+                seen = storage.stat(row.lq_url).version
                 lq = storage.read_bytes(row.lq_url)
+            if seen != row.lq_version:
+                raise changed(replace(source, row=replace(source.row, source_url=row.lq_url)), "is another version")
         return Content(data=found.data, lq=lq)
 
     def _samples_of(self, item: WorkItem, row: SourceRow, clock: Clock) -> int:
@@ -249,7 +252,7 @@ def _as_item(item: WorkItem, row: SourceRow) -> WorkItem:
         bytes=row.bytes,
         task=item.row.task,
     )
-    return replace(item, row=source, source_version=row.version.partition("+")[0])
+    return replace(item, row=source, source_version=row.version)
 
 
 def _failed(row: SourceRow, kind: ErrorKind, message: str) -> SourceReport:
