@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from farm import dataset, lock, run
+from farm import dataset, lock, run, storage
 from farm.config import OutputConfig, RunConfig
 from farm.dataset.sources import iter_sources
 from farm.summary import RunSummary
@@ -35,23 +35,28 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
     `shard_bytes`: what the files of a pack's samples may take together. Raises FarmError when it cannot start or go on.
     """
     out = run.output_root(config)
-    dataset.check_root(out, operation)
     options = config.prepare.options(operation)
     most_rows = dataset.rows_of_pack(options, operation, shard_bytes)
-    sources = iter_sources(config, operation, out)
-    packs = dataset.plan_packs(sources, out, most_rows=most_rows, run=lock.new_run_id())
-    summary = run.run_manifest(
-        replace(
-            config,
-            manifest=packs.manifest,
-            root=packs.folder,
-            output=OutputConfig(out=out),
-            prepare=replace(config.prepare, packs=operation),
-            limits=replace(config.limits, limit=None),
-        )
-    )
-    if summary.left or summary.signum or summary.failed:
-        return Preparation(summary=summary, counted=None)
     with lock.RunLock(out) as held:
+        dataset.check_root(out, operation)
+        sources = iter_sources(config, operation, out)
+        packs = dataset.plan_packs(sources, out, most_rows=most_rows, run=held.run)
+        dataset.withdraw(out, packs, config.prepare, operation)
+        summary = run.run_manifest(_of_packs(config, packs, operation, out), held)
+        if summary.left or summary.signum or summary.failed:
+            return Preparation(summary=summary, counted=None)
         counted = dataset.finish(out, packs, config.prepare, operation, held.run)
+        storage.clear_staging(out, keep="")
     return Preparation(summary=summary, counted=counted)
+
+
+def _of_packs(config: RunConfig, packs: dataset.Packs, operation: str, out: str) -> RunConfig:
+    """The run whose rows are packs."""
+    return replace(
+        config,
+        manifest=packs.manifest,
+        root=packs.folder,
+        output=OutputConfig(out=out),
+        prepare=replace(config.prepare, packs=operation),
+        limits=replace(config.limits, limit=None),
+    )

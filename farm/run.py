@@ -11,6 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -78,16 +79,19 @@ class ModelBook(dict[str, fetch.ResolvedModel]):
         return next(model for model in self.values() if model.spec.name == name)
 
 
-def run_manifest(config: RunConfig) -> RunSummary:
-    """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on."""
+def run_manifest(config: RunConfig, held: lock.RunLock | None = None) -> RunSummary:
+    """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on.
+
+    `held`: the lock of the output root, of who holds it already.
+    """
     with stopped_by_signals() as received:
-        return _run_stoppable(config, received)
+        return _run_stoppable(config, received, held)
 
 
-def _run_stoppable(config: RunConfig, received: Received) -> RunSummary:
+def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLock | None) -> RunSummary:
     started_s = time.monotonic()
     out = output_root(config)
-    with lock.RunLock(out) as held:
+    with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
         storage.clear_staging(out, keep=held.run)
         planner, models = _planner(config, out)
         with Surveyor(config, planner, out) as surveyor:

@@ -5,9 +5,11 @@ Everything is read from the parts' own tables, so that it is the same whoever ma
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from farm import shards, storage
 from farm.config import PrepareConfig
@@ -17,6 +19,8 @@ from farm.dataset.statistics import write_stats
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage import OutputRoot
 
+_FOLDERS = ("shards", "samples", "sources", "lmdb")
+_PART = re.compile(r"^(shards|samples|sources)/part-[0-9a-f]{8}\.(tar|parquet)$|^lmdb/[a-z_]+_part-[0-9a-f]{8}\.lmdb/")
 SHOWN = 5
 """failures that are named"""
 
@@ -59,10 +63,29 @@ def check_root(out: str, operation: str) -> None:
         raise UsageError(f"--out: {out} holds what `{there}` has made; give {operation} an output root of its own")
 
 
+def withdraw(out: str, packs: Packs, config: PrepareConfig, operation: str) -> None:
+    """Take dataset.json away where it stands for other sources or options than are about to be made: until they are
+    all there, nobody must take the parts of two states for one data set."""
+    try:
+        there = shards.read_index(out)
+    except ItemError as error:
+        if error.kind is not ErrorKind.MISSING:
+            raise
+        return
+    options = json.loads(json.dumps(_options(config, operation)))
+    if (there.form, dict(there.options), there.packs) != (config.form, options, storage.name(packs.manifest)):
+        storage.delete(storage.join(out, shards.INDEX))
+
+
+def _options(config: PrepareConfig, operation: str) -> dict[str, Any]:
+    return asdict(config.options(operation))
+
+
 def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: str) -> Counted:
     """Count, write lists and the index, and remove parts of an earlier state that are none any more."""
     root = OutputRoot(url=out, attempt=run)
     counted = Counted(out=out)
+    before = {one for folder in _FOLDERS for one in _paths_below(out, folder)}
     parts = [shards.read_part(out, name) for name in packs.names]
     for part in parts:
         _count(counted, part, out)
@@ -70,14 +93,14 @@ def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: s
     counted.reasons += Counter()  # without what was counted as none
     if operation == "stats" and parts:
         counted.lists.append(write_stats(root, parts, config.stats.near_bits))
-    before = _files_before(out)
     options = config.options(operation)
     index = shards.DatasetIndex(
         form=config.form,
         operation=operation,
         roles=options.roles,
-        options=asdict(options),
+        options=_options(config, operation),
         parts=tuple(parts),
+        packs=storage.name(packs.manifest),
     )
     shards.write_index(index, root)
     now = {file.path for part in parts for file in part.files}
@@ -104,7 +127,13 @@ def _count(counted: Counted, part: shards.PartEntry, out: str) -> None:
                 counted.failures.append(row["message"] or row["reason"])
 
 
-def _files_before(out: str) -> set[str]:
-    with suppress(ItemError):  # there is none, or one that says nothing: nothing is known to be ours
-        return {file.path for part in shards.read_index(out).parts for file in part.files}
-    return set()
+def _paths_below(out: str, folder: str) -> set[str]:
+    """Files of parts below a folder of ours, relative to the root; other names there are nobody's business."""
+    start = len(out.rstrip("/")) + 1
+    try:
+        paths = {one.url[start:] for one in storage.list_files(storage.join(out, folder))}
+    except ItemError as error:
+        if error.kind is not ErrorKind.MISSING:
+            raise
+        return set()
+    return {path for path in paths if _PART.search(path)}

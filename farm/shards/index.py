@@ -57,6 +57,8 @@ class DatasetIndex:
     options: Mapping[str, object]
     """of the operation, as JSON knows values"""
     parts: tuple[PartEntry, ...]
+    packs: str = ""
+    """which sources, in which versions: the name of the list of packs"""
 
     @property
     def samples(self) -> int:
