@@ -15,7 +15,7 @@ from farm.blocks import RowBlock
 from farm.errors import ManifestError
 from farm.kinds import is_frame_name
 from farm.names import Namer
-from farm.plan import SEQUENCE_INDEX
+from farm.output_path import SEQUENCE_INDEX
 from farm.spill import Hashes, Index, Room
 
 _COLLISIONS_COUNTED = 1000

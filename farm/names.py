@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from farm.blocks import RowBlock
 from farm.errors import ItemError
 from farm.kinds import MediaKind
-from farm.plan import MAX_NAME_BYTES, Planner, Recipe
+from farm.output_path import MAX_NAME_BYTES
+from farm.plan import Planner, Recipe
 from farm.records import ManifestRow
 
 _ENDINGS_KEPT = 1000

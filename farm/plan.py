@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from farm import __version__
 from farm.blocks import UPSCALE, version_word
-from farm.config import ModelConfig, OutputConfig, RunConfig
+from farm.config import ModelConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
@@ -24,13 +24,14 @@ from farm.kinds import (
     CONTAINERS,
     EXTENSION_FORMATS,
     FILM_FORMATS,
-    FORMAT_LIMITS,
     MediaKind,
     extension_of,
     is_sequence,
 )
+from farm.output_path import MAX_NAME_BYTES, SEQUENCE_INDEX, below_root, check_template, record_path
 from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams, WorkItem
-from farm.sample import PrepareParams, safe_key
+from farm.sample import PrepareParams
+from farm.sizes import guess_px, refuse_size
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 from sr_kernel.models import MODELS
 
@@ -47,18 +48,9 @@ IDENTITY_EPOCH = 1
 TASKS: Mapping[MediaKind, str] = {MediaKind.IMAGE: "upscale_image", MediaKind.VIDEO: "upscale_video"}
 """who restores what; all else that a row may ask for is `PREPARE`'s"""
 PREPARE = "prepare"
-SEQUENCE_INDEX = "frames.json"
-"""written last into the folder of a numbered sequence: which frames there are, when each is shown"""
 SHARD_ROWS = 50_000
 """rows of the manifest that share a shard of the ledger"""
-MAX_NAME_BYTES = 255
-"""longest segment of a path that common file systems hold"""
 BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
-PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "tif": 0.2, "tiff": 0.2}
-"""Source pixels a byte of file, by extension: medians over 21 pictures. A first guess of the cost, replaced as
-soon as a worker has read the header; other extensions are guessed like JPEG."""
-_FILM_PX_PER_BYTE = 60.0
-"""source pixels a byte of a film: 2 to 5 Mbit/s for 720p at 25 a second"""
 ENCODER_THREADS: Mapping[str, int] = {"cuda": 8, "cpu": 1}
 """threads of one encoder: a CPU worker has one core; what feeds a GPU must not wait for one"""
 _LOSSY = frozenset({"jpg", "webp", "avif"})
@@ -118,7 +110,7 @@ class Planner:
         *,
         cpu_bf16: bool | None = None,
     ) -> None:
-        _check_name(config.output, config.video.container)
+        check_template(config.output, config.video.container)
         _check_denoise(config.model, models[config.model.model].spec)
         self.out = out.rstrip("/")
         self._config = config
@@ -153,14 +145,14 @@ class Planner:
 
         Raises ItemError (unsafe_path) for a path that would leave `out`; ManifestError for a model nobody knows.
         """
-        wanted = _record_path(row) if row.task != UPSCALE else row.overrides.output
+        wanted = record_path(row) if row.task != UPSCALE else row.overrides.output
         if wanted is None:
             folder, _, name = row.relative_path.rpartition("/")
             made = self._name(row, name)
             wanted = f"{folder}/{made}" if folder else made
             if self._format(row) == "sequence":
                 wanted = f"{wanted.removesuffix('.sequence')}/{SEQUENCE_INDEX}"
-        return f"{self.out}/{_below_out(wanted, row.source_url)}"
+        return f"{self.out}/{below_root(wanted, row.source_url)}"
 
     def plan(self, row: ManifestRow, stat: FileStat) -> WorkItem:
         """The item of a row. Raises ItemError: unsafe_path, or too_large when the manifest already says the size."""
@@ -361,20 +353,6 @@ def _recipe(task: str, params: Params, *, scale_label: str = "") -> Recipe:
     return Recipe(task=task, params=params, params_hash=_digest(text), identity=identity, scale_label=scale_label)
 
 
-def _record_path(row: ManifestRow) -> str:
-    """Where below the output root it is told how sources became training data: the output of a pack, or of one row.
-
-    Raises ItemError (unsupported) for a film where pictures are asked for, and the other way round.
-    """
-    if row.kind is MediaKind.PACK:
-        return f"sources/{row.relative_path.rpartition('-')[0]}.parquet"
-    if (row.kind is MediaKind.VIDEO) != (row.task == "frames"):
-        kind = "film" if row.kind is MediaKind.VIDEO else "picture"
-        found = f"is taken for a {kind}, which the task {row.task} does not take"
-        raise ItemError(ErrorKind.UNSUPPORTED, row.source_url, found, "ask for frames of films, all else of pictures")
-    return f"sources/{safe_key(row.relative_path)}.{row.task}.parquet"
-
-
 def canonical_text(params: Params) -> str:
     """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
     if isinstance(params, PrepareParams):
@@ -392,58 +370,9 @@ def source_version(row: ManifestRow, stat: FileStat) -> str:
     return version_word(row) or stat.version
 
 
-def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
-    """Why a picture of this upright size in pixels is not restored, or None; asked before anything is decoded."""
-    params, url = item.upscale, item.row.source_url
-    if width * height > params.max_pixels_in:
-        found = f"{width} x {height} is {width * height} pixels (limit {params.max_pixels_in})"
-        return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels if the picture is to be trusted")
-    out_width, out_height = max(1, int(width * params.outscale)), max(1, int(height * params.outscale))
-    limit = FORMAT_LIMITS[params.format]
-    if out_width <= limit and out_height <= limit and out_width * out_height <= params.max_pixels_out:
-        return None
-    made = f"{width} x {height} at {params.outscale:g}x makes {out_width} x {out_height}"
-    if out_width * out_height > params.max_pixels_out:
-        found = f"{made}, {out_width * out_height} pixels (limit {params.max_pixels_out})"
-        return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels-out or lower --outscale")
-    found = f"{made}, but {params.format} holds at most {limit} pixels a side"
-    return ItemError(ErrorKind.TOO_LARGE, url, found, "use --format tiff or png, or lower --outscale")
-
-
 def _digest(text: str) -> str:
     """128 bits of SHA-256, in hexadecimal."""
     return sha256(text.encode()).hexdigest()[:32]
-
-
-def _below_out(path: str, source_url: str) -> str:
-    """`path` normalised, or ItemError when it is not a plain path below the output root."""
-    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
-    found = ""
-    if path.startswith("/") or "://" in path or ".." in segments:
-        found = "leaves the output root"
-    elif not segments or path.endswith("/"):
-        found = "names no file"
-    elif ".farm" in segments:
-        found = "lies in the farm's own folder"
-    elif "\0" in path or any(len(segment.encode()) > MAX_NAME_BYTES for segment in segments):
-        found = f"holds a NUL or a name of more than {MAX_NAME_BYTES} bytes"
-    if found:
-        advice = "give a path below the output root"
-        raise ItemError(ErrorKind.UNSAFE_PATH, source_url, f"its output {path!r} {found}", advice)
-    return "/".join(segments)
-
-
-def guess_px(source_url: str, kind: MediaKind, nbytes: int, size: tuple[int | None, int | None]) -> int:
-    """Source pixels of a row, as far as they can be guessed before anybody has looked into its file of `nbytes`.
-
-    `size`: upright width and height, where the manifest says them: then it is no guess for a picture.
-    """
-    width, height = size
-    if kind is MediaKind.VIDEO:
-        return max(1, int(nbytes * _FILM_PX_PER_BYTE))
-    if width and height:
-        return width * height
-    return max(1, int(nbytes * PIXELS_PER_BYTE.get(extension_of(source_url), PIXELS_PER_BYTE["jpg"])))
 
 
 def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> str:
@@ -457,15 +386,6 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
     if asked != "auto":
         return asked
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
-
-
-def _check_name(output: OutputConfig, container: str) -> None:
-    """A template whose names contradict the format would make files that lie about what they are."""
-    if output.name.endswith(".{ext}"):
-        return
-    made = EXTENSION_FORMATS.get(extension_of(output.name)) or FILM_FORMATS.get(extension_of(output.name))
-    if made is None or made not in (output.format, container):
-        raise UsageError(f"--name: {output.name!r} does not say the format; end it with .{{ext}}")
 
 
 def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:

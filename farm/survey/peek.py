@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from farm import plan, storage
+from farm import storage
 from farm.blocks import RowBlock, block_of
 from farm.config import RunConfig
 from farm.errors import DiskError, ItemError
 from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
 from farm.records import FileStat, ManifestRow, RefusedRow, UpscaleParams, WorkItem
+from farm.sizes import refuse_size
 
 _AT_ONCE = 8
 _HOLDS_ANYTHING = 1_000_000
@@ -81,7 +82,7 @@ def _refusal(item: WorkItem) -> ItemError | None:
     if not _needs_header(item):
         return None
     try:
-        return plan.refuse_size(item, *_size(item))
+        return refuse_size(item, *_size(item))
     except ItemError:
         return None  # what is wrong with the file is the worker's to say
 

@@ -28,6 +28,7 @@ from farm.manifest import ManifestShards, ShardRows
 from farm.names import Namer
 from farm.progress import Likeness, likeness
 from farm.records import FileStat, LedgerEntry, WorkItem
+from farm.sizes import guess_px
 from farm.storage import faults
 from farm.summary import RowState
 from farm.survey.contents import are_same
@@ -241,7 +242,7 @@ class ShardPlan:
             if recipe is not None:
                 url, kind = self._urls[at], block.kinds[position]
                 size = block.sizes[position] if block.sizes else (None, None)
-                found[likeness(recipe.params.model, kind, url, size)] += plan.guess_px(url, kind, self._size(at), size)
+                found[likeness(recipe.params.model, kind, url, size)] += guess_px(url, kind, self._size(at), size)
         return found
 
     def _size(self, at: int) -> int:

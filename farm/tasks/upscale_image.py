@@ -14,10 +14,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from farm import plan, storage
+from farm import storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
+from farm.sizes import refuse_size
 from farm.tasks.restore import Cut, RestoredPixels, picture_spec, whole, working_bytes
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
 from sr_kernel.fidelity import PixelStats
@@ -165,7 +166,7 @@ class UpscaleImage:
 
     def _header(self, item: WorkItem, source: image.Source) -> image.ImageHeader:
         header = image.read_header(source, item.row.source_url, _limits(item.upscale))
-        refusal = plan.refuse_size(item, header.width, header.height)
+        refusal = refuse_size(item, header.width, header.height)
         if refusal is not None:
             raise refusal
         return header

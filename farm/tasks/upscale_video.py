@@ -15,12 +15,13 @@ from fractions import Fraction
 from functools import partial
 from typing import BinaryIO, Protocol
 
-from farm import entries, plan, storage
+from farm import entries, storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.film import FilmPlan, SegmentReport, Span
 from farm.kinds import is_frame_name
 from farm.media import video
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
+from farm.sizes import refuse_size
 from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import picture_spec
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
@@ -64,7 +65,7 @@ class UpscaleVideo:
                 check_digest(item, storage.sha256_of(url))
             cut = video.read_film(source.file, url, item.upscale)
             film = replace(cut.film, version=source.settled.version)
-        refusal = plan.refuse_size(item, film.source.width, film.source.height)
+        refusal = refuse_size(item, film.source.width, film.source.height)
         if refusal is not None:
             raise refusal
         return Split(

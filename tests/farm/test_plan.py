@@ -22,6 +22,7 @@ from farm.kinds import MediaKind, kind_of
 from farm.manifest import read_manifest
 from farm.names import Namer
 from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
+from farm.sizes import refuse_size
 from sr_kernel.models import MODELS, ModelSpec
 
 OUT = "/data/out"
@@ -442,7 +443,7 @@ def test_digests_that_only_look_equal_are_no_collision(monkeypatch: pytest.Monke
 def test_what_a_format_or_the_limits_cannot_hold_is_refused(
     file_format: str, size: tuple[int, int], refused: str | None
 ) -> None:
-    error = plan.refuse_size(planned(row(format=file_format)), *size)
+    error = refuse_size(planned(row(format=file_format)), *size)
     if refused is None:
         assert error is None
         return
@@ -454,7 +455,7 @@ def test_what_a_format_or_the_limits_cannot_hold_is_refused(
 
 
 def test_what_would_become_too_large_is_refused() -> None:
-    error = plan.refuse_size(planned(row(format="tiff", outscale=8)), 12_000, 12_000)
+    error = refuse_size(planned(row(format="tiff", outscale=8)), 12_000, 12_000)
     assert "12000 x 12000 at 8x makes 96000 x 96000, 9216000000 pixels (limit 8200000000)" in str(error)
 
 
