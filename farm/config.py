@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from farm import encoders
+from farm.checks import at_least, one_of
 from farm.errors import UsageError
 from farm.sample import (
     FORMS,
@@ -40,16 +41,6 @@ SCAN_SORTS = ("path", "size", "mtime", "priority")
 NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"--{name.replace('_', '-')}: {value!r} is not one of {', '.join(allowed)}")
-
-
-def _at_least(name: str, value: float, least: float) -> None:
-    if value < least:
-        raise UsageError(f"--{name.replace('_', '-')}: {value} is below {least}")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """Which network restores, and how exactly."""
@@ -74,18 +65,18 @@ class ModelConfig:
     weights_dir: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("resize", self.resize, RESIZES)
-        _one_of("alpha", self.alpha, ALPHAS)
-        _one_of("precision", self.precision, PRECISIONS)
+        one_of("resize", self.resize, RESIZES)
+        one_of("alpha", self.alpha, ALPHAS)
+        one_of("precision", self.precision, PRECISIONS)
         if not 16 <= self.tile_px <= 4096:
             raise UsageError(f"--tile-px: {self.tile_px} is not in 16..4096")
         if not 0 <= self.denoise <= 1:
             raise UsageError(f"--denoise: {self.denoise} is not in 0..1")
         if self.outscale is not None and not 0.25 <= self.outscale <= 16:
             raise UsageError(f"--outscale: {self.outscale} is not in 0.25..16")
-        _at_least("exact_px", self.exact_px, 1)
-        _at_least("band_px", self.band_px, 1)
-        _at_least("batch", self.batch, 0)
+        at_least("exact_px", self.exact_px, 1)
+        at_least("band_px", self.band_px, 1)
+        at_least("batch", self.batch, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +92,7 @@ class OutputConfig:
     """write model, parameters and farm version into each output as XMP"""
 
     def __post_init__(self) -> None:
-        _one_of("format", self.format, FORMATS)
+        one_of("format", self.format, FORMATS)
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality: {self.quality} is not in 1..100")
         if "/" in self.name or "\\" in self.name:
@@ -147,11 +138,11 @@ class VideoConfig:
     """software, or nvdec: the GPU's own decoder, which gives the same pixels"""
 
     def __post_init__(self) -> None:
-        _one_of("codec", self.codec, CODECS)
-        _one_of("container", self.container, FILM_CONTAINERS)
-        _one_of("audio", self.audio, AUDIOS)
-        _one_of("encoder", self.encoder, ENCODERS)
-        _one_of("decoder", self.decoder, DECODERS)
+        one_of("codec", self.codec, CODECS)
+        one_of("container", self.container, FILM_CONTAINERS)
+        one_of("audio", self.audio, AUDIOS)
+        one_of("encoder", self.encoder, ENCODERS)
+        one_of("decoder", self.decoder, DECODERS)
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise UsageError(f"--crf: {self.crf} is not in 0..63")
         if not 2 <= self.segment_frames <= 10_000:
@@ -194,14 +185,14 @@ class WorkerConfig:
     """one core a CPU actor; None means: when there are as many actors as cores"""
 
     def __post_init__(self) -> None:
-        _at_least("gpus", self.gpus or 0, 0)
+        at_least("gpus", self.gpus or 0, 0)
         if self.workers is not None:
-            _at_least("workers", self.workers, 1)
+            at_least("workers", self.workers, 1)
             if self.gpus:
                 raise UsageError("--workers: counts CPU actors and contradicts --gpus; use --actors-per-gpu")
-        _at_least("actors_per_gpu", self.actors_per_gpu, 1)
-        _at_least("io_threads", self.io_threads, 1)
-        _at_least("wait_gpus", self.wait_gpus_s, 0)
+        at_least("actors_per_gpu", self.actors_per_gpu, 1)
+        at_least("io_threads", self.io_threads, 1)
+        at_least("wait_gpus", self.wait_gpus_s, 0)
         if self.gpu_ids and self.gpus not in (None, len(self.gpu_ids)):
             raise UsageError(f"--gpu-ids: names {len(self.gpu_ids)} GPUs but --gpus says {self.gpus}")
 
@@ -219,11 +210,11 @@ class LimitConfig:
     pictures (animation) or as films (video)"""
 
     def __post_init__(self) -> None:
-        _one_of("pages", self.pages, PAGES)
-        _at_least("max_pixels", self.max_pixels_in, 1)
-        _at_least("max_pixels_out", self.max_pixels_out, 1)
+        one_of("pages", self.pages, PAGES)
+        at_least("max_pixels", self.max_pixels_in, 1)
+        at_least("max_pixels_out", self.max_pixels_out, 1)
         if self.limit is not None:
-            _at_least("limit", self.limit, 0)
+            at_least("limit", self.limit, 0)
 
 
 def degrade_options(recipe: Recipe, **others: Any) -> DegradeOptions:
@@ -252,9 +243,9 @@ class PrepareConfig:
     pairs: PairsOptions = field(default_factory=PairsOptions)
 
     def __post_init__(self) -> None:
-        _one_of("form", self.form, FORMS)
+        one_of("form", self.form, FORMS)
         if self.packs:
-            _one_of("packs", self.packs, tuple(OPERATIONS))
+            one_of("packs", self.packs, tuple(OPERATIONS))
 
     def options(self, operation: str) -> Options:
         """What is asked of an operation."""

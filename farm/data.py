@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from farm import storage
 from farm.blocks import UPSCALE
+from farm.config import degrade_options
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.kinds import MediaKind
 from farm.manifest import read_manifest
@@ -30,7 +31,6 @@ from sr_kernel.degrade.crop import cut_crop
 from sr_kernel.degrade.draw import Dice, draw_sample
 from sr_kernel.degrade.picture import degrade_crop
 from sr_kernel.degrade.recipe import Recipe
-from sr_kernel.degrade.recipe_toml import recipe_to_toml
 
 ROLES = ("gt", "gt_usm")
 """what may be learned: the good crop, or the same one sharpened"""
@@ -109,7 +109,7 @@ class PairDataset(Dataset[dict[str, Any]]):
         """
         made = cls.__new__(cls)
         chosen = recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
-        asked = DegradeOptions(recipe=recipe_to_toml(chosen), per_image=per_image, seed=seed, jpeg=jpeg)
+        asked = degrade_options(chosen, per_image=per_image, seed=seed, jpeg=jpeg)
         source = _Degraded(_read_rows(manifest, root), chosen, asked, _checked(gt))
         made._set_up(source, patch, flip, seed, gt)
         return made

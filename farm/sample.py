@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from types import MappingProxyType
 
+from farm.checks import at_least, one_of
 from farm.errors import UsageError
 from farm.kinds import MediaKind
 
@@ -149,12 +150,12 @@ class DegradeOptions:
     """whether the sharpened crop is kept too"""
 
     def __post_init__(self) -> None:
-        _at_least("per_image", self.per_image, 1)
-        _at_least("seed", self.seed, 0)
+        at_least("per_image", self.per_image, 1)
+        at_least("seed", self.seed, 0)
         if self.seed >= 1 << 63:
             raise UsageError(f"--seed: {self.seed} does not fit 63 bits")
-        _one_of("jpeg", self.jpeg, ("diff", "codec"))
-        _one_of("small", self.small, ("reflect", "skip"))
+        one_of("jpeg", self.jpeg, ("diff", "codec"))
+        one_of("small", self.small, ("reflect", "skip"))
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -172,9 +173,9 @@ class SubimagesOptions:
     """a last crop is cut at the border where more than so many pixels would be left over"""
 
     def __post_init__(self) -> None:
-        _at_least("crop", self.crop_px, 1)
-        _at_least("step", self.step_px, 1)
-        _at_least("thresh", self.thresh_px, 0)
+        at_least("crop", self.crop_px, 1)
+        at_least("step", self.step_px, 1)
+        at_least("thresh", self.thresh_px, 0)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -193,7 +194,7 @@ class MultiscaleOptions:
     def __post_init__(self) -> None:
         if not all(0 < scale <= 1 for scale in self.scales):
             raise UsageError(f"--scales: {self.scales} are not all above 0 and up to 1")
-        _at_least("shortest", self.shortest_px, 0)
+        at_least("shortest", self.shortest_px, 0)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -259,9 +260,9 @@ class FramesOptions:
     """frames of a film that are kept at most; 0: all that are picked"""
 
     def __post_init__(self) -> None:
-        _one_of("pick", self.pick, ("every", "scene", "sharpest"))
-        _at_least("every", self.every, 1)
-        _at_least("most", self.most, 0)
+        one_of("pick", self.pick, ("every", "scene", "sharpest"))
+        at_least("every", self.every, 1)
+        at_least("most", self.most, 0)
         if not 0 < self.scene_change <= 1:
             raise UsageError(f"--scene-change: {self.scene_change} is not above 0 and up to 1")
 
@@ -350,13 +351,3 @@ def safe_key(relative_path: str) -> str:
 def path_mark(relative_path: str) -> str:
     """32 bits of a path's digest, in hexadecimal."""
     return sha256(relative_path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-
-
-def _at_least(name: str, value: float, least: float) -> None:
-    if value < least:
-        raise UsageError(f"--{name.replace('_', '-')}: {value} is below {least}")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UsageError(f"--{name.replace('_', '-')}: {value!r} is not one of {', '.join(known)}")

@@ -22,7 +22,8 @@ from farm.media.rgb import ALPHA_DROPPED, GRAY_EXPANDED
 from farm.sample import FramesOptions, Made, Member, PrepareParams, Sample, SourceRow
 from farm.tasks.operations.base import Content
 from sr_kernel.frame_rgb import frame_luma, frame_rgb, luma_range
-from sr_kernel.frame_score import histogram_change, laplacian_variance, luma_histogram
+from sr_kernel.frame_score import histogram_change, luma_histogram
+from sr_kernel.measures import sharpness
 
 _FILMS_KNOWN = 2
 """films whose table of frames is kept: a long one is read once a worker, not once for each run of its windows"""
@@ -184,7 +185,8 @@ def _opened(content: Content) -> BinaryIO:
 
 def _sharpness(film: video.FilmFrames, frame: video.Frame) -> float:
     layout = film.film.source
-    return laplacian_variance(frame_luma(frame.planes, layout), luma_range(layout)[1])
+    found = sharpness(frame_luma(frame.planes, layout), luma_range(layout)[1])
+    return 0.0 if found is None else found  # of frames too narrow for it
 
 
 def _sample(row: SourceRow, film: video.FilmFrames, picked: _Picked) -> Sample:
