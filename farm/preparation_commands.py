@@ -245,7 +245,8 @@ def filter_sources(stats: str, rule: str, output: str, root: str | None) -> None
 def _run(manifest: str, operation: str, prepare: PrepareConfig, flags: dict[str, Any]) -> None:
     from farm.prepare import prepare_manifest
 
-    shard_mib = flags.get("shard_size") or _SHARD_MIB[prepare.form]
+    asked = flags.get("shard_size")
+    shard_mib = _SHARD_MIB[prepare.form] if asked is None else asked
     if shard_mib < 1:
         raise UsageError(f"--shard-size: {shard_mib} is below 1")
     config = RunConfig(
@@ -284,9 +285,12 @@ def _print(prepared: Preparation, *, quiet: bool) -> None:
         if counts:
             said = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
             click.echo(f"{what}: {printable(said)}", err=True)
+    made = f"{counted.samples} samples of " if counted.has_samples else ""
+    size = f", {counted.bytes / 1e6:.1f} MB" if counted.has_samples else ""
     click.echo(
-        f"{counted.samples} samples of {counted.done} sources, {counted.skipped} skipped, {counted.failed} failed, "
-        f"in {counted.parts} parts, {counted.bytes / 1e6:.1f} MB, {duration(summary.seconds)}",
+        f"{made}{counted.done} sources done, {counted.skipped} skipped, {counted.failed} failed, "
+        f"in {counted.parts} parts{size}, {duration(summary.seconds)}",
         err=True,
     )
-    click.echo(printable(counted.out))
+    for url in [counted.out] if counted.has_samples else counted.lists:
+        click.echo(printable(url))

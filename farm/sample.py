@@ -22,6 +22,8 @@ Scalar = bool | int | float | str | None
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _MARKED = re.compile(r"-[0-9a-f]{8}$")
 """what a digest at the end of a key looks like: names that end so get one too, so that none can be forged"""
+_KEY_CHARS = 400
+"""of a whole key: LMDB's end at 511 bytes"""
 _SEGMENT_CHARS = 200
 """of a key; 55 are left for what tells samples apart and for extensions"""
 FORMS = ("tree", "tar", "lmdb", "parquet")
@@ -345,6 +347,8 @@ def safe_key(relative_path: str) -> str:
     stem = name.rpartition(".")[0] or name
     path = f"{folder}{slash}{stem}"
     safe = "/".join(_UNSAFE.sub("_", segment)[:_SEGMENT_CHARS] or "_" for segment in path.split("/"))
+    if len(safe) > _KEY_CHARS:
+        safe = safe[:_KEY_CHARS].rstrip("/")
     return safe if safe == path and not _MARKED.search(path) else f"{safe}-{path_mark(relative_path)}"
 
 

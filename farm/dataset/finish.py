@@ -6,21 +6,19 @@ Everything is read from the parts' own tables, so that it is the same whoever ma
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from farm import shards, storage
 from farm.config import PrepareConfig
-from farm.dataset.lists import iter_rows, write_lists
+from farm.dataset.lists import LISTS, iter_rows, write_lists
 from farm.dataset.packs import Packs, remove_old
+from farm.dataset.replaced import note_replaced, parts_below, remove_replaced
 from farm.dataset.statistics import write_stats
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage import OutputRoot
 
-_FOLDERS = ("shards", "samples", "sources", "lmdb")
-_PART = re.compile(r"^(shards|samples|sources)/part-[0-9a-f]{8}\.(tar|parquet)$|^lmdb/[a-z_]+_part-[0-9a-f]{8}\.lmdb/")
 SHOWN = 5
 """failures that are named"""
 
@@ -35,6 +33,8 @@ class Counted:
     failed: int = 0
     """sources"""
     samples: int = 0
+    has_samples: bool = True
+    """whether the operation makes any, and no list or table alone"""
     parts: int = 0
     bytes: int = 0
     reasons: Counter[str] = field(default_factory=Counter[str])
@@ -53,28 +53,31 @@ class Counted:
 
 def check_root(out: str, operation: str) -> None:
     """Raise UsageError where a data set of another operation lies: both name their tables alike."""
-    try:
-        there = shards.read_index(out).operation
-    except ItemError as error:
-        if error.kind is not ErrorKind.MISSING:
-            raise
-        return
-    if there != operation:
-        raise UsageError(f"--out: {out} holds what `{there}` has made; give {operation} an output root of its own")
+    there = _index(out)
+    if there is not None and there.operation != operation:
+        raise UsageError(
+            f"--out: {out} holds what `{there.operation}` has made; give {operation} an output root of its own"
+        )
 
 
-def withdraw(out: str, packs: Packs, config: PrepareConfig, operation: str) -> None:
+def withdraw(out: str, packs: Packs, config: PrepareConfig, operation: str, run: str) -> None:
     """Take dataset.json away where it stands for other sources or options than are about to be made: until they are
     all there, nobody must take the parts of two states for one data set."""
+    there = _index(out)
+    options = json.loads(json.dumps(_options(config, operation)))
+    made = None if there is None else (there.form, dict(there.options), there.packs)
+    if made != (config.form, options, storage.name(packs.manifest)):
+        note_replaced(OutputRoot(url=out, attempt=run))
+        storage.delete(storage.join(out, shards.INDEX))
+
+
+def _index(out: str) -> shards.DatasetIndex | None:
     try:
-        there = shards.read_index(out)
+        return shards.read_index(out)
     except ItemError as error:
         if error.kind is not ErrorKind.MISSING:
             raise
-        return
-    options = json.loads(json.dumps(_options(config, operation)))
-    if (there.form, dict(there.options), there.packs) != (config.form, options, storage.name(packs.manifest)):
-        storage.delete(storage.join(out, shards.INDEX))
+        return None
 
 
 def _options(config: PrepareConfig, operation: str) -> dict[str, Any]:
@@ -84,8 +87,8 @@ def _options(config: PrepareConfig, operation: str) -> dict[str, Any]:
 def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: str) -> Counted:
     """Count, write lists and the index, and remove parts of an earlier state that are none any more."""
     root = OutputRoot(url=out, attempt=run)
-    counted = Counted(out=out)
-    before = {one for folder in _FOLDERS for one in _paths_below(out, folder)}
+    counted = Counted(out=out, has_samples=bool(config.options(operation).roles))
+    before = parts_below(out)
     parts = [shards.read_part(out, name) for name in packs.names]
     for part in parts:
         _count(counted, part, out)
@@ -102,6 +105,9 @@ def finish(out: str, packs: Packs, config: PrepareConfig, operation: str, run: s
         parts=tuple(parts),
         packs=storage.name(packs.manifest),
     )
+    remove_replaced(root, index)
+    for url in {storage.join(out, name) for name in LISTS} - set(counted.lists):
+        storage.delete(url)  # of another form
     shards.write_index(index, root)
     now = {file.path for part in parts for file in part.files}
     for path in before - now:
@@ -125,15 +131,3 @@ def _count(counted: Counted, part: shards.PartEntry, out: str) -> None:
                 counted.reasons[row["reason"]] += 1
             if row["status"] == "failed" and len(counted.failures) < SHOWN:
                 counted.failures.append(row["message"] or row["reason"])
-
-
-def _paths_below(out: str, folder: str) -> set[str]:
-    """Files of parts below a folder of ours, relative to the root; other names there are nobody's business."""
-    start = len(out.rstrip("/")) + 1
-    try:
-        paths = {one.url[start:] for one in storage.list_files(storage.join(out, folder))}
-    except ItemError as error:
-        if error.kind is not ErrorKind.MISSING:
-            raise
-        return set()
-    return {path for path in paths if _PART.search(path)}

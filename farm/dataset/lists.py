@@ -10,7 +10,7 @@ from typing import Any, cast
 from farm import shards, storage
 from farm.storage import OutputRoot
 
-META_INFO, PAIRS, GT = "meta_info.txt", "meta_info_pairs.txt", "meta_info_gt.txt"
+LISTS = META_INFO, PAIRS, GT = "meta_info.txt", "meta_info_pairs.txt", "meta_info_gt.txt"
 Row = Mapping[str, Any]
 Line = Callable[[Row], str | None]
 """the line of a row, None for a row without one"""
@@ -108,3 +108,11 @@ def iter_rows(url: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
     with storage.open_read(url) as file:
         for batch in cast(Any, parquet).ParquetFile(file).iter_batches(columns=columns):
             yield batch.to_pylist()
+
+
+def column_names(url: str) -> list[str]:
+    """Of a table."""
+    from pyarrow import parquet
+
+    with storage.open_read(url) as file:
+        return cast(Any, parquet).read_schema(file).names

@@ -22,7 +22,6 @@ from farm.tasks.operations.base import Content, Operation
 from farm.tasks.operations.frames import Frames
 from farm.tasks.operations.table import make_operation
 from farm.tasks.station import Clock, Station, changed, check_digest, reading
-from sr_kernel.fidelity import PixelStats
 
 SLOTS = 1 << 24
 """samples that a source may have"""
@@ -42,6 +41,7 @@ class Prepare:
         self._station = station
         self._operation = lru_cache(maxsize=8)(self._make_operation)
         self._rows = lru_cache(maxsize=8)(_read_rows)
+        self._digest = lru_cache(maxsize=8)(_digest_of)
 
     def run(self, part: Part, batch_limit: int | None) -> Done | Split:  # noqa: ARG002 (of networks)
         clock = Clock()
@@ -82,7 +82,7 @@ class Prepare:
                 report = self._publish_members(part.item, report)
             data = shards.write_piece([report])
             published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
-        return replace(self._done(part, published, clock), source_px=part.cost_px, extent=part.grid_rows)
+        return replace(self._station.done(part, published, clock), source_px=part.cost_px, extent=part.grid_rows)
 
     def _join(self, part: Part, clock: Clock) -> Done:
         item = part.item
@@ -99,7 +99,7 @@ class Prepare:
         self._station.check_alive()
         with clock.stage("encode"):
             written = shards.write_pack(spec, ends.counted(_joined(part, rows)), self._station.root)
-        done = self._done(part, written.published, clock)
+        done = self._station.done(part, written.published, clock)
         return replace(done, lacking=ends.passing > 0, warning=ends.warning)
 
     # -- one source --------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Prepare:
             with clock.stage("read"), reading(row.url):
                 file = stack.enter_context(storage.open_read(row.url))
             if row.sha256 is not None:
-                check_digest(source, storage.sha256_of(row.url))
+                check_digest(source, self._digest(row.url, settled.version))
             stack.callback(settled.check)
             return Content(data=file)
         found = stack.enter_context(self._station.source(source, clock))
@@ -157,7 +157,7 @@ class Prepare:
         return Content(data=found.data, lq=lq)
 
     def _samples_of(self, item: WorkItem, row: SourceRow, clock: Clock) -> int:
-        """How many samples, or windows of a film, a source has; 1 where nobody can say: then its part says why."""
+        """How many samples, or windows of a film, a source has; 1 where nobody can say: then that part says why."""
         if row.skip or row.refusal[0]:
             return 1
         if isinstance(item.prepare.options, DegradeOptions):
@@ -168,8 +168,8 @@ class Prepare:
         try:
             with ExitStack() as stack:
                 return max(1, operation.windows(self._content(_as_item(item, row), row, clock, stack), row))
-        except ItemError as error:
-            if not item.is_pack or error.kind.retryable:
+        except ItemError:
+            if not item.is_pack:
                 raise
             return 1
 
@@ -203,28 +203,16 @@ class Prepare:
         context = self._station.context
         return make_operation(params, lambda work: self._station.lane.call(work).result(), context.device)
 
-    def _done(self, part: Part, published: storage.Published, clock: Clock) -> Done:
-        return Done(
-            part_id=part.part_id,
-            url=published.url,
-            sha256=published.sha256,
-            bytes=published.bytes,
-            width=0,
-            height=0,
-            source_px=0,
-            mode="exact",
-            precision="fp32",
-            stats=PixelStats(),
-            seconds=clock.seconds,
-            node=self._station.node,
-            worker=self._station.name,
-        )
-
 
 def _needed_bytes(content: Content, row: SourceRow, params: PrepareParams) -> int:
     """What a picture takes while samples are made of it. Raises ItemError as reading it does."""
     header = image.read_header(content.data, row.url, image.ReadLimits(max_pixels=params.max_pixels_in))
     return header.area_px * (header.bands * header.depth // 8 + _SAMPLE_PX_BYTES) + _SAMPLES_BYTES
+
+
+def _digest_of(url: str, version: str) -> str:  # noqa: ARG001 (what it is remembered by)
+    """Of a film, which is not read as a whole for each of its parts."""
+    return storage.sha256_of(url)
 
 
 def _read_rows(url: str) -> tuple[SourceRow, ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from farm import __version__, lock, plan, storage
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError
 from farm.media import image
-from farm.records import FileStat, Part, StageSeconds, WorkItem
+from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
@@ -26,6 +26,7 @@ from sr_kernel.fidelity import PixelStats, is_black
 _WHOLE_FILE_BYTES = 256 << 20
 """sources up to this size are read at once; larger ones are read while they are decoded"""
 _PIECE_SUFFIX = "piece"
+NO_PIXELS = PixelStats()
 
 
 class Station:
@@ -133,6 +134,33 @@ class Station:
         context = self.context
         if context.driver_host == self.node and not lock.holds(context.out, context.run):
             raise BusyError(f"run {context.run} is over; nothing more is published in its name")
+
+    def done(
+        self,
+        part: Part,
+        published: storage.Published,
+        clock: Clock,
+        *,
+        stats: PixelStats = NO_PIXELS,
+        mode: str = "exact",
+        precision: str = "fp32",
+    ) -> Done:
+        """A part of this worker that is published; what else is to be said of it is put in by `replace`."""
+        return Done(
+            part_id=part.part_id,
+            url=published.url,
+            sha256=published.sha256,
+            bytes=published.bytes,
+            width=0,
+            height=0,
+            source_px=0,
+            mode=mode,
+            precision=precision,
+            stats=stats,
+            seconds=clock.seconds,
+            node=self.node,
+            worker=self.name,
+        )
 
     def piece_url(self, part: Part) -> str:
         """Where a band or a segment waits for its join."""

@@ -129,20 +129,14 @@ class UpscaleImage:
                 image.join_pieces(openers, spec.out_width, spec.out_height, meta, encode, item.output_url, sink)
             self._station.check_alive()
             published = sink.commit()
-        return Done(
-            part_id=part.part_id,
-            url=published.url,
-            sha256=published.sha256,
-            bytes=published.bytes,
+        done = self._station.done(
+            part, published, clock, stats=stats, mode=picture_plan.mode.value, precision=precision
+        )
+        return replace(
+            done,
             width=spec.out_width,
             height=spec.out_height,
             source_px=spec.width * spec.height,
-            mode=picture_plan.mode.value,
-            precision=precision,
-            stats=stats,
-            seconds=clock.seconds,
-            node=self._station.node,
-            worker=self._station.name,
             warning=first_row.warning,
         )
 
@@ -188,20 +182,13 @@ class UpscaleImage:
     def _done(
         self, part: Part, published: storage.Published, picture_plan: PicturePlan, made: RestoredPixels, clock: Clock
     ) -> Done:
-        return Done(
-            part_id=part.part_id,
-            url=published.url,
-            sha256=published.sha256,
-            bytes=published.bytes,
-            width=0,
-            height=0,
-            source_px=0,
+        return self._station.done(
+            part,
+            published,
+            clock,
+            stats=made.verdict.stats,
             mode=picture_plan.mode.value,
             precision=made.precision,
-            stats=made.verdict.stats,
-            seconds=clock.seconds,
-            node=self._station.node,
-            worker=self._station.name,
         )
 
 

@@ -244,20 +244,12 @@ class UpscaleVideo:
         warning: str | None = None,
     ) -> Done:
         film = _film_of(part)
-        return Done(
-            part_id=part.part_id,
-            url=published.url,
-            sha256=published.sha256,
-            bytes=published.bytes,
+        done = self._station.done(part, published, clock, stats=stats, mode=mode, precision=precision)
+        return replace(
+            done,
             width=film.target.width,
             height=film.target.height,
             source_px=film.source.width * film.source.height * frames,
-            mode=mode,
-            precision=precision,
-            stats=stats,
-            seconds=clock.seconds,
-            node=self._station.node,
-            worker=self._station.name,
             frames=frames,
             report=report,
             extent=extent,
