@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import pyvips
@@ -117,6 +118,19 @@ def files(out: Path) -> set[str]:
     """Everything below an output root but the farm's own folder."""
     found = (path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     return {name for name in found if not name.startswith(".farm/")}
+
+
+def actors_of(driver: subprocess.Popen[str]) -> list[int]:
+    """Processes of our own driver that run an actor."""
+    found: list[int] = []
+    for child in psutil.Process(driver.pid).children(recursive=True):
+        try:
+            title = " ".join(child.cmdline())
+        except psutil.Error:
+            continue  # ended while we looked
+        if title.startswith("ray::Worker"):
+            found.append(child.pid)
+    return found
 
 
 HEAD = """

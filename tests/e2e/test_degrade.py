@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import pyvips
 
-from .conftest import Farm, files, results
+from .conftest import Farm, actors_of, files, results
 
 Make = Callable[..., Path]
 GOOD = 32
@@ -183,18 +182,6 @@ def test_one_submit_does_all_tasks_on_the_same_actors(
     assert "sources/p01.degrade.parquet" in made
     again = farm.run(*args)
     assert "6 done before" in again.stderr
-
-
-def actors_of(driver: subprocess.Popen[str]) -> list[int]:
-    found: list[int] = []
-    for child in psutil.Process(driver.pid).children(recursive=True):
-        try:
-            title = " ".join(child.cmdline())
-        except psutil.Error:
-            continue  # ended while we looked
-        if title.startswith("ray::Worker"):
-            found.append(child.pid)
-    return found
 
 
 def wait_for_progress(out: Path, count: int, driver: subprocess.Popen[str]) -> None:

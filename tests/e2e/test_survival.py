@@ -15,23 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Farm, files, identity
+from .conftest import Farm, actors_of, files, identity
 
 Make = Callable[..., Path]
 PICTURES = 24
-
-
-def actors_of(driver: subprocess.Popen[str]) -> list[int]:
-    """Processes of our own driver that run an actor."""
-    found: list[int] = []
-    for child in psutil.Process(driver.pid).children(recursive=True):
-        try:
-            title = " ".join(child.cmdline())
-        except psutil.Error:
-            continue  # ended while we looked
-        if title.startswith("ray::Worker"):
-            found.append(child.pid)
-    return found
 
 
 def wait_for_outputs(out: Path, count: int, driver: subprocess.Popen[str]) -> None:
