@@ -17,8 +17,7 @@ import pytest
 from ..media_reader import Probe
 from ..moving_pattern import encode, frame_number
 from ..videos import AAC, H264, make_film
-from .conftest import Farm, files, identity
-from .test_survival import actors_of
+from .conftest import Farm, actors_of, files, identity
 
 FRAMES, SEGMENT = 96, 8
 SMALL = ("av1.mp4", "main10.mkv", "odd.webm")
