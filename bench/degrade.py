@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -76,11 +77,11 @@ def run_command(workers: int, pictures: Path, out: Path, pairs: int) -> Result:
     return Result(pairs_per_s=(len(times) - 1) / (times[-1] - times[0]))
 
 
-def link_pictures(pictures: Path, folder: Path) -> Path:
+def copy_pictures(pictures: Path, folder: Path) -> Path:
     """The PNG files in a folder of the run's own, beside which upstream's list of names is written."""
     folder.mkdir()
     for path in pictures.glob("*.png"):
-        (folder / path.name).symlink_to(path.resolve())
+        shutil.copyfile(path, folder / path.name)
     return folder
 
 
@@ -102,7 +103,7 @@ def main() -> None:
     turns = [(round_, name) for round_ in range(arguments.rounds) for name in results]
     for round_, name in turns:
         with tempfile.TemporaryDirectory() as scratch:
-            pictures, out = link_pictures(arguments.pictures, Path(scratch) / "pictures"), Path(scratch) / "out"
+            pictures, out = copy_pictures(arguments.pictures, Path(scratch) / "pictures"), Path(scratch) / "out"
             if name == command:
                 found = run_command(cores, pictures, out, arguments.pairs)
             else:
@@ -134,7 +135,8 @@ def report(results: dict[str, list[Result]], arguments: argparse.Namespace, core
         cpu = min((one.cpu_ms_per_pair for one in found if one.cpu_ms_per_pair is not None), default=None)
         said = "" if cpu is None else f"{cpu:.0f}"
         lines.append(f"| {name} | {mid(rates)} | {statistics.median(rates) / base:.1f} | {said} |")
-    return [*lines, "", "Made by `bench/degrade.py`."]
+    note = "`farm degrade` decodes a picture once for up to 16 pairs of it, the others once for each pair."
+    return [*lines, "", note, "", "Made by `bench/degrade.py`."]
 
 
 if __name__ == "__main__":
