@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,8 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from sr_kernel.degrade.draw import draw_sample
-from sr_kernel.degrade.drawn import Drawn, DrawnKernel
+from sr_kernel.degrade.drawn import Drawn, DrawnKernel, DrawnNoise
 from sr_kernel.degrade.kernels import make_kernel
+from sr_kernel.degrade.noise import PixelGenerator
 from sr_kernel.degrade.pipeline import degrade
 from sr_kernel.degrade.recipe import RECIPES, Recipe
 from tests.basicsr_reference import reference_module
@@ -37,7 +39,7 @@ def padded(kernel: DrawnKernel | None) -> torch.Tensor:
 
 def transcript(gt: torch.Tensor, drawn: Drawn, scale: int) -> torch.Tensor:
     """Real-ESRGAN's feed_data (realesrgan/models/realesrgan_model.py) on one picture, with basicsr's functions and with
-    every random choice replaced by what was drawn. Noise is left out: no two generators draw the same pixels."""
+    every random choice replaced by what was drawn."""
     process = reference_module("utils.img_process_util")
     jpeg = reference_module("utils.diffjpeg").DiffJPEG(differentiable=False)
     height, width = gt.shape[-2:]
@@ -48,6 +50,7 @@ def transcript(gt: torch.Tensor, drawn: Drawn, scale: int) -> torch.Tensor:
     assert first.jpeg_quality is not None
     factor = 1 if first.resize.direction == "keep" else first.resize.factor
     out = F.interpolate(out, scale_factor=factor, mode=first.resize.mode)
+    out = noisy(out, first.noise)
     out = jpeg(torch.clamp(out, 0, 1), torch.tensor([first.jpeg_quality]))
     if second.blur is not None:
         out = process.filter2D(out, padded(second.blur))
@@ -56,6 +59,7 @@ def transcript(gt: torch.Tensor, drawn: Drawn, scale: int) -> torch.Tensor:
     factor = second.resize.factor
     size = (int(height / scale * factor), int(width / scale * factor))
     out = F.interpolate(out, size=size, mode=second.resize.mode)
+    out = noisy(out, second.noise)
     target = (height // scale, width // scale)
     quality = torch.tensor([drawn.final_jpeg_quality])
     if drawn.final_jpeg_first:
@@ -65,6 +69,39 @@ def transcript(gt: torch.Tensor, drawn: Drawn, scale: int) -> torch.Tensor:
         out = process.filter2D(F.interpolate(out, size=target, mode=drawn.final_mode), padded(drawn.final_sinc))
         out = jpeg(torch.clamp(out, 0, 1), quality)
     return torch.clamp((out * 255.0).round(), 0, 255) / 255.0
+
+
+def noisy(picture: torch.Tensor, drawn: DrawnNoise | None) -> torch.Tensor:
+    """basicsr's noise as drawn, clamped."""
+    if drawn is None:
+        return picture
+    made = reference_module("data.degradations")
+    add = made.add_gaussian_noise_pt if drawn.kind == "gaussian" else made.add_poisson_noise_pt
+    strength, gray = torch.tensor([drawn.strength]), torch.tensor([float(drawn.gray)])
+    return add(picture, strength, gray_noise=gray, clip=True, rounds=False)
+
+
+def normal_pattern(shape: Sequence[int]) -> torch.Tensor:
+    """Stands for normal noise: always the same of one shape."""
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(5))
+
+
+def counted(mean: torch.Tensor) -> torch.Tensor:
+    """Stands for photons that are counted: each pixel by its own mean alone, so that one that differs moves no other."""
+    return torch.floor(mean + torch.rand(mean.shape, generator=torch.Generator().manual_seed(6)))
+
+
+@pytest.fixture
+def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides draw the same pixels: no two generators do by themselves."""
+    monkeypatch.setattr(PixelGenerator, "normal", lambda _, shape: normal_pattern(shape))
+    monkeypatch.setattr(PixelGenerator, "poisson", lambda _, mean: counted(mean))
+    theirs = types.SimpleNamespace(**vars(torch))
+    theirs.randn = lambda *shape, **_: (
+        normal_pattern(shape[1:])[None] if len(shape) == 4 else normal_pattern((1, *shape))[0]
+    )
+    theirs.poisson = lambda mean: counted(mean[0])[None]
+    monkeypatch.setattr(reference_module("data.degradations"), "torch", theirs)
 
 
 def silent(recipe: Recipe) -> Recipe:
@@ -85,6 +122,19 @@ def test_a_pair_is_what_upstreams_order_gives_with_the_same_draws(index: int) ->
     assert levels.mean() < 0.05
     assert levels.quantile(0.98) < 0.5
     torch.testing.assert_close(made.gt, gt, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("index", range(16))
+def test_noise_has_its_place_in_the_order(same_noise: None, index: int) -> None:
+    """As above with all that a recipe has; that pixels of noise have the right statistics is test_noise's to say."""
+    recipe = replace(RECIPES["x4plus"], gt_size=256)
+    drawn = fitting(recipe, index)
+    gt = pictures(1, 256, 256, seed=index)
+    with torch.no_grad():
+        expected = transcript(gt, drawn, 4)
+    levels = ((degrade(gt, [drawn], recipe).lq - expected) * 255).abs()
+    assert levels.mean() < 0.002
+    assert levels.quantile(0.999) == 0
 
 
 def fitting(recipe: Recipe, number: int) -> Drawn:
