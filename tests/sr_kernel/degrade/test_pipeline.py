@@ -87,7 +87,7 @@ def normal_pattern(shape: Sequence[int]) -> torch.Tensor:
 
 
 def counted(mean: torch.Tensor) -> torch.Tensor:
-    """Stands for photons that are counted: each pixel by its own mean alone, so that one that differs moves no other."""
+    """Stands for counting photons: each pixel by its own mean alone, so that one that differs moves no other."""
     return torch.floor(mean + torch.rand(mean.shape, generator=torch.Generator().manual_seed(6)))
 
 
