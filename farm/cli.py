@@ -40,6 +40,7 @@ from farm.preparation_commands import (
     preview,
     subimages_options_of,
 )
+from farm.restore_flags import face_config, fidelity_config, restore_fields, restore_options
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 
@@ -72,7 +73,7 @@ def main() -> None:
 @click.option("--suffix", help="Short for --name '{stem}_SUFFIX.{ext}'.")
 @click.option("--no-stamp", is_flag=True, help="Do not write model and parameters into the outputs (XMP).")
 @click.option(
-    "--denoise", type=float, default=1.0, show_default=True, help="0 to 1; below 1 keeps more grain (general-x4v3)."
+    "--denoise", type=float, help="0 to 1; below 1 keeps more grain (general-x4v3). Default: the model's, 0.5 there."
 )
 @click.option("--alpha", type=click.Choice(ALPHAS), default="model", show_default=True, help="What restores alpha.")
 @click.option(
@@ -99,6 +100,7 @@ def main() -> None:
 @click.option(
     "--batch", type=int, default=0, show_default=True, help="Tiles a forward pass; 0 means 8 on GPU, 1 on CPU."
 )
+@restore_options
 @click.option("--weights-dir", help="Folder with weight files. Also: FARM_WEIGHTS_DIR.")
 @click.option("--root", help="What relative paths of the manifest start from. Default: its own folder.")
 @click.option("--limit", type=int, help="Take only the first rows.")
@@ -165,6 +167,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     model = ModelConfig(
         **{key: flags[key] for key in ("model", "denoise", "outscale", "resize", "alpha", "precision")},
         **{key: flags[key] for key in ("tile_px", "exact_px", "band_px", "batch", "weights_dir")},
+        **restore_fields(flags),
     )
     output = OutputConfig(
         out=flags["out"], format=flags["format_"], quality=flags["quality"], name=name, stamp=not flags["no_stamp"]
@@ -179,7 +182,8 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
     switches = {name: flags[name] for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
     prepare = PrepareConfig(degrade=degrade_options_of(flags), subimages=subimages_options_of(flags))
-    return replace(config, video=_video_config(flags), prepare=prepare, **switches)
+    looks = {"face": face_config(flags), "fidelity": fidelity_config(flags)}
+    return replace(config, video=_video_config(flags), prepare=prepare, **looks, **switches)
 
 
 def _video_config(flags: dict[str, Any]) -> VideoConfig:

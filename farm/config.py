@@ -9,6 +9,7 @@ from typing import Any
 from farm import encoders
 from farm.checks import at_least, one_of
 from farm.errors import UsageError
+from farm.face import FACE_DETECTORS, FACE_MODELS
 from farm.sample import (
     FORMS,
     OPERATIONS,
@@ -29,6 +30,9 @@ FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 ALPHAS = ("model", "lanczos")
 RESIZES = ("lanczos", "official")
+FITS = ("contain", "cover", "stretch")
+LIGHTS = ("gamma", "linear")
+SUSPECTS = ("publish", "refuse")
 PAGES = ("refuse", "first", "animation", "video")
 CODECS = ("auto", *encoders.CODECS)
 FILM_CONTAINERS = ("same", "mp4", "mkv", "mov", "webm", "sequence")
@@ -47,11 +51,25 @@ class ModelConfig:
 
     model: str = "x4plus"
     """a name of `farm models`, an official name, or the path of a .pth or .safetensors file"""
-    denoise: float = 1.0
-    """0..1; below 1 general-x4v3 is mixed with its denoise partner"""
+    models: tuple[str, ...] = ()
+    """several models that each restore every row that names none itself; empty: `model` alone"""
+    denoise: float | None = None
+    """0..1; below 1 general-x4v3 is mixed with its denoise partner; None: what the model's row says"""
     outscale: float | None = None
     """final scale, any number in 0.25..16; None means the network's own"""
+    size: tuple[int, int] | None = None
+    """final width and height in pixels instead of a scale, see `fit`"""
+    fit: str = "contain"
+    """how `size` is met: the largest picture that lies within it, the smallest that covers it, or stretched to it"""
+    max_side: int = 0
+    """longest side that an output may have; 0: any. Larger ones are made smaller, in proportion"""
     resize: str = "lanczos"
+    light: str = "gamma"
+    """in what resampling averages: the samples as stored, or linear light (sRGB's curve undone and done again)"""
+    tta: bool = False
+    """mean over the eight flips and turns of each window: eight times the work"""
+    keep_colour: bool = False
+    """the source's low frequencies are kept, so that skin and paper do not shift"""
     alpha: str = "model"
     precision: str = "auto"
     tile_px: int = 256
@@ -68,15 +86,52 @@ class ModelConfig:
         one_of("resize", self.resize, RESIZES)
         one_of("alpha", self.alpha, ALPHAS)
         one_of("precision", self.precision, PRECISIONS)
+        one_of("fit", self.fit, FITS)
+        one_of("light", self.light, LIGHTS)
+        if self.size is not None and (self.outscale is not None or min(self.size) < 1):
+            found = "contradicts --outscale" if self.outscale is not None else f"{self.size} has an empty side"
+            raise UsageError(f"--size: {found}; give a width and a height such as 3840x2160, and no scale")
+        at_least("max_side", self.max_side, 0)
         if not 16 <= self.tile_px <= 4096:
             raise UsageError(f"--tile-px: {self.tile_px} is not in 16..4096")
-        if not 0 <= self.denoise <= 1:
+        if self.denoise is not None and not 0 <= self.denoise <= 1:
             raise UsageError(f"--denoise: {self.denoise} is not in 0..1")
         if self.outscale is not None and not 0.25 <= self.outscale <= 16:
             raise UsageError(f"--outscale: {self.outscale} is not in 0.25..16")
         at_least("exact_px", self.exact_px, 1)
         at_least("band_px", self.band_px, 1)
         at_least("batch", self.batch, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceConfig:
+    """Whether and how faces are restored by a second model."""
+
+    enhance: bool = False
+    model: str = FACE_MODELS[0]
+    strength: float = 1.0
+    """0..1, blend of the pasted face"""
+    only_center: bool = False
+    detector: str = FACE_DETECTORS[0]
+
+    def __post_init__(self) -> None:
+        one_of("face_model", self.model, FACE_MODELS)
+        one_of("face_detector", self.detector, FACE_DETECTORS)
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"--face-strength: {self.strength} is not in 0..1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FidelityConfig:
+    """What is measured of outputs, and what becomes of those that are not believable."""
+
+    niqe: bool = False
+    """compute NIQE of every picture, which costs about as much as encoding it"""
+    suspect: str = "publish"
+    """outputs below a floor, after a second try in fp32: published with a mark, or refused"""
+
+    def __post_init__(self) -> None:
+        one_of("suspect", self.suspect, SUSPECTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +329,8 @@ class RunConfig:
     root: str | None = None
     """what relative paths of the manifest start from; None means the manifest's own folder"""
     model: ModelConfig = field(default_factory=ModelConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
+    fidelity: FidelityConfig = field(default_factory=FidelityConfig)
     output: OutputConfig = field(default_factory=OutputConfig)
     video: VideoConfig = field(default_factory=VideoConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from importlib import metadata
 from typing import TYPE_CHECKING, Protocol
@@ -60,6 +60,13 @@ _RECIPES_KEPT = 1024
 _LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
 """Parameters that only refuse: a picture made under one limit is the same under another. So it is with ALLOWANCES of
 films, of which the ledger remembers where they made a difference (`farm.entries.suffices`)."""
+
+
+_OFF_BY_DEFAULT = frozenset(
+    {"size", "fit", "max_side", "light", "tta", "keep_colour", "face", "niqe", "suspect", "video"}
+)
+"""Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
+outputs made without them stay done."""
 
 
 class PlannedModel(Protocol):
@@ -282,14 +289,14 @@ class Planner:
     def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
         outscale = float(asked.outscale or config.model.outscale or spec.scale)
-        denoise = config.model.denoise if asked.denoise is None else asked.denoise
+        denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
             file_format = config.output.format if config.output.format != "same" else "png"
         params = UpscaleParams(
             model=spec.name,
             model_sha256=model.sha256,
-            denoise=denoise if spec.partner else 1.0,
+            denoise=denoise,
             scale=spec.scale,
             halo_px=spec.halo_px,
             align_px=spec.align_px,
@@ -312,6 +319,11 @@ class Planner:
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
             video=video,
+            tta=config.model.tta,
+            keep_colour=config.model.keep_colour,
+            light=config.model.light,
+            niqe=config.fidelity.niqe,
+            suspect=config.fidelity.suspect,
         )
         return _recipe(TASKS[kind], params, scale_label=f"{outscale:g}")
 
@@ -357,10 +369,13 @@ def canonical_text(params: Params) -> str:
     """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
     if isinstance(params, PrepareParams):
         return json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
-    deciding = {name: value for name, value in asdict(params).items() if name not in _LIMITS}
-    if params.video is None:
-        del deciding["video"]
-    else:
+    plain = {field.name: field.default for field in fields(params) if field.name in _OFF_BY_DEFAULT}
+    deciding = {
+        name: value
+        for name, value in asdict(params).items()
+        if name not in _LIMITS and not (name in plain and value == plain[name])
+    }
+    if params.video is not None:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
@@ -388,8 +403,15 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
 
 
+def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSpec) -> float:
+    """What a row or the configuration asks for, else the model's own; 1 for models without a partner."""
+    if not spec.partner:
+        return 1.0
+    return next(value for value in (asked, configured, spec.denoise) if value is not None)
+
+
 def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:
-    if config.denoise < 1 and not spec.partner:
+    if config.denoise is not None and config.denoise < 1 and not spec.partner:
         raise UsageError(f"--denoise: {spec.name} has no denoise partner; use it with general-x4v3")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from farm.errors import ErrorKind, ItemError
+from farm.face import FaceParams
 from farm.film import NOTHING_KNOWN, FilmPlan, SegmentReport, Span, VideoParams
 from farm.kinds import MediaKind
 from farm.sample import PrepareParams
@@ -133,6 +134,22 @@ class UpscaleParams:
     """raised whenever the code would give other bytes for the same parameters"""
     video: VideoParams | None = None
     """of films only"""
+    size: tuple[int, int] | None = None
+    """asked width and height instead of `outscale`, which is then 0"""
+    fit: str = "contain"
+    """contain, cover or stretch: how `size` is met"""
+    max_side: int = 0
+    """longest side of the output; 0: any"""
+    light: str = "gamma"
+    """gamma or linear: in what resampling averages"""
+    tta: bool = False
+    """mean over eight flips and turns"""
+    keep_colour: bool = False
+    """low frequencies of the source are kept"""
+    face: FaceParams | None = None
+    niqe: bool = False
+    suspect: str = "publish"
+    """publish or refuse: what becomes of outputs that are not believable"""
 
     @property
     def allowances(self) -> tuple[str, ...]:

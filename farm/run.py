@@ -220,7 +220,7 @@ class _Run:
             progress.note(f"fetching {model}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
         fetch.ensure(spec, self._config.model.weights_dir, note)
-        if spec.partner and self._config.model.denoise < 1:
+        if spec.partner and plan.resolve_denoise(None, self._config.model.denoise, spec) < 1:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
     @property
