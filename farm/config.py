@@ -32,6 +32,7 @@ ALPHAS = ("model", "lanczos")
 RESIZES = ("lanczos", "official")
 FITS = ("contain", "cover", "stretch")
 LIGHTS = ("gamma", "linear")
+KERNELS = ("auto", "plain", "fused")
 SUSPECTS = ("publish", "refuse")
 PAGES = ("refuse", "first", "animation", "video")
 CODECS = ("auto", *encoders.CODECS)
@@ -72,6 +73,9 @@ class ModelConfig:
     """the source's low frequencies are kept, so that skin and paper do not shift"""
     alpha: str = "model"
     precision: str = "auto"
+    kernel: str = "auto"
+    """how networks run on a GPU: plain, or fused, for GPUs of capability 9; auto: fused where all GPUs of this machine
+    can and no cluster is named"""
     tile_px: int = 256
     """largest kept size of a window, 16..4096 source pixels"""
     exact_px: int = 4_194_304
@@ -86,6 +90,7 @@ class ModelConfig:
         one_of("resize", self.resize, RESIZES)
         one_of("alpha", self.alpha, ALPHAS)
         one_of("precision", self.precision, PRECISIONS)
+        one_of("kernel", self.kernel, KERNELS)
         one_of("fit", self.fit, FITS)
         one_of("light", self.light, LIGHTS)
         if self.size is not None and (self.outscale is not None or min(self.size) < 1):

@@ -33,7 +33,7 @@ from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams
 from farm.sample import PrepareParams
 from farm.sizes import guess_px, refuse_size
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
-from sr_kernel.models import MODELS
+from sr_kernel.models import MODELS, has_fused_kernels
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -63,7 +63,7 @@ films, of which the ledger remembers where they made a difference (`farm.entries
 
 
 _OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "light", "tta", "keep_colour", "face", "niqe", "suspect", "video"}
+    {"size", "fit", "max_side", "light", "tta", "keep_colour", "kernel", "face", "niqe", "suspect", "video"}
 )
 """Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
 outputs made without them stay done."""
@@ -105,7 +105,7 @@ class Planner:
 
     `models` answers with the model of every name that the configuration or a row uses; `out` is the output root as an
     absolute local path, links resolved, or a URL; `device_class` is cuda or cpu; `cpu_bf16` says whether the CPUs that
-    work have bfloat16 of their own (None: as this machine).
+    work have bfloat16 of their own (None: as this machine); `fused`: what `--kernel auto` means on GPUs.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Planner:
         device_class: str,
         *,
         cpu_bf16: bool | None = None,
+        fused: bool = False,
     ) -> None:
         check_template(config.output, config.video.container)
         _check_denoise(config.model, models[config.model.model].spec)
@@ -124,6 +125,11 @@ class Planner:
         self._models = models
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
+        self._fused = device_class == "cuda" and (
+            config.model.kernel == "fused" or (config.model.kernel == "auto" and fused)
+        )
+        if config.model.kernel == "fused" and not self._fused:
+            raise UsageError("--kernel: fused is for GPUs, and CPUs work here; use auto or plain")
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
         self._operations: dict[str, Recipe] = {}
 
@@ -142,7 +148,7 @@ class Planner:
             config.video,
             config.prepare,
             replace(config.limits, limit=None),
-            (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self.out),
+            (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self._fused, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
         return _digest(repr(deciding))
@@ -319,6 +325,7 @@ class Planner:
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
             video=video,
+            kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
             light=config.model.light,

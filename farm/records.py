@@ -147,6 +147,8 @@ class UpscaleParams:
     keep_colour: bool = False
     """low frequencies of the source are kept"""
     face: FaceParams | None = None
+    kernel: str = "plain"
+    """plain, or fused: kernels for GPUs of capability 9, in half precision"""
     niqe: bool = False
     suspect: str = "publish"
     """publish or refuse: what becomes of outputs that are not believable"""
@@ -164,7 +166,7 @@ class UpscaleParams:
     @property
     def resident(self) -> str:
         """Parts of equal ones can share a unit and a resident model."""
-        return f"{self.model_sha256}/{self.denoise:g}"
+        return f"{self.model_sha256}/{self.denoise:g}/{self.kernel}"
 
 
 Params = UpscaleParams | PrepareParams

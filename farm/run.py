@@ -23,7 +23,7 @@ from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry
 from farm.errors import ModelError
 from farm.feed import Feed
-from farm.fleet import device_class, plan_fleet, prepare_ray
+from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
@@ -125,7 +125,8 @@ def output_root(config: RunConfig) -> str:
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
     models = ModelBook(config.model.model)
-    return plan.Planner(config, models, out, device_class(config.worker)), models
+    fused = runs_fused(config.worker)
+    return plan.Planner(config, models, out, device_class(config.worker), fused=fused), models
 
 
 class _Run:

@@ -72,6 +72,13 @@ def radius_px(arch: Arch, blocks: int, align_px: int) -> int:
     return (15 * blocks + 2 + _TAIL_RADIUS_PX) * align_px
 
 
+def has_fused_kernels(spec: ModelSpec) -> bool:
+    """Whether `sr_kernel.fused` has kernels for a network: those of the family have the sizes that it is made for."""
+    if spec.arch == "srvgg":
+        return spec.features == 64 and 3 * spec.scale**2 <= 64
+    return spec.arch == "rrdb" and spec.features == 64 and spec.growth == 32 and spec.blocks > 0
+
+
 def rrdb_align_px(scale: int) -> int:
     """Side of the pixel block that RRDBNet unshuffles into channels: its tail always enlarges four times."""
     return {4: 1, 2: 2, 1: 4}[scale]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -77,11 +78,12 @@ class Upscaler:
         device: str = "cpu",
         denoise: float = 1.0,
         partner_path: str | Path | None = None,
+        kernel: Literal["plain", "fused"] = "plain",
     ) -> Upscaler:
         """Verified weights on a device, tried out once.
 
         `denoise` below 1 mixes in the weights of `partner_path`, see `sr_kernel.weights.mix`. Raises WeightsError, also
-        when the network answers a gradient with NaN or infinity, and DeviceMemoryError.
+        when the network answers a gradient with NaN or infinity, KernelError and DeviceMemoryError.
         """
         state = load_state(path, spec)
         if denoise != 1:
@@ -89,7 +91,7 @@ class Upscaler:
                 raise WeightsError(f"weights: {spec.name}: a denoise strength of {denoise} needs the partner's file")
             state = mix(state, load_state(partner_path, MODELS[spec.partner] if spec.partner else None), denoise)
         _self_test(spec, state)
-        return cls(spec, Backend(spec, state, device))
+        return cls(spec, Backend(spec, state, device, kernel))
 
     @property
     def device(self) -> str:

@@ -17,7 +17,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan
 from farm.media.video import Frame
 from farm.records import WorkItem
-from farm.tasks.lane import ModelRef
+from farm.tasks.lane import model_of
 from farm.tasks.restore import Precision, Resize, whole
 from farm.tasks.station import Clock, Station
 from sr_kernel.backend import DeviceMemoryError
@@ -68,7 +68,7 @@ class FramePipeline:
         self._plan = plan
         self._clock = clock
         self._batch_limit = batch_limit
-        self._model = ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise)
+        self._model = model_of(params)
         self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
         batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
         self._settings = Settings(

@@ -8,6 +8,7 @@ from farm import fetch
 from farm.errors import ModelError
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import ModelRef
+from sr_kernel.backend import KernelError
 from sr_kernel.upscale import Upscaler
 from sr_kernel.weights import WeightsError, describe_file
 
@@ -32,16 +33,19 @@ class ResidentModel:
         return self._upscaler
 
     def _load(self, ref: ModelRef) -> Upscaler:
+        kernel = "fused" if ref.kernel == "fused" else "plain"
         try:
             if ref.model in self._files:
                 path = fetch.ensure_file(self._files[ref.model])
                 spec = replace(describe_file(path), sha256=ref.sha256)
-                return Upscaler.load(spec, path, device=self._context.device)
+                return Upscaler.load(spec, path, device=self._context.device, kernel=kernel)
             spec = fetch.resolve(ref.model).spec
             path = fetch.ensure(spec, self._context.weights_dir)
             partner = None
             if ref.denoise < 1 and spec.partner:
                 partner = fetch.ensure(fetch.resolve(spec.partner).spec, self._context.weights_dir)
-            return Upscaler.load(spec, path, device=self._context.device, denoise=ref.denoise, partner_path=partner)
-        except WeightsError as error:
+            return Upscaler.load(
+                spec, path, device=self._context.device, denoise=ref.denoise, partner_path=partner, kernel=kernel
+            )
+        except (WeightsError, KernelError) as error:
             raise ModelError(f"model {ref.model}: {error}") from error

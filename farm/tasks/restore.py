@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
 from farm.records import UpscaleParams
-from farm.tasks.lane import Job, Lane, ModelRef, Restored
+from farm.tasks.lane import Job, Lane, Restored, model_of
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha
 from sr_kernel.models import BODY_PX_BYTES
@@ -149,7 +149,7 @@ class Restorer:
             _target(out, tile, cut)[:] = made
 
         job = Job(
-            model=ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise),
+            model=model_of(params),
             rgb=rgb,
             y0=cut.read_y0,
             plan=cut.plan,

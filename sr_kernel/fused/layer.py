@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,6 @@ from sr_kernel.fused.plane import Extent, Plane
 
 BLOCK_PX = 128
 """pixels of a row that a program computes: two warpgroups of 64"""
-WARPS = 8
 INPUT_CHANNELS = 16
 """the least that a tensor core takes at once: pictures have 3, or 12 unshuffled ones"""
 
@@ -29,25 +28,19 @@ class Shape:
     """chunks of the second"""
     chunk: int
     """channels"""
-    group: int
-    """chunks a step"""
     stages: int
-    overlap: bool
-
-    @property
-    def channels(self) -> int:
-        return (self.source + self.extra) * self.chunk
+    """chunks, for three column taps each, that are on their way or being multiplied"""
 
 
 # Channels of the first and of the second input, and channels out, to the cut.
 SHAPES: Mapping[tuple[int, int, int], Shape] = {
-    (16, 0, 64): Shape(source=1, extra=0, chunk=16, group=1, stages=4, overlap=True),
-    (64, 0, 64): Shape(source=1, extra=0, chunk=64, group=1, stages=2, overlap=True),
-    (64, 0, 32): Shape(source=1, extra=0, chunk=64, group=1, stages=3, overlap=True),
-    (64, 32, 32): Shape(source=2, extra=1, chunk=32, group=3, stages=2, overlap=True),
-    (64, 64, 32): Shape(source=1, extra=1, chunk=64, group=1, stages=2, overlap=False),
-    (64, 96, 32): Shape(source=2, extra=3, chunk=32, group=1, stages=4, overlap=False),
-    (64, 128, 32): Shape(source=1, extra=2, chunk=64, group=1, stages=2, overlap=False),
+    (16, 0, 64): Shape(source=1, extra=0, chunk=16, stages=6),
+    (64, 0, 64): Shape(source=1, extra=0, chunk=64, stages=2),
+    (64, 0, 32): Shape(source=1, extra=0, chunk=64, stages=3),
+    (64, 32, 32): Shape(source=2, extra=1, chunk=32, stages=6),
+    (64, 64, 32): Shape(source=1, extra=1, chunk=64, stages=3),
+    (64, 96, 32): Shape(source=2, extra=3, chunk=32, stages=5),
+    (64, 128, 32): Shape(source=1, extra=2, chunk=64, stages=2),
 }
 
 
@@ -88,7 +81,9 @@ class FusedConv:
 
 def launch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
     """One kernel over all images."""
-    from sr_kernel.fused.conv import conv_rows
+    from sr_kernel.fused import conv as module  # Triton is there on GPU machines only
+
+    kernels: Any = module  # what a compiler makes of a function has no type of ours
 
     shape, extent = conv.shape, x.extent
     programs = _multiprocessors(out.data.device)
@@ -99,7 +94,7 @@ def launch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residua
     mode = 0 if residual is None else 1 if residual.base is None else 2
     first = out if residual is None else residual.plane
     second = first if residual is None or residual.base is None else residual.base
-    conv_rows[(min(tiles, programs),)](  # pyright: ignore[reportUnknownMemberType]
+    kernels.conv_rows[(min(tiles, programs),)](
         _described(x.data, BLOCK_PX, shape.chunk),
         _described(extra.data, BLOCK_PX, shape.chunk),
         _described(conv.weight, shape.chunk, conv.out),
@@ -117,17 +112,16 @@ def launch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residua
         strips,
         blocks,
         tiles,
+        shape.source + shape.extra,
         SRC_CHUNKS=shape.source,
         EXT_CHUNKS=shape.extra,
-        GROUP=shape.group,
         KC=shape.chunk,
         N=conv.out,
         BM=BLOCK_PX,
         STAGES=shape.stages,
         MODE=mode,
-        OVERLAP=shape.overlap,
-        NUM_WARPS=WARPS,
-        num_warps=WARPS,
+        ROLE_WARPS=kernels.ROLE_WARPS,
+        num_warps=kernels.ROLE_WARPS,
     )
 
 
@@ -143,7 +137,8 @@ def rows_of(extent: Extent, blocks: int, programs: int) -> int:
 
 @lru_cache(maxsize=16)
 def _multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count
+    properties: Any = torch.cuda.get_device_properties(device)
+    return properties.multi_processor_count
 
 
 def _described(data: Tensor, rows: int, columns: int) -> Any:
@@ -152,5 +147,7 @@ def _described(data: Tensor, rows: int, columns: int) -> Any:
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
     block = [rows, columns]
-    layout = gl.NVMMASharedLayout.get_default_for(block, gl.float16)  # of any type of two bytes
-    return TensorDescriptor.from_tensor(data, block, layout)
+    layouts, descriptors = cast("Any", gl.NVMMASharedLayout), cast("Any", TensorDescriptor)
+    layout = layouts.get_default_for(block, gl.float16)  # of any type of two bytes
+    made: Any = descriptors.from_tensor(data, block, layout)
+    return made

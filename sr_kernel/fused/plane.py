@@ -51,3 +51,14 @@ class Plane:
             ((extent.height + 1) * line, line, channels, 1),
             line + channels,
         )
+
+    def fill_doubled(self, pixels: Tensor) -> None:
+        """Fills the images with `pixels` (count, height / 2, width / 2, channels), each repeated 2 x 2."""
+        count, height, width, channels = pixels.shape
+        images = self.images
+        strides = images.stride()
+        cells = images.as_strided(
+            (count, height, 2, width, 2, channels),
+            (strides[0], 2 * strides[1], strides[1], 2 * strides[2], strides[2], 1),
+        )
+        cells.copy_(pixels[:, :, None, :, None])

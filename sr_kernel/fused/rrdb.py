@@ -20,6 +20,13 @@ _HALF = 32
 """outputs of a convolution whose weights would not fit shared memory at once"""
 
 
+def _widened(conv: Conv, out: int) -> tuple[Tensor, Tensor]:
+    """Weight and bias with outputs of zero behind those that there are."""
+    weight, bias = conv.weight.new_zeros(out, *conv.weight.shape[1:]), conv.bias.new_zeros(out)
+    weight[: len(conv.bias)], bias[: len(conv.bias)] = conv.weight, conv.bias
+    return weight, bias
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planes:
     """What a body of one extent works in."""
@@ -41,8 +48,13 @@ class FusedRRDBNet(RRDBNet):
         self._enter_body = FusedConv(self._first.weight, self._first.bias, None, source=self._inputs)
         self._dense = [[self._packed(block[at : at + 5]) for at in (0, 5, 10)] for block in self._blocks]
         self._leave_body = FusedConv(self._body_end.weight, self._body_end.bias, None, source=spec.features)
-        self._blocks = []
+        slope = torch.full_like(self._ending.bias, SLOPE)
+        self._doubling = [FusedConv(conv.weight, conv.bias, slope, source=spec.features) for conv in self._enlarging]
+        self._finishing = FusedConv(self._ending.weight, self._ending.bias, slope, source=spec.features)
+        self._colouring = FusedConv(*_widened(self._last, _HALF), None, source=spec.features)
+        self._blocks: list[list[Conv]] = []  # packed: nothing else reads them
         self._planes: _Planes | None = None
+        self._tails: tuple[Plane, Plane, Plane, Plane, Plane] | None = None
 
     def _packed(self, convs: list[Conv]) -> list[FusedConv]:
         """Four growing convolutions, and the closing one in two halves."""
@@ -75,6 +87,28 @@ class FusedRRDBNet(RRDBNet):
         self._leave_body(trunk, out, residual=Residual(plane=planes.first, alpha=1.0))
         features = out.images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return features, Box(x0=0, y0=0, x1=width * self.align, y1=height * self.align)
+
+    def _enlarged(self, x: Tensor) -> Tensor:
+        small, grown, large, other, colours = self._tail_buffers(x)
+        small.fill_doubled(x.permute(0, 2, 3, 1))
+        self._doubling[0](small, grown)
+        large.fill_doubled(grown.images)
+        self._doubling[1](large, other)
+        self._finishing(other, large)
+        self._colouring(large, colours)
+        return colours.images[..., :3]
+
+    def _tail_buffers(self, x: Tensor) -> tuple[Plane, Plane, Plane, Plane, Plane]:
+        """Planes of twice the size, twice, of four times, twice, and of colours."""
+        count, features, height, width = x.shape
+        twice = Extent(count=count, height=2 * height, width=2 * width)
+        if self._tails is None or self._tails[0].extent != twice:
+            self._tails = None
+            whole = Extent(count=count, height=4 * height, width=4 * width)
+            a, b = (Plane.zeros(twice, features, x) for _ in range(2))
+            c, d = (Plane.zeros(whole, features, x) for _ in range(2))
+            self._tails = (a, b, c, d, Plane.zeros(whole, _HALF, x))
+        return self._tails
 
     def _rrdb(self, block: list[list[FusedConv]], entered: Plane, planes: _Planes) -> Plane:
         """Three dense blocks and the residual around them; the result lies in a trunk that is not `entered`."""

@@ -7,12 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sr_kernel.archs.layer import input_gain, shuffle_order, to_input
+from sr_kernel.archs.layer import shuffle_order, to_input
 from sr_kernel.archs.srvgg import SRVGGNetCompact
 from sr_kernel.fused.layer import INPUT_CHANNELS, FusedConv
 from sr_kernel.fused.plane import Extent, Plane
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
+
+
+def spread(plane: Plane, x: Tensor, keep: Box, scale: int) -> Tensor:
+    """`sr_kernel.fused.enlarge.enlarge`, which needs Triton."""
+    from sr_kernel.fused.enlarge import enlarge
+
+    return enlarge(plane, x, keep, scale)
 
 
 class FusedSRVGG(SRVGGNetCompact):
@@ -32,8 +39,6 @@ class FusedSRVGG(SRVGGNetCompact):
         weight[: len(order)] = state[f"{name}.weight"].to(like.device, like.dtype)[order]
         bias[: len(order)] = state[f"{name}.bias"].to(like.device)[order]
         self._fused.append(FusedConv(weight, bias, None, source=spec.features))
-        self._channels = len(order)
-        self._gain = input_gain(like.dtype)
         self._planes: tuple[Plane, Plane, Plane] | None = None
 
     def __call__(self, x: Tensor, keep: Box) -> Tensor:
@@ -45,9 +50,7 @@ class FusedSRVGG(SRVGGNetCompact):
         for conv in self._fused[1:]:
             conv(hidden, other)
             hidden, other = other, hidden
-        cut = (slice(None), slice(keep.y0, keep.y1), slice(keep.x0, keep.x1))
-        residual = hidden.images[cut][..., : self._channels].permute(0, 3, 1, 2)
-        return self._enlarge(residual, x[:, :, keep.y0 : keep.y1, keep.x0 : keep.x1])
+        return spread(hidden, x, keep, self.scale)
 
     def _buffers(self, extent: Extent, x: Tensor) -> tuple[Plane, Plane, Plane]:
         """Planes of one extent, kept until another is asked for: their borders stay zero."""

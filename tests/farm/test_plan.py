@@ -217,6 +217,7 @@ LATER: dict[str, object] = {
         strength=1.0,
         only_center=False,
     ),
+    "kernel": "fused",
     "niqe": True,
     "suspect": "refuse",
 }

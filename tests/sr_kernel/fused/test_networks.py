@@ -1,6 +1,6 @@
-"""The fused networks' planes, packing and order of layers: everything but the kernel, whose arithmetic torch stands in for.
+"""The fused networks' planes, packing and order of layers: all but the kernels, for whose arithmetic torch stands in.
 
-The kernel itself runs on GPUs only: tests/gpu.
+The kernels themselves run on GPUs only: tests/gpu.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
-from sr_kernel.fused import layer
+from sr_kernel.fused import layer, srvgg
 from sr_kernel.fused.layer import BLOCK_PX, FusedConv, Residual, rows_of
 from sr_kernel.fused.plane import Extent, Plane
 from sr_kernel.fused.rrdb import FusedRRDBNet
@@ -20,6 +20,7 @@ from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
 from tests.networks import rrdb_spec, seeded_state, srvgg_spec
 
+# Of 64 features and growth 32, which is what the kernels are made for.
 SPECS = [srvgg_spec(scale, features=64, convs=3) for scale in (2, 4)]
 SPECS += [rrdb_spec(scale, features=64, blocks=2, growth=32) for scale in (1, 2, 4)]
 FP32 = torch.empty(0, dtype=torch.float32)
@@ -49,9 +50,19 @@ def by_torch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, resid
     out.images[..., at : at + conv.out] = images
 
 
+def spread_by_torch(plane: Plane, x: Tensor, keep: Box, scale: int) -> Tensor:
+    """Pixel-shuffle and the nearest-enlarged picture, of the whole extent, then cut."""
+    count, _, height, width = x.shape
+    cells = plane.images[..., : 3 * scale**2].reshape(count, height, width, scale, scale, 3)
+    samples = cells.permute(0, 1, 3, 2, 4, 5).reshape(count, height * scale, width * scale, 3)
+    samples = samples + x.permute(0, 2, 3, 1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return samples[:, keep.y0 * scale : keep.y1 * scale, keep.x0 * scale : keep.x1 * scale]
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_fused_networks_are_the_networks(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer, "launch", by_torch)
+    monkeypatch.setattr(srvgg, "spread", spread_by_torch)
     state = seeded_state(spec)
     make = FusedSRVGG if spec.arch == "srvgg" else FusedRRDBNet
     fused = make(spec, state, FP32)
