@@ -137,8 +137,8 @@ def rows_of(extent: Extent, blocks: int, programs: int) -> int:
 
 @lru_cache(maxsize=16)
 def _multiprocessors(device: torch.device) -> int:
-    properties: Any = torch.cuda.get_device_properties(device)
-    return properties.multi_processor_count
+    count: int = cast("Any", torch.cuda).get_device_properties(device).multi_processor_count
+    return count
 
 
 def _described(data: Tensor, rows: int, columns: int) -> Any:
