@@ -104,6 +104,8 @@ def verify(spec: ModelSpec | RemoteWeights, path: Path) -> None:
         raise ModelError(f"model {spec.name}: {path}: {size} bytes, not {spec.bytes}; delete it")
     if spec.sha256 not in ("", digest):
         raise ModelError(f"model {spec.name}: {path}: sha256 is {digest}, not {spec.sha256}; delete it")
+    if isinstance(spec, ModelSpec) and not digest.startswith(spec.digest_start):
+        raise ModelError(f"model {spec.name}: {path}: sha256 is {digest}, not {spec.digest_start}...; delete it")
 
 
 def ensure(spec: ModelSpec, weights_dir: str | None = None, progress: Progress | None = None) -> Path:
