@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -208,7 +208,7 @@ def _described(file: str) -> FileLine:
         parameters=parameters(spec),
         gflop_per_megapixel=_gflop(spec),
         halo_px=spec.halo_px,
-        bytes=spec.bytes or Path(model.path or file).stat().st_size,
+        bytes=spec.bytes or os.path.getsize(model.path or file),
         sha256=model.sha256,
         known_as=next(known, None),
     )

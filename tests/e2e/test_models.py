@@ -52,12 +52,9 @@ def test_every_row_is_restored_by_each_model_and_the_second_run_does_nothing(
     assert "4 done before of 4" in limited.stderr
 
 
-def test_rows_that_name_a_model_keep_it(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
-    """The other two are each of the run's models; the column's is another one, with an outscale that its name means."""
+def test_rows_that_contradict_the_list_are_named(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         make_picture(tmp_path / name, 30, 20, seed=1)
-    weights = tmp_path / "weights"
-    weights.mkdir()
     manifest = tmp_path / "m.csv"
     with manifest.open("w", newline="") as file:
         csv.writer(file).writerows([("source", "model"), ("a.png", ""), ("b.png", "realesr-animevideov3-x9")])

@@ -309,8 +309,8 @@ def test_a_row_whose_model_has_no_denoise_partner_is_named() -> None:
 def test_another_programs_name_means_its_scale_where_nobody_asks_for_one() -> None:
     book = {**BOOK, "realesr-animevideov3-x2": BOOK["animevideov3"]}
 
-    def scale(model: ModelConfig, **overrides: object) -> float:
-        made = plan.Planner(config(model), book, OUT, "cpu", cpu_bf16=True)
+    def scale(asked: ModelConfig, **overrides: object) -> float:
+        made = plan.Planner(config(asked), book, OUT, "cpu", cpu_bf16=True)
         return made.plan(row(**overrides), FileStat(url="", bytes=1000)).upscale.outscale
 
     alias = ModelConfig(model="realesr-animevideov3-x2")
