@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -96,9 +96,7 @@ class Fetch:
 class Backend:
     """One model on one device. Networks are made from the fp32 state per precision, when first asked for."""
 
-    def __init__(
-        self, spec: ModelSpec, state: Mapping[str, Tensor], device: str, kernel: Literal["plain", "fused"] = "plain"
-    ) -> None:
+    def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], device: str, kernel: str = "plain") -> None:
         """`kernel`: fused runs half precision in `sr_kernel.fused`. Raises KernelError where that cannot be."""
         self.device = torch.device(device)
         self._fused = kernel == "fused"
@@ -177,6 +175,12 @@ class Backend:
             done = torch.cuda.Event()
             done.record(torch.cuda.current_stream(self.device))
         return Fetch(arriving, done)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the weights occupy: the fp32 state in main memory, and a network a precision on the device."""
+        numbers = sum(tensor.numel() for tensor in self._state.values())
+        return numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
 
     def close(self) -> None:
         """Gives the memory of the networks back."""

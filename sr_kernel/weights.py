@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
+from sr_kernel.esrgan_names import modern_names
 from sr_kernel.models import FILE_PREFIX, ModelSpec, radius_px, rrdb_align_px
 
 _SCALE_OF_COLOURS = {3: 4, 12: 2, 48: 1}
@@ -43,16 +44,15 @@ def load_state(path: str | Path, spec: ModelSpec | None) -> dict[str, Tensor]:
     state = _weights_of(_parse(data, path), path)
     if spec is not None:
         _check_shapes(state, spec, path)
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
+    _check_finite(state, path)
     return state
 
 
 def describe_file(path: str | Path) -> ModelSpec:
     """What network a weight file holds, read from its keys' shapes; the name is `file:STEM`.
 
-    Knows RRDBNet and SRVGGNetCompact with PReLU in basicsr's key names. Raises WeightsError for others.
+    Knows RRDBNet, also in ESRGAN's older key names, and SRVGGNetCompact with PReLU in basicsr's. Raises WeightsError
+    for others, and for weights that are not finite.
     """
     path = Path(path)
     data = _read(path)
@@ -60,6 +60,7 @@ def describe_file(path: str | Path) -> ModelSpec:
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     spec = _describe(shapes, path, data)
     _check_shapes(state, spec, path)
+    _check_finite(state, path)
     return spec
 
 
@@ -90,11 +91,12 @@ def _read(path: Path) -> bytes:
 def _verify(data: bytes, spec: ModelSpec, path: str | Path) -> None:
     if spec.bytes and len(data) != spec.bytes:
         raise WeightsError(f"weights: {path}: has {len(data)} bytes where {spec.name} has {spec.bytes}; fetch it again")
-    if not spec.sha256:
+    expected = spec.sha256 or spec.digest_start
+    if not expected:
         return
     digest = hashlib.sha256(data).hexdigest()
-    if digest != spec.sha256:
-        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {spec.sha256}; fetch it again")
+    if not digest.startswith(expected):
+        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {expected}; fetch it again")
 
 
 def _parse(data: bytes, path: str | Path) -> object:
@@ -126,7 +128,14 @@ def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
         if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise WeightsError(f"weights: {path}: {name!r} is no tensor of weights; give a file of weights only")
         state[name] = tensor.float()
-    return state
+    modern = modern_names(state)
+    return {modern.get(name, name): tensor for name, tensor in state.items()}
+
+
+def _check_finite(state: Mapping[str, Tensor], path: str | Path) -> None:
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
 
 
 def _check_shapes(state: Mapping[str, Tensor], spec: ModelSpec, path: str | Path) -> None:

@@ -307,6 +307,34 @@ def test_a_row_whose_model_has_no_denoise_partner_is_named() -> None:
         planned(row(index=3, denoise=0.5))
 
 
+def test_another_programs_name_means_its_scale_where_nobody_asks_for_one() -> None:
+    book = {**BOOK, "realesr-animevideov3-x2": BOOK["animevideov3"]}
+
+    def scale(asked: ModelConfig, **overrides: object) -> float:
+        made = plan.Planner(config(asked), book, OUT, "cpu", cpu_bf16=True)
+        return made.plan(row(**overrides), FileStat(url="", bytes=1000)).upscale.outscale
+
+    alias = ModelConfig(model="realesr-animevideov3-x2")
+    assert scale(alias) == 2
+    assert scale(replace(alias, outscale=3)) == 3
+    assert scale(alias, outscale=1.5) == 1.5
+    assert scale(alias, model="x4plus") == 4
+    assert scale(ModelConfig(), model="realesr-animevideov3-x2") == 2
+    prints = {
+        plan.Planner(config(model), book, OUT, "cpu", cpu_bf16=True).fingerprint
+        for model in (alias, replace(alias, outscale=3), ModelConfig(model="animevideov3"))
+    }
+    assert len(prints) == 3, "a done mark of one scale must not stand for another"
+
+
+def test_of_several_models_those_without_a_denoise_partner_are_as_they_are() -> None:
+    several = ModelConfig(model="x4plus", models=("x4plus", "general-x4v3"), denoise=0.25)
+    assert planned(row(model="x4plus"), config(several)).upscale.denoise == 1.0
+    assert planned(row(model="general-x4v3"), config(several)).upscale.denoise == 0.25
+    with pytest.raises(UsageError, match="x4plus and x2plus have no denoise partner"):
+        planner(config(replace(several, models=("x4plus", "x2plus"))))
+
+
 def test_a_model_nobody_knows_names_its_row() -> None:
     with pytest.raises(ManifestError, match="row 7, column model: 'x5plus' is not a model"):
         planned(row(index=7, model="x5plus"))

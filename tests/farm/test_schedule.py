@@ -76,6 +76,33 @@ def test_parts_of_different_models_never_share_a_unit() -> None:
     assert schedule.empty
 
 
+def test_models_that_alternate_are_loaded_once_a_worker_at_most() -> None:
+    other = replace(PARAMS, model="general-x4v3", model_sha256="1" * 64)
+    schedule = new_schedule([make_part(index, PARAMS if index % 2 else other) for index in range(40)], workers=2)
+    held: dict[str, list[str]] = {"w0": [], "w1": []}
+    running: list[tuple[str, Unit]] = []
+    while not schedule.empty:
+        for worker, models in held.items():
+            while (unit := schedule.next_unit(worker)) is not None:
+                models.append(model_key(unit.parts[0]))
+                running.append((worker, unit))
+        worker, unit = running.pop(0)
+        schedule.finish(worker, unit.unit_id, [done(part) for part in unit.parts])
+    switches = [sum(a != b for a, b in zip(["", *models], models, strict=False)) for models in held.values()]
+    assert sum(switches) <= 3, "each takes one model; the one that is first done helps the other"
+    assert held["w0"][0] != held["w1"][0]
+
+
+def test_a_worker_goes_back_to_a_model_that_it_holds_before_it_loads_another() -> None:
+    second, third = (replace(PARAMS, model="general-x4v3", model_sha256=digit * 64) for digit in "23")
+    schedule = new_schedule([make_part(0), make_part(1, second)], target_px=1)
+    for _ in range(2):
+        unit = next_unit(schedule, "w0")
+        schedule.finish("w0", unit.unit_id, [done(part) for part in unit.parts])
+    schedule.add([*(make_part(index, third) for index in range(2, 6)), make_part(6)])
+    assert [part.item.params.model_sha256 for part in next_unit(schedule, "w0").parts] == [PARAMS.model_sha256]
+
+
 def test_after_a_death_parts_run_alone_and_only_then_collect_strikes() -> None:
     schedule = new_schedule([make_part(index) for index in range(4)], target_px=150)
     first = next_unit(schedule, "w0")
