@@ -59,14 +59,18 @@ def plan_cuts(plans: Plans, band_px: int) -> tuple[tuple[int, int], ...]:
     """Ranges of grid rows of the last pass, one a band, as `sr_kernel.tiles.plan_bands`; empty: in one part.
 
     A pass whose body is run whole, and those before it, are repeated by every band: then bands are fewer and larger.
+    Where resampling makes more of a picture than the network does, bands are smaller by as much.
     """
     last = plans[-1]
+    spec, rows = last.spec, len(last.rows)
+    band_px = min(band_px, band_px * spec.area_px * spec.scale**2 // (spec.out_width * spec.out_height))
     whole_until = max((at + 1 for at, plan in enumerate(plans[:-1]) if plan.strategy is Strategy.BODY), default=0)
     repeated_px = sum(plan.spec.area_px for plan in plans[:whole_until])
-    if repeated_px:
-        most = last.spec.area_px // (_REPEATED_SHARE * repeated_px)
-        band_px = max(band_px, 2 * last.spec.area_px // max(1, most))
-    return plan_bands(last, band_px)
+    cuts = plan_bands(last, band_px)
+    if not repeated_px:
+        return cuts
+    bands = min(len(cuts), spec.area_px // (_REPEATED_SHARE * repeated_px))
+    return tuple((rows * at // bands, rows * (at + 1) // bands) for at in range(bands)) if bands > 1 else ()
 
 
 def whole_links(plans: Plans) -> tuple[Link, ...]:

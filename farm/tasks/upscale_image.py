@@ -19,6 +19,7 @@ from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
 from farm.sizes import refuse_size
+from farm.target import SMALLER
 from farm.tasks.chain import (
     Link,
     Plans,
@@ -174,7 +175,7 @@ class UpscaleImage:
     def _held(self, item: WorkItem, links: tuple[Link, ...], header: image.ImageHeader) -> AbstractContextManager[None]:
         precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
         wanted = chain_bytes(links, header.bands, header.depth, precision)
-        return self._station.held(item, wanted, "lower --exact-px or --band-px, or use fewer --workers")
+        return self._station.held(item, wanted, f"lower --exact-px or --band-px, use fewer --workers, or {SMALLER}")
 
     def _restored(
         self, pixels: NDArray[Any], links: tuple[Link, ...], item: WorkItem, clock: Clock, batch_limit: int | None

@@ -205,6 +205,7 @@ LATER: dict[str, object] = {
     "size": (64, 48),
     "fit": "cover",
     "max_side": 100,
+    "passes": 2,
     "light": "linear",
     "tta": True,
     "keep_colour": True,
