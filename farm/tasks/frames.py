@@ -69,10 +69,15 @@ class FramePipeline:
         self._clock = clock
         self._batch_limit = batch_limit
         self._model = ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise)
+        self.params = params
         self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
         batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
         self._settings = Settings(
-            precision=cast("Precision", self.precision), resize=cast("Resize", params.resize), batch=batch
+            precision=cast("Precision", self.precision),
+            resize=cast("Resize", params.resize),
+            batch=batch,
+            tta=params.tta,
+            keep_colour=params.keep_colour,
         )
         self._frames_a_batch = max(1, batch // len(plan.tiles))
         self._resident: tuple[Upscaler, FrameUpscaler] | None = None

@@ -167,7 +167,7 @@ class UpscaleImage:
 
     def _held(self, item: WorkItem, cut: Cut, header: image.ImageHeader) -> AbstractContextManager[None]:
         precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
-        wanted = working_bytes(cut.plan, cut, header.bands, header.depth, precision)
+        wanted = working_bytes(cut, item.upscale, header.bands, header.depth, precision)
         return self._station.held(item, wanted, "lower --exact-px or --band-px, or use fewer --workers")
 
     def _restored(

@@ -23,12 +23,11 @@ from farm.media import video
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.sizes import refuse_size
 from farm.tasks.frames import FramePipeline, ShownFrame
-from farm.tasks.restore import picture_spec
+from farm.tasks.restore import body_bytes, picture_spec
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
-from sr_kernel.models import BODY_PX_BYTES
-from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
+from sr_kernel.tiles import PicturePlan, plan_picture
 
 _GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
@@ -357,9 +356,7 @@ def _segment_bytes(film: FilmPlan, span: Span, frame_plan: PicturePlan, pipeline
     spec, deep = frame_plan.spec, 1 if film.source.depth == 8 else 2
     frames = (pipeline.frames_held + _DECODER_FRAMES) * film.source.bytes + pipeline.frames_held * film.target.bytes
     canvas = spec.out_width * spec.out_height * 3 * deep + spec.width * spec.height * 3 * 4
-    body = 0
-    if frame_plan.strategy is Strategy.BODY:
-        body = spec.area_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
+    body = body_bytes(frame_plan, pipeline.params, pipeline.precision)
     return frames + canvas + body + (video.encoder_bytes(film, len(span.pts)) if film.encoder else 0)
 
 
