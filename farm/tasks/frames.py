@@ -71,6 +71,8 @@ class FramePipeline:
         self._model = ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise)
         self.params = params
         self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
+        self.precisions: set[str] = set()
+        """in which frames were restored so far"""
         batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
         self._settings = Settings(
             precision=cast("Precision", self.precision),
@@ -160,6 +162,7 @@ class FramePipeline:
 
     def _finite(self, frame: Frame, made: RestoredFrame) -> RestoredFrame:
         """Half precision that overflows is tried once more in full; what is still not finite is never published."""
+        self.precisions.add(self._settings.precision if made.finite else "fp32")
         if made.finite:
             return made
         if self._settings.precision != "fp32":
@@ -195,6 +198,7 @@ class FramePipeline:
         made = self._station.restorer.restore(
             pixels, whole(self._plan), item.upscale, item.row.source_url, self._batch_limit
         )
+        self.precisions.add(made.precision)
         self._clock.add("wait", made.verdict.wait_s)
         self._clock.add("infer", made.verdict.infer_s)
         self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")

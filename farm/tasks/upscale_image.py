@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from farm import storage
+from farm.entries import joined_precision
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
@@ -120,7 +121,7 @@ class UpscaleImage:
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
-        precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
+        precision = joined_precision(piece.precision for piece in part.pieces)
         root, encode = self._station.root, _encode_spec(item, picture_plan, precision)
         opened = root.open_write if encode.format in image.SOUGHT_FORMATS else root.open_stream
         with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:

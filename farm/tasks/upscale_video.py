@@ -101,7 +101,7 @@ class UpscaleVideo:
             frames=len(span.pts),
             stats=notes.stats,
             mode=frame_plan.mode.value,
-            precision=pipeline.precision,
+            precision=entries.joined_precision(pipeline.precisions),
             report=notes.report,
             extent=span.frames,
             lacking=bool(notes.report.damaged),
@@ -114,7 +114,7 @@ class UpscaleVideo:
             advice = "it may be encrypted; copy it again from where it plays"
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
         frame_plan = _frame_plan(item, film)
-        precision = item.upscale.precision if film.source.depth == 8 else item.upscale.precision_16bit
+        precision = entries.joined_precision(piece.precision for piece in part.pieces)
         stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
         with (
             self._source(item, clock, film.version) as source,

@@ -83,7 +83,7 @@ def test_the_eight_turns_are_all_different_and_come_back() -> None:
         assert torch.equal(turn.back(turned), picture[..., 2:5, 1:3].permute(0, 2, 3, 1))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     name=st.sampled_from(sorted(SMALL)),
     width=st.integers(1, 60),
