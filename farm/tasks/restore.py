@@ -24,6 +24,7 @@ from sr_kernel.upscale import Settings
 Pixels = NDArray[Any]
 Precision = Literal["fp32", "fp16", "bf16"]
 Resize = Literal["lanczos", "official"]
+Light = Literal["gamma", "linear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def picture_spec(
         width=width,
         height=height,
         scale=params.scale,
-        outscale=params.outscale,
+        outscale=params.outscale or float(params.scale),
         halo_px=params.halo_px,
         align_px=params.align_px,
         whole_body=params.whole_body,
@@ -141,7 +142,8 @@ class Restorer:
             else:
                 _target(out, tile, cut)[:] = value
         if rest:
-            settings = replace(_settings(params, precision, batch_limit), keep_colour=False)
+            # Coverage has no curve and no colour.
+            settings = replace(_settings(params, precision, batch_limit), light="gamma", keep_colour=False)
             rgb = np.repeat(alpha, 3, axis=2)
             colour, _, _ = self._finite(rgb, replace(cut, tiles=tuple(rest)), settings, params, url)
             for tile in rest:
@@ -173,6 +175,7 @@ def _settings(params: UpscaleParams, precision: str, batch_limit: int | None) ->
     return Settings(
         precision=cast("Precision", precision),
         resize=cast("Resize", params.resize),
+        light=cast("Light", params.light),
         batch=batch,
         tta=params.tta,
         keep_colour=params.keep_colour,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from farm import __version__, lock, plan, storage
+from farm import __version__, lock, plan, storage, target
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError
 from farm.media import image
 from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
@@ -234,11 +234,14 @@ def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | N
     params = item.upscale
     if not params.stamp:
         return None
+    beside = {"Fit": params.fit if params.size else "", "MaxSide": params.max_side, "Light": params.light}
+    plain = {"MaxSide": 0, "Light": "gamma", "Fit": ""}
     return {
         "Version": __version__,
         "Model": params.model,
         "ModelSHA256": params.model_sha256,
-        "Scale": f"{params.outscale:g}",
+        "Scale": target.asked(params),
+        **{name: str(value) for name, value in beside.items() if value != plain[name]},
         "Precision": precision,
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
