@@ -238,6 +238,8 @@ class Piece:
     bytes: int
     stats: PixelStats
     report: SegmentReport = NOTHING_KNOWN
+    precision: str = ""
+    """what it was restored in, see `Done.precision`"""
     failure: tuple[ErrorKind, str] | None = None
     """of a pack's samples that could not be made, why; then there is no file"""
 
@@ -314,6 +316,7 @@ class Done:
     mode: str
     """exact or bounded"""
     precision: str
+    """fp16, bf16 or fp32; several joined by + where some pieces or frames overflowed and were tried again in fp32"""
     stats: PixelStats
     seconds: StageSeconds
     node: str

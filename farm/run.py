@@ -34,7 +34,7 @@ from farm.storage import faults
 from farm.summary import SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
-from sr_kernel.models import BODY_PX_BYTES, FILE_PREFIX, flop_per_px
+from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES, FILE_PREFIX, flop_per_px
 
 if TYPE_CHECKING:
     from farm.engine import Engine
@@ -215,12 +215,16 @@ class _Run:
         model = self._config.model
         full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
         px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
+        if model.tta or model.keep_colour:
+            scale = max(self._models.by_spec_name(name).spec.scale for name in self._counted.models)
+            px_bytes += CANVAS_PX_BYTES * scale**2
         return model.exact_px * px_bytes if self._whole_body else 0
 
     @property
     def _costs(self) -> dict[str, float]:
         """Floating-point operations that a source pixel costs, by model or operation."""
-        costs = {model: flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
+        turns = 8 if self._config.model.tta else 1
+        costs = {model: turns * flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
         return costs | dict.fromkeys(self._counted.operations, _OPERATION_FLOP_PX)
 
     def _pace(self) -> Pace:

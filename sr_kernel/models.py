@@ -13,6 +13,8 @@ Role = Literal["restore", "train", "face"]
 
 BODY_PX_BYTES: Mapping[str, int] = MappingProxyType({"fp32": 1600, "half": 800})
 """bytes a source pixel that an RRDB body of 64 features holds at its widest"""
+CANVAS_PX_BYTES = 12
+"""bytes an output pixel of an RRDB network whose whole output is held, for turns or kept colours"""
 FILE_PREFIX = "file:"
 """of the names of models that are given as weight files"""
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"

@@ -89,9 +89,9 @@ def band_links(plans: Plans, grid_rows: tuple[int, int], *, alpha: bool) -> tupl
     return tuple(links)
 
 
-def chain_bytes(links: Sequence[Link], channels: int, depth: int, precision: str) -> int:
+def chain_bytes(links: Sequence[Link], params: UpscaleParams, channels: int, depth: int, precision: str) -> int:
     """What the passes need in memory: the most that one of them does, and the source, which all of them hold."""
-    most = max(working_bytes(link.cut.plan, link.cut, channels, depth, precision) for link in links)
+    most = max(working_bytes(link.cut, params, channels, depth, precision) for link in links)
     if len(links) == 1:
         return most
     first = links[0]

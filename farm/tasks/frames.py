@@ -69,13 +69,18 @@ class FramePipeline:
         self._clock = clock
         self._batch_limit = batch_limit
         self._model = model_of(params)
+        self.params = params
         self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
+        self.precisions: set[str] = set()
+        """in which frames were restored so far"""
         batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
         self._settings = Settings(
             precision=cast("Precision", self.precision),
             resize=cast("Resize", params.resize),
             light=cast("Light", params.light),
             batch=batch,
+            tta=params.tta,
+            keep_colour=params.keep_colour,
         )
         self.frames_a_batch = max(1, batch // len(plans[-1].tiles))
         self._resident: tuple[Upscaler, FrameUpscaler] | None = None
@@ -159,6 +164,7 @@ class FramePipeline:
 
     def _finite(self, frame: Frame, made: RestoredFrame) -> RestoredFrame:
         """Half precision that overflows is tried once more in full; what is still not finite is never published."""
+        self.precisions.add(self._settings.precision if made.finite else "fp32")
         if made.finite:
             return made
         if self._settings.precision != "fp32":
@@ -193,6 +199,7 @@ class FramePipeline:
         pixels = self._station.lane.call(lambda: frame_to_rgb(frame.planes, film.source)).result()
         links, restorer, stats = whole_links(self._plans), self._station.restorer, PixelStats()
         for made in restore_chain(restorer, pixels, links, item.upscale, item.row.source_url, self._batch_limit):
+            self.precisions.add(made.precision)
             self._clock.add("wait", made.verdict.wait_s)
             self._clock.add("infer", made.verdict.infer_s)
             self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")

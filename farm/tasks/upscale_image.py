@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from farm import storage
+from farm.entries import joined_precision
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
@@ -129,7 +130,7 @@ class UpscaleImage:
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
-        precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
+        precision = joined_precision(piece.precision for piece in part.pieces)
         root, encode = self._station.root, _encode_spec(item, plans, precision)
         opened = root.open_write if encode.format in image.SOUGHT_FORMATS else root.open_stream
         with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:
@@ -174,7 +175,7 @@ class UpscaleImage:
 
     def _held(self, item: WorkItem, links: tuple[Link, ...], header: image.ImageHeader) -> AbstractContextManager[None]:
         precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
-        wanted = chain_bytes(links, header.bands, header.depth, precision)
+        wanted = chain_bytes(links, item.upscale, header.bands, header.depth, precision)
         return self._station.held(item, wanted, f"lower --exact-px or --band-px, use fewer --workers, or {SMALLER}")
 
     def _restored(

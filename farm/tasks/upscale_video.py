@@ -25,11 +25,10 @@ from farm.sizes import refuse_size
 from farm.target import SMALLER
 from farm.tasks.chain import Plans, mode_of, plan_chain
 from farm.tasks.frames import FramePipeline, ShownFrame
+from farm.tasks.restore import body_bytes
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
-from sr_kernel.models import BODY_PX_BYTES
-from sr_kernel.tiles import Strategy
 
 _GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
@@ -103,7 +102,7 @@ class UpscaleVideo:
             frames=len(span.pts),
             stats=notes.stats,
             mode=mode_of(plans),
-            precision=pipeline.precision,
+            precision=entries.joined_precision(pipeline.precisions),
             report=notes.report,
             extent=span.frames,
             lacking=bool(notes.report.damaged),
@@ -116,7 +115,7 @@ class UpscaleVideo:
             advice = "it may be encrypted; copy it again from where it plays"
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
         mode = mode_of(_frame_plans(item, film))
-        precision = item.upscale.precision if film.source.depth == 8 else item.upscale.precision_16bit
+        precision = entries.joined_precision(piece.precision for piece in part.pieces)
         stamp = stamp_of(item, precision=precision, mode=mode)
         with (
             self._source(item, clock, film.version) as source,
@@ -364,8 +363,7 @@ def _segment_bytes(film: FilmPlan, span: Span, plans: Plans, pipeline: FramePipe
     canvas += (
         sum(plan.spec.out_width * plan.spec.out_height for plan in plans[:-1]) * 3 * deep * pipeline.frames_a_batch
     )
-    whole_px = max((plan.spec.area_px for plan in plans if plan.strategy is Strategy.BODY), default=0)
-    body = whole_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
+    body = max(body_bytes(plan, pipeline.params, pipeline.precision) for plan in plans)
     return frames + canvas + body + (video.encoder_bytes(film, len(span.pts)) if film.encoder else 0)
 
 

@@ -267,7 +267,8 @@ def test_half_precision_that_overflows_is_tried_in_full(
     pictures = [noise(number) for number in range(3)]
     _, wanted = make_bench(precision="fp32").restored(pictures)
     spoil(monkeypatch, lambda frame, precision: replace(frame, finite=precision == "fp32"))
-    _, frames = make_bench(precision="bf16").restored(pictures)
+    done, frames = make_bench(precision="bf16").restored(pictures)
+    assert done.precision == "fp32"
     assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in wanted]
 
 
@@ -418,3 +419,31 @@ def test_a_film_of_damaged_frames_alone_is_not_published(make_bench: Callable[..
     assert not storage.exists(join.item.output_url)
     part = bench.done(replace(join, pieces=(join.pieces[0], *damaged[1:])))
     assert part.warning == "2 damaged frames were concealed: 4-5"
+
+
+@pytest.mark.parametrize("asked", [{"tta": True}, {"keep_colour": True}])
+def test_frames_are_turned_and_matched_as_pictures_are(
+    make_bench: Callable[..., Bench], asked: dict[str, bool]
+) -> None:
+    pictures = [noise(number) for number in range(2)]
+    bench = make_bench()
+    plain, film = bench.restored(pictures)[1], bench.film(pictures)
+    params = replace(film.item.upscale, **asked)
+    done = bench.done(bench.join_of(replace(film, item=replace(film.item, params=params))))
+    with av.open(done.url) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    cut = whole(plan_picture(picture_spec(params, *SIZE)))
+    for picture, frame, other in zip(pictures, frames, plain, strict=True):
+        wanted = bench.station.restorer.restore(picture, cut, params, "", None).pixels
+        np.testing.assert_array_equal(frame, wanted)
+        assert np.abs(frame.astype(int) - other).max() > 2
+
+
+def test_a_film_says_if_some_frames_were_tried_in_full(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(segment_frames=2)
+    assembly, segments = bench.segments(bench.film([noise(number) for number in range(4)]))
+    first, second = (bench.done(one) for one in segments)
+    assembly.add(segments[0], replace(first, precision="fp16"))
+    join = assembly.add(segments[1], second)
+    assert join is not None
+    assert bench.done(join).precision == "fp16+fp32"

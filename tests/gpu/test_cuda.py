@@ -16,6 +16,7 @@ from sr_kernel.hardware import FUSED_CAPABILITY
 from sr_kernel.layout import FrameLayout
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window
+from sr_kernel.tiles import COLOUR_REACH_PX
 from sr_kernel.upscale import Settings, Upscaler
 from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
 
@@ -110,6 +111,19 @@ def test_resized_output_is_made_on_the_device() -> None:
     expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
     made = cuda_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
     assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(("tta", "keep_colour"), [(True, False), (False, True), (True, True)])
+def test_turns_and_kept_colours_agree_with_the_cpu(spec: ModelSpec, tta: bool, keep_colour: bool) -> None:
+    rgb = random_picture(97, 61)
+    plan = plan_of(spec, 97, 61, tile_px=32, colour_px=COLOUR_REACH_PX)
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32", tta=tta, keep_colour=keep_colour))
+    for precision, levels in (("fp32", 1), ("fp16", 2)):
+        wanted = Settings(precision=precision, batch=4, tta=tta, keep_colour=keep_colour)
+        made = cuda_upscaler(spec).restore(rgb, plan, wanted)
+        assert made.finite
+        assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= levels
 
 
 def test_native_bf16_is_what_the_device_says() -> None:
