@@ -20,7 +20,7 @@ from sr_kernel.models import FILE_PREFIX, MODELS, ModelSpec, find_model
 
 SUFFIXES = (".pth", ".safetensors")
 _DESCRIBE_S = 300
-_DESCRIPTION_EPOCH = 1
+_DESCRIPTION_EPOCH = 2
 """raised when the same file would be described differently"""
 
 

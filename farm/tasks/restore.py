@@ -63,6 +63,7 @@ def picture_spec(
         tile_px=params.tile_px,
         exact_px=params.exact_px,
         out_size=out_size,
+        origin_px=params.origin_px,
     )
 
 
