@@ -245,11 +245,13 @@ def _describe_srvgg(shapes: Mapping[str, tuple[int, ...]], path: Path, data: byt
     last = max(int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.weight$", name)))
     out = shapes[f"body.{last}.weight"][0]
     scale = next((side for side in range(1, 17) if 3 * side * side == out), 0)
-    if last < 2 or last % 2 or not scale:
+    if last >= 4 and "body.1.weight" not in shapes:
         raise WeightsError(
-            f"weights: {path}: an SRVGGNetCompact of {out} output channels or without PReLU's slopes; see"
-            " docs/foreign-weights.md for how a file with other activations is given them"
+            f"weights: {path}: an SRVGGNetCompact without PReLU's slopes: it does not say whether it was trained"
+            " with ReLU or LeakyReLU; give it slopes as docs/foreign-weights.md says"
         )
+    if last < 2 or last % 2 or not scale:
+        raise WeightsError(f"weights: {path}: an SRVGGNetCompact of {out} output channels or without PReLU; not known")
     features = shapes["body.0.weight"][0]
     return _file_spec(path, data, arch="srvgg", scale=scale, features=features, blocks=last // 2 - 1, growth=0)
 

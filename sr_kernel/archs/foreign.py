@@ -92,6 +92,8 @@ class ForeignNetwork:
         self._dtype = like.dtype
         self._call = _call_of(found)
         found.model.to(like.device, like.dtype)
+        if spec.network in _RADIUS_PX:
+            _steady(found.model)
         # One window after another, unless the network is made of convolutions: what attends may sum in another order
         # where the batch is another.
         self._together = like.device.type == "cuda" and spec.network in _RADIUS_PX
@@ -133,7 +135,9 @@ def describe(state: Mapping[str, Tensor]) -> Foreign:
 
 def known_networks() -> tuple[str, ...]:
     """The architectures that can be run, by spandrel's names. Raises ForeignError where it is not installed."""
-    return tuple(sorted(row.architecture.id for row in _spandrel().MAIN_REGISTRY if row.architecture.id not in _REFUSED))
+    return tuple(
+        sorted(row.architecture.id for row in _spandrel().MAIN_REGISTRY if row.architecture.id not in _REFUSED)
+    )
 
 
 def _spandrel() -> Any:
@@ -160,11 +164,12 @@ def _load(state: Mapping[str, Tensor]) -> Descriptor:
     except spandrel.UnsupportedModelError as error:
         raise UnknownNetworkError(_unknown(state)) from error
     except Exception as error:  # the keys matched, but what they hold is of other shapes: anything may be raised
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ForeignError(f"looks like a network that spandrel knows but does not load: {reason[:200]}") from error
+        raise ForeignError(
+            f"looks like a network that spandrel knows but does not load: {_first_line(error)}"
+        ) from error
     _check_restores(found)
     found.eval()
-    _settle(found)
+    _merge(found.model)
     return cast("Descriptor", found)
 
 
@@ -180,30 +185,34 @@ def _check_restores(found: Any) -> None:
         )
 
 
-def _settle(found: Descriptor) -> None:
-    """Does once what would be done anew in every pass, and keeps the kernels of convolutions that are to be exact."""
-    for module in found.model.modules():
+def _merge(model: nn.Module) -> None:
+    """Merges the branches of SPAN's convolutions once and in fp32, which it does itself before every pass."""
+    for module in model.modules():
         update = getattr(module, "update_params", None)
-        if callable(update):  # SPAN merges the branches of each convolution, which do not change any more
+        if callable(update):
             update()
             module.update_params = _nothing  # pyright: ignore[reportArgumentType]
-        if type(module) is nn.Conv2d and found.architecture.id in _RADIUS_PX:
-            module.__class__ = _SteadyConv
 
 
 def _nothing() -> None:
     """Instead of a method that has nothing left to do."""
 
 
+def _steady(model: nn.Module) -> None:
+    """Makes the convolutions independent of the window's size, see `_SteadyConv`."""
+    for module in model.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = _SteadyConv
+
+
 class _SteadyConv(nn.Conv2d):
     """A convolution that is computed by oneDNN on a CPU, whatever its size; see `sr_kernel.archs.layer.Conv`."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        if input.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        padding = self.padding
+        if input.device.type != "cpu" or isinstance(padding, str) or not torch.backends.mkldnn.is_available():
             return super().forward(input)
-        return torch.mkldnn_convolution(
-            input, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
-        )
+        return torch.mkldnn_convolution(input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups)
 
 
 def _supports(found: Descriptor, dtype: torch.dtype) -> bool:
@@ -244,20 +253,27 @@ def _origin_px(found: Descriptor) -> int:
 
 def _try_out(found: Descriptor) -> int:
     """Operations a source pixel, counted on a gradient; ForeignError where the network does not do what it says."""
-    side, network = _TRIAL_PX, found.architecture.id
-    ramp = torch.linspace(0, 1, 3 * side * side).view(1, 3, side, side)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        first = _call_of(found)(found.model, _padded(ramp, found))
-    with torch.no_grad():
-        second = _call_of(found)(found.model, _padded(ramp, found))
-    tried = _padded(ramp, found)
-    expected = (1, 3, tried.shape[2] * found.scale, tried.shape[3] * found.scale)
+    network = found.architecture.id
+    ramp = torch.linspace(0, 1, 3 * _TRIAL_PX**2).view(1, 3, _TRIAL_PX, _TRIAL_PX)
+    height, width = _padded(ramp, found).shape[-2:]
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first = _call_of(found)(found.model, _padded(ramp, found))
+        with torch.no_grad():
+            second = _call_of(found)(found.model, _padded(ramp, found))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:  # parts of it do not fit each other
+        raise ForeignError(f"is {network}, which does not run: {_first_line(error)}") from error
+    expected = (1, 3, height * found.scale, width * found.scale)
     if tuple(first.shape) != expected:
         raise ForeignError(f"is {network}, which gives {tuple(first.shape)} instead of {expected}")
     if not torch.equal(first.nan_to_num(), second.nan_to_num()):
         raise ForeignError(f"is {network}, which gives another picture each time; outputs could not be made again")
-    return max(1, counter.get_total_flops() // (tried.shape[2] * tried.shape[3]))
+    return max(1, counter.get_total_flops() // (height * width))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _unknown(state: Mapping[str, Tensor]) -> str:
