@@ -344,7 +344,7 @@ def _weights(weights_dir: str | None) -> Iterator[Finding]:
     from sr_kernel.models import MODELS
 
     for spec in MODELS.values():
-        if spec.train_only:
+        if spec.role != "restore":
             continue
         try:
             path = locate(spec, weights_dir)

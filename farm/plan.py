@@ -8,7 +8,7 @@ device class, which is what lets a second run know what is done.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from importlib import metadata
@@ -33,7 +33,7 @@ from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams
 from farm.sample import PrepareParams
 from farm.sizes import guess_px, refuse_size
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
-from sr_kernel.models import MODELS
+from sr_kernel.models import ALIASES, MODELS
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -118,10 +118,11 @@ class Planner:
         cpu_bf16: bool | None = None,
     ) -> None:
         check_template(config.output, config.video.container)
-        _check_denoise(config.model, models[config.model.model].spec)
         self.out = out.rstrip("/")
         self._config = config
         self._models = models
+        self._asked = config.model.models or (config.model.model,)
+        _check_denoise(config.model, [model.spec for _, model in self._of_command])
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
@@ -135,17 +136,22 @@ class Planner:
     @property
     def fingerprint(self) -> str:
         """Equal for planners that make the same items, and refuse the same rows, of the same manifest."""
-        config, model = self._config, self._models[self._config.model.model]
+        config = self._config
+        asked = [(model.spec.name, model.sha256, _alias_outscale(name)) for name, model in self._of_command]
         deciding = (
-            replace(config.model, model=model.spec.name, weights_dir=None),
+            replace(config.model, model="", models=(), weights_dir=None),
             replace(config.output, out=None),
             config.video,
             config.prepare,
             replace(config.limits, limit=None),
-            (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self.out),
+            (asked, sorted(MODELS.items()), self._device_class, self._precision, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
         return _digest(repr(deciding))
+
+    @property
+    def _of_command(self) -> list[tuple[str, PlannedModel]]:
+        return [(name, self._models[name]) for name in self._asked]
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -243,8 +249,8 @@ class Planner:
             try:
                 model = self._models[key[0]]
             except KeyError as error:
-                found = f"row {row.index}, column model: {key[0]!r} is not a model"
-                raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
+                found = f"row {row.index}, column model: {key[0]!r} is not a model for {row.source_url}"
+                raise ManifestError(f"manifest: {found} ({error.args[0]}); `farm models` lists them") from error
             _check_rows_denoise(row, model.spec)
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
@@ -288,7 +294,8 @@ class Planner:
 
     def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
-        outscale = float(asked.outscale or config.model.outscale or spec.scale)
+        meant = _alias_outscale(asked.model or config.model.model)
+        outscale = float(asked.outscale or config.model.outscale or meant or spec.scale)
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
@@ -416,9 +423,17 @@ def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSp
     return next(value for value in (asked, configured, spec.denoise) if value is not None)
 
 
-def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:
-    if config.denoise is not None and config.denoise < 1 and not spec.partner:
-        raise UsageError(f"--denoise: {spec.name} has no denoise partner; use it with general-x4v3")
+def _alias_outscale(name: str) -> float | None:
+    """The scale that another program's name of a model means, where nobody asks for one."""
+    return ALIASES[name].outscale if name in ALIASES else None
+
+
+def _check_denoise(config: ModelConfig, specs: Sequence[ModelSpec]) -> None:
+    """Of several models one at least must have a partner; the others are as they are."""
+    if config.denoise is not None and config.denoise < 1 and not any(spec.partner for spec in specs):
+        names = " and ".join(spec.name for spec in specs)
+        has = "has" if len(specs) == 1 else "have"
+        raise UsageError(f"--denoise: {names} {has} no denoise partner; use it with general-x4v3")
 
 
 def _check_rows_denoise(row: ManifestRow, spec: ModelSpec) -> None:

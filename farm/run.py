@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING
 
 from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
+from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry
-from farm.errors import ModelError
 from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.ledger import Compared
 from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
+from farm.several import settled
 from farm.signals import Received, stopped_by_signals
 from farm.storage import faults
 from farm.summary import SHOWN, RowState, RunSummary, Tally
@@ -57,35 +58,13 @@ class DryRun:
     survey: Survey
 
 
-class ModelBook(dict[str, fetch.ResolvedModel]):
-    """Models by the name that the command or a row gives; resolved when first asked for.
-
-    Raises ModelError for the command's own model, KeyError for one that a row names.
-    """
-
-    def __init__(self, main: str) -> None:
-        super().__init__()
-        self[main] = fetch.resolve(main)
-
-    def __missing__(self, name: str) -> fetch.ResolvedModel:
-        try:
-            resolved = self[name] = fetch.resolve(name)
-        except ModelError as error:
-            raise KeyError(name) from error
-        return resolved
-
-    def by_spec_name(self, name: str) -> fetch.ResolvedModel:
-        """The model whose own name, as items carry it, is `name`."""
-        return next(model for model in self.values() if model.spec.name == name)
-
-
 def run_manifest(config: RunConfig, held: lock.RunLock | None = None) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on.
 
     `held`: the lock of the output root, of who holds it already.
     """
     with stopped_by_signals() as received:
-        return _run_stoppable(config, received, held)
+        return _run_stoppable(settled(config), received, held)
 
 
 def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLock | None) -> RunSummary:
@@ -106,11 +85,13 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         results = run.write_results()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
-        return replace(summary, warning=" ".join(filter(None, (held.warning, summary.warning))) or None)
+        warnings = filter(None, (held.warning, *models.notes, summary.warning))
+        return replace(summary, warning="; ".join(warnings) or None)
 
 
 def dry_run(config: RunConfig) -> DryRun:
     """Count, plan and check everything; start and write nothing."""
+    config = settled(config)
     out = output_root(config)
     planner, _ = _planner(config, out)
     with Surveyor(config, planner, out) as surveyor:
@@ -124,7 +105,7 @@ def output_root(config: RunConfig) -> str:
 
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
-    models = ModelBook(config.model.model)
+    models = ModelBook(config.model)
     return plan.Planner(config, models, out, device_class(config.worker)), models
 
 

@@ -135,7 +135,8 @@ class _Record:
 
 @dataclass(slots=True)
 class _WorkerState:
-    model: str | None = None
+    models: list[str] = field(default_factory=list[str])
+    """that it has been given, the last one last; it may still hold the earlier ones"""
     running: dict[int, Unit] = field(default_factory=dict[int, Unit])
 
 
@@ -244,15 +245,18 @@ class Schedule:
                 cost_px += part.cost_px
         if not parts:
             return self._next_shared(state) if self._waiting_parts else None
-        state.model = model_key(parts[0]) or state.model
+        if key := model_key(parts[0]):
+            state.models = [*(one for one in state.models if one != key), key]
         return self._unit(tuple(parts))
 
     def _queue_for(self, state: _WorkerState) -> deque[Part] | None:
-        """Joins first, then the resident model, then the model that waits with the most parts."""
-        for key in ("", state.model):
-            if key is not None and self._waiting.get(key):
+        """Joins first, then the models that the worker holds, then one that no worker has, then the longest queue."""
+        for key in ("", *reversed(state.models)):
+            if self._waiting.get(key):
                 return self._waiting[key]
-        return max(self._waiting.values(), key=len, default=None)
+        taken = {key for other in self._workers.values() for key in other.models[-1:]}
+        free = [queue for key, queue in self._waiting.items() if queue and key not in taken]
+        return max(free or self._waiting.values(), key=len, default=None)
 
     def _unit_limit_px(self, queue: deque[Part] | None) -> int:
         """The target, but small enough near the end that every worker gets a share."""
@@ -294,7 +298,7 @@ class Schedule:
         state = self._workers[worker]
         units = list(state.running.values())
         state.running.clear()
-        state.model = None
+        state.models.clear()
         finished: list[Finished] = []
         for unit in units:
             if cause is DeathCause.NODE:

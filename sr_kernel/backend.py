@@ -155,6 +155,12 @@ class Backend:
             done.record(torch.cuda.current_stream(self.device))
         return Fetch(arriving, done)
 
+    @property
+    def held_bytes(self) -> int:
+        """What the weights occupy: the fp32 state in main memory, and a network a precision on the device."""
+        numbers = sum(tensor.numel() for tensor in self._state.values())
+        return numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
+
     def close(self) -> None:
         """Gives the memory of the networks back."""
         self._networks.clear()

@@ -16,10 +16,11 @@ from sr_kernel.archs.foreign import ForeignError
 from sr_kernel.backend import Backend, Fetch
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.forward import Forward, Job, Made, Settings
+from sr_kernel.mixed import mixed_state
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.pixels import Pixels, cut_window
 from sr_kernel.tiles import Box, PicturePlan, Strategy, Tile
-from sr_kernel.weights import WeightsError, load_state, mix
+from sr_kernel.weights import WeightsError, load_state
 
 __all__ = ["Restored", "Settings", "Upscaler", "WindowResult"]
 
@@ -78,23 +79,32 @@ class Upscaler:
         device: str = "cpu",
         denoise: float = 1.0,
         partner_path: str | Path | None = None,
+        mixed: Path | None = None,
     ) -> Upscaler:
         """Verified weights on a device, tried out once.
 
-        `denoise` below 1 mixes in the weights of `partner_path`, see `sr_kernel.weights.mix`. Raises WeightsError, also
-        when the network answers a gradient with NaN or infinity, and DeviceMemoryError.
+        `denoise` below 1 mixes in the weights of `partner_path`, see `sr_kernel.weights.mix`; what was mixed is kept in
+        the folder `mixed`. Raises WeightsError, also when the network answers a gradient with NaN or infinity, and
+        DeviceMemoryError.
         """
-        state = load_state(path, spec)
-        if denoise != 1:
-            if partner_path is None:
-                raise WeightsError(f"weights: {spec.name}: a denoise strength of {denoise} needs the partner's file")
-            state = mix(state, load_state(partner_path, MODELS[spec.partner] if spec.partner else None), denoise)
+        if denoise == 1:
+            state = load_state(path, spec)
+        elif partner_path is None:
+            raise WeightsError(f"weights: {spec.name}: a denoise strength of {denoise} needs the partner's file")
+        else:
+            partner = MODELS[spec.partner] if spec.partner else None
+            state = mixed_state((spec, Path(path)), (partner, Path(partner_path)), denoise, mixed)
         _self_test(spec, state)
         return cls(spec, Backend(spec, state, device))
 
     @property
     def device(self) -> str:
         return str(self.backend.device)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the model's weights occupy, in all precisions that it has been asked for."""
+        return self.backend.held_bytes
 
     def close(self) -> None:
         """Gives the model's memory back; the object is of no use afterwards."""

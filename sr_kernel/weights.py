@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, foreign
+from sr_kernel.esrgan_names import modern_names
 from sr_kernel.models import FILE_PREFIX, ModelSpec, radius_px, rrdb_align_px
 
 _SCALE_OF_COLOURS = {3: 4, 12: 2, 48: 1}
@@ -51,22 +52,21 @@ def load_state(path: str | Path, spec: ModelSpec | None) -> dict[str, Tensor]:
     state = _weights_of(_parse(data, path), path)
     if spec is not None:
         _check_shapes(state, spec, path)
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
+    _check_finite(state, path)
     return state
 
 
 def describe_file(path: str | Path) -> ModelSpec:
     """What network a weight file holds, read from its keys' shapes; the name is `file:STEM`.
 
-    Knows RRDBNet and SRVGGNetCompact with PReLU in basicsr's key names, and, where spandrel is installed, what that
-    knows. Raises WeightsError for others.
+    Knows RRDBNet, also in ESRGAN's older key names, SRVGGNetCompact with PReLU in basicsr's, and, where spandrel is
+    installed, what that knows. Raises WeightsError for others, and for weights that are not finite.
     """
     path = Path(path)
     data = _read(path)
     state = _weights_of(_parse(data, path), path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    _check_finite(state, path)
     try:
         spec = _describe(shapes, path, data)
         _check_shapes(state, spec, path)
@@ -102,11 +102,12 @@ def _read(path: Path) -> bytes:
 def _verify(data: bytes, spec: ModelSpec, path: str | Path) -> None:
     if spec.bytes and len(data) != spec.bytes:
         raise WeightsError(f"weights: {path}: has {len(data)} bytes where {spec.name} has {spec.bytes}; fetch it again")
-    if not spec.sha256:
+    expected = spec.sha256 or spec.digest_start
+    if not expected:
         return
     digest = hashlib.sha256(data).hexdigest()
-    if digest != spec.sha256:
-        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {spec.sha256}; fetch it again")
+    if not digest.startswith(expected):
+        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {expected}; fetch it again")
 
 
 def _parse(data: bytes, path: str | Path) -> object:
@@ -161,7 +162,11 @@ def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    modern = modern_names(state)
+    return {
+        modern.get(name, name): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
 
 
 def _unwrapped(loaded: object) -> object:
@@ -170,6 +175,12 @@ def _unwrapped(loaded: object) -> object:
         outer = cast("dict[object, object]", loaded)
         return next((outer[name] for name in _WRAPPERS if isinstance(outer.get(name), dict)), outer)
     return loaded
+
+
+def _check_finite(state: Mapping[str, Tensor], path: str | Path) -> None:
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
 
 
 def _check_shapes(state: Mapping[str, Tensor], spec: ModelSpec, path: str | Path) -> None:

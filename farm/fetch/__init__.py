@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from farm.fetch.model import ResolvedModel, obtain, resolve
-from farm.fetch.weight import ensure, ensure_file, folders, locate, verify
+from farm.fetch.model import RESTORING, ResolvedModel, obtain, resolve
+from farm.fetch.weight import ensure, ensure_file, folders, locate, sha256_of, verify
 from farm.storage.cache import cache_folder
 
 __all__ = [
+    "RESTORING",
     "ResolvedModel",
     "cache_folder",
     "ensure",
@@ -15,5 +16,6 @@ __all__ = [
     "locate",
     "obtain",
     "resolve",
+    "sha256_of",
     "verify",
 ]

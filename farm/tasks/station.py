@@ -19,7 +19,7 @@ from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
-from farm.tasks.resident import ResidentModel
+from farm.tasks.resident import ResidentModels
 from farm.tasks.restore import Restorer
 from sr_kernel.fidelity import PixelStats, is_black
 
@@ -36,7 +36,7 @@ class Station:
         self.context = context
         self.node = socket.gethostname()
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
-        self.resident = ResidentModel(context)
+        self.resident = ResidentModels(context)
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)
         self.budget = MemoryBudget(context.memory_bytes)
