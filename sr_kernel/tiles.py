@@ -291,14 +291,19 @@ def _cut(axis: _Axis, tile_px: int, halo_px: int, step_px: int) -> tuple[_Span, 
     picture does.
     """
     align, origin, length = axis.align_px, axis.origin_px, axis.padded
-    overlap = 2 * _round_up(halo_px + axis.extra_px, align) + origin - align
+    halo = _round_up(halo_px + axis.extra_px, align)
+    overlap = 2 * halo + origin - align
     largest = _round_up(tile_px + overlap, step_px)
+    whole = (_Span(read=(0, length), keep=(0, axis.length), out=(0, axis.out_length)),)
     if length <= largest:
-        return (_Span(read=(0, length), keep=(0, axis.length), out=(0, axis.out_length)),)
+        return whole
     count = -(-(length - overlap) // (largest - overlap))
     side = min(_round_up(-(-(length + overlap * (count - 1)) // count), step_px), length)
     side += (length - side) % origin
-    room = (length - side) // origin
+    room, reach = (length - side) // origin, (side - 2 * halo) // origin
+    count = 1 + -(-room // reach)
+    if count == 1:
+        return whole
     starts = [room * index // (count - 1) * origin for index in range(count)]
     inner = [(after + before + side) // 2 for before, after in pairwise(starts)]
     bounds = [0, *inner, axis.length]

@@ -65,6 +65,11 @@ def _quiet() -> Generator[None]:
         yield
 
 
+def sample(name: str) -> Sample:
+    """One of SAMPLES by its id."""
+    return next(one for one in SAMPLES if one.id == name)
+
+
 def _sample(
     name: str, enlarged: int, cls: str = "", *, label: str = "", last: tuple[str, float] = ("", 1.0), **made: Any
 ) -> Sample:
@@ -153,3 +158,10 @@ SAMPLES = (
     _sample("RetinexFormer", 1, n_feat=16, stage=1),
     _sample("HVICIDNet", 1, channels=[12, 12, 24, 48], heads=[1, 2, 4, 8]),
 )
+
+REFUSED = (
+    _sample("DnCNN", 1, label="DnCNN-gray", in_nc=1, out_nc=1, nc=16, nb=4),
+    _sample("SwinIR", 1, label="SwinIR-gray", in_chans=1, window_size=8, upscale=1, upsampler="", **_SWIN),
+    _sample("LaMa", 1, in_nc=4, out_nc=3),
+)
+"""networks that spandrel knows and that do not take RGB alone or do not give it"""
