@@ -145,6 +145,7 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
         *_weights(weights_dir),
         *_storage(),
         _extra("face", ("gfpgan", "facexlib", "basicsr")),
+        _extra("foreign", ("spandrel", "einops")),
         _extra("train", ("basicsr", "torchvision")),
     )
 

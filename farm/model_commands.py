@@ -218,7 +218,7 @@ def _network(spec: ModelSpec) -> str:
     """Its kind and its size in one word."""
     if spec.arch in ("rrdb", "srvgg"):
         return f"{spec.arch} {spec.features}x{spec.blocks}"
-    return spec.arch
+    return spec.network or spec.arch
 
 
 def _gflop(spec: ModelSpec) -> float | None:

@@ -65,7 +65,8 @@ films, of which the ledger remembers where they made a difference (`farm.entries
 
 
 _OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "niqe", "suspect", "video"}
+    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "niqe", "suspect"}
+    | {"origin_px", "video"}
 )
 """Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
 outputs made without them stay done."""
@@ -325,8 +326,8 @@ class Planner:
             outscale=outscale,
             resize="official" if official else "lanczos",
             alpha=config.model.alpha,
-            precision=self._precision,
-            precision_16bit=self._precision_16bit(kind),
+            precision=_supported(self._precision, spec),
+            precision_16bit=_supported(self._precision_16bit(kind), spec),
             device_class=self._device_class,
             batch=config.model.batch or BATCHES[self._device_class],
             tile_px=config.model.tile_px,
@@ -350,6 +351,7 @@ class Planner:
             light=config.model.light if resampled or kind is MediaKind.VIDEO else "gamma",
             niqe=config.fidelity.niqe,
             suspect=config.fidelity.suspect,
+            origin_px=spec.origin_px,
         )
         return _recipe(TASKS[kind], params, scale_label=asked_size(params))
 
@@ -427,6 +429,11 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
     if asked != "auto":
         return asked
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
+
+
+def _supported(precision: str, spec: ModelSpec) -> str:
+    """The run's precision where the model's network can be computed in it, else fp32."""
+    return precision if {"fp16": spec.fp16, "bf16": spec.bf16}.get(precision, True) else "fp32"
 
 
 def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSpec) -> float:

@@ -154,6 +154,8 @@ class UpscaleParams:
     niqe: bool = False
     suspect: str = "publish"
     """publish or refuse: what becomes of outputs that are not believable"""
+    origin_px: int = 1
+    """windows start at multiples of this"""
 
     @property
     def allowances(self) -> tuple[str, ...]:

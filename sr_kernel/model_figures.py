@@ -20,7 +20,7 @@ def parameters(spec: ModelSpec) -> int | None:
     if spec.arch == "rrdb":
         dense = sum(_conv(f + i * g, g if i < 4 else f) for i in range(5))
         return _conv(3 * spec.align_px**2, f) + 3 * spec.blocks * dense + 4 * _conv(f, f) + _conv(f, 3)
-    return None
+    return spec.params or None
 
 
 def window_bytes(spec: ModelSpec) -> int | None:
@@ -31,7 +31,7 @@ def window_bytes(spec: ModelSpec) -> int | None:
     for general-x4v3, 764 for x4plus-anime, where this says 96, 120 and 785. Half precision takes about half of it.
     """
     count = parameters(spec)
-    if count is None:
+    if count is None or spec.arch == "foreign":
         return None
     rrdb = spec.arch == "rrdb"
     side = _WINDOW_PX + 2 * (_BOUNDED_HALO_PX if spec.halo_px > _WINDOW_PX else spec.halo_px)

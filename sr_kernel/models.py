@@ -8,7 +8,7 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Literal
 
-Arch = Literal["rrdb", "srvgg", "unet", "vgg", "gfpgan", "retinaface", "parsenet"]
+Arch = Literal["rrdb", "srvgg", "unet", "vgg", "gfpgan", "retinaface", "parsenet", "foreign"]
 Role = Literal["restore", "train", "face"]
 
 BODY_PX_BYTES: Mapping[str, int] = MappingProxyType({"fp32": 1600, "half": 800})
@@ -67,6 +67,17 @@ class ModelSpec:
     """strength where none is asked for; 0.5 of general-x4v3 is upstream's default"""
     role: Role = "restore"
     """what the file is good for: to restore pictures, to train with, or as a part of restoring faces"""
+    network: str = ""
+    """of foreign rows: spandrel's name of the architecture"""
+    origin_px: int = 1
+    """windows start at multiples of this: the sides of a transformer's attention windows"""
+    fp16: bool = True
+    """whether the network can be computed in this precision"""
+    bf16: bool = True
+    params: int = 0
+    """parameters, and"""
+    flop_px: int = 0
+    """operations a source pixel; of foreign networks, which no formula of ours counts"""
 
     @property
     def train_only(self) -> bool:
@@ -342,6 +353,8 @@ def flop_per_px(spec: ModelSpec) -> int:
     SRVGG: convolutions at the source's size. RRDB: five a dense block, three blocks an RRDB, and a tail of two
     convolutions at twice and three at four times the body's size, which is the source's over `align_px`.
     """
+    if spec.flop_px:
+        return spec.flop_px
     f = spec.features
     if spec.arch == "srvgg":
         return 18 * (3 * f + spec.blocks * f * f + f * 3 * spec.scale**2)

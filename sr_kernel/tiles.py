@@ -112,9 +112,12 @@ class PictureSpec:
     colour_px: int = 0
     """source pixels of the network's output that are looked at around what is kept: COLOUR_REACH_PX where the source's
     colours are kept, else 0"""
+    origin_px: int = 1
+    """windows start at multiples of this too, where the network divides what it is given into windows of its own"""
 
     def __post_init__(self) -> None:
-        if min(self.width, self.height, self.scale, self.align_px, self.tile_px) < 1 or self.outscale <= 0:
+        sides = (self.width, self.height, self.scale, self.align_px, self.tile_px, self.origin_px)
+        if min(sides) < 1 or self.outscale <= 0:
             raise ValueError(f"not a picture: {self}")
         if self.out_size is not None and min(self.out_size) < 1:
             raise ValueError(f"not a picture: {self}")
@@ -226,6 +229,8 @@ class _Axis:
     out_length: int
     padded: int
     align_px: int
+    origin_px: int
+    """a multiple of `align_px`"""
     extra_px: int
     """source pixels that resampling and keeping colours need beyond the network's halo"""
 
@@ -248,6 +253,7 @@ def _axes(spec: PictureSpec, colour_px: int = 0) -> tuple[_Axis, _Axis]:
             out_length=out_length,
             padded=padded,
             align_px=spec.align_px,
+            origin_px=math.lcm(spec.align_px, spec.origin_px),
             extra_px=colour_px
             + (_resampling_halo_px(length * spec.scale, out_length, spec.scale) if spec.resampled else 0),
         )
@@ -287,17 +293,25 @@ def _cut(axis: _Axis, tile_px: int, halo_px: int, step_px: int) -> tuple[_Span, 
     """The fewest windows of one side that cover an axis, spread evenly; `step_px` is a multiple of twice the alignment.
 
     Neighbours overlap by at least two halos and share the boundary in the middle of their overlap, so that what is to
-    spare goes to the halos. n windows of side w cover n w - 2 (n - 1) halo pixels.
+    spare goes to the halos. n windows of side w cover n w - 2 (n - 1) halo pixels. Where they start at multiples of
+    more than the alignment, they overlap by that much more, and their side is such that the last one ends where the
+    picture does.
     """
-    align, length = axis.align_px, axis.padded
+    align, origin, length = axis.align_px, axis.origin_px, axis.padded
     halo = _round_up(halo_px + axis.extra_px, align)
-    largest = _round_up(tile_px + 2 * halo, step_px)
+    overlap = 2 * halo + origin - align
+    largest = _round_up(tile_px + overlap, step_px)
+    whole = (_Span(read=(0, length), keep=(0, axis.length), out=(0, axis.out_length)),)
     if length <= largest:
-        return (_Span(read=(0, length), keep=(0, axis.length), out=(0, axis.out_length)),)
-    count = -(-(length - 2 * halo) // (largest - 2 * halo))
-    side = min(_round_up(-(-(length + 2 * halo * (count - 1)) // count), step_px), length)
-    room = (length - side) // align
-    starts = [room * index // (count - 1) * align for index in range(count)]
+        return whole
+    count = -(-(length - overlap) // (largest - overlap))
+    side = min(_round_up(-(-(length + overlap * (count - 1)) // count), step_px), length)
+    side += (length - side) % origin
+    room, reach = (length - side) // origin, (side - 2 * halo) // origin
+    count = 1 + -(-room // reach)
+    if count == 1:
+        return whole
+    starts = [room * index // (count - 1) * origin for index in range(count)]
     inner = [(after + before + side) // 2 for before, after in pairwise(starts)]
     bounds = [0, *inner, axis.length]
     outs = [_first_out(bound, axis) for bound in bounds]

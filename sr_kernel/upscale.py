@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
+from sr_kernel.archs.foreign import ForeignError
 from sr_kernel.backend import Backend, Fetch
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.forward import Forward, Job, Made, Settings
@@ -185,8 +186,11 @@ def _self_test(spec: ModelSpec, state: dict[str, Tensor]) -> None:
     side = 8
     like = torch.empty(0, dtype=torch.float32)
     ramp = torch.linspace(0, 1, 3 * side * side).view(1, side, side, 3).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        made = ARCHS[spec.arch].make(spec, state, like, trimmed=False)(ramp, Box(x0=0, y0=0, x1=side, y1=side))
+    try:
+        with torch.inference_mode():
+            made = ARCHS[spec.arch].make(spec, state, like, trimmed=False)(ramp, Box(x0=0, y0=0, x1=side, y1=side))
+    except ForeignError as error:
+        raise WeightsError(f"weights: {spec.name}: {error}") from error
     if not torch.isfinite(made).all():
         raise WeightsError(f"weights: {spec.name}: the network gives NaN or infinity on a gradient; fetch them again")
 

@@ -65,6 +65,7 @@ def picture_spec(
         exact_px=params.exact_px,
         out_size=out_size,
         colour_px=COLOUR_REACH_PX if params.keep_colour else 0,
+        origin_px=params.origin_px,
     )
 
 

@@ -222,6 +222,7 @@ LATER: dict[str, object] = {
     "kernel": "fused",
     "niqe": True,
     "suspect": "refuse",
+    "origin_px": 16,
 }
 """parameters that came after the first release of ids, which are hashed only when they ask for something"""
 
@@ -264,6 +265,30 @@ def test_the_manifests_word_on_the_version_comes_first() -> None:
 def test_precision_is_resolved_once(asked: str, device: str, bf16: bool, precision: str, precision_16bit: str) -> None:
     params = planned(made=config(ModelConfig(precision=asked)), device=device, bf16=bf16).params
     assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "fp16", "bf16", "precision", "precision_16bit"),
+    [
+        ("auto", "cuda", False, True, "fp32", "fp32"),
+        ("fp16", "cuda", False, True, "fp32", "fp32"),
+        ("bf16", "cuda", False, True, "bf16", "bf16"),
+        ("auto", "cpu", True, False, "fp32", "fp32"),
+        ("bf16", "cpu", True, False, "fp32", "fp32"),
+        ("auto", "cuda", True, False, "fp16", "fp32"),
+    ],
+)
+def test_a_network_is_computed_in_a_precision_that_it_supports(
+    asked: str, device: str, fp16: bool, bf16: bool, precision: str, precision_16bit: str
+) -> None:
+    model = replace(BOOK["x4plus"], spec=replace(MODELS["x4plus"], fp16=fp16, bf16=bf16))
+    book = {**BOOK, "x4plus": model}
+    made = plan.Planner(config(ModelConfig(precision=asked)), book, OUT, device, cpu_bf16=True)
+    stat = FileStat(url="/data/in/a.png", bytes=1000, mtime_ns=5)
+    params = made.plan(row(), stat).upscale
+    assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
+    other = made.plan(row(model="animevideov3"), stat).upscale
+    assert other.precision == ("fp16" if asked == "auto" and device == "cuda" else "bf16" if asked == "auto" else asked)
 
 
 def test_half_precision_on_a_cpu_is_refused() -> None:

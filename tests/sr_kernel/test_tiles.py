@@ -57,6 +57,7 @@ def specs(draw: st.DrawFn) -> PictureSpec:
         tile_px=draw(st.integers(16, 300)),
         exact_px=draw(st.sampled_from([1, 10_000, 1 << 40])),
         colour_px=draw(st.sampled_from([0, 0, COLOUR_REACH_PX])),
+        origin_px=draw(st.sampled_from([1, 1, 8, 12, 16, 64])),
     )
 
 
@@ -102,8 +103,9 @@ def test_windows_have_one_shape_and_lie_aligned_in_the_extended_picture(spec: Pi
         assert all(side % spec.align_px == 0 for side in sides)
         assert tile.read.x1 <= spec.padded_width < spec.width + spec.align_px
         assert tile.read.y1 <= spec.padded_height < spec.height + spec.align_px
+        assert tile.read.x0 % spec.origin_px == tile.read.y0 % spec.origin_px == 0
     shape = plan.tiles[0].read
-    if plan.strategy is Strategy.WINDOWS:
+    if plan.strategy is Strategy.WINDOWS and spec.origin_px == 1:
         assert shape.width % 16 == 0 or shape.width == spec.padded_width
         assert shape.height % 16 == 0 or shape.height == spec.padded_height
 
