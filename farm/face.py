@@ -14,11 +14,13 @@ class FaceParams:
     """Everything about faces that decides bytes."""
 
     model: str
-    """one of FACE_MODELS"""
+    """one of FACE_MODELS, or `file:STEM` for a weight file given by path"""
     model_sha256: str
     detector: str
     """one of FACE_DETECTORS"""
     detector_sha256: str
+    parser: str
+    """`face-parser`, or `file:STEM`"""
     parser_sha256: str
     strength: float
     """0..1: weight of the restored face where it is pasted; 1 hides what the upscaler made of it"""

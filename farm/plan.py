@@ -18,6 +18,7 @@ from farm import __version__
 from farm.blocks import UPSCALE, version_word
 from farm.config import ModelConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.face import FaceParams
 from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
@@ -105,7 +106,7 @@ class Planner:
 
     `models` answers with the model of every name that the configuration or a row uses; `out` is the output root as an
     absolute local path, links resolved, or a URL; `device_class` is cuda or cpu; `cpu_bf16` says whether the CPUs that
-    work have bfloat16 of their own (None: as this machine).
+    work have bfloat16 of their own (None: as this machine); `face` says what is asked of faces.
     """
 
     def __init__(
@@ -116,11 +117,13 @@ class Planner:
         device_class: str,
         *,
         cpu_bf16: bool | None = None,
+        face: FaceParams | None = None,
     ) -> None:
         check_template(config.output, config.video.container)
         _check_denoise(config.model, models[config.model.model].spec)
         self.out = out.rstrip("/")
         self._config = config
+        self._face = face
         self._models = models
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
@@ -145,7 +148,8 @@ class Planner:
             (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
-        return _digest(repr(deciding))
+        faces = (self._face,) if self._face else ()
+        return _digest(repr(deciding + faces))
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -321,6 +325,7 @@ class Planner:
             video=video,
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
+            face=self._face,
             light=config.model.light,
             niqe=config.fidelity.niqe,
             suspect=config.fidelity.suspect,
@@ -378,6 +383,11 @@ def canonical_text(params: Params) -> str:
     if params.video is not None:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+
+
+def params_hash(params: Params) -> str:
+    """What an item with these parameters carries as its `params_hash`."""
+    return _digest(canonical_text(params))
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

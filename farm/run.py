@@ -125,7 +125,8 @@ def output_root(config: RunConfig) -> str:
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
     models = ModelBook(config.model.model)
-    return plan.Planner(config, models, out, device_class(config.worker)), models
+    face = fetch.resolve_face(config.face, config.model.weights_dir)
+    return plan.Planner(config, models, out, device_class(config.worker), face=face), models
 
 
 class _Run:
@@ -188,6 +189,7 @@ class _Run:
             feed.on_planned = expect
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
+            self._fetch_faces(progress)
             progress.note("starting Ray")
             prepare_ray(self._config.worker)
             from farm.engine import Engine  # imports ray
@@ -222,6 +224,15 @@ class _Run:
         fetch.ensure(spec, self._config.model.weights_dir, note)
         if spec.partner and plan.resolve_denoise(None, self._config.model.denoise, spec) < 1:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
+
+    def _fetch_faces(self, progress: Progress) -> None:
+        face = fetch.resolve_face(self._config.face, self._config.model.weights_dir)
+        for name in fetch.face_rows(face) if face else ():
+
+            def note(done: int, total: int, name: str = name) -> None:
+                progress.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+            fetch.ensure_face_file(name, None, self._config.model.weights_dir, note)
 
     @property
     def _whole_body(self) -> bool:
@@ -268,6 +279,7 @@ class _Run:
             decoder=self._config.video.decoder,
             weights_dir=self._config.model.weights_dir,
             model_files=files,
+            face_files=fetch.face_files(self._config.face),
         )
 
     # -- what ends ---------------------------------------------------------------------------------------------

@@ -86,8 +86,8 @@ class FramePipeline:
 
     def run(self, frames: Iterator[Frame]) -> Iterator[ShownFrame]:
         """Restored frames, in order. Raises ItemError (nonfinite_output, suspect_output), MemoryError, LaneStopped."""
-        if self._film.source.alpha:
-            yield from map(self._with_alpha, self._decoded(frames))
+        if self._film.source.alpha or self._item.upscale.face:
+            yield from map(self._as_picture, self._decoded(frames))
             return
         waiting: deque[_Batch] = deque()
         decoded = self._decoded(frames)
@@ -180,8 +180,8 @@ class FramePipeline:
             damaged=frame.damaged,
         )
 
-    def _with_alpha(self, frame: Frame) -> ShownFrame:
-        """As a picture with alpha is restored: colour without what is hidden, alpha by itself. No score."""
+    def _as_picture(self, frame: Frame) -> ShownFrame:
+        """As a picture is restored: alpha by itself, faces by their own model. No score."""
         if frame.planes is self._last_planes:
             self._last = _repeated(self._last, frame)
             return self._last

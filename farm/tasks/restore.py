@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
 from farm.records import UpscaleParams
+from farm.tasks.faces import Faces
 from farm.tasks.lane import Job, Lane, ModelRef, Restored
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha
@@ -46,6 +47,8 @@ class RestoredPixels:
     """HWC, of the source's depth and number of channels"""
     verdict: Restored
     precision: str
+    faces: int | None = None
+    """how many were restored; None where nobody asked"""
 
 
 def picture_spec(
@@ -84,8 +87,9 @@ def working_bytes(plan: PicturePlan, cut: Cut, channels: int, depth: int, precis
 class Restorer:
     """Sends the planes of pictures through one lane."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, faces: Faces) -> None:
         self._lane = lane
+        self._faces = faces
 
     def restore(
         self, pixels: Pixels, cut: Cut, params: UpscaleParams, url: str, batch_limit: int | None
@@ -95,9 +99,12 @@ class Restorer:
         rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
         precision = params.precision_16bit if pixels.dtype == np.uint16 else params.precision
         colour, verdict, precision = self._finite(rgb, cut, _settings(params, precision, batch_limit), params, url)
+        faces = None
+        if params.face is not None:  # of whole pictures only: `farm.tasks.upscale_image` cuts none that has faces
+            faces = self._faces.restore(rgb, colour, params.face, url)
         alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
         merged = px.merge_planes(colour, alpha, planes.gray)
-        return RestoredPixels(pixels=merged, verdict=verdict, precision=precision)
+        return RestoredPixels(pixels=merged, verdict=verdict, precision=precision, faces=faces)
 
     def _finite(
         self, rgb: Pixels, cut: Cut, settings: Settings, params: UpscaleParams, url: str

@@ -10,13 +10,14 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm import __version__, lock, plan, storage
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError
 from farm.media import image
-from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
+from farm.records import Done, FileStat, Part, StageSeconds, UpscaleParams, WorkItem
 from farm.tasks.base import WorkerContext
+from farm.tasks.faces import Faces
 from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
 from farm.tasks.resident import ResidentModel
@@ -38,7 +39,8 @@ class Station:
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
         self.resident = ResidentModel(context)
         self.lane = Lane(self.resident.get)
-        self.restorer = Restorer(self.lane)
+        self.faces = Faces(self.lane, context)
+        self.restorer = Restorer(self.lane, self.faces)
         self.budget = MemoryBudget(context.memory_bytes)
         with suppress(FarmError):  # the first request says it again, and of which item
             storage.warm_up(context.out)
@@ -229,11 +231,24 @@ def reading(url: str) -> Generator[None]:
         raise ItemError(ErrorKind.STORAGE_ERROR, url, str(error), "check the disk or the store") from error
 
 
-def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | None:
-    """What an output says of how it was made; None when it is to say nothing."""
+def stamp_of(item: WorkItem, *, precision: str, mode: str, faces: int | None = None) -> dict[str, str] | None:
+    """What an output says of how it was made; None when it is to say nothing.
+
+    `faces`: how many were restored, None for what nobody counted. A picture without any says what it would say had
+    nobody asked for faces: it is the same file.
+    """
     params = item.upscale
     if not params.stamp:
         return None
+    if params.face is not None and faces != 0:
+        counted = {} if faces is None else {"Faces": str(faces)}
+        named = {"FaceModel": params.face.model, "FaceStrength": f"{params.face.strength:g}"}
+        return _stamp(params, item.params_hash, precision, mode) | counted | named
+    plain = item.params_hash if params.face is None else plan.params_hash(replace(params, face=None))
+    return _stamp(params, plain, precision, mode)
+
+
+def _stamp(params: UpscaleParams, params_hash: str, precision: str, mode: str) -> dict[str, str]:
     return {
         "Version": __version__,
         "Model": params.model,
@@ -243,7 +258,7 @@ def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | N
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
         "Resize": params.resize,
-        "ParametersHash": item.params_hash,
+        "ParametersHash": params_hash,
     }
 
 

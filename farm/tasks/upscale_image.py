@@ -19,6 +19,7 @@ from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
 from farm.sizes import refuse_size
+from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.restore import Cut, RestoredPixels, picture_spec, whole, working_bytes
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
 from sr_kernel.fidelity import PixelStats
@@ -52,7 +53,8 @@ class UpscaleImage:
         item, params, source = part.item, part.item.upscale, found.data
         header = self._header(item, source)
         picture_plan = plan_picture(picture_spec(params, header.width, header.height))
-        bands = plan_bands(picture_plan, params.band_px)
+        check_whole(params.face, item.row.source_url, header.width, header.height)
+        bands = plan_bands(picture_plan, params.band_px) if params.face is None else ()
         if bands:
             size = (header.width, header.height)
             return Split(
@@ -70,7 +72,7 @@ class UpscaleImage:
                 image.check_holds(picture.pixels, _encode_spec(item, picture_plan, params.precision), item.output_url)
             made = self._restored(picture.pixels, cut, item, clock, batch_limit)
             with clock.stage("encode"):
-                spec = _encode_spec(item, picture_plan, made.precision)
+                spec = _encode_spec(item, picture_plan, made.precision, made.faces)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
             published = self._station.publish(item.output_url, data, key=item.item_id)
@@ -168,6 +170,7 @@ class UpscaleImage:
     def _held(self, item: WorkItem, cut: Cut, header: image.ImageHeader) -> AbstractContextManager[None]:
         precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
         wanted = working_bytes(cut.plan, cut, header.bands, header.depth, precision)
+        wanted += face_bytes(item.upscale.face, header.width, header.height, self._station.context.device)
         return self._station.held(item, wanted, "lower --exact-px or --band-px, or use fewer --workers")
 
     def _restored(
@@ -204,6 +207,8 @@ def _limits(params: UpscaleParams) -> image.ReadLimits:
     return image.ReadLimits(max_pixels=params.max_pixels_in, pages=params.pages)
 
 
-def _encode_spec(item: WorkItem, picture_plan: PicturePlan, precision: str) -> image.EncodeSpec:
-    stamp = stamp_of(item, precision=precision, mode=picture_plan.mode.value)
+def _encode_spec(
+    item: WorkItem, picture_plan: PicturePlan, precision: str, faces: int | None = None
+) -> image.EncodeSpec:
+    stamp = stamp_of(item, precision=precision, mode=picture_plan.mode.value, faces=faces)
     return image.EncodeSpec(format=item.upscale.format, quality=item.upscale.quality, stamp=stamp)
