@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from farm import fetch
 from farm.errors import ErrorKind, ItemError, ModelError
 from farm.face import FaceParams
+from farm.media import video
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import Lane
 from sr_kernel.weights import WeightsError
@@ -53,12 +55,29 @@ class Faces:
         self._order = threading.Lock()
         """of what is queued and the calls for it"""
 
-    def restore(self, source: NDArray[Any], restored: NDArray[Any], params: FaceParams, url: str) -> int:
+    def restore(
+        self,
+        source: NDArray[Any],
+        restored: NDArray[Any],
+        params: FaceParams,
+        url: str,
+        rotation: Sequence[int] = (),
+    ) -> int:
         """Paste the faces of `source` (H, W, 3) into `restored`, its whole output, in place; how many there were.
 
+        `rotation`: a film's display matrix: faces are looked for in its frames as they are shown.
         Raises ItemError (nonfinite_output), ModelError, MemoryError, LaneStopped. A picture without faces keeps its
         bytes.
         """
+        if not rotation:
+            return self._upright(source, restored, params, url)
+        shown = video.turned(restored, rotation)
+        count = self._upright(video.turned(source, rotation), shown, params, url)
+        if count:
+            restored[:] = video.turned(shown, _back(rotation))
+        return count
+
+    def _upright(self, source: NDArray[Any], restored: NDArray[Any], params: FaceParams, url: str) -> int:
         from sr_kernel.faces.restorer import align_faces, paste_faces
 
         find = self._lane.call(lambda: self._get(params).find(source, only_center=params.only_center))
@@ -138,6 +157,12 @@ class Faces:
 
     def _path(self, name: str) -> Path:
         return fetch.ensure_face_file(name, self._files.get(name), self._context.weights_dir)
+
+
+def _back(rotation: Sequence[int]) -> tuple[int, ...]:
+    """The display matrix that turns back: a matrix of quarter turns and mirrors is inverted by its transpose."""
+    a, b, u, c, d, v, *rest = rotation
+    return (a, c, u, b, d, v, *rest)
 
 
 def _same_files(a: FaceParams, b: FaceParams) -> bool:

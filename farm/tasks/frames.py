@@ -188,7 +188,7 @@ class FramePipeline:
         item, film = self._item, self._film
         pixels = self._station.lane.call(lambda: frame_to_rgb(frame.planes, film.source)).result()
         made = self._station.restorer.restore(
-            pixels, whole(self._plan), item.upscale, item.row.source_url, self._batch_limit
+            pixels, whole(self._plan), item.upscale, item.row.source_url, self._batch_limit, film.rotation
         )
         self._clock.add("wait", made.verdict.wait_s)
         self._clock.add("infer", made.verdict.infer_s)

@@ -5,6 +5,7 @@ Works on a whole picture or on a band of one; both give the same bytes wherever 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -92,16 +93,25 @@ class Restorer:
         self._faces = faces
 
     def restore(
-        self, pixels: Pixels, cut: Cut, params: UpscaleParams, url: str, batch_limit: int | None
+        self,
+        pixels: Pixels,
+        cut: Cut,
+        params: UpscaleParams,
+        url: str,
+        batch_limit: int | None,
+        rotation: Sequence[int] = (),
     ) -> RestoredPixels:
-        """The wanted rows of one picture. Raises ItemError (nonfinite_output), MemoryError, LaneStopped."""
+        """The wanted rows of one picture. Raises ItemError (nonfinite_output), MemoryError, LaneStopped.
+
+        `rotation`: the display matrix of a film's frame.
+        """
         planes = px.split_planes(pixels)
         rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
         precision = params.precision_16bit if pixels.dtype == np.uint16 else params.precision
         colour, verdict, precision = self._finite(rgb, cut, _settings(params, precision, batch_limit), params, url)
         faces = None
         if params.face is not None:  # of whole pictures only: `farm.tasks.upscale_image` cuts none that has faces
-            faces = self._faces.restore(rgb, colour, params.face, url)
+            faces = self._faces.restore(rgb, colour, params.face, url, rotation)
         alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
         merged = px.merge_planes(colour, alpha, planes.gray)
         return RestoredPixels(pixels=merged, verdict=verdict, precision=precision, faces=faces)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,30 @@ def to_inputs(faces: Sequence[Levels], device: torch.device) -> Tensor:
     return x.sub_(0.5).div_(0.5)
 
 
+def in_batches(
+    faces: Sequence[Levels], batch: int, device: torch.device, forward: Callable[[Tensor], Tensor]
+) -> list[NDArray[Any]]:
+    """What `forward` makes of each face's input, in order, on the CPU.
+
+    `batch` of them share a forward pass; on a GPU a short batch is filled up, so that bytes depend on no batch. Out of
+    memory the batch is halved. Raises DeviceMemoryError.
+    """
+    made: list[NDArray[Any]] = []
+    while len(made) < len(faces):
+        part = faces[len(made) : len(made) + batch]
+        filled = [*part, *[part[-1]] * (batch - len(part))] if device.type == "cuda" else part
+        try:
+            with memory_errors(), torch.inference_mode():
+                out: NDArray[Any] = forward(to_inputs(filled, device))[: len(part)].cpu().numpy()  # pyright: ignore
+        except DeviceMemoryError:
+            if batch == 1:
+                raise
+            batch //= 2
+        else:
+            made += list(out)
+    return made
+
+
 class Generator:
     """Holds GFPGAN. Not thread-safe: one thread calls it."""
 
@@ -31,27 +55,10 @@ class Generator:
         self._device = device
 
     def restore(self, faces: Sequence[Levels], *, batch: int) -> list[NDArray[np.float32]]:
-        """Restored faces (512, 512, 3), levels 0..255, not rounded, in order.
+        """Restored faces (512, 512, 3), levels 0..255, not rounded; what is not finite is returned as it is."""
+        return in_batches(faces, batch, self._device, self._forward)
 
-        `batch` of them share a forward pass; on a GPU a short batch is filled up, so that bytes depend on no batch.
-        Out of memory the batch is halved. Raises DeviceMemoryError. What is not finite is returned as it is.
-        """
-        made: list[NDArray[np.float32]] = []
-        while len(made) < len(faces):
-            part = faces[len(made) : len(made) + batch]
-            try:
-                made += self._forward(part, batch)
-            except DeviceMemoryError:
-                if batch == 1:
-                    raise
-                batch //= 2
-        return made
-
-    def _forward(self, faces: Sequence[Levels], batch: int) -> list[NDArray[np.float32]]:
-        filled = [*faces, *[faces[-1]] * (batch - len(faces))] if self._device.type == "cuda" else faces
-        with memory_errors(), torch.inference_mode():
-            # Upstream draws noise anew in every layer; the weight file has noise of its own.
-            out: Tensor = self._network(to_inputs(filled, self._device), return_rgb=False, randomize_noise=False)[0]
-            levels = out[: len(faces)].clamp(-1, 1).sub_(-1).div_(2).mul_(255)  # NaN stays NaN
-            made: NDArray[np.float32] = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-            return list(made)
+    def _forward(self, x: Tensor) -> Tensor:
+        # Upstream draws noise anew in every layer; the weight file has noise of its own.
+        out: Tensor = self._network(x, return_rgb=False, randomize_noise=False)[0]
+        return out.clamp(-1, 1).sub_(-1).div_(2).mul_(255).permute(0, 2, 3, 1).contiguous()  # NaN stays NaN

@@ -88,7 +88,7 @@ class FaceRestorer:
         levels = [
             restored.round() if face.dtype == np.uint8 else restored for face, restored in zip(faces, made, strict=True)
         ]
-        parsed = self._parser.classes(levels)
+        parsed = self._parser.classes(levels, batch=self.batch)
         return [RestoredFace(levels=one, classes=classes) for one, classes in zip(levels, parsed, strict=True)]
 
 
