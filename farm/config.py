@@ -92,6 +92,10 @@ class ModelConfig:
             found = "contradicts --outscale" if self.outscale is not None else f"{self.size} has an empty side"
             raise UsageError(f"--size: {found}; give a width and a height such as 3840x2160, and no scale")
         at_least("max_side", self.max_side, 0)
+        if self.light == "linear" and self.resize == "official":
+            raise UsageError(
+                "--light: linear contradicts --resize official, which is upstream's arithmetic; leave one out"
+            )
         if not 16 <= self.tile_px <= 4096:
             raise UsageError(f"--tile-px: {self.tile_px} is not in 16..4096")
         if self.denoise is not None and not 0 <= self.denoise <= 1:

@@ -19,7 +19,7 @@ class FaceParams:
     detector: str
     """one of FACE_DETECTORS"""
     detector_sha256: str
-    parser: str
+    parser: str = "face-parser"
     """`face-parser`, or `file:STEM`"""
     parser_sha256: str
     strength: float

@@ -33,6 +33,8 @@ from farm.output_path import MAX_NAME_BYTES, SEQUENCE_INDEX, below_root, check_t
 from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams, WorkItem
 from farm.sample import PrepareParams
 from farm.sizes import guess_px, refuse_size
+from farm.target import asked as asked_size
+from farm.target import most_passes
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
 from sr_kernel.models import MODELS
 
@@ -64,7 +66,7 @@ films, of which the ledger remembers where they made a difference (`farm.entries
 
 
 _OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "light", "tta", "keep_colour", "face", "niqe", "suspect", "video"}
+    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "face", "niqe", "suspect", "video"}
 )
 """Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
 outputs made without them stay done."""
@@ -218,14 +220,17 @@ class Planner:
             "ext": self._format(row),
             "row": str(row.index),
         }
-        name = self._config.output.name.format(stem=stem, **fields)
+        template = self._config.output.name
+        if isinstance(recipe.params, UpscaleParams) and recipe.params.size:
+            template = template.replace("{scale}x", "{scale}")  # 3840x2160 is no factor
+        name = template.format(stem=stem, **fields)
         self._check_says_format(name, row)
         excess = len(name.encode()) - MAX_NAME_BYTES
         if excess <= 0:
             return name
         mark = f"~{_digest(source_name)[:8]}"
         kept = stem.encode()[: max(0, len(stem.encode()) - excess - len(mark))].decode(errors="ignore")
-        return self._config.output.name.format(stem=kept + mark, **fields)
+        return template.format(stem=kept + mark, **fields)
 
     def _check_says_format(self, name: str, row: ManifestRow) -> None:
         """A template with an extension of its own fits pictures or films, not both."""
@@ -292,7 +297,10 @@ class Planner:
 
     def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
-        outscale = float(asked.outscale or config.model.outscale or spec.scale)
+        size = config.model.size if asked.outscale is None else None
+        outscale = 0.0 if size else float(asked.outscale or config.model.outscale or spec.scale)
+        resampled = outscale != spec.scale or config.model.max_side > 0
+        official = config.model.resize == "official" and resampled
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
@@ -306,7 +314,7 @@ class Planner:
             align_px=spec.align_px,
             whole_body=spec.whole_body,
             outscale=outscale,
-            resize=config.model.resize if outscale != spec.scale else "lanczos",
+            resize="official" if official else "lanczos",
             alpha=config.model.alpha,
             precision=self._precision,
             precision_16bit=self._precision_16bit(kind),
@@ -326,11 +334,15 @@ class Planner:
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
             face=self._face,
-            light=config.model.light,
+            size=size,
+            fit=config.model.fit if size else "contain",
+            max_side=config.model.max_side,
+            passes=1 if official or 0 < outscale <= spec.scale else most_passes(spec.scale),
+            light=config.model.light if resampled or kind is MediaKind.VIDEO else "gamma",
             niqe=config.fidelity.niqe,
             suspect=config.fidelity.suspect,
         )
-        return _recipe(TASKS[kind], params, scale_label=f"{outscale:g}")
+        return _recipe(TASKS[kind], params, scale_label=asked_size(params))
 
     def _video(self, container: str) -> VideoParams:
         config = self._config.video

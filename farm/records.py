@@ -140,6 +140,8 @@ class UpscaleParams:
     """contain, cover or stretch: how `size` is met"""
     max_side: int = 0
     """longest side of the output; 0: any"""
+    passes: int = 1
+    """times at most that the network is run, one pass over what the one before made; see farm.target"""
     light: str = "gamma"
     """gamma or linear: in what resampling averages"""
     tta: bool = False

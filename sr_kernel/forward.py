@@ -13,6 +13,7 @@ from torch import Tensor
 from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
+from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import to_levels, to_samples, top_level
 from sr_kernel.resample import Resampler
@@ -32,6 +33,8 @@ class Settings:
     precision: Literal["fp32", "fp16", "bf16"]
     resize: Literal["lanczos", "official"] = "lanczos"
     """antialiased Lanczos-3 on floats before rounding, or Lanczos4 after rounding as upstream does"""
+    light: Literal["gamma", "linear"] = "gamma"
+    """in what `lanczos` averages: samples as they are stored, or linear light; `official` knows stored ones only"""
     batch: int = 1
     """windows a forward pass; on a GPU a shorter batch is filled up to this shape"""
 
@@ -76,6 +79,7 @@ class Forward:
         self._spec = spec
         self._backend = backend
         self._resamplers: dict[tuple[object, ...], Resampler] = {}
+        self._light: Light | None = None
 
     def close(self) -> None:
         self._resamplers.clear()
@@ -183,8 +187,14 @@ class Forward:
             if len(self._resamplers) >= _RESAMPLERS_KEPT:
                 self._resamplers.clear()
             self._resamplers[key] = Resampler(*sizes, settings.resize, eight_bit=dtype == np.uint8)
-        levels = to_levels(planes, dtype) if settings.resize == "official" else planes * top_level(dtype)
-        return self._resamplers[key].apply(levels, (job.need.x0 * scale, job.need.y0 * scale), job.tile.out)
+        resampler, origin = self._resamplers[key], (job.need.x0 * scale, job.need.y0 * scale)
+        if settings.resize == "official":
+            return resampler.apply(to_levels(planes, dtype), origin, job.tile.out)
+        if settings.light == "gamma":
+            return resampler.apply(planes * top_level(dtype), origin, job.tile.out)
+        self._light = self._light or Light(planes.device)
+        made = resampler.apply(self._light.to_linear(planes), origin, job.tile.out)
+        return self._light.to_gamma(made) * top_level(dtype)
 
 
 def _needed(tile: Tile, plan: PicturePlan) -> Box:

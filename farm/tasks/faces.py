@@ -23,11 +23,13 @@ from farm.face import FaceParams
 from farm.media import video
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import Lane
+from sr_kernel import pixels as px
 from sr_kernel.weights import WeightsError
 
 if TYPE_CHECKING:
     from sr_kernel.faces.restorer import DetectorKind, FaceRestorer, RestoredFace
 
+Pixels = NDArray[Any]
 FACE_WHOLE_PX = 16_777_216
 """source pixels of the largest picture whose faces are restored: they are found in whole pictures only"""
 _RESIDENT_BYTES = 1_400_000_000
@@ -57,27 +59,35 @@ class Faces:
 
     def restore(
         self,
-        source: NDArray[Any],
-        restored: NDArray[Any],
-        params: FaceParams,
+        source: Pixels,
+        restored: Pixels,
+        params: FaceParams | None,
         url: str,
         rotation: Sequence[int] = (),
-    ) -> int:
-        """Paste the faces of `source` (H, W, 3) into `restored`, its whole output, in place; how many there were.
+    ) -> int | None:
+        """Paste the faces of a whole picture into its output, in place; how many there were, None where none are asked.
 
-        `rotation`: a film's display matrix: faces are looked for in its frames as they are shown.
-        Raises ItemError (nonfinite_output), ModelError, MemoryError, LaneStopped. A picture without faces keeps its
-        bytes.
+        Both are HWC of 1 to 4 channels and one depth; alpha stays. `rotation`: a film's display matrix: faces are
+        looked for in its frames as they are shown. A picture without faces keeps its bytes. Raises ItemError
+        (nonfinite_output), ModelError, MemoryError, LaneStopped.
         """
-        if not rotation:
-            return self._upright(source, restored, params, url)
-        shown = video.turned(restored, rotation)
-        count = self._upright(video.turned(source, rotation), shown, params, url)
-        if count:
-            restored[:] = video.turned(shown, _back(rotation))
+        if params is None:
+            return None
+        planes = px.split_planes(source)
+        rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
+        shown = px.expand_gray(restored[:, :, :1]) if planes.gray else restored[:, :, :3]
+        if rotation:
+            rgb, shown = video.turned(rgb, rotation), video.turned(shown, rotation)
+        count = self._upright(rgb, shown, params, url)
+        if count and rotation:
+            shown = video.turned(shown, _back(rotation))
+        if count and (rotation or planes.gray):
+            colour = restored[:, :, :1] if planes.gray else restored[:, :, :3]
+            colour[:] = px.luma(shown) if planes.gray else shown
         return count
 
-    def _upright(self, source: NDArray[Any], restored: NDArray[Any], params: FaceParams, url: str) -> int:
+    def _upright(self, source: Pixels, restored: Pixels, params: FaceParams, url: str) -> int:
+        """Faces of (H, W, 3) into (H, W, 3)."""
         from sr_kernel.faces.restorer import align_faces, paste_faces
 
         find = self._lane.call(lambda: self._get(params).find(source, only_center=params.only_center))

@@ -5,7 +5,6 @@ Works on a whole picture or on a band of one; both give the same bytes wherever 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
 from farm.records import UpscaleParams
-from farm.tasks.faces import Faces
 from farm.tasks.lane import Job, Lane, ModelRef, Restored
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha
@@ -26,6 +24,7 @@ from sr_kernel.upscale import Settings
 Pixels = NDArray[Any]
 Precision = Literal["fp32", "fp16", "bf16"]
 Resize = Literal["lanczos", "official"]
+Light = Literal["gamma", "linear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +47,6 @@ class RestoredPixels:
     """HWC, of the source's depth and number of channels"""
     verdict: Restored
     precision: str
-    faces: int | None = None
-    """how many were restored; None where nobody asked"""
 
 
 def picture_spec(
@@ -60,7 +57,7 @@ def picture_spec(
         width=width,
         height=height,
         scale=params.scale,
-        outscale=params.outscale,
+        outscale=params.outscale or float(params.scale),
         halo_px=params.halo_px,
         align_px=params.align_px,
         whole_body=params.whole_body,
@@ -88,33 +85,20 @@ def working_bytes(plan: PicturePlan, cut: Cut, channels: int, depth: int, precis
 class Restorer:
     """Sends the planes of pictures through one lane."""
 
-    def __init__(self, lane: Lane, faces: Faces) -> None:
+    def __init__(self, lane: Lane) -> None:
         self._lane = lane
-        self._faces = faces
 
     def restore(
-        self,
-        pixels: Pixels,
-        cut: Cut,
-        params: UpscaleParams,
-        url: str,
-        batch_limit: int | None,
-        rotation: Sequence[int] = (),
+        self, pixels: Pixels, cut: Cut, params: UpscaleParams, url: str, batch_limit: int | None
     ) -> RestoredPixels:
-        """The wanted rows of one picture. Raises ItemError (nonfinite_output), MemoryError, LaneStopped.
-
-        `rotation`: the display matrix of a film's frame.
-        """
+        """The wanted rows of one picture. Raises ItemError (nonfinite_output), MemoryError, LaneStopped."""
         planes = px.split_planes(pixels)
         rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
         precision = params.precision_16bit if pixels.dtype == np.uint16 else params.precision
         colour, verdict, precision = self._finite(rgb, cut, _settings(params, precision, batch_limit), params, url)
-        faces = None
-        if params.face is not None:  # of whole pictures only: `farm.tasks.upscale_image` cuts none that has faces
-            faces = self._faces.restore(rgb, colour, params.face, url, rotation)
         alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
         merged = px.merge_planes(colour, alpha, planes.gray)
-        return RestoredPixels(pixels=merged, verdict=verdict, precision=precision, faces=faces)
+        return RestoredPixels(pixels=merged, verdict=verdict, precision=precision)
 
     def _finite(
         self, rgb: Pixels, cut: Cut, settings: Settings, params: UpscaleParams, url: str
@@ -150,7 +134,7 @@ class Restorer:
             else:
                 _target(out, tile, cut)[:] = value
         if rest:
-            settings = _settings(params, precision, batch_limit)
+            settings = replace(_settings(params, precision, batch_limit), light="gamma")  # coverage has no curve
             rgb = np.repeat(alpha, 3, axis=2)
             colour, _, _ = self._finite(rgb, replace(cut, tiles=tuple(rest)), settings, params, url)
             for tile in rest:
@@ -179,7 +163,12 @@ class Restorer:
 
 def _settings(params: UpscaleParams, precision: str, batch_limit: int | None) -> Settings:
     batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
-    return Settings(precision=cast("Precision", precision), resize=cast("Resize", params.resize), batch=batch)
+    return Settings(
+        precision=cast("Precision", precision),
+        resize=cast("Resize", params.resize),
+        light=cast("Light", params.light),
+        batch=batch,
+    )
 
 
 def _empty(cut: Cut, channels: int, dtype: np.dtype[Any]) -> Pixels:

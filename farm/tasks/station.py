@@ -12,10 +12,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
-from farm import __version__, lock, plan, storage
+from farm import __version__, lock, plan, storage, target
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError
 from farm.media import image
-from farm.records import Done, FileStat, Part, StageSeconds, UpscaleParams, WorkItem
+from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
 from farm.tasks.faces import Faces
 from farm.tasks.lane import Lane
@@ -39,8 +39,8 @@ class Station:
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
         self.resident = ResidentModel(context)
         self.lane = Lane(self.resident.get)
+        self.restorer = Restorer(self.lane)
         self.faces = Faces(self.lane, context)
-        self.restorer = Restorer(self.lane, self.faces)
         self.budget = MemoryBudget(context.memory_bytes)
         with suppress(FarmError):  # the first request says it again, and of which item
             storage.warm_up(context.out)
@@ -234,32 +234,37 @@ def reading(url: str) -> Generator[None]:
 def stamp_of(item: WorkItem, *, precision: str, mode: str, faces: int | None = None) -> dict[str, str] | None:
     """What an output says of how it was made; None when it is to say nothing.
 
-    `faces`: how many were restored, None for what nobody counted. A picture without any says what it would say had
-    nobody asked for faces: it is the same file.
+    `faces`: how many were restored, None where nobody counted. A picture without any says what it would say had nobody
+    asked for faces: it is the same file.
     """
     params = item.upscale
     if not params.stamp:
         return None
-    if params.face is not None and faces != 0:
-        counted = {} if faces is None else {"Faces": str(faces)}
-        named = {"FaceModel": params.face.model, "FaceStrength": f"{params.face.strength:g}"}
-        return _stamp(params, item.params_hash, precision, mode) | counted | named
-    plain = item.params_hash if params.face is None else plan.params_hash(replace(params, face=None))
-    return _stamp(params, plain, precision, mode)
-
-
-def _stamp(params: UpscaleParams, params_hash: str, precision: str, mode: str) -> dict[str, str]:
+    beside = {"Fit": params.fit if params.size else "", "MaxSide": params.max_side, "Light": params.light}
+    plain = {"MaxSide": 0, "Light": "gamma", "Fit": ""}
     return {
         "Version": __version__,
         "Model": params.model,
         "ModelSHA256": params.model_sha256,
-        "Scale": f"{params.outscale:g}",
+        "Scale": target.asked(params),
+        **{name: str(value) for name, value in beside.items() if value != plain[name]},
         "Precision": precision,
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
         "Resize": params.resize,
-        "ParametersHash": params_hash,
+        **_stamped_faces(item, faces),
     }
+
+
+def _stamped_faces(item: WorkItem, faces: int | None) -> dict[str, str]:
+    params = item.upscale
+    if params.face is None:
+        return {"ParametersHash": item.params_hash}
+    if faces == 0:
+        return {"ParametersHash": plan.params_hash(replace(params, face=None))}
+    counted = {} if faces is None else {"Faces": str(faces)}
+    strength = f"{params.face.strength:g}"
+    return {"ParametersHash": item.params_hash, **counted, "FaceModel": params.face.model, "FaceStrength": strength}
 
 
 def changed(item: WorkItem, found: str) -> ItemError:

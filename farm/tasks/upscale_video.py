@@ -22,14 +22,15 @@ from farm.kinds import is_frame_name
 from farm.media import video
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.sizes import refuse_size
+from farm.target import SMALLER
+from farm.tasks.chain import Plans, mode_of, plan_chain
 from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.frames import FramePipeline, ShownFrame
-from farm.tasks.restore import picture_spec
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import BODY_PX_BYTES
-from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
+from sr_kernel.tiles import Strategy
 
 _GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
@@ -37,7 +38,7 @@ _DECODER_FRAMES = 24
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING, ErrorKind.CHANGED_DURING_READ})
 _PROBE_BYTES = 256 << 20
 """what reading all packets, or joining all pieces, holds in memory at most"""
-_SMALLER = "lower --tile-px or --exact-px, use fewer --workers, or a smaller --outscale"
+_SMALLER = f"lower --tile-px or --exact-px, use fewer --workers, or {SMALLER}"
 
 
 class UpscaleVideo:
@@ -81,9 +82,9 @@ class UpscaleVideo:
 
     def _segment(self, part: Part, clock: Clock, batch_limit: int | None) -> Done:
         item, film, span = part.item, _film_of(part), _span_of(part)
-        frame_plan = _frame_plan(item, film)
-        pipeline = FramePipeline(self._station, item, film, frame_plan, batch_limit, clock)
-        wanted = _segment_bytes(film, span, frame_plan, pipeline)
+        plans = _frame_plans(item, film)
+        pipeline = FramePipeline(self._station, item, film, plans, batch_limit, clock)
+        wanted = _segment_bytes(film, span, plans, pipeline)
         wanted += face_bytes(item.upscale.face, film.source.width, film.source.height, self._station.context.device)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
@@ -104,7 +105,7 @@ class UpscaleVideo:
             clock,
             frames=len(span.pts),
             stats=notes.stats,
-            mode=frame_plan.mode.value,
+            mode=mode_of(plans),
             precision=pipeline.precision,
             report=notes.report,
             extent=span.frames,
@@ -117,9 +118,9 @@ class UpscaleVideo:
         if len(report.damaged) == film.frames:
             advice = "it may be encrypted; copy it again from where it plays"
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
-        frame_plan = _frame_plan(item, film)
+        mode = mode_of(_frame_plans(item, film))
         precision = item.upscale.precision if film.source.depth == 8 else item.upscale.precision_16bit
-        stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
+        stamp = stamp_of(item, precision=precision, mode=mode)
         with (
             self._source(item, clock, film.version) as source,
             self._station.budget.hold(_PROBE_BYTES),
@@ -134,7 +135,7 @@ class UpscaleVideo:
             clock,
             frames=film.frames,
             stats=sum((piece.stats for piece in part.pieces), PixelStats()),
-            mode=frame_plan.mode.value,
+            mode=mode,
             precision=precision,
             report=report,
             warning="; ".join(filter(None, (film.warning, joined.warning, _damage(report)))) or None,
@@ -350,19 +351,24 @@ def _span_of(part: Part) -> Span:
     return part.span
 
 
-def _frame_plan(item: WorkItem, film: FilmPlan) -> PicturePlan:
+def _frame_plans(item: WorkItem, film: FilmPlan) -> Plans:
     source, target = film.source, film.target
-    return plan_picture(picture_spec(item.upscale, source.width, source.height, (target.width, target.height)))
+    return plan_chain(item.upscale, source.width, source.height, (target.width, target.height))
 
 
-def _segment_bytes(film: FilmPlan, span: Span, frame_plan: PicturePlan, pipeline: FramePipeline) -> int:
-    """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body."""
-    spec, deep = frame_plan.spec, 1 if film.source.depth == 8 else 2
+def _segment_bytes(film: FilmPlan, span: Span, plans: Plans, pipeline: FramePipeline) -> int:
+    """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body.
+
+    Between passes the frames of one batch lie as pictures.
+    """
+    spec, deep = plans[-1].spec, 1 if film.source.depth == 8 else 2
     frames = (pipeline.frames_held + _DECODER_FRAMES) * film.source.bytes + pipeline.frames_held * film.target.bytes
     canvas = spec.out_width * spec.out_height * 3 * deep + spec.width * spec.height * 3 * 4
-    body = 0
-    if frame_plan.strategy is Strategy.BODY:
-        body = spec.area_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
+    canvas += (
+        sum(plan.spec.out_width * plan.spec.out_height for plan in plans[:-1]) * 3 * deep * pipeline.frames_a_batch
+    )
+    whole_px = max((plan.spec.area_px for plan in plans if plan.strategy is Strategy.BODY), default=0)
+    body = whole_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
     return frames + canvas + body + (video.encoder_bytes(film, len(span.pts)) if film.encoder else 0)
 
 

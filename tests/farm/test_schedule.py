@@ -206,6 +206,16 @@ def test_the_pace_sizes_units_and_sets_deadlines_model_by_model() -> None:
     assert pace.deadline_s(Unit(unit_id=2, parts=(slow,))) == pytest.approx(180 + 10_000)
 
 
+def test_the_pace_counts_every_pass() -> None:
+    """A picture of sixteen times costs seventeen of four times, and the pace of one says that of the other."""
+    large = make_part(1, replace(PARAMS, outscale=16.0, passes=2))
+    pace = Pace(floors_px_s={"animevideov3": 1000.0}, cap_px=100_000)
+    assert pace.deadline_s(Unit(unit_id=1, parts=(large,))) == pytest.approx(180 + 17 * 100)
+    for _ in range(50):
+        pace.observe(large, 1000, 1.0)
+    assert pace.target_px(model_key(large)) == pytest.approx(4 * 17_000)
+
+
 def test_a_segment_has_time_for_its_encoder_and_for_what_comes_before_it() -> None:
     pace = Pace(floors_px_s={"animevideov3": 1e9}, cap_px=1)
     item = make_film(0).item

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
 from farm.tasks.base import WorkerContext
+from farm.tasks.chain import plan_chain, restore_chain, whole_links
 from farm.tasks.frames import FramePipeline
 from farm.tasks.lane import LaneStopped
 from farm.tasks.restore import Cut, picture_spec, whole
@@ -29,6 +31,7 @@ from farm.tasks.station import Station
 from farm.tasks.upscale_video import UpscaleVideo
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes
+from sr_kernel.forward import Forward
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import plan_picture
 
@@ -93,10 +96,15 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     made: list[UpscaleVideo] = []
     with RunLock(str(out)) as held:
 
-        def make(*, memory_bytes: int = 1 << 30, precision: str = "fp32", **options: object) -> Bench:
-            config = RunConfig(
-                manifest=str(tmp_path), model=ModelConfig(model=str(model), tile_px=32, precision=precision)
-            )
+        def make(
+            *,
+            memory_bytes: int = 1 << 30,
+            precision: str = "fp32",
+            asked: dict[str, Any] | None = None,
+            **options: object,
+        ) -> Bench:
+            wanted = ModelConfig(model=str(model), tile_px=32, precision=precision, **(asked or {}))
+            config = RunConfig(manifest=str(tmp_path), model=wanted)
             config = replace(config, video=VideoConfig(**{"segment_frames": 4, **options}))  # pyright: ignore
             context = WorkerContext(
                 name="cpu-0",
@@ -153,6 +161,48 @@ def test_frames_are_the_pictures_of_the_image_path_whatever_the_segments(make_be
     assert [frame.tobytes() for frame in make_bench(segment_frames=100).restored(pictures)[1]] == [
         frame.tobytes() for frame in frames
     ]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(
+    ("asked", "made", "passes"),
+    [
+        ({"outscale": 16.0}, (384, 256), 2),
+        ({"outscale": 6.0, "light": "linear"}, (144, 96), 2),
+        ({"size": (101, 75), "fit": "stretch"}, (101, 75), 2),
+        ({"size": (90, 90)}, (90, 60), 1),
+        ({"outscale": 16.0, "max_side": 50}, (50, 33), 1),
+    ],
+)
+def test_frames_of_any_size_are_pictures_of_that_size(
+    make_bench: Callable[..., Bench], asked: dict[str, Any], made: tuple[int, int], passes: int, channels: int
+) -> None:
+    bench, pictures = make_bench(segment_frames=2, asked=asked), [noise(number, channels) for number in range(3)]
+    done, frames = bench.restored(pictures, "bgra" if channels == 4 else "bgr0")
+    assert (done.width, done.height) == made
+    params = bench.film(pictures).item.upscale
+    links = whole_links(plan_chain(params, *SIZE))
+    assert len(links) == passes
+    for picture, frame in zip(pictures, frames, strict=True):
+        *_, wanted = restore_chain(bench.station.restorer, picture, links, params, "", None)
+        np.testing.assert_array_equal(frame, wanted.pixels)
+
+
+def test_a_first_pass_that_is_not_finite_is_told(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, real = make_bench(asked={"outscale": 16.0}), Forward.batches
+
+    def batches(self: Forward, cut: Any, jobs: Any, *rest: Any) -> Iterator[Any]:
+        def broken(places: Any) -> Any:
+            return cut(places) * (float("nan") if jobs[0].plan.spec.width == SIZE[0] else 1)
+
+        return real(self, broken, jobs, *rest)
+
+    monkeypatch.setattr(Forward, "batches", batches)
+    with pytest.raises(ItemError) as failed:
+        bench.restored([noise(0)])
+    assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
 
 
 def cut_of(bench: Bench) -> Cut:
