@@ -8,6 +8,7 @@ pictures they are of, oldest first.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -27,7 +28,9 @@ from sr_kernel import pixels as px
 from sr_kernel.weights import WeightsError
 
 if TYPE_CHECKING:
-    from sr_kernel.faces.restorer import DetectorKind, FaceRestorer, RestoredFace
+    from sr_kernel.faces.align import Matrix
+    from sr_kernel.faces.networks import DetectorKind
+    from sr_kernel.faces.restorer import FaceRestorer, RestoredFace
 
 Pixels = NDArray[Any]
 FACE_WHOLE_PX = 16_777_216
@@ -43,6 +46,16 @@ class _Waiting:
     params: FaceParams
     levels: NDArray[Any]
     made: Future[RestoredFace] = field(default_factory=Future["RestoredFace"])
+    infer_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastedFaces:
+    """What became of a picture's faces."""
+
+    count: int = 0
+    infer_s: float = 0.0
+    """in the networks"""
 
 
 class Faces:
@@ -64,8 +77,8 @@ class Faces:
         params: FaceParams | None,
         url: str,
         rotation: Sequence[int] = (),
-    ) -> int | None:
-        """Paste the faces of a whole picture into its output, in place; how many there were, None where none are asked.
+    ) -> PastedFaces | None:
+        """Paste the faces of a whole picture into its output, in place; None where nobody asks for faces.
 
         Both are HWC of 1 to 4 channels and one depth; alpha stays. `rotation`: a film's display matrix: faces are
         looked for in its frames as they are shown. A picture without faces keeps its bytes. Raises ItemError
@@ -74,27 +87,29 @@ class Faces:
         if params is None:
             return None
         planes = px.split_planes(source)
-        rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
-        shown = px.expand_gray(restored[:, :, :1]) if planes.gray else restored[:, :, :3]
+        filled = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
+        rgb: Any = filled
+        shown: Any = px.expand_gray(restored[:, :, :1]) if planes.gray else restored[:, :, :3]
         if rotation:
             rgb, shown = video.turned(rgb, rotation), video.turned(shown, rotation)
-        count = self._upright(rgb, shown, params, url)
-        if count and rotation:
+        pasted = self._upright(rgb, shown, params, url)
+        if pasted.count and rotation:
             shown = video.turned(shown, _back(rotation))
-        if count and (rotation or planes.gray):
+        if pasted.count and (rotation or planes.gray):
             colour = restored[:, :, :1] if planes.gray else restored[:, :, :3]
             colour[:] = px.luma(shown) if planes.gray else shown
-        return count
+        return pasted
 
-    def _upright(self, source: Pixels, restored: Pixels, params: FaceParams, url: str) -> int:
+    def _upright(self, source: Pixels, restored: Pixels, params: FaceParams, url: str) -> PastedFaces:
         """Faces of (H, W, 3) into (H, W, 3)."""
         from sr_kernel.faces.restorer import align_faces, paste_faces
 
-        find = self._lane.call(lambda: self._get(params).find(source, only_center=params.only_center))
-        aligned = align_faces(source, find.result())
+        found, find_s = self._lane.call(lambda: self._find(source, params)).result()
+        aligned = align_faces(source, found)
         if not aligned:
-            return 0
-        made = self._through(params, [face.levels for face in aligned])
+            return PastedFaces(infer_s=find_s)
+        waiting = self._through(params, [face.levels for face in aligned])
+        made = [face.made.result() for face in waiting]
         if not all(face.finite for face in made):
             raise ItemError(
                 ErrorKind.NONFINITE_OUTPUT,
@@ -104,10 +119,15 @@ class Faces:
             )
         size = (source.shape[1], source.shape[0])
         paste_faces(restored, size, aligned, made, strength=params.strength)
-        return len(made)
+        return PastedFaces(count=len(made), infer_s=find_s + sum(face.infer_s for face in waiting))
 
-    def _through(self, params: FaceParams, faces: list[NDArray[Any]]) -> list[RestoredFace]:
-        """All faces of one picture.
+    def _find(self, source: Pixels, params: FaceParams) -> tuple[tuple[Matrix, ...], float]:
+        """In the lane: where the faces are, and how many seconds that took."""
+        restorer, started_s = self._get(params), time.monotonic()
+        return restorer.find(source, only_center=params.only_center), time.monotonic() - started_s
+
+    def _through(self, params: FaceParams, faces: list[Pixels]) -> list[_Waiting]:
+        """All faces of one picture, restored or failed.
 
         There are as many calls in the lane as there are faces before and in this picture, and each takes at least one
         from the head of the queue: when the last call has run, so have all faces up to it.
@@ -118,7 +138,7 @@ class Faces:
             calls = [self._lane.call(self._step) for _ in waiting]
         for call in calls:
             call.result()
-        return [face.made.result() for face in waiting]
+        return waiting
 
     def _step(self) -> None:
         """In the lane: one batch of the faces that wait longest, whichever pictures they are of."""
@@ -127,7 +147,11 @@ class Faces:
             if self._queue:
                 restorer = self._get(self._queue[0].params)
                 taken = self._take(restorer.batch)
-                for face, made in zip(taken, restorer.restore([face.levels for face in taken]), strict=True):
+                started_s = time.monotonic()
+                results = restorer.restore([face.levels for face in taken])
+                each_s = (time.monotonic() - started_s) / len(taken)
+                for face, made in zip(taken, results, strict=True):
+                    face.infer_s = each_s
                     face.made.set_result(made)
         except BaseException as error:  # theirs, whoever's call this was
             for face in taken or [self._queue.popleft()]:

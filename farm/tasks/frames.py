@@ -197,8 +197,8 @@ class FramePipeline:
             self._clock.add("infer", made.verdict.infer_s)
             self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")
             restored, stats = made.pixels, made.verdict.stats
-        with self._clock.stage("infer"):
-            self._station.faces.restore(pixels, restored, item.upscale.face, item.row.source_url, film.rotation)
+        faces = self._station.faces.restore(pixels, restored, item.upscale.face, item.row.source_url, film.rotation)
+        self._clock.add("infer", faces.infer_s if faces else 0.0)
         self._last_planes = frame.planes
         self._last = ShownFrame(
             index=frame.index,

@@ -81,10 +81,10 @@ class UpscaleImage:
                 picture = image.decode(source, item.row.source_url, _limits(params))
                 image.check_holds(picture.pixels, _encode_spec(item, plans, params.precision), item.output_url)
             made = self._restored(picture.pixels, links, item, clock, batch_limit)
-            with clock.stage("infer"):
-                faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
+            faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
+            clock.add("infer", faces.infer_s if faces else 0.0)
             with clock.stage("encode"):
-                spec = _encode_spec(item, plans, made.precision, faces)
+                spec = _encode_spec(item, plans, made.precision, faces.count if faces else None)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
             published = self._station.publish(item.output_url, data, key=item.item_id)

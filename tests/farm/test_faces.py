@@ -191,7 +191,9 @@ def test_many_pictures_at_a_time_share_batches_and_give_what_each_gives_alone(
 
     def faces_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         out = picture.copy()
-        assert bench.station.faces.restore(picture, out, FACE, "a.png")
+        pasted = bench.station.faces.restore(picture, out, FACE, "a.png")
+        assert pasted.count
+        assert pasted.infer_s > 0
         return out
 
     alone = [faces_of(picture) for picture in pictures]
@@ -246,7 +248,7 @@ def test_a_failing_batch_fails_its_own_pictures_only(bench: Bench, small: Any, m
     with pytest.raises(RuntimeError, match="a broken kernel"):
         bench.station.faces.restore(rgb, rgb.copy(), FACE, "a.png")
     out = rgb.copy()
-    assert bench.station.faces.restore(rgb, out, FACE, "a.png") == 1
+    assert bench.station.faces.restore(rgb, out, FACE, "a.png").count == 1
     assert (out != rgb).any()
 
 
@@ -280,7 +282,7 @@ def test_faces_of_a_phones_film_are_found_as_it_is_shown(bench: Bench, matrix: t
     bench.station.faces.restore(shown, wanted, FACE, "a.png")
     coded = video.turned(shown, _back(rotation))
     made = coded.copy()
-    assert bench.station.faces.restore(coded, made, FACE, "a.png", rotation) == 1
+    assert bench.station.faces.restore(coded, made, FACE, "a.png", rotation).count == 1
     np.testing.assert_array_equal(video.turned(made, rotation), wanted)
 
 

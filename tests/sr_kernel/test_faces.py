@@ -165,7 +165,7 @@ def test_several_faces_are_pasted_as_facexlib_does(small: Any, upstream: Any, sc
     assert len(aligned) == 4
     off = np.abs(bgr(ours).astype(int) - theirs.astype(int))
     assert off.max() <= 2  # of a warp whose origin is the face's square, not the picture's
-    assert (off > 1).mean() < 1e-5
+    assert (off > 1).mean() < 1e-4
     assert (ours != background).any(axis=2).mean() > 0.02
 
 
