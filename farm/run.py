@@ -22,6 +22,7 @@ from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry
 from farm.errors import ModelError
+from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray
 from farm.ledger import Compared
@@ -241,11 +242,12 @@ class _Run:
 
     @property
     def _body_bytes(self) -> int:
-        """What the largest 8-bit picture that goes whole through a body needs in a worker."""
+        """What the largest 8-bit picture that goes whole through a body needs in a worker, and faces."""
         model = self._config.model
         full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
         px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
-        return model.exact_px * px_bytes if self._whole_body else 0
+        faces = FACE_RESIDENT_BYTES if self._config.face.enhance else 0
+        return faces + (model.exact_px * px_bytes if self._whole_body else 0)
 
     @property
     def _costs(self) -> dict[str, float]:

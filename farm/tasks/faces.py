@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from farm import fetch
 from farm.errors import ErrorKind, ItemError, ModelError
-from farm.face import FaceParams
+from farm.face import FACE_RESIDENT_BYTES, FaceParams
 from farm.media import video
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import Lane
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 Pixels = NDArray[Any]
 FACE_WHOLE_PX = 16_777_216
 """source pixels of the largest picture whose faces are restored: they are found in whole pictures only"""
-_RESIDENT_BYTES = 1_400_000_000
-"""weights of the three networks in fp32 (0.55 GB) and what one face needs on its way through them"""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -228,4 +226,4 @@ def face_bytes(params: FaceParams | None, width: int, height: int, device: str) 
         return source
     from sr_kernel.faces.detect import DETECT_PX_BYTES
 
-    return source + _RESIDENT_BYTES + width * height * DETECT_PX_BYTES[params.detector]
+    return source + FACE_RESIDENT_BYTES + width * height * DETECT_PX_BYTES[params.detector]

@@ -25,7 +25,7 @@ OVERLAP = 0.4
 EYES_PX = 5
 """faces whose eyes are nearer are not restored"""
 _MEAN_BGR = (104.0, 117.0, 123.0)
-DETECT_PX_BYTES = {"resnet50": 420, "mobile0.25": 110}
+DETECT_PX_BYTES = {"resnet50": 320, "mobile0.25": 90}
 """a source pixel while it is looked at, measured: the rise of resident memory on a CPU, rounded up"""
 
 
