@@ -118,13 +118,19 @@ class FaceConfig:
 
     enhance: bool = False
     model: str = FACE_MODELS[0]
+    """one of FACE_MODELS, or the path of a .pth file of the same network"""
     strength: float = 1.0
     """0..1, blend of the pasted face"""
     only_center: bool = False
     detector: str = FACE_DETECTORS[0]
+    parser: str = ""
+    """path of a .pth file that parses faces instead of the release's; empty: the release's"""
 
     def __post_init__(self) -> None:
-        one_of("face_model", self.model, FACE_MODELS)
+        if not self.model.endswith(".pth"):
+            one_of("face_model", self.model, FACE_MODELS)
+        if self.parser and not self.parser.endswith(".pth"):
+            raise UsageError(f"--face-parser: {self.parser} is no .pth file")
         one_of("face_detector", self.detector, FACE_DETECTORS)
         if not 0 <= self.strength <= 1:
             raise UsageError(f"--face-strength: {self.strength} is not in 0..1")

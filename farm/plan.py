@@ -18,6 +18,7 @@ from farm import __version__
 from farm.blocks import UPSCALE, version_word
 from farm.config import ModelConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.face import FaceParams
 from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
@@ -108,7 +109,8 @@ class Planner:
 
     `models` answers with the model of every name that the configuration or a row uses; `out` is the output root as an
     absolute local path, links resolved, or a URL; `device_class` is cuda or cpu; `cpu_bf16` says whether the CPUs that
-    work have bfloat16 of their own (None: as this machine); `fused`: what `--kernel auto` means on GPUs.
+    work have bfloat16 of their own (None: as this machine); `fused`: what `--kernel auto` means on GPUs; `face` says
+    what is asked of faces.
     """
 
     def __init__(
@@ -120,10 +122,12 @@ class Planner:
         *,
         cpu_bf16: bool | None = None,
         fused: bool = False,
+        face: FaceParams | None = None,
     ) -> None:
         check_template(config.output, config.video.container)
         self.out = out.rstrip("/")
         self._config = config
+        self._face = face
         self._models = models
         self._asked = config.model.models or (config.model.model,)
         _check_denoise(config.model, [model.spec for _, model in self._of_command])
@@ -156,7 +160,8 @@ class Planner:
             (asked, sorted(MODELS.items()), self._device_class, self._precision, self._fused, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
-        return _digest(repr(deciding))
+        faces = (self._face,) if self._face else ()
+        return _digest(repr(deciding + faces))
 
     @property
     def _of_command(self) -> list[tuple[str, PlannedModel]]:
@@ -344,6 +349,7 @@ class Planner:
             kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
+            face=self._face,
             size=size,
             fit=config.model.fit if size else "contain",
             max_side=config.model.max_side,
@@ -406,6 +412,11 @@ def canonical_text(params: Params) -> str:
     if params.video is not None:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+
+
+def params_hash(params: Params) -> str:
+    """What an item with these parameters carries as its `params_hash`."""
+    return _digest(canonical_text(params))
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

@@ -48,6 +48,7 @@ def face_config(flags: Mapping[str, Any]) -> FaceConfig:
         strength=flags["face_strength"],
         only_center=flags["face_only_center"],
         detector=flags["face_detector"],
+        parser=flags["face_parser"],
     )
 
 
@@ -68,7 +69,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--face-enhance", is_flag=True, help="Restore faces with GFPGAN (extra `face`)."),
     click.option(
-        "--face-model", type=click.Choice(FACE_MODELS), default=FACE_MODELS[0], show_default=True, help="Which GFPGAN."
+        "--face-model",
+        default=FACE_MODELS[0],
+        show_default=True,
+        metavar="NAME|FILE",
+        help=f"{' or '.join(FACE_MODELS)}, or a .pth file of the same network.",
     ),
     click.option("--face-strength", type=float, default=1.0, show_default=True, help="0 to 1, blend of the faces."),
     click.option("--face-only-center", is_flag=True, help="Only the face nearest to the middle."),
@@ -78,6 +83,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default=FACE_DETECTORS[0],
         show_default=True,
         help="What finds faces.",
+    ),
+    click.option(
+        "--face-parser", default="", metavar="FILE", help="Weights that parse faces instead of the release's."
     ),
     click.option("--niqe", is_flag=True, help="Compute NIQE of every picture."),
     click.option(

@@ -22,6 +22,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry
+from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
@@ -106,7 +107,8 @@ def output_root(config: RunConfig) -> str:
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
     models, fused = ModelBook(config.model), runs_fused(config.worker)
-    return plan.Planner(config, models, out, device_class(config.worker), fused=fused), models
+    face = fetch.resolve_face(config.face, config.model.weights_dir)
+    return plan.Planner(config, models, out, device_class(config.worker), fused=fused, face=face), models
 
 
 class _Run:
@@ -169,6 +171,7 @@ class _Run:
             feed.on_planned = expect
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
+            self._fetch_faces(progress)
             progress.note("starting Ray")
             prepare_ray(self._config.worker)
             from farm.engine import Engine  # imports ray
@@ -204,6 +207,15 @@ class _Run:
         if spec.partner and plan.resolve_denoise(None, self._config.model.denoise, spec) < 1:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
+    def _fetch_faces(self, progress: Progress) -> None:
+        face = fetch.resolve_face(self._config.face, self._config.model.weights_dir)
+        for name in fetch.face_rows(face) if face else ():
+
+            def note(done: int, total: int, name: str = name) -> None:
+                progress.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+            fetch.ensure_face_file(name, None, self._config.model.weights_dir, note)
+
     @property
     def _whole_body(self) -> bool:
         """Whether a model of this run takes whole pictures through its body."""
@@ -211,14 +223,15 @@ class _Run:
 
     @property
     def _body_bytes(self) -> int:
-        """What the largest 8-bit picture that goes whole through a body needs in a worker."""
+        """What the largest 8-bit picture that goes whole through a body needs in a worker, and faces."""
         model = self._config.model
         full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
         px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
         if model.tta or model.keep_colour:
             scale = max(self._models.by_spec_name(name).spec.scale for name in self._counted.models)
             px_bytes += CANVAS_PX_BYTES * scale**2
-        return model.exact_px * px_bytes if self._whole_body else 0
+        faces = FACE_RESIDENT_BYTES if self._config.face.enhance else 0
+        return faces + (model.exact_px * px_bytes if self._whole_body else 0)
 
     @property
     def _costs(self) -> dict[str, float]:
@@ -253,6 +266,7 @@ class _Run:
             decoder=self._config.video.decoder,
             weights_dir=self._config.model.weights_dir,
             model_files=files,
+            face_files=fetch.face_files(self._config.face),
         )
 
     # -- what ends ---------------------------------------------------------------------------------------------

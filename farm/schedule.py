@@ -23,6 +23,10 @@ _CARRIED_BYTES_S = 1e6
 _ENCODED_PX_S = 3e5
 """output pixels a second that no encoder falls below: x265 at its slowest makes 0.1 frames of 8K on one thread"""
 _DECODED_PX_S = 5e6
+_SEARCHED_PX_S: Mapping[str, float] = {"cpu": 3e4, "cuda": 1e6}
+"""pixels a second that no face detector falls below"""
+_CROWD_S: Mapping[str, float] = {"cpu": 3000.0, "cuda": 100.0}
+"""what a hundred faces of one picture take at most: GFPGAN and its parser take a face 15 s on a core of 2020"""
 _DAMAGE_FRAMES = 20_000
 """frames that are decoded at most to list the damaged ones"""
 
@@ -91,7 +95,7 @@ class Pace:
         part = unit.parts[0]
         rate = self._px_s.get(model_key(part))
         floor = self._floors_px_s.get(part.item.params.model, min(self._floors_px_s.values()))
-        beside_s = sum(_beside_network_s(part) for part in unit.parts)
+        beside_s = sum(_beside_network_s(part) + _faces_s(part) for part in unit.parts)
         return 180.0 + beside_s + (20 * px / rate if rate else px / floor)
 
 
@@ -125,6 +129,15 @@ def _beside_network_s(part: Part) -> float:
     decoded = max(0, before) + min(film.frames, _DAMAGE_FRAMES)
     encoded_px = len(span.pts) * film.target.width * film.target.height
     return encoded_px / _ENCODED_PX_S + decoded * film.source.width * film.source.height / _DECODED_PX_S
+
+
+def _faces_s(part: Part) -> float:
+    """Seconds that a part may take over faces: to look for them in all its pixels, and to restore a crowd of them."""
+    params = part.item.params
+    if not isinstance(params, UpscaleParams) or params.face is None:
+        return 0.0
+    pictures = len(part.span.pts) if part.span else 1
+    return part.cost_px / _SEARCHED_PX_S[params.device_class] + pictures * _CROWD_S[params.device_class]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,8 +94,8 @@ class FramePipeline:
 
     def run(self, frames: Iterator[Frame]) -> Iterator[ShownFrame]:
         """Restored frames, in order. Raises ItemError (nonfinite_output, suspect_output), MemoryError, LaneStopped."""
-        if self._film.source.alpha:
-            yield from map(self._with_alpha, self._decoded(frames))
+        if self._film.source.alpha or self._item.upscale.face:
+            yield from map(self._as_picture, self._decoded(frames))
             return
         waiting: deque[_Batch] = deque()
         decoded = self._decoded(frames)
@@ -190,24 +190,26 @@ class FramePipeline:
             damaged=frame.damaged,
         )
 
-    def _with_alpha(self, frame: Frame) -> ShownFrame:
-        """As a picture with alpha is restored: colour without what is hidden, alpha by itself. No score."""
+    def _as_picture(self, frame: Frame) -> ShownFrame:
+        """As a picture is restored: alpha by itself, faces by their own model. No score."""
         if frame.planes is self._last_planes:
             self._last = _repeated(self._last, frame)
             return self._last
         item, film = self._item, self._film
         pixels = self._station.lane.call(lambda: frame_to_rgb(frame.planes, film.source)).result()
-        links, restorer, stats = whole_links(self._plans), self._station.restorer, PixelStats()
+        links, restorer, restored, stats = whole_links(self._plans), self._station.restorer, pixels, PixelStats()
         for made in restore_chain(restorer, pixels, links, item.upscale, item.row.source_url, self._batch_limit):
             self.precisions.add(made.precision)
             self._clock.add("wait", made.verdict.wait_s)
             self._clock.add("infer", made.verdict.infer_s)
             self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")
-            pixels, stats = made.pixels, made.verdict.stats
+            restored, stats = made.pixels, made.verdict.stats
+        faces = self._station.faces.restore(pixels, restored, item.upscale.face, item.row.source_url, film.rotation)
+        self._clock.add("infer", faces.infer_s if faces else 0.0)
         self._last_planes = frame.planes
         self._last = ShownFrame(
             index=frame.index,
-            planes=self._station.lane.call(lambda: rgb_to_frame(pixels, film.target)).result(),
+            planes=self._station.lane.call(lambda: rgb_to_frame(restored, film.target)).result(),
             stats=stats,
             change_in=None,
             change_out=None,

@@ -32,6 +32,7 @@ from farm.tasks.chain import (
     restore_chain,
     whole_links,
 )
+from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.restore import RestoredPixels
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
 from sr_kernel.fidelity import PixelStats
@@ -63,7 +64,8 @@ class UpscaleImage:
         item, params, source = part.item, part.item.upscale, found.data
         header = self._header(item, source)
         plans = plan_chain(params, header.width, header.height)
-        bands = plan_cuts(plans, params.band_px)
+        check_whole(params.face, item.row.source_url, header.width, header.height)
+        bands = plan_cuts(plans, params.band_px) if params.face is None else ()
         if bands:
             size = (header.width, header.height)
             return Split(
@@ -80,8 +82,10 @@ class UpscaleImage:
                 picture = image.decode(source, item.row.source_url, _limits(params))
                 image.check_holds(picture.pixels, _encode_spec(item, plans, params.precision), item.output_url)
             made = self._restored(picture.pixels, links, item, clock, batch_limit)
+            faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
+            clock.add("infer", faces.infer_s if faces else 0.0)
             with clock.stage("encode"):
-                spec = _encode_spec(item, plans, made.precision)
+                spec = _encode_spec(item, plans, made.precision, faces.count if faces else None)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
             published = self._station.publish(item.output_url, data, key=item.item_id)
@@ -176,6 +180,7 @@ class UpscaleImage:
     def _held(self, item: WorkItem, links: tuple[Link, ...], header: image.ImageHeader) -> AbstractContextManager[None]:
         precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
         wanted = chain_bytes(links, item.upscale, header.bands, header.depth, precision)
+        wanted += face_bytes(item.upscale.face, header.width, header.height, self._station.context.device)
         return self._station.held(item, wanted, f"lower --exact-px or --band-px, use fewer --workers, or {SMALLER}")
 
     def _restored(
@@ -207,6 +212,6 @@ def _limits(params: UpscaleParams) -> image.ReadLimits:
     return image.ReadLimits(max_pixels=params.max_pixels_in, pages=params.pages)
 
 
-def _encode_spec(item: WorkItem, plans: Plans, precision: str) -> image.EncodeSpec:
-    stamp = stamp_of(item, precision=precision, mode=mode_of(plans))
+def _encode_spec(item: WorkItem, plans: Plans, precision: str, faces: int | None = None) -> image.EncodeSpec:
+    stamp = stamp_of(item, precision=precision, mode=mode_of(plans), faces=faces)
     return image.EncodeSpec(format=item.upscale.format, quality=item.upscale.quality, stamp=stamp)

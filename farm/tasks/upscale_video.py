@@ -24,6 +24,7 @@ from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.sizes import refuse_size
 from farm.target import SMALLER
 from farm.tasks.chain import Plans, mode_of, plan_chain
+from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import body_bytes
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
@@ -68,6 +69,7 @@ class UpscaleVideo:
         refusal = refuse_size(item, film.source.width, film.source.height)
         if refusal is not None:
             raise refusal
+        check_whole(item.upscale.face, url, film.source.width, film.source.height)
         return Split(
             part_id=part.part_id,
             size=(film.source.width, film.source.height),
@@ -82,6 +84,7 @@ class UpscaleVideo:
         plans = _frame_plans(item, film)
         pipeline = FramePipeline(self._station, item, film, plans, batch_limit, clock)
         wanted = _segment_bytes(film, span, plans, pipeline)
+        wanted += face_bytes(item.upscale.face, film.source.width, film.source.height, self._station.context.device)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
             frames = video.iter_frames(source.file, item.row.source_url, film, span, item.upscale, self._decoder)

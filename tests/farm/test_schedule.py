@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.errors import ErrorKind
+from farm.face import FaceParams
 from farm.film import Span
 from farm.records import Done, Failed, Outcome, Part, PartKind, Unit
 from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy, model_key
@@ -231,6 +232,22 @@ def test_the_pace_sizes_units_and_sets_deadlines_model_by_model() -> None:
     assert pace.target_px(model_key(make_part(0))) == pytest.approx(800_000)
     assert pace.deadline_s(unit) == pytest.approx(180 + 10)
     assert pace.deadline_s(Unit(unit_id=2, parts=(slow,))) == pytest.approx(180 + 10_000)
+
+
+def test_a_part_with_faces_may_take_the_time_of_a_crowd() -> None:
+    face = FaceParams(
+        model="gfpgan-1.3",
+        model_sha256="a",
+        detector="resnet50",
+        detector_sha256="b",
+        parser_sha256="c",
+        strength=1.0,
+        only_center=False,
+    )
+    pace = Pace(floors_px_s={"animevideov3": 1000.0}, cap_px=100_000)
+    plain, faces = make_part(0), make_part(0, replace(PARAMS, face=face))
+    more_s = pace.deadline_s(Unit(unit_id=1, parts=(faces,))) - pace.deadline_s(Unit(unit_id=1, parts=(plain,)))
+    assert more_s == pytest.approx(3000 + plain.cost_px / 3e4)
 
 
 def test_the_pace_counts_every_pass() -> None:
