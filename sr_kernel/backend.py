@@ -46,7 +46,7 @@ def memory_errors() -> Generator[None]:
 
 
 def keep_to_fp32(device: torch.device) -> None:
-    """Convolutions of this process on a GPU: fp32 means fp32, no TF32, and one algorithm a shape whatever else was run."""
+    """On a GPU fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run."""
     if device.type == "cuda":
         # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
