@@ -56,6 +56,15 @@ def memory_errors() -> Generator[None]:
         raise
 
 
+def keep_to_fp32(device: torch.device) -> None:
+    """On a GPU fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run."""
+    if device.type == "cuda":
+        # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
 def supports_bf16(device: str = "cpu") -> bool:
     """Whether bf16 is native on the device: by the processor's flags on a CPU, by torch on a GPU."""
     if torch.device(device).type == "cuda":
@@ -107,12 +116,7 @@ class Backend:
         self._networks: dict[str, Network] = {}
         if self.device.type == "cpu":
             keep_freed_memory()
-        if self.device.type == "cuda":
-            # fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run.
-            # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.deterministic = True
+        keep_to_fp32(self.device)
 
     @property
     def static_shapes(self) -> bool:

@@ -52,7 +52,8 @@ def load_gfpgan(file: FaceFile, device: torch.device) -> nn.Module:
 
 def load_detector(file: FaceFile, kind: DetectorKind, device: torch.device) -> Any:
     """facexlib's RetinaFace. Raises WeightsError."""
-    made = importlib.import_module("facexlib.detection.retinaface").RetinaFace(network_name=kind, device=device)
+    arch, cpu = importlib.import_module("facexlib.detection.retinaface"), torch.device("cpu")
+    made = arch.RetinaFace(network_name=kind, device=cpu)  # to `device` with its weights; told nothing, it takes a GPU
     return _filled(made, file, f"RetinaFace ({kind})", device)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sr_kernel.backend import keep_to_fp32
 from sr_kernel.faces.align import Matrix, crop, similarity
 from sr_kernel.faces.detect import Detector
 from sr_kernel.faces.networks import DetectorKind, FaceFile, load_detector, load_gfpgan, load_parser
@@ -65,6 +66,7 @@ class FaceRestorer:
         self._generator = generator
         self._parser = parser
         self.batch = BATCHES[device.type]
+        keep_to_fp32(device)
 
     @classmethod
     def load(cls, files: FaceFiles, device: str = "cpu") -> FaceRestorer:

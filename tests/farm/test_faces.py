@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -354,6 +356,13 @@ def test_faces_decide_the_identity_and_no_faces_leave_it(bench: Bench) -> None:
     assert bench.plain.fingerprint != bench.faces.fingerprint
     assert '"face"' not in canonical(plain.params)
     assert '"model_sha256":"aaaa' in canonical(faces.params)
+
+
+def test_a_worker_that_nobody_asks_for_faces_imports_none_of_their_packages() -> None:
+    packages = ("gfpgan", "facexlib", "basicsr", "cv2", "torchvision")
+    program = f"import farm.tasks.registry, sys; print(*(name for name in {packages!r} if name in sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert answer.stdout.split() == []
 
 
 def canonical(params: Any) -> str:

@@ -107,6 +107,7 @@ def test_the_most_central_face_is_upstreams(detector: Any, upstream: Any) -> Non
     np.testing.assert_allclose(face.landmarks, helper.all_landmarks_5[0], atol=1e-3)
 
 
+@pytest.mark.timeout(900)
 def test_a_face_is_cut_out_restored_and_pasted_as_gfpganer_does(seeded: Any, upstream: Any) -> None:
     """The whole path, on weights of the official shapes: crops and faces equal, the picture to one level."""
     import cv2
@@ -253,6 +254,20 @@ def test_a_picture_longer_than_opencv_warps_gives_the_same_face(small: Any) -> N
         made.append(crop(wide, moved).astype(int))
     assert np.abs(made[0] - made[1]).max() <= 1
     assert made[0].max() > 200
+
+
+def test_networks_lie_on_the_device_that_was_named(seeded: Any) -> None:
+    """Upstream's go to the first GPU wherever there is one. A device without values says where they would lie."""
+    from sr_kernel.faces.networks import load_detector, load_gfpgan, load_parser
+
+    files, meta = seeded.files, torch.device("meta")
+    made = (
+        load_gfpgan(files.model, meta),
+        load_detector(files.detector, files.detector_kind, meta),
+        load_parser(files.parser, meta),
+    )
+    for network in made:
+        assert {tensor.device.type for tensor in network.state_dict().values()} == {"meta"}
 
 
 def test_landmarks_in_one_point_give_no_face() -> None:
