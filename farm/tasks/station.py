@@ -246,6 +246,8 @@ def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | N
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
         "Resize": params.resize,
+        **({"Turns": "8"} if params.tta else {}),
+        **({"KeptColour": "true"} if params.keep_colour else {}),
         "ParametersHash": item.params_hash,
     }
 
