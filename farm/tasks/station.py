@@ -252,6 +252,8 @@ def stamp_of(item: WorkItem, *, precision: str, mode: str, faces: int | None = N
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
         "Resize": params.resize,
+        **({"Turns": "8"} if params.tta else {}),
+        **({"KeptColour": "true"} if params.keep_colour else {}),
         **_stamped_faces(item, faces),
     }
 

@@ -178,6 +178,7 @@ def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench])
     done = finish(bench.task, bench.picture(noise(20, 20)))
     xmp = pyvips.Image.new_from_file(done.url).get("xmp-data").decode()
     assert "file:tiny" in xmp
+    assert "Turns" not in xmp
     assert fetch.resolve(str(bench.folder / "tiny.pth")).sha256 in xmp
 
 
@@ -293,6 +294,13 @@ def test_turns_and_kept_colours_are_the_same_in_bands(
     changed = np.abs(made[0].astype(int) - as_ever).max(axis=(0, 1))
     assert (changed[:3] > 2).all()
     assert (changed[3] > 0) == ("tta" in asked), "alpha is turned as all that a network restores, and has no colour"
+
+
+def test_turns_and_kept_colours_are_written_into_what_they_made(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(band_px=10**9, tta=True, keep_colour=True)
+    xmp = pyvips.Image.new_from_file(finish(bench.task, bench.picture(noise(20, 20))).url).get("xmp-data").decode()
+    assert 'Turns="8"' in xmp
+    assert 'KeptColour="true"' in xmp
 
 
 def test_gray_stays_gray_where_colours_are_kept(make_bench: Callable[..., Bench]) -> None:
