@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -127,7 +127,7 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     from farm import fetch
     from sr_kernel.models import MODELS
 
-    wrong = 0
+    wrong: list[str] = []
     for name in names or tuple(MODELS):
         spec = fetch.resolve(name, weights_dir).spec
         paths = [folder / spec.file for folder in fetch.folders(weights_dir) if (folder / spec.file).is_file()]
@@ -137,13 +137,13 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
             try:
                 fetch.verify(spec, path)
             except ModelError as error:
-                wrong += 1
-                click.echo(f"{spec.name:24} wrong       {printable(str(error))}")
+                wrong.append(str(error))
+                click.echo(f"{spec.name:24} wrong       {printable(str(path))}")
                 continue
             said = "right" if spec.sha256 else "unconfirmed"
             click.echo(f"{spec.name:24} {said:11} {printable(str(path))}  {fetch.sha256_of(path)}")
     if wrong:
-        raise ModelError(f"models: {wrong} of the files above are wrong; delete them and fetch them again")
+        raise ModelError("; ".join(wrong))
 
 
 @models_group.command("info")
@@ -208,7 +208,7 @@ def _described(file: str) -> FileLine:
         parameters=parameters(spec),
         gflop_per_megapixel=_gflop(spec),
         halo_px=spec.halo_px,
-        bytes=spec.bytes or Path(model.path or file).stat().st_size,
+        bytes=spec.bytes or os.path.getsize(model.path or file),
         sha256=model.sha256,
         known_as=next(known, None),
     )

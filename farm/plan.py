@@ -18,6 +18,7 @@ from farm import __version__
 from farm.blocks import UPSCALE, version_word
 from farm.config import ModelConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.face import FaceParams
 from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
@@ -32,8 +33,10 @@ from farm.output_path import MAX_NAME_BYTES, SEQUENCE_INDEX, below_root, check_t
 from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams, WorkItem
 from farm.sample import PrepareParams
 from farm.sizes import guess_px, refuse_size
+from farm.target import asked as asked_size
+from farm.target import most_passes
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
-from sr_kernel.models import ALIASES, MODELS
+from sr_kernel.models import ALIASES, MODELS, has_fused_kernels
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -63,7 +66,8 @@ films, of which the ledger remembers where they made a difference (`farm.entries
 
 
 _OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "light", "tta", "keep_colour", "face", "niqe", "suspect", "origin_px", "video"}
+    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "niqe", "suspect"}
+    | {"origin_px", "video"}
 )
 """Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
 outputs made without them stay done."""
@@ -105,7 +109,8 @@ class Planner:
 
     `models` answers with the model of every name that the configuration or a row uses; `out` is the output root as an
     absolute local path, links resolved, or a URL; `device_class` is cuda or cpu; `cpu_bf16` says whether the CPUs that
-    work have bfloat16 of their own (None: as this machine).
+    work have bfloat16 of their own (None: as this machine); `fused`: what `--kernel auto` means on GPUs; `face` says
+    what is asked of faces.
     """
 
     def __init__(
@@ -116,15 +121,23 @@ class Planner:
         device_class: str,
         *,
         cpu_bf16: bool | None = None,
+        fused: bool = False,
+        face: FaceParams | None = None,
     ) -> None:
         check_template(config.output, config.video.container)
         self.out = out.rstrip("/")
         self._config = config
+        self._face = face
         self._models = models
         self._asked = config.model.models or (config.model.model,)
         _check_denoise(config.model, [model.spec for _, model in self._of_command])
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
+        self._fused = device_class == "cuda" and (
+            config.model.kernel == "fused" or (config.model.kernel == "auto" and fused)
+        )
+        if config.model.kernel == "fused" and not self._fused:
+            raise UsageError("--kernel: fused is for GPUs, and CPUs work here; use auto or plain")
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
         self._operations: dict[str, Recipe] = {}
 
@@ -144,10 +157,11 @@ class Planner:
             config.video,
             config.prepare,
             replace(config.limits, limit=None),
-            (asked, sorted(MODELS.items()), self._device_class, self._precision, self.out),
+            (asked, sorted(MODELS.items()), self._device_class, self._precision, self._fused, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
-        return _digest(repr(deciding))
+        faces = (self._face,) if self._face else ()
+        return _digest(repr(deciding + faces))
 
     @property
     def _of_command(self) -> list[tuple[str, PlannedModel]]:
@@ -220,14 +234,17 @@ class Planner:
             "ext": self._format(row),
             "row": str(row.index),
         }
-        name = self._config.output.name.format(stem=stem, **fields)
+        template = self._config.output.name
+        if isinstance(recipe.params, UpscaleParams) and recipe.params.size:
+            template = template.replace("{scale}x", "{scale}")  # 3840x2160 is no factor
+        name = template.format(stem=stem, **fields)
         self._check_says_format(name, row)
         excess = len(name.encode()) - MAX_NAME_BYTES
         if excess <= 0:
             return name
         mark = f"~{_digest(source_name)[:8]}"
         kept = stem.encode()[: max(0, len(stem.encode()) - excess - len(mark))].decode(errors="ignore")
-        return self._config.output.name.format(stem=kept + mark, **fields)
+        return template.format(stem=kept + mark, **fields)
 
     def _check_says_format(self, name: str, row: ManifestRow) -> None:
         """A template with an extension of its own fits pictures or films, not both."""
@@ -294,8 +311,11 @@ class Planner:
 
     def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
+        size = config.model.size if asked.outscale is None else None
         meant = _alias_outscale(asked.model or config.model.model)
-        outscale = float(asked.outscale or config.model.outscale or meant or spec.scale)
+        outscale = 0.0 if size else float(asked.outscale or config.model.outscale or meant or spec.scale)
+        resampled = outscale != spec.scale or config.model.max_side > 0
+        official = config.model.resize == "official" and resampled
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
@@ -309,7 +329,7 @@ class Planner:
             align_px=spec.align_px,
             whole_body=spec.whole_body,
             outscale=outscale,
-            resize=config.model.resize if outscale != spec.scale else "lanczos",
+            resize="official" if official else "lanczos",
             alpha=config.model.alpha,
             precision=_supported(self._precision, spec),
             precision_16bit=_supported(self._precision_16bit(kind), spec),
@@ -326,14 +346,20 @@ class Planner:
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
             video=video,
+            kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
-            light=config.model.light,
+            face=self._face,
+            size=size,
+            fit=config.model.fit if size else "contain",
+            max_side=config.model.max_side,
+            passes=1 if official or 0 < outscale <= spec.scale else most_passes(spec.scale),
+            light=config.model.light if resampled or kind is MediaKind.VIDEO else "gamma",
             niqe=config.fidelity.niqe,
             suspect=config.fidelity.suspect,
             origin_px=spec.origin_px,
         )
-        return _recipe(TASKS[kind], params, scale_label=f"{outscale:g}")
+        return _recipe(TASKS[kind], params, scale_label=asked_size(params))
 
     def _video(self, container: str) -> VideoParams:
         config = self._config.video
@@ -386,6 +412,11 @@ def canonical_text(params: Params) -> str:
     if params.video is not None:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+
+
+def params_hash(params: Params) -> str:
+    """What an item with these parameters carries as its `params_hash`."""
+    return _digest(canonical_text(params))
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

@@ -13,6 +13,8 @@ Role = Literal["restore", "train", "face"]
 
 BODY_PX_BYTES: Mapping[str, int] = MappingProxyType({"fp32": 1600, "half": 800})
 """bytes a source pixel that an RRDB body of 64 features holds at its widest"""
+CANVAS_PX_BYTES = 12
+"""bytes an output pixel of an RRDB network whose whole output is held, for turns or kept colours"""
 FILE_PREFIX = "file:"
 """of the names of models that are given as weight files"""
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
@@ -102,6 +104,13 @@ def radius_px(arch: Arch, blocks: int, align_px: int) -> int:
     if arch == "srvgg":
         return blocks + 2
     return (15 * blocks + 2 + _TAIL_RADIUS_PX) * align_px
+
+
+def has_fused_kernels(spec: ModelSpec) -> bool:
+    """Whether `sr_kernel.fused` has kernels for a network: those of the family have the sizes that it is made for."""
+    if spec.arch == "srvgg":
+        return spec.features == 64 and 3 * spec.scale**2 <= 64
+    return spec.arch == "rrdb" and spec.features == 64 and spec.growth == 32 and spec.blocks > 0
 
 
 def rrdb_align_px(scale: int) -> int:

@@ -80,12 +80,13 @@ class Upscaler:
         denoise: float = 1.0,
         partner_path: str | Path | None = None,
         mixed: Path | None = None,
+        kernel: str = "plain",
     ) -> Upscaler:
         """Verified weights on a device, tried out once.
 
         `denoise` below 1 mixes in the weights of `partner_path`, see `sr_kernel.weights.mix`; what was mixed is kept in
-        the folder `mixed`. Raises WeightsError, also when the network answers a gradient with NaN or infinity, and
-        DeviceMemoryError.
+        the folder `mixed`. `kernel` as Backend has it. Raises WeightsError, also when the network answers a gradient
+        with NaN or infinity, KernelError and DeviceMemoryError.
         """
         if denoise == 1:
             state = load_state(path, spec)
@@ -95,7 +96,7 @@ class Upscaler:
             partner = MODELS[spec.partner] if spec.partner else None
             state = mixed_state((spec, Path(path)), (partner, Path(partner_path)), denoise, mixed)
         _self_test(spec, state)
-        return cls(spec, Backend(spec, state, device))
+        return cls(spec, Backend(spec, state, device, kernel))
 
     @property
     def device(self) -> str:

@@ -56,7 +56,8 @@ def resolve(model: str, weights_dir: str | None = None) -> ResolvedModel:
     """A model by its short name, its official name, or the path or URL of a .pth or .safetensors file.
 
     Names of other programs' are understood too (`ALIASES`). Files are described by their keys' shapes, in a
-    subprocess; a file on disk goes before a release file of that name. On an object store it is `s3://BUCKET/NAME.pth#sha256=HEX`, fetched when it is first described.
+    subprocess; a file on disk goes before a release file of that name. On an object store it is
+    `s3://BUCKET/NAME.pth#sha256=HEX`, fetched when it is first described.
     Raises ModelError for an unknown name, and for a file that is missing or holds no network of ours.
     """
     remote = parse_remote(model)

@@ -12,6 +12,7 @@ from farm import fetch
 from farm.errors import ModelError
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import ModelRef
+from sr_kernel.backend import KernelError
 from sr_kernel.upscale import Upscaler
 from sr_kernel.weights import WeightsError, describe_file
 
@@ -58,9 +59,9 @@ class ModelLoader:
             if ref.model in self._files:
                 path = fetch.ensure_file(self._files[ref.model])
                 spec = replace(describe_file(path), sha256=ref.sha256)
-                return Upscaler.load(spec, path, device=self._context.device)
+                return Upscaler.load(spec, path, device=self._context.device, kernel=ref.kernel)
             return self._of_table(ref)
-        except WeightsError as error:
+        except (WeightsError, KernelError) as error:
             raise ModelError(f"model {ref.model}: {error}") from error
 
     def _of_table(self, ref: ModelRef) -> Upscaler:
@@ -76,6 +77,7 @@ class ModelLoader:
             denoise=ref.denoise,
             partner_path=partner,
             mixed=fetch.cache_folder("mixed"),
+            kernel=ref.kernel,
         )
 
 
