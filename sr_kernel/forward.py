@@ -13,6 +13,7 @@ from torch import Tensor
 from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
+from sr_kernel.believable.sums import window_sums
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import to_levels, to_samples, top_level
 from sr_kernel.resample import Resampler
@@ -64,7 +65,7 @@ class Made:
     means: Tensor
     """(h, w, 3) fp32, the network's output averaged over each source pixel of `tile.keep`, 0..255"""
     sums: Tensor
-    """int64 [4]: `sum_in`, `sum_out` and `sum_abs_diff` of its stats, and 1 when all output was finite, else 0"""
+    """int64: what `sr_kernel.fidelity.stats_of` reads"""
     count: int
     """`samples` of its stats"""
 
@@ -166,7 +167,7 @@ class Forward:
         keep = _shift(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
         means = _means(kept, self._spec.scale)
-        sums = torch.stack([*_sums(means, source), finite.long()])
+        sums = window_sums(kept, means, source, finite, self._spec.scale, self._spec.align_px)
         if job.plan.spec.resampled:
             levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings)
         else:
@@ -216,13 +217,6 @@ def _means(made: Tensor, scale: int) -> Tensor:
     for dx in range(1, scale):
         cells += rows[:, dx::scale]
     return cells.mul_(255 / scale**2)
-
-
-def _sums(means: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`sum_in`, `sum_out` and `sum_abs_diff` of PixelStats over source samples, 0..1, and `_means`, (h, w, 3) both."""
-    out = means.round().to(torch.int32)
-    levels = (source * 255).round_().to(torch.int32)
-    return levels.sum(), out.sum(), (out - levels).abs_().sum()
 
 
 def _part(made: Tensor, box: Box, scale: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sr_kernel.backend import Fetch, memory_errors
 from sr_kernel.colour import Planes, as_tensors, from_rgb, level_dtype, to_rgb
-from sr_kernel.fidelity import PixelStats
+from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from sr_kernel.forward import Job, Made, Settings
 from sr_kernel.layout import FrameLayout
 from sr_kernel.pixels import to_unit
@@ -49,7 +49,7 @@ class StartedFrames:
     """Frames that the device works on, or has brought, in order."""
 
     fetch: Fetch
-    """all planes of all frames, then int64 [frames, 6] of `_Finished.sums`"""
+    """all planes of all frames, then int64 [frames, n] of `_Finished.sums`"""
     count: int
     size: tuple[int, int]
     """width and height of a source frame"""
@@ -67,13 +67,13 @@ class StartedFrames:
         samples = self.size[0] * self.size[1]
         frames: list[RestoredFrame] = []
         for index, row in enumerate(sums.tolist()):
-            sum_in, sum_out, sum_abs_diff, finite, change_in, change_out = row
+            *figures, change_in, change_out = row
             alone = self.first and index == 0
             frames.append(
                 RestoredFrame(
                     planes=tuple(planes[index * each : (index + 1) * each]),
-                    stats=PixelStats(samples=3 * samples, sum_in=sum_in, sum_out=sum_out, sum_abs_diff=sum_abs_diff),
-                    finite=finite == self.windows,
+                    stats=stats_of(3 * samples, figures),
+                    finite=figures[FINITE] == self.windows,
                     change_in=None if alone else change_in / (_LIGHT_STEPS * samples),
                     change_out=None if alone else change_out / (_LIGHT_STEPS * samples),
                 )
@@ -95,7 +95,7 @@ class _Finished:
 
     planes: tuple[Tensor, ...]
     sums: Tensor
-    """int64 [6]: sums of stats, how many windows were finite, changes of light in steps, 0 where nothing was before"""
+    """int64: what `stats_of` reads, of all windows; then changes of light in steps, 0 where nothing was before"""
     light: _Light
 
 

@@ -22,7 +22,7 @@ from farm.tasks.restore import Precision, Resize, whole
 from farm.tasks.station import Clock, Station
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
-from sr_kernel.fidelity import PixelStats
+from sr_kernel.fidelity import PixelStats, is_black
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import PicturePlan
 from sr_kernel.upscale import Settings, Upscaler
@@ -154,14 +154,18 @@ class FramePipeline:
             yield self._last
 
     def _finite(self, frame: Frame, made: RestoredFrame) -> RestoredFrame:
-        """Half precision that overflows is tried once more in full; what is still not finite is never published."""
-        if made.finite:
+        """Half precision that overflows, or turns black, is tried once more in full; what is still not finite is never
+        published."""
+        black = is_black(made.stats)
+        if made.finite and not black:
             return made
         if self._settings.precision != "fp32":
             settings = replace(self._settings, precision="fp32")
             again = self._station.lane.call(lambda: self._again(frame.planes, settings)).result().frames()[0]
             if again.finite:
                 return replace(again, change_in=made.change_in)
+        if made.finite:
+            return made
         raise ItemError(
             ErrorKind.NONFINITE_OUTPUT,
             self._item.row.source_url,

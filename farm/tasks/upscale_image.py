@@ -21,6 +21,7 @@ from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
 from farm.sizes import refuse_size
 from farm.tasks.restore import Cut, RestoredPixels, picture_spec, whole, working_bytes
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
+from sr_kernel.believable.niqe import niqe
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import FILL_BLOCK_PX
 from sr_kernel.tiles import PicturePlan, band_out_rows, band_read_rows, band_tiles, plan_bands, plan_picture
@@ -69,7 +70,9 @@ class UpscaleImage:
                 picture = image.decode(source, item.row.source_url, _limits(params))
                 image.check_holds(picture.pixels, _encode_spec(item, picture_plan, params.precision), item.output_url)
             made = self._restored(picture.pixels, cut, item, clock, batch_limit)
+            suspect = self._station.judged(made.verdict.stats, item)
             with clock.stage("encode"):
+                quality = niqe(made.pixels) if params.niqe else None
                 spec = _encode_spec(item, picture_plan, made.precision)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
@@ -81,6 +84,8 @@ class UpscaleImage:
             source_px=header.width * header.height,
             warning=picture.warning,
             source_sha256=hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else "",
+            niqe=quality,
+            suspect=suspect,
         )
 
     def _band(self, part: Part, source: image.Source, clock: Clock, batch_limit: int | None) -> Done:
@@ -116,7 +121,7 @@ class UpscaleImage:
         picture_plan = plan_picture(picture_spec(params, *part.size))
         spec = picture_plan.spec
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
-        self._station.check_believable(stats, item)
+        suspect = self._station.judged(stats, item)
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
@@ -130,7 +135,13 @@ class UpscaleImage:
             self._station.check_alive()
             published = sink.commit()
         done = self._station.done(
-            part, published, clock, stats=stats, mode=picture_plan.mode.value, precision=precision
+            part,
+            published,
+            clock,
+            stats=stats,
+            mode=picture_plan.mode.value,
+            precision=precision,
+            suspect=suspect,
         )
         return replace(
             done,
