@@ -133,13 +133,13 @@ def _votes(fine: Tensor, diff: Tensor, source: Tensor, side: int) -> Tensor:
     """Blocks with stripes by direction and waves a block, int64 [2 * BINS]."""
     middle = side // 2
     votes = torch.zeros((2, BINS), dtype=torch.int64, device=fine.device)
-    low, high = slice(FIRST_BIN, middle + 1), slice(middle, LAST_BIN + 1)
+    low, high = slice(FIRST_BIN, middle + 1), slice(middle + 1, LAST_BIN + 1)
     found, where, height = _peaks(diff[..., low])
     own = _beside(source[..., low]).gather(2, where[..., None])[..., 0]
     _count(votes, found & (own < height), where)
     if middle < LAST_BIN:
         found, where, height = _peaks(fine[..., high])
-        _count(votes, found & (fine[..., FIRST_BIN : middle - 1].amax(2) < height), where + middle - FIRST_BIN)
+        _count(votes, found & (fine[..., low].amax(2) < height), where + middle + 1 - FIRST_BIN)
     return votes.flatten()
 
 

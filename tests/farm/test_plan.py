@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from farm import collide, plan, spill, storage
 from farm.blocks import block_of
-from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
+from farm.config import FidelityConfig, LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.entries import suffices
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.face import FaceParams
@@ -236,6 +236,12 @@ def test_parameters_hash_covers_every_field_but_what_only_refuses_or_measures() 
         assert plan.canonical_text(replace(item.upscale, **{name: other})) == plan.canonical_text(item.params)
     assert planned(row("b.png")).params_hash == item.params_hash
     assert planned(row(format="tiff")).params_hash != item.params_hash
+
+
+def test_a_flag_that_refuses_suspect_outputs_opens_shards_that_are_done_and_niqe_does_not() -> None:
+    as_ever = planner().fingerprint
+    assert planner(replace(config(), fidelity=FidelityConfig(suspect="refuse"))).fingerprint != as_ever
+    assert planner(replace(config(), fidelity=FidelityConfig(niqe=True))).fingerprint == as_ever
 
 
 def test_limits_that_only_refuse_do_not_make_finished_work_void() -> None:
