@@ -46,9 +46,10 @@ _STEPS_PX: Mapping[str, int] = {"SCUNet": 64}
 _LARGEST_STEP_PX = 128
 _WINDOW_FIELDS = ("window_size", "win_size", "split_size", "stripe_size", "patch_size")
 """hyperparameters that say the sides of attention windows"""
-_NO_BF16 = frozenset({"ATD", "DRCT", "FFTformer", "HVICIDNet", "Swin2SR", "SwinIR"})
-"""spandrel says that they support it, but they raise: what they make anew for each size of picture is fp32. HVICIDNet
-computes hues, of which bf16 leaves too little (37 dB against fp32, where others have 50 to 60)."""
+_NO_BF16 = frozenset({"ATD", "DRCT", "FFTformer", "GRL", "HVICIDNet", "RGT", "Swin2SR", "SwinIR"})
+"""spandrel says that they support it, but they raise: what they make anew for each size of picture is fp32, and only
+for the size that they were trained with it is ready. HVICIDNet computes hues, of which bf16 leaves too little (37 dB
+against fp32, where others have 50 to 60)."""
 _TRIAL_PX = 80
 """no size of picture that a network was trained with: some have all they need of that one ready"""
 _MARKS_SHOWN = 6
