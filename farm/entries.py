@@ -50,6 +50,14 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         mode=done.mode,
         precision=done.precision,
         fidelity=done.stats.fidelity,
+        consistency=done.stats.consistency,
+        colour=done.stats.colour,
+        off=done.stats.off,
+        stripes=done.stats.stripes,
+        lattice=done.stats.lattice,
+        seam=done.stats.seam_score,
+        niqe=done.niqe,
+        suspect=done.suspect,
         source_version=item.source_version,
         params_hash=item.params_hash,
         attempts=attempts,
@@ -81,6 +89,7 @@ def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> Led
         status=ItemStatus.FAILED,
         error=failed.kind.value,
         message=failed.message,
+        suspect=failed.suspect,
         model=item.params.model,
         model_sha256=item.params.model_sha256,
         source_version=item.source_version,
@@ -132,6 +141,15 @@ def holds(then: Iterable[str], now: Iterable[str], *, is_done: bool) -> bool:
     """suffices() for who knows what was allowed then, and what is now."""
     then, now = frozenset(then), frozenset(now)
     return then <= now if is_done else now <= then
+
+
+def suspect_stands(suspect: str, asked: str, *, is_done: bool) -> bool:
+    """Whether an item that was `suspect` stays as it is under what is `asked` of such ones, publish or refuse.
+
+    What is published is not good for who wants it refused, nor is what was refused for who wants it published. Figures
+    do not hang on the flag, so that what was believable is so for everybody.
+    """
+    return not suspect or is_done == (asked == "publish")
 
 
 def known_piece(index: int, entry: LedgerEntry) -> Piece:

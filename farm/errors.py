@@ -11,7 +11,8 @@ FarmError                      1   something the farm can explain
 ├── ModelError                78   a model, its weights or the configuration is bad
 ├── InterruptedRun       130/143   SIGINT or SIGTERM
 └── ItemError                  3   one row failed; the run goes on (never leaves a worker: it becomes a `Failed`)
-    └── LostPiecesError        3   what a join needs is gone: made anew by the next run
+    ├── LostPiecesError        3   what a join needs is gone: made anew by the next run
+    └── SuspectError           3   an output is not believable, and the run wants such ones refused
 
 Exit code 0 is "all done", 3 is "finished, some items failed"; codes are only ever added to.
 Every message is one sentence of the form ``what: where: what was found; what to do``.
@@ -162,6 +163,8 @@ class ItemError(FarmError):
     exit_code = 3
     is_final = False
     """whether another try in the same run must fail too, whatever the class says"""
+    suspect = ""
+    """the figures for which an output was refused that would have been published under `--suspect publish`"""
 
     def __init__(self, kind: ErrorKind, url: str, found: str, advice: str) -> None:
         super().__init__(kind, url, found, advice)  # args must rebuild us when unpickled
@@ -178,3 +181,12 @@ class LostPiecesError(ItemError):
     """What a join needs is not there any more: only the next run makes it anew."""
 
     is_final = True
+
+
+class SuspectError(ItemError):
+    """An output is not believable, and the run wants such ones refused."""
+
+    def __init__(self, kind: ErrorKind, url: str, found: str, advice: str, suspect: str) -> None:
+        super().__init__(kind, url, found, advice)
+        self.args = (kind, url, found, advice, suspect)
+        self.suspect = suspect

@@ -60,14 +60,14 @@ _LOSSY = frozenset({"jpg", "webp", "avif"})
 """formats whose quality decides bytes"""
 _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
-_LIMITS = frozenset({"max_pixels_in", "max_pixels_out"})
-"""Parameters that only refuse: a picture made under one limit is the same under another. So it is with ALLOWANCES of
-films, of which the ledger remembers where they made a difference (`farm.entries.suffices`)."""
+_NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect"})
+"""Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
+ALLOWANCES of films, of which the ledger remembers where they made a difference (`farm.entries.suffices`), and of
+suspect outputs it remembers that they are (`farm.entries.suspect_stands`). What is done without NIQE stays so."""
 
 
 _OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "niqe", "suspect"}
-    | {"origin_px", "video"}
+    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "origin_px", "video"}
 )
 """Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
 outputs made without them stay done."""
@@ -157,6 +157,7 @@ class Planner:
             config.video,
             config.prepare,
             replace(config.limits, limit=None),
+            config.fidelity.suspect,
             (asked, sorted(MODELS.items()), self._device_class, self._precision, self._fused, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
@@ -407,7 +408,7 @@ def canonical_text(params: Params) -> str:
     deciding = {
         name: value
         for name, value in asdict(params).items()
-        if name not in _LIMITS and not (name in plain and value == plain[name])
+        if name not in _NO_BYTES and not (name in plain and value == plain[name])
     }
     if params.video is not None:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}

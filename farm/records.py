@@ -152,8 +152,9 @@ class UpscaleParams:
     kernel: str = "plain"
     """plain, or fused: kernels for GPUs of capability 9, in half precision"""
     niqe: bool = False
+    """whether NIQE is computed; decides no byte"""
     suspect: str = "publish"
-    """publish or refuse: what becomes of outputs that are not believable"""
+    """publish or refuse: what becomes of outputs that are not believable; decides no byte"""
     origin_px: int = 1
     """windows start at multiples of this"""
 
@@ -334,6 +335,10 @@ class Done:
     """of a film or a segment: published only because the parameters allow that something of the source is lost"""
     source_sha256: str = ""
     """of the source's content, where all of it was at hand"""
+    niqe: float | None = None
+    """of a whole picture, where it was asked for"""
+    suspect: str = ""
+    """names of the figures that are beyond belief, with spaces between"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,6 +371,8 @@ class Failed:
     attempt: int = 1
     is_final: bool = False
     """another try in the same run would fail too"""
+    suspect: str = ""
+    """as of Done, for an output that was refused only because the run wants suspect ones refused"""
 
     @property
     def retryable(self) -> bool:
@@ -399,6 +406,17 @@ class LedgerEntry:
     mode: str = ""
     precision: str = ""
     fidelity: float = 0.0
+    consistency: float | None = None
+    """this and the next five: properties of PixelStats, docs/fidelity.md; None for what has none, or was made before
+    they were known"""
+    colour: float | None = None
+    off: float | None = None
+    stripes: float | None = None
+    lattice: float | None = None
+    seam: float | None = None
+    niqe: float | None = None
+    suspect: str = ""
+    """names of the figures that are beyond belief; of a failed item those it was refused for"""
     source_version: str = ""
     params_hash: str = ""
     attempts: int = 0
@@ -429,7 +447,7 @@ class LedgerEntry:
     noted_unix: float = 0.0
     """when the entry was written again for a row that had moved; 0 for one that was written when it ended"""
     run: str = ""
-    schema: int = 4
+    schema: int = 5
 
     @property
     def asserted_unix(self) -> float:

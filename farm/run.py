@@ -316,6 +316,9 @@ class _Run:
         self._tally.note_output(done.url)
         if done.warning:
             self._tally.note_warning(part.item.row.source_url, done.warning)
+        if done.suspect:
+            found = f"published, but suspect ({done.suspect}): look at {done.url}"
+            self._tally.note_warning(part.item.row.source_url, found)
         progress.finish(part.item, 0 if part.kind is PartKind.JOIN else done.source_px)
 
     def _go_on(self, join: Part | None, engine: Engine) -> None:

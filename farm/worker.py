@@ -12,7 +12,7 @@ import os
 import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from farm.errors import ErrorKind, FarmError, ItemError
@@ -71,7 +71,8 @@ class Worker:
         try:
             return self._tasks[part.item.task].run(part, batch_limit)
         except ItemError as error:
-            return self._failed(part, error.kind, str(error), is_final=error.is_final)
+            failed = self._failed(part, error.kind, str(error), is_final=error.is_final)
+            return replace(failed, suspect=error.suspect)
         except FarmError:
             raise
         except MemoryError as error:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
+from sr_kernel.believable.sums import window_sums
 from sr_kernel.colour_match import ColourMatch
 from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
@@ -24,6 +25,7 @@ from sr_kernel.tta import TURNS, canvas_of, mean_of_turns
 _SMALLEST_SPLIT_PX = 8
 """kept sides are not halved below this when memory is out: the halo would be nearly all of the work"""
 _RESAMPLERS_KEPT = 16
+_WIDEST_LATTICE_PX = 4
 _MATCHES_KEPT = 16
 
 T = TypeVar("T")
@@ -74,7 +76,7 @@ class Made:
     means: Tensor
     """(h, w, 3) fp32, the network's output averaged over each source pixel of `tile.keep`, 0..255"""
     sums: Tensor
-    """int64 [4]: `sum_in`, `sum_out` and `sum_abs_diff` of its stats, and 1 when all output was finite, else 0"""
+    """int64: what `sr_kernel.fidelity.stats_of` reads"""
     count: int
     """`samples` of its stats"""
 
@@ -197,7 +199,7 @@ class Forward:
         keep = _shift(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
         means = _means(kept, self._spec.scale)
-        sums = torch.stack([*_sums(means, source), finite.long()])
+        sums = window_sums(kept, means, source, finite, self._spec.scale, _lattice_px(self._spec))
         if job.plan.spec.resampled:
             levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings)
         else:
@@ -242,6 +244,12 @@ class Forward:
         return self._light.to_gamma(made) * top_level(dtype)
 
 
+def _lattice_px(spec: ModelSpec) -> int:
+    """Source pixels after which a network could repeat itself: those that it unshuffles; attention windows are wider
+    than what is looked at."""
+    return spec.align_px if spec.align_px <= _WIDEST_LATTICE_PX else 1
+
+
 def _needed(tile: Tile, plan: PicturePlan) -> Box:
     """Source pixels whose output the result needs: those kept, or all that are right where more is looked at."""
     spec, read = plan.spec, tile.read
@@ -276,13 +284,6 @@ def _means(made: Tensor, scale: int) -> Tensor:
     for dx in range(1, scale):
         cells += rows[:, dx::scale]
     return cells.mul_(255 / scale**2)
-
-
-def _sums(means: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`sum_in`, `sum_out` and `sum_abs_diff` of PixelStats over source samples, 0..1, and `_means`, (h, w, 3) both."""
-    out = means.round().to(torch.int32)
-    levels = (source * 255).round_().to(torch.int32)
-    return levels.sum(), out.sum(), (out - levels).abs_().sum()
 
 
 def _part(made: Tensor, box: Box, scale: int) -> Tensor:

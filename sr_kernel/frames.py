@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sr_kernel.backend import Fetch, memory_errors
 from sr_kernel.colour import Planes, as_tensors, from_rgb, level_dtype, to_rgb
-from sr_kernel.fidelity import PixelStats
+from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from sr_kernel.forward import Job, Made, Settings
 from sr_kernel.layout import FrameLayout
 from sr_kernel.pixels import to_unit
@@ -49,7 +49,7 @@ class StartedFrames:
     """Frames that the device works on, or has brought, in order."""
 
     fetch: Fetch
-    """all planes of all frames, then int64 [frames, 6] of `_Finished.sums`"""
+    """all planes of all frames, then int64 [frames, n] of `_Finished.sums`"""
     count: int
     source_px: int
     """of a frame"""
@@ -68,15 +68,13 @@ class StartedFrames:
         each = len(planes) // self.count
         frames: list[RestoredFrame] = []
         for index, row in enumerate(sums.tolist()):
-            sum_in, sum_out, sum_abs_diff, finite, change_in, change_out = row
+            *figures, change_in, change_out = row
             alone = self.first and index == 0
             frames.append(
                 RestoredFrame(
                     planes=tuple(planes[index * each : (index + 1) * each]),
-                    stats=PixelStats(
-                        samples=3 * self.stats_px, sum_in=sum_in, sum_out=sum_out, sum_abs_diff=sum_abs_diff
-                    ),
-                    finite=finite == self.windows,
+                    stats=stats_of(3 * self.stats_px, figures),
+                    finite=figures[FINITE] == self.windows,
                     change_in=None if alone else change_in / (_LIGHT_STEPS * self.source_px),
                     change_out=None if alone else change_out / (_LIGHT_STEPS * self.stats_px),
                 )
@@ -98,7 +96,7 @@ class _Finished:
 
     planes: tuple[Tensor, ...]
     sums: Tensor
-    """int64 [6]: sums of stats, how many windows were finite, changes of light in steps, 0 where nothing was before"""
+    """int64: what `stats_of` reads, of all windows; then changes of light in steps, 0 where nothing was before"""
     light: _Light
 
 
@@ -202,7 +200,7 @@ class FrameUpscaler:
             for tile, one in zip(plan.tiles, islice(made, len(plan.tiles)), strict=True):
                 with memory_errors(), torch.inference_mode():
                     _part(canvas, tile.out).copy_(one.samples)
-                    notes.append(one.sums[3])
+                    notes.append(one.sums[FINITE])
             with memory_errors(), torch.inference_mode():
                 _extend(canvas, spec)
             levels.append(canvas)
@@ -246,9 +244,10 @@ class FrameUpscaler:
                 sums.append(made.sums)
         with memory_errors(), torch.inference_mode():
             light = _Light(source=source_light, restored=restored)
-            *parts, fine = torch.stack(sums).sum(0)
-            fine = torch.stack([fine, *finite]).sum()
-            total = torch.stack([*parts, fine, *_changes(last, light)])
+            total = torch.stack(sums).sum(0)
+            if finite:
+                total[FINITE] += torch.stack(list(finite)).sum()
+            total = torch.cat([total, torch.stack([*_changes(last, light)])])
             return _Finished(planes=from_rgb(canvas, self._target), sums=total, light=light)
 
 

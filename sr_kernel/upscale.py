@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.archs.foreign import ForeignError
 from sr_kernel.backend import Backend, Fetch
-from sr_kernel.fidelity import PixelStats
+from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from sr_kernel.forward import Forward, Job, Made, Settings
 from sr_kernel.mixed import mixed_state
 from sr_kernel.models import MODELS, ModelSpec
@@ -57,7 +56,7 @@ class _Started:
         """Waits for the device, once."""
         arrays = self.fetch.arrays()
         return [
-            WindowResult(pixels=pixels, stats=_stats(count, sums), finite=bool(sums[3]))
+            WindowResult(pixels=pixels, stats=stats_of(count, sums.tolist()), finite=bool(sums[FINITE]))
             for count, pixels, sums in zip(self.counts, arrays[::2], arrays[1::2], strict=True)
         ]
 
@@ -204,8 +203,3 @@ def _one_behind(batches: Iterator[_Started]) -> Iterator[WindowResult]:
         before = started
     if before is not None:
         yield from before.results()
-
-
-def _stats(count: int, sums: NDArray[np.int64]) -> PixelStats:
-    """Stats of `count` samples from what `_sums` gave."""
-    return PixelStats(samples=count, sum_in=int(sums[0]), sum_out=int(sums[1]), sum_abs_diff=int(sums[2]))

@@ -43,6 +43,8 @@ class KnownShard:
         """by position: failed for a reason that the content decides"""
         self.allowances = _allowances(table, piece)
         """by position, of the few entries that have some"""
+        self.suspects = _suspects(table)
+        """`LedgerEntry.suspect` by position, of the few entries that are"""
         self.nbytes: NDArray[np.int64] = table["bytes"].to_numpy()
         self.rows: NDArray[np.int64] = table["row"].to_numpy()
         self.finished_unix: NDArray[np.float64] = table["finished_unix"].to_numpy()
@@ -132,6 +134,11 @@ def _allowances(table: Table, piece: NDArray[np.bool_]) -> dict[int, tuple[str, 
     lined = np.flatnonzero(~piece & np.asarray(_compute().is_valid(table[ENTRY])))
     found = ((at, decode(table[ENTRY][at].as_py()).allowances) for at in map(int, lined))
     return {at: allowances for at, allowances in found if allowances}
+
+
+def _suspects(table: Table) -> dict[int, str]:
+    suspect = np.flatnonzero(np.asarray(_compute().not_equal(table["suspect"], "")))
+    return {int(at): table["suspect"][int(at)].as_py() for at in suspect}
 
 
 def _compute() -> Any:

@@ -17,7 +17,7 @@ from farm import plan, storage
 from farm.errors import ItemError
 from farm.ledger.files import ShardFiles, read_shards
 from farm.ledger.read import open_compacted, read_columns, read_table
-from farm.ledger.table import PIECE, Table, asserted, concatenated, content, flags
+from farm.ledger.table import OPTIONAL, PIECE, Table, asserted, concatenated, content, flags
 from farm.spill import Room, hashes
 from farm.storage import faults
 
@@ -39,6 +39,14 @@ RESULT_COLUMNS = (
     ("mode", "string"),
     ("precision", "string"),
     ("fidelity", "float64"),
+    ("consistency", "float64"),
+    ("colour", "float64"),
+    ("off", "float64"),
+    ("stripes", "float64"),
+    ("lattice", "float64"),
+    ("seam", "float64"),
+    ("niqe", "float64"),
+    ("suspect", "string"),
     ("frames", "int64"),
     ("flicker", "float64"),
     ("worst_seconds", "string"),
@@ -196,8 +204,8 @@ def _write_results(sink: storage.Sink, tables: Iterator[Table], mark: bytes) -> 
     from pyarrow import parquet
 
     arrow = cast(Any, pyarrow)
-    columns = [arrow.field(name, arrow.type_for_alias(kind), nullable=False) for name, kind in RESULT_COLUMNS]
-    schema = arrow.schema(columns, metadata={_DIGEST_KEY: mark})
+    fields = [arrow.field(name, arrow.type_for_alias(kind), nullable=name in OPTIONAL) for name, kind in RESULT_COLUMNS]
+    schema = arrow.schema(fields, metadata={_DIGEST_KEY: mark})
     with cast(Any, parquet).ParquetWriter(sink, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.cast(schema), row_group_size=_GROUP_ROWS)

@@ -21,13 +21,21 @@ from farm.records import ItemStatus, LedgerEntry
 
 Table = Any
 """a pyarrow.Table, which has no types, of the columns below"""
-_ARROW_TYPES = {"str": "string", "int": "int64", "float": "float64", "ItemStatus": "string"}
+_ARROW_TYPES = {
+    "str": "string",
+    "int": "int64",
+    "float": "float64",
+    "float | None": "float64",
+    "ItemStatus": "string",
+}
 COLUMNS: dict[str, str] = {
     field.name: _ARROW_TYPES[str(field.type)]
     for field in fields(LedgerEntry)
     if str(field.type) in _ARROW_TYPES and field.name not in ("shard", "schema")
 }
 """Arrow type of each field that is a column"""
+OPTIONAL = frozenset(field.name for field in fields(LedgerEntry) if str(field.type) == "float | None")
+"""columns that may have no value"""
 PIECE, ENTRY, MARK = "piece", "entry", "mark"
 """more columns: whether it is a band or a segment; its line where the columns do not say all; farm.ledger.mark"""
 _OTHERS = {
@@ -44,7 +52,7 @@ _CHUNK = 1024
 def schema() -> Any:
     """The columns of a table, in order, without MARK."""
     arrow = _arrow()
-    named = [arrow.field(name, arrow.type_for_alias(kind), nullable=False) for name, kind in COLUMNS.items()]
+    named = [arrow.field(name, arrow.type_for_alias(kind), nullable=name in OPTIONAL) for name, kind in COLUMNS.items()]
     return arrow.schema([*named, arrow.field(PIECE, arrow.bool_(), nullable=False), arrow.field(ENTRY, arrow.string())])
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from farm import plan, storage
 from farm.blocks import RowBlock, version_word
 from farm.config import RunConfig
-from farm.entries import holds
+from farm.entries import holds, suspect_stands
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind, is_sequence
 from farm.ledger import Compared, KnownShard, LedgerIndex, ShardFiles, moved_entry
@@ -169,7 +169,12 @@ class ShardPlan:
 
     def _redo(self, states: NDArray[np.int8]) -> None:
         """Films whose entries were made under allowances that do not hold any more are pending, and packs that lack
-        sources which could not be read."""
+        sources which could not be read; so are suspect outputs that the run wants otherwise."""
+        asked = self._tools.config.fidelity.suspect
+        for at in np.flatnonzero((states == _REUSED) | (states == _SETTLED)) if self._known.suspects else ():
+            suspect = self._known.suspects.get(int(self._where[at]), "")
+            if not suspect_stands(suspect, asked, is_done=bool(states[at] == _REUSED)):
+                states[at] = _PENDING
         for at, recipe in enumerate(self._recipes):
             if recipe is None or recipe.is_picture or states[at] == _PENDING:
                 continue

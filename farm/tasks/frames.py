@@ -23,7 +23,7 @@ from farm.tasks.restore import Light, Precision, Resize
 from farm.tasks.station import Clock, Station
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
-from sr_kernel.fidelity import PixelStats
+from sr_kernel.fidelity import PixelStats, is_black
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.upscale import Settings, Upscaler
 
@@ -163,15 +163,20 @@ class FramePipeline:
             yield self._last
 
     def _finite(self, frame: Frame, made: RestoredFrame) -> RestoredFrame:
-        """Half precision that overflows is tried once more in full; what is still not finite is never published."""
-        self.precisions.add(self._settings.precision if made.finite else "fp32")
-        if made.finite:
+        """Half precision that overflows, or turns black, is tried once more in full; what is still not finite is never
+        published."""
+        black = is_black(made.stats)
+        believable = made.finite and not black
+        self.precisions.add(self._settings.precision if believable else "fp32")
+        if believable:
             return made
         if self._settings.precision != "fp32":
             settings = replace(self._settings, precision="fp32")
             again = self._station.lane.call(lambda: self._again(frame.planes, settings)).result().frames()[0]
             if again.finite:
                 return replace(again, change_in=made.change_in)
+        if made.finite:
+            return made
         raise ItemError(
             ErrorKind.NONFINITE_OUTPUT,
             self._item.row.source_url,

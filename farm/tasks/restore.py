@@ -17,6 +17,9 @@ from farm.records import UpscaleParams
 from farm.tasks.lane import Job, Lane, Restored, model_of
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha
+from sr_kernel.believable.floors import suspicions
+from sr_kernel.believable.seams import Canvas, seam_stats
+from sr_kernel.fidelity import is_black
 from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES
 from sr_kernel.tiles import COLOUR_REACH_PX, PicturePlan, PictureSpec, Strategy, Tile
 from sr_kernel.upscale import Settings
@@ -104,10 +107,28 @@ class Restorer:
         planes = px.split_planes(pixels)
         rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
         precision = params.precision_16bit if pixels.dtype == np.uint16 else params.precision
-        colour, verdict, precision = self._finite(rgb, cut, _settings(params, precision, batch_limit), params, url)
+        colour, verdict, precision = self._believable(rgb, cut, _settings(params, precision, batch_limit), params, url)
         alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
         merged = px.merge_planes(colour, alpha, planes.gray)
         return RestoredPixels(pixels=merged, verdict=verdict, precision=precision)
+
+    def _believable(
+        self, rgb: Pixels, cut: Cut, settings: Settings, params: UpscaleParams, url: str
+    ) -> tuple[Pixels, Restored, str]:
+        """Half precision whose output is black or suspect is tried once more in full; what comes then is handed on."""
+        out, verdict, precision = self._judged(rgb, cut, settings, params, url)
+        if precision == "fp32" or not (is_black(verdict.stats) or suspicions(verdict.stats)):
+            return out, verdict, precision
+        out, again, precision = self._judged(rgb, cut, replace(settings, precision="fp32"), params, url)
+        return out, replace(again, infer_s=verdict.infer_s + again.infer_s), precision
+
+    def _judged(
+        self, rgb: Pixels, cut: Cut, settings: Settings, params: UpscaleParams, url: str
+    ) -> tuple[Pixels, Restored, str]:
+        """With what is to be said of seams, which only shows where windows are put together."""
+        out, verdict, precision = self._finite(rgb, cut, settings, params, url)
+        canvas = Canvas(spec=cut.plan.spec, source=rgb, source_y0=cut.read_y0, output=out, output_y0=cut.out_rows[0])
+        return out, replace(verdict, stats=verdict.stats + seam_stats(canvas, cut.tiles)), precision
 
     def _finite(
         self, rgb: Pixels, cut: Cut, settings: Settings, params: UpscaleParams, url: str

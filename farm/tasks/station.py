@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from farm import __version__, lock, plan, storage, target
-from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError
+from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError, SuspectError
 from farm.media import image
 from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
@@ -22,6 +22,7 @@ from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
 from farm.tasks.resident import ResidentModels
 from farm.tasks.restore import Restorer
+from sr_kernel.believable.floors import suspicions
 from sr_kernel.fidelity import PixelStats, is_black
 
 _WHOLE_FILE_BYTES = 256 << 20
@@ -126,6 +127,25 @@ class Station:
                 "try --precision fp32, and check the model's weights",
             )
 
+    def judged(self, stats: PixelStats, item: WorkItem, what: str = "the restored picture") -> str:
+        """Names of the figures of an output that are beyond belief, with spaces between; empty for a believable one.
+
+        Raises ItemError (suspect_output) for a black one, and for suspect ones where the run wants them refused.
+        """
+        self.check_believable(stats, item, what)
+        found = suspicions(stats)
+        suspect = " ".join(found)
+        if found and item.upscale.suspect == "refuse":
+            told = ", ".join(f"{name} {figure:g}" for name, figure in found.items())
+            raise SuspectError(
+                ErrorKind.SUSPECT_OUTPUT,
+                item.row.source_url,
+                f"{what} is not believable ({told})",
+                "--suspect publish shows it, docs/fidelity.md says what the figures are",
+                suspect,
+            )
+        return suspect
+
     def publish(self, url: str, data: bytes, *, key: str) -> storage.Published:
         """Make `data` the content of `url` in one step; `key` is its item or part. Raises BusyError for an orphan."""
         self.check_alive()
@@ -146,6 +166,7 @@ class Station:
         stats: PixelStats = NO_PIXELS,
         mode: str = "exact",
         precision: str = "fp32",
+        suspect: str = "",
     ) -> Done:
         """A part of this worker that is published; what else is to be said of it is put in by `replace`."""
         return Done(
@@ -162,6 +183,7 @@ class Station:
             seconds=clock.seconds,
             node=self.node,
             worker=self.name,
+            suspect=suspect,
         )
 
     def piece_url(self, part: Part) -> str:
@@ -252,6 +274,8 @@ def stamp_of(item: WorkItem, *, precision: str, mode: str, faces: int | None = N
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
         "Resize": params.resize,
+        **({"Turns": "8"} if params.tta else {}),
+        **({"KeptColour": "true"} if params.keep_colour else {}),
         **_stamped_faces(item, faces),
     }
 

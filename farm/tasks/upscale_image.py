@@ -35,6 +35,7 @@ from farm.tasks.chain import (
 from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.restore import RestoredPixels
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
+from sr_kernel.believable.niqe import niqe
 from sr_kernel.fidelity import PixelStats
 
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.NOT_AN_IMAGE, ErrorKind.MISSING})
@@ -82,9 +83,11 @@ class UpscaleImage:
                 picture = image.decode(source, item.row.source_url, _limits(params))
                 image.check_holds(picture.pixels, _encode_spec(item, plans, params.precision), item.output_url)
             made = self._restored(picture.pixels, links, item, clock, batch_limit)
+            suspect = self._station.judged(made.verdict.stats, item)
             faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
             clock.add("infer", faces.infer_s if faces else 0.0)
             with clock.stage("encode"):
+                quality = niqe(made.pixels) if params.niqe else None
                 spec = _encode_spec(item, plans, made.precision, faces.count if faces else None)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
@@ -96,6 +99,8 @@ class UpscaleImage:
             source_px=header.width * header.height,
             warning=picture.warning,
             source_sha256=hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else "",
+            niqe=quality,
+            suspect=suspect,
         )
 
     def _band(self, part: Part, source: image.Source, clock: Clock, batch_limit: int | None) -> Done:
@@ -130,7 +135,7 @@ class UpscaleImage:
         plans = plan_chain(params, *part.size)
         spec = plans[-1].spec
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
-        self._station.check_believable(stats, item)
+        suspect = self._station.judged(stats, item)
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
@@ -143,7 +148,9 @@ class UpscaleImage:
                 image.join_pieces(openers, spec.out_width, spec.out_height, meta, encode, item.output_url, sink)
             self._station.check_alive()
             published = sink.commit()
-        done = self._station.done(part, published, clock, stats=stats, mode=mode_of(plans), precision=precision)
+        done = self._station.done(
+            part, published, clock, stats=stats, mode=mode_of(plans), precision=precision, suspect=suspect
+        )
         return replace(
             done,
             width=spec.out_width,

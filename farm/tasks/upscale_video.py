@@ -117,6 +117,8 @@ class UpscaleVideo:
         if len(report.damaged) == film.frames:
             advice = "it may be encrypted; copy it again from where it plays"
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
+        stats = sum((piece.stats for piece in part.pieces), PixelStats())
+        suspect = self._station.judged(stats, item, "the restored film")
         mode = mode_of(_frame_plans(item, film))
         precision = entries.joined_precision(piece.precision for piece in part.pieces)
         stamp = stamp_of(item, precision=precision, mode=mode)
@@ -128,18 +130,19 @@ class UpscaleVideo:
         ):
             join = self._joined if film.encoder else self._indexed
             published, joined = join(part, source, film, stamp)
-        return self._done(
+        done = self._done(
             part,
             published,
             clock,
             frames=film.frames,
-            stats=sum((piece.stats for piece in part.pieces), PixelStats()),
+            stats=stats,
             mode=mode,
             precision=precision,
             report=report,
             warning="; ".join(filter(None, (film.warning, joined.warning, _damage(report)))) or None,
             lacking=film.lacking or joined.lacking or bool(report.damaged),
         )
+        return replace(done, suspect=suspect)
 
     def _joined(
         self, part: Part, source: _Source, film: FilmPlan, stamp: dict[str, str] | None

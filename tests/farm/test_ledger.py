@@ -44,7 +44,8 @@ from farm.ledger import (
     write_results,
 )
 from farm.ledger.codec import SCHEMA, decode, encode
-from farm.records import ItemStatus, LedgerEntry, PixelStats
+from farm.records import ItemStatus, LedgerEntry
+from sr_kernel.fidelity import Blocks, PixelStats
 from tests.s3_server import require_s3
 from tests.stores import reach
 
@@ -109,13 +110,28 @@ def files(root: str) -> list[str]:
     return [one.url.removeprefix(root) for one in storage.list_files(root)]
 
 
+STATS = PixelStats(
+    samples=3,
+    sum_in=4,
+    sum_out=5,
+    sum_abs_diff=6,
+    compared=3,
+    sum_sq_diff=7,
+    sums_diff=(-8, 9, 10),
+    blocks=Blocks(count=11, off=12, votes=(13, 14), phases=(15, 16, 17, 18), phase_samples=19),
+    seams=20,
+    seam=21,
+    beside=22,
+)
+
+
 def test_what_is_appended_is_read_back(root: str) -> None:
     assert read_ledger(root) == {}
     band = done(
         2,
         key="key-2/band/0",
         extent=(0, 64),
-        stats=PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=6),
+        stats=STATS,
         message='a "b"\n\t\x1b',
     )
     failed = done(1, status=ItemStatus.FAILED, error="missing", shard=3)
@@ -394,6 +410,7 @@ def test_importing_the_ledger_does_not_load_arrow() -> None:
 # --- old ledgers, other ledgers --------------------------------------------------------------------------------------
 
 OLD = Path(__file__).parent / "data" / "ledger-schema-2"
+FIGURES = {"consistency": 31.5, "stripes": 0.25, "seam": 4.5, "niqe": None, "suspect": "stripes seam"}
 
 
 def old_ledger(tmp_path: Path) -> str:
@@ -418,6 +435,24 @@ def test_a_ledger_of_schema_2_is_read_and_becomes_todays_when_it_is_compacted(tm
     assert {"source", "bytes", "finished_unix"} <= set(schema.names)
     assert schema.metadata[b"farm.schema"] == str(SCHEMA).encode()
     assert results(root) == rows
+
+
+def test_a_ledger_of_schema_4_has_no_figures_and_gets_them_as_items_end(tmp_path: Path) -> None:
+    shutil.copytree(OLD.with_name("ledger-schema-4"), tmp_path / ".farm/ledger")
+    root = str(tmp_path)
+    before = read_ledger(root)
+    assert before[f"{3:032x}/band/0"].stats == PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=6)
+    assert {(entry.consistency, entry.seam, entry.niqe, entry.suspect) for entry in before.values()} == {
+        (None, None, None, "")
+    }
+    append(root, "run-3", done(6, **FIGURES))
+    rows = results(root)
+    compact(root, "run-3")
+    assert read_ledger(root) == before | {"key-6": done(6, **FIGURES)}
+    assert results(root) == rows
+    assert [row["row"] for row in rows] == [0, 1, 2, 4, 6]
+    assert [row["stripes"] for row in rows] == [None, None, None, None, 0.25]
+    assert rows[-1]["suspect"] == "stripes seam"
 
 
 def test_a_compacted_shard_of_a_newer_farm_is_refused(tmp_path: Path) -> None:

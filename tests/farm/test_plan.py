@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from farm import collide, plan, spill, storage
 from farm.blocks import block_of
-from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
+from farm.config import FidelityConfig, LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.entries import suffices
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.face import FaceParams
@@ -220,22 +220,32 @@ LATER: dict[str, object] = {
         only_center=False,
     ),
     "kernel": "fused",
-    "niqe": True,
-    "suspect": "refuse",
     "origin_px": 16,
 }
 """parameters that came after the first release of ids, which are hashed only when they ask for something"""
 
 
-def test_parameters_hash_covers_every_field_but_the_limits() -> None:
+NO_BYTES = {"max_pixels_in": 1, "max_pixels_out": 1, "niqe": True, "suspect": "refuse"}
+"""what only refuses or measures, with another value"""
+
+
+def test_parameters_hash_covers_every_field_but_what_only_refuses_or_measures() -> None:
     item = planned()
     for field in fields(UpscaleParams):
-        left_out = field.name in LATER or field.name == "video" or field.name.startswith("max_pixels_")
+        left_out = field.name in LATER or field.name in NO_BYTES or field.name == "video"
         assert (f'"{field.name}":' in plan.canonical_text(item.params)) != left_out
     for name, other in LATER.items():
         assert f'"{name}":' in plan.canonical_text(replace(item.upscale, **{name: other}))
+    for name, other in NO_BYTES.items():
+        assert plan.canonical_text(replace(item.upscale, **{name: other})) == plan.canonical_text(item.params)
     assert planned(row("b.png")).params_hash == item.params_hash
     assert planned(row(format="tiff")).params_hash != item.params_hash
+
+
+def test_a_flag_that_refuses_suspect_outputs_opens_shards_that_are_done_and_niqe_does_not() -> None:
+    as_ever = planner().fingerprint
+    assert planner(replace(config(), fidelity=FidelityConfig(suspect="refuse"))).fingerprint != as_ever
+    assert planner(replace(config(), fidelity=FidelityConfig(niqe=True))).fingerprint == as_ever
 
 
 def test_limits_that_only_refuse_do_not_make_finished_work_void() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farm import ledger, plan
-from farm.config import RunConfig, VideoConfig
+from farm.config import FidelityConfig, RunConfig, VideoConfig
 from farm.entries import done_entry, failed_entry
 from farm.errors import ErrorKind
 from farm.feed import standing_pieces
@@ -31,6 +31,7 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.source, self.out = folder / "in", folder / "out"
+        self.suspect = "publish"
         self.source.mkdir()
         self.out.mkdir()
         (self.source / "a.mkv").write_bytes(b"film")
@@ -43,7 +44,7 @@ class Folder:
             for entry in entries:
                 book.append(entry)
         video = VideoConfig(**dict.fromkeys(allowed, True))  # pyright: ignore[reportArgumentType]
-        config = RunConfig(manifest=str(self.source), video=video)
+        config = RunConfig(manifest=str(self.source), video=video, fidelity=FidelityConfig(suspect=self.suspect))
         planner = plan.Planner(config, BOOK, str(self.out), "cpu", cpu_bf16=True)
         with Surveyor(config, planner, str(self.out)) as surveyor:
             ((_, shard),) = surveyor.plans(surveyor.survey())
@@ -99,6 +100,21 @@ def test_a_film_that_has_failed_is_tried_again_where_more_is_allowed(folder: Fol
     assert folder.state(strict, "salvage") is RowState.PENDING
     assert folder.state(loose, "salvage") is RowState.SETTLED
     assert folder.state(loose) is RowState.SETTLED
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.png"])
+def test_suspect_outputs_are_made_again_where_they_are_wanted_otherwise(folder: Folder, name: str) -> None:
+    (folder.source / "a.mkv").rename(folder.source / name)
+    made = folder.done(lacking=False)
+    refused = folder.failed(ErrorKind.SUSPECT_OUTPUT)
+    suspect, declined = replace(made, suspect="stripes"), replace(refused, suspect="stripes")
+    assert folder.state(made) is folder.state(suspect) is RowState.REUSED
+    assert folder.state(refused) is RowState.SETTLED, "black: refused whatever the flag"
+    assert folder.state(declined) is RowState.PENDING
+    folder.suspect = "refuse"
+    assert folder.state(made) is RowState.REUSED
+    assert folder.state(suspect) is RowState.PENDING
+    assert folder.state(refused) is folder.state(declined) is RowState.SETTLED
 
 
 def test_segments_with_concealed_frames_are_of_no_use_where_none_are_allowed(folder: Folder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 import pyvips
+import torch
+from torch import Tensor
 
 from farm import fetch, storage
 from farm.assemble import Assembly
@@ -25,8 +28,10 @@ from farm.tasks.restore import body_bytes, picture_spec
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
 from farm.worker import Worker
-from sr_kernel.backend import DeviceMemoryError
-from sr_kernel.tiles import plan_picture
+from sr_kernel.archs import Network
+from sr_kernel.backend import Backend, DeviceMemoryError
+from sr_kernel.believable.niqe import niqe
+from sr_kernel.tiles import Box, plan_picture
 from sr_kernel.upscale import Upscaler, WindowResult
 
 from ..precision import needs_bf16
@@ -134,7 +139,8 @@ def test_a_cut_picture_has_the_pixels_of_the_whole(
         made.append((pyvips.Image.new_from_file(done.url).numpy().copy(), done.stats))
     assert (made[0][0] == made[1][0]).all()
     assert made[0][0].dtype == dtype
-    assert made[0][1] == made[1][1]
+    cut, whole = (replace(stats, seams=0, seam=0, beside=0) for _, stats in made)
+    assert cut == whole, "all but the seams between bands, of which each band has one side only"
 
 
 def test_hidden_colours_do_not_show(make_bench: Callable[..., Bench]) -> None:
@@ -178,6 +184,7 @@ def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench])
     done = finish(bench.task, bench.picture(noise(20, 20)))
     xmp = pyvips.Image.new_from_file(done.url).get("xmp-data").decode()
     assert "file:tiny" in xmp
+    assert "Turns" not in xmp
     assert fetch.resolve(str(bench.folder / "tiny.pth")).sha256 in xmp
 
 
@@ -207,6 +214,127 @@ def test_half_precision_that_overflows_is_tried_once_in_full(
     with pytest.raises(ItemError) as failed:
         bench.task.run(bench.picture(noise(40, 30), "b.png"), None)
     assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
+
+
+def stripes(made: Tensor) -> Tensor:
+    """Of 12 output pixels and 6 levels."""
+    return made + 6 / 255 * torch.sin(torch.arange(made.shape[2]) * (2 * torch.pi / 12))[None, None, :, None]
+
+
+FAULTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "inf": lambda made: torch.where(made > 0.7, torch.inf, made),
+    "black": lambda made: made * 0,
+    "stripes": stripes,
+}
+
+
+def enlarge(x: Tensor, keep: Box) -> Tensor:
+    """What a network that makes nothing up would give."""
+    made = torch.nn.functional.interpolate(x, scale_factor=4, mode="bilinear")
+    rows, columns = slice(4 * keep.y0, 4 * keep.y1), slice(4 * keep.x0, 4 * keep.x1)
+    return made.permute(0, 2, 3, 1)[:, rows, columns].contiguous()
+
+
+def fault(monkeypatch: pytest.MonkeyPatch, change: Callable[[Tensor], Tensor], *precisions: str) -> list[str]:
+    """Networks that enlarge, with something wrong in some precisions; gives those that were run, in order."""
+    asked: list[str] = []
+
+    def network(self: Backend, precision: str) -> Network:
+        def run(x: Tensor, keep: Box) -> Tensor:
+            asked.append(precision)
+            return change(enlarge(x, keep)) if precision in precisions else enlarge(x, keep)
+
+        return run
+
+    monkeypatch.setattr(Backend, "network", network)
+    return asked
+
+
+def in_half(part: Part) -> Part:
+    """As planned for a processor that has bfloat16."""
+    return replace(part, item=replace(part.item, params=replace(part.item.upscale, precision="bf16")))
+
+
+def calm_picture() -> np.ndarray:
+    y, x = np.mgrid[:200, :240]
+    level = 120 + 60 * np.sin(x / 40) + 50 * np.cos(y / 30)
+    return np.round(level[..., None] + np.array([0, 10, -20])).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("band_px", [10**9, 20_000])
+def test_half_precision_that_fails_is_tried_once_in_full_and_that_is_recorded(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, name: str, band_px: int
+) -> None:
+    bench = make_bench(band_px=band_px, tile_px=64)
+    part = in_half(bench.picture(calm_picture()))
+    asked = fault(monkeypatch, FAULTS[name], "bf16")
+    done = finish(bench.task, part)
+    assert set(asked) == {"bf16", "fp32"}
+    assert asked.count("fp32") == asked.count("bf16")
+    assert done.suspect == ""
+    if band_px == 10**9:
+        assert done.precision == "fp32"
+    made = pyvips.Image.new_from_file(done.url).numpy()
+    honest = make_bench(band_px=10**9, tile_px=64)
+    assert np.array_equal(
+        made, pyvips.Image.new_from_file(finish(honest.task, honest.picture(calm_picture())).url).numpy()
+    )
+
+
+@pytest.mark.parametrize("band_px", [10**9, 20_000])
+def test_what_is_suspect_in_full_too_is_marked_or_refused(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, band_px: int
+) -> None:
+    bench = make_bench(band_px=band_px, tile_px=64)
+    part = bench.picture(calm_picture())
+    asked = fault(monkeypatch, stripes, "bf16", "fp32")
+    done = finish(bench.task, in_half(part))
+    assert done.suspect == "stripes"
+    assert (done.stats.stripes or 0) > 0.5
+    assert asked.count("fp32") == asked.count("bf16"), "once"
+    Path(done.url).unlink()
+    strict = replace(part, item=replace(part.item, params=replace(part.item.upscale, suspect="refuse")))
+    with pytest.raises(ItemError, match=r"not believable \(stripes 0\.[5-9]|1\)") as failed:
+        finish(bench.task, strict)
+    assert failed.value.kind is ErrorKind.SUSPECT_OUTPUT
+    assert failed.value.suspect == "stripes"
+    assert pickle.loads(pickle.dumps(failed.value)).suspect == "stripes"
+    assert not Path(part.item.output_url).exists()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("inf", ErrorKind.NONFINITE_OUTPUT), ("black", ErrorKind.SUSPECT_OUTPUT)])
+def test_what_holds_no_picture_is_refused_whatever_the_flag(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, name: str, kind: ErrorKind
+) -> None:
+    bench = make_bench(band_px=10**9, tile_px=64)
+    fault(monkeypatch, FAULTS[name], "bf16", "fp32")
+    with pytest.raises(ItemError) as failed:
+        bench.task.run(in_half(bench.picture(calm_picture())), None)
+    assert failed.value.kind is kind
+    assert failed.value.suspect == "", "no flag would publish it"
+
+
+def test_one_window_that_is_off_shows_as_a_seam(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(band_px=10**9, tile_px=64)
+    asked = fault(monkeypatch, lambda made: made + (len(asked) == 6) * 3 / 255, "fp32")
+    done = finish(bench.task, bench.picture(calm_picture()))
+    assert (len(asked), done.stats.seams, done.suspect) == (12, 17, "seam")
+    asked.extend([""] * 100)
+    done = finish(bench.task, bench.picture(calm_picture(), "b.png"))
+    assert (done.stats.seam_score, done.suspect) == (pytest.approx(1, abs=0.1), "")
+
+
+def test_niqe_is_computed_where_it_is_asked_for(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(band_px=10**9)
+    part = bench.picture(noise(80, 60))
+    asked = replace(part, item=replace(part.item, params=replace(part.item.upscale, niqe=True)))
+    done = finish(bench.task, asked)
+    assert done.niqe == niqe(pyvips.Image.new_from_file(done.url).numpy())
+    assert done.niqe is not None
+    assert finish(bench.task, part).niqe is None
 
 
 def test_a_device_that_is_out_of_memory_fails_the_row_as_such(
@@ -293,6 +421,13 @@ def test_turns_and_kept_colours_are_the_same_in_bands(
     changed = np.abs(made[0].astype(int) - as_ever).max(axis=(0, 1))
     assert (changed[:3] > 2).all()
     assert (changed[3] > 0) == ("tta" in asked), "alpha is turned as all that a network restores, and has no colour"
+
+
+def test_turns_and_kept_colours_are_written_into_what_they_made(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(band_px=10**9, tta=True, keep_colour=True)
+    xmp = pyvips.Image.new_from_file(finish(bench.task, bench.picture(noise(20, 20))).url).get("xmp-data").decode()
+    assert 'Turns="8"' in xmp
+    assert 'KeptColour="true"' in xmp
 
 
 def test_gray_stays_gray_where_colours_are_kept(make_bench: Callable[..., Bench]) -> None:
