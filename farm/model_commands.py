@@ -56,7 +56,7 @@ class FileLine:
     blocks: int
     parameters: int | None
     gflop_per_megapixel: float | None
-    halo_px: int
+    halo_px: int | None
     bytes: int
     sha256: str
     known_as: str | None
@@ -191,7 +191,7 @@ def _line(name: str, weights_dir: str | None) -> ModelLine:
 def _described(file: str) -> FileLine:
     from farm import fetch
     from sr_kernel.model_figures import parameters
-    from sr_kernel.models import FILE_PREFIX, MODELS
+    from sr_kernel.models import FILE_PREFIX, MODELS, SEES_ALL_PX
 
     model = fetch.resolve(file)
     spec = model.spec
@@ -207,7 +207,7 @@ def _described(file: str) -> FileLine:
         blocks=spec.blocks,
         parameters=parameters(spec),
         gflop_per_megapixel=_gflop(spec),
-        halo_px=spec.halo_px,
+        halo_px=spec.halo_px if spec.halo_px < SEES_ALL_PX else None,
         bytes=spec.bytes or os.path.getsize(model.path or file),
         sha256=model.sha256,
         known_as=next(known, None),

@@ -21,6 +21,8 @@ _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
 _GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download/"
 _FACEXLIB = "https://github.com/xinntao/facexlib/releases/download/"
 _LICENCE = "BSD-3-Clause"
+SEES_ALL_PX = 1 << 20
+"""halo of networks that see all of what they are given: attention, means"""
 _TAIL_RADIUS_PX = 2
 """context of the RRDB tail in pixels of the body: two nearest x2, four 3x3 convolutions"""
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from sr_kernel.models import ModelSpec
+from sr_kernel.models import SEES_ALL_PX, ModelSpec
 from sr_kernel.tiles import Box
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ _REFUSED: Mapping[str, str] = {
 _RADIUS_PX: Mapping[str, int] = {"SPAN": 22}
 """Exact context radius of architectures of 3x3 convolutions alone, whose tiles were proved independent by test. SPAN:
 one convolution before and one after six blocks of three, and one that enlarges; one more to spare."""
-_NO_RADIUS_PX = 1 << 20
-"""attention and means over the window see all of it: no window is exact but that of the whole picture"""
 _STEP_PX = 16
 """windows of networks that halve their features start at multiples of this: four times, as most do"""
 _STEPS_PX: Mapping[str, int] = {"SCUNet": 64}
@@ -46,9 +44,10 @@ _STEPS_PX: Mapping[str, int] = {"SCUNet": 64}
 _LARGEST_STEP_PX = 128
 _WINDOW_FIELDS = ("window_size", "win_size", "split_size", "stripe_size", "patch_size")
 """hyperparameters that say the sides of attention windows"""
-_NO_BF16 = frozenset({"ATD", "DRCT", "FFTformer", "HVICIDNet", "Swin2SR", "SwinIR"})
-"""spandrel says that they support it, but they raise: what they make anew for each size of picture is fp32. HVICIDNet
-computes hues, of which bf16 leaves too little (37 dB against fp32, where others have 50 to 60)."""
+_NO_BF16 = frozenset({"ATD", "DRCT", "FFTformer", "GRL", "HVICIDNet", "RGT", "Swin2SR", "SwinIR"})
+"""spandrel says that they support it, but they raise: what they make anew for each size of picture is fp32, and only
+for the size that they were trained with it is ready. HVICIDNet computes hues, of which bf16 leaves too little (37 dB
+against fp32, where others have 50 to 60)."""
 _TRIAL_PX = 80
 """no size of picture that a network was trained with: some have all they need of that one ready"""
 _MARKS_SHOWN = 6
@@ -129,7 +128,7 @@ def describe(state: Mapping[str, Tensor]) -> Foreign:
         scale=found.scale,
         align_px=rules.multiple_of,
         origin_px=rules.multiple_of if exact else _origin_px(found),
-        halo_px=_RADIUS_PX.get(network, _NO_RADIUS_PX),
+        halo_px=_RADIUS_PX.get(network, SEES_ALL_PX),
         fp16=found.supports_half,
         bf16=found.supports_bfloat16 and network not in _NO_BF16,
         params=sum(parameter.numel() for parameter in found.model.parameters()),
