@@ -133,4 +133,5 @@ def piece_of(index: int, done: Done) -> Piece:
         bytes=done.bytes,
         stats=done.stats,
         report=done.report,
+        precision=done.precision,
     )

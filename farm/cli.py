@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +30,7 @@ from farm.console import explained, leave, printable
 from farm.errors import UsageError
 from farm.flags import Rate, worker_config, worker_options
 from farm.manifest_commands import manifest_group, scan
+from farm.model_commands import models_group
 from farm.preparation_commands import (
     crop_options,
     degrade,
@@ -245,6 +245,7 @@ def _other_counts(summary: Any) -> list[tuple[int, str]]:
 
 main.add_command(scan)
 main.add_command(manifest_group)
+main.add_command(models_group)
 main.add_command(degrade)
 main.add_command(preview)
 main.add_command(prepare_group)
@@ -264,63 +265,6 @@ def gc(out: str) -> None:
         f"{found.attempts} dead attempts cleared, {found.uploads} open uploads aborted, "
         f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB)"
     )
-
-
-@main.group(short_help="List, fetch and verify models.", invoke_without_command=True)
-@click.pass_context
-def models(context: click.Context) -> None:
-    """The models the farm knows by name; listed unless a command says otherwise."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_models)
-
-
-@models.command("list")
-@explained
-def list_models() -> None:
-    """Every model: name, scale, network, size, and whether its weights are here."""
-    from farm import fetch
-    from sr_kernel.models import MODELS
-
-    for spec in MODELS.values():
-        found = fetch.locate(spec, None)
-        here = "here" if found else "not here"
-        use = "training only" if spec.train_only else f"x{spec.scale} {spec.arch}"
-        sure = "" if spec.confirmed else "  (sha256 from one source only)"
-        click.echo(f"{spec.name:20} {use:14} {(spec.bytes or 0) / 1e6:6.1f} MB  {here:9} {spec.file}{sure}")
-
-
-@models.command("fetch")
-@click.argument("names", nargs=-1, required=True)
-@click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
-@explained
-def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
-    """Download weights and check their size and sha256."""
-    from farm import fetch
-
-    for name in names:
-        model = fetch.resolve(name)
-        with click.progressbar(length=model.spec.bytes or 1, label=model.spec.name, file=sys.stderr) as bar:
-            path = fetch.obtain(model, weights_dir, lambda done, _total: bar.update(done - bar.pos))
-        click.echo(printable(str(path)))
-
-
-@models.command("verify")
-@click.argument("names", nargs=-1)
-@click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
-@explained
-def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
-    """Check size and sha256 of the weights that are here; exit 78 when one is wrong."""
-    from farm import fetch
-    from sr_kernel.models import MODELS
-
-    for name in names or tuple(MODELS):
-        spec = fetch.resolve(name).spec
-        paths = [folder / spec.file for folder in fetch.folders(weights_dir) if (folder / spec.file).is_file()]
-        if not paths:
-            click.echo(f"{spec.name:20} not here")
-        for path in paths:
-            fetch.verify(spec, path)
-            click.echo(f"{spec.name:20} right     {printable(str(path))}")
 
 
 @main.command(short_help="What this machine has and what is missing; with OUT: what that store can do.")

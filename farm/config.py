@@ -32,6 +32,7 @@ ALPHAS = ("model", "lanczos")
 RESIZES = ("lanczos", "official")
 FITS = ("contain", "cover", "stretch")
 LIGHTS = ("gamma", "linear")
+KERNELS = ("auto", "plain", "fused")
 SUSPECTS = ("publish", "refuse")
 PAGES = ("refuse", "first", "animation", "video")
 CODECS = ("auto", *encoders.CODECS)
@@ -72,6 +73,9 @@ class ModelConfig:
     """the source's low frequencies are kept, so that skin and paper do not shift"""
     alpha: str = "model"
     precision: str = "auto"
+    kernel: str = "auto"
+    """how networks run on a GPU: plain, or fused, for GPUs of capability 9; auto: fused where all GPUs of this machine
+    can and no cluster is named"""
     tile_px: int = 256
     """largest kept size of a window, 16..4096 source pixels"""
     exact_px: int = 4_194_304
@@ -86,12 +90,17 @@ class ModelConfig:
         one_of("resize", self.resize, RESIZES)
         one_of("alpha", self.alpha, ALPHAS)
         one_of("precision", self.precision, PRECISIONS)
+        one_of("kernel", self.kernel, KERNELS)
         one_of("fit", self.fit, FITS)
         one_of("light", self.light, LIGHTS)
         if self.size is not None and (self.outscale is not None or min(self.size) < 1):
             found = "contradicts --outscale" if self.outscale is not None else f"{self.size} has an empty side"
             raise UsageError(f"--size: {found}; give a width and a height such as 3840x2160, and no scale")
         at_least("max_side", self.max_side, 0)
+        if self.light == "linear" and self.resize == "official":
+            raise UsageError(
+                "--light: linear contradicts --resize official, which is upstream's arithmetic; leave one out"
+            )
         if not 16 <= self.tile_px <= 4096:
             raise UsageError(f"--tile-px: {self.tile_px} is not in 16..4096")
         if self.denoise is not None and not 0 <= self.denoise <= 1:
@@ -109,13 +118,19 @@ class FaceConfig:
 
     enhance: bool = False
     model: str = FACE_MODELS[0]
+    """one of FACE_MODELS, or the path of a .pth file of the same network"""
     strength: float = 1.0
     """0..1, blend of the pasted face"""
     only_center: bool = False
     detector: str = FACE_DETECTORS[0]
+    parser: str = ""
+    """path of a .pth file that parses faces instead of the release's; empty: the release's"""
 
     def __post_init__(self) -> None:
-        one_of("face_model", self.model, FACE_MODELS)
+        if not self.model.endswith(".pth"):
+            one_of("face_model", self.model, FACE_MODELS)
+        if self.parser and not self.parser.endswith(".pth"):
+            raise UsageError(f"--face-parser: {self.parser} is no .pth file")
         one_of("face_detector", self.detector, FACE_DETECTORS)
         if not 0 <= self.strength <= 1:
             raise UsageError(f"--face-strength: {self.strength} is not in 0..1")

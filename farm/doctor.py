@@ -145,6 +145,7 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
         *_weights(weights_dir),
         *_storage(),
         _extra("face", ("gfpgan", "facexlib", "basicsr")),
+        _extra("foreign", ("spandrel", "einops")),
         _extra("train", ("basicsr", "torchvision")),
     )
 
@@ -343,7 +344,7 @@ def _weights(weights_dir: str | None) -> Iterator[Finding]:
     from sr_kernel.models import MODELS
 
     for spec in MODELS.values():
-        if spec.train_only:
+        if spec.role != "restore":
             continue
         try:
             path = locate(spec, weights_dir)

@@ -19,7 +19,7 @@ import ray.exceptions as rx
 from farm.errors import FarmError, StalledError, UnreachableError
 from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
-from farm.session import Session, first_line
+from farm.session import Session, first_line, start_failure
 from farm.tasks.base import WorkerContext
 from farm.worker import Worker, WorkerInfo
 
@@ -186,7 +186,7 @@ class Engine:
             try:
                 self.workers[name] = ray.get(reference)
             except _DEATHS as error:
-                self._replace(name, f"did not start: {first_line(error)}")
+                self._replace(name, f"did not start: {start_failure(error)}")
                 continue
             except rx.RayTaskError as error:
                 raise _cause(error) from error

@@ -164,6 +164,7 @@ def known_piece(index: int, entry: LedgerEntry) -> Piece:
         bytes=entry.bytes,
         stats=entry.stats or PixelStats(),
         report=entry.report or SegmentReport(),
+        precision=entry.precision,
     )
 
 
@@ -202,3 +203,8 @@ def joined_report(reports: Iterable[SegmentReport]) -> SegmentReport:
     return SegmentReport(
         changes=tuple((second, *changes[second]) for second in sorted(changes)), damaged=tuple(damaged)
     )
+
+
+def joined_precision(precisions: Iterable[str]) -> str:
+    """What something was restored in whose pieces or frames were restored in `precisions`: see `Done.precision`."""
+    return "+".join(sorted({one for precision in precisions for one in precision.split("+")} - {""}))

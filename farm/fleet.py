@@ -98,6 +98,17 @@ def device_class(worker: WorkerConfig) -> str:
     return "cuda" if wanted_gpus(worker) else "cpu"
 
 
+def runs_fused(worker: WorkerConfig) -> bool:
+    """Whether `--kernel auto` means fused kernels: on the GPUs of this machine, where every one of them can.
+
+    Of a cluster's GPUs nothing is known when work is planned: there fused kernels are asked for by name.
+    """
+    if not wanted_gpus(worker) or cluster_address(worker):
+        return False
+    found = hardware.gpu_capabilities()
+    return bool(found) and all(major == hardware.FUSED_CAPABILITY for major, _ in found)
+
+
 def plan_fleet(
     worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float], body_bytes: int
 ) -> tuple[list[Slot], EngineConfig]:

@@ -8,7 +8,7 @@ device class, which is what lets a second run know what is done.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from importlib import metadata
@@ -18,6 +18,7 @@ from farm import __version__
 from farm.blocks import UPSCALE, version_word
 from farm.config import ModelConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
+from farm.face import FaceParams
 from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
@@ -32,8 +33,10 @@ from farm.output_path import MAX_NAME_BYTES, SEQUENCE_INDEX, below_root, check_t
 from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams, WorkItem
 from farm.sample import PrepareParams
 from farm.sizes import guess_px, refuse_size
+from farm.target import asked as asked_size
+from farm.target import most_passes
 from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
-from sr_kernel.models import MODELS
+from sr_kernel.models import ALIASES, MODELS, has_fused_kernels
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -63,7 +66,9 @@ ALLOWANCES of films, of which the ledger remembers where they made a difference 
 suspect outputs it remembers that they are (`farm.entries.suspect_stands`). What is done without NIQE stays so."""
 
 
-_OFF_BY_DEFAULT = frozenset({"size", "fit", "max_side", "light", "tta", "keep_colour", "face", "video"})
+_OFF_BY_DEFAULT = frozenset(
+    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "origin_px", "video"}
+)
 """Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
 outputs made without them stay done."""
 
@@ -104,7 +109,8 @@ class Planner:
 
     `models` answers with the model of every name that the configuration or a row uses; `out` is the output root as an
     absolute local path, links resolved, or a URL; `device_class` is cuda or cpu; `cpu_bf16` says whether the CPUs that
-    work have bfloat16 of their own (None: as this machine).
+    work have bfloat16 of their own (None: as this machine); `fused`: what `--kernel auto` means on GPUs; `face` says
+    what is asked of faces.
     """
 
     def __init__(
@@ -115,14 +121,23 @@ class Planner:
         device_class: str,
         *,
         cpu_bf16: bool | None = None,
+        fused: bool = False,
+        face: FaceParams | None = None,
     ) -> None:
         check_template(config.output, config.video.container)
-        _check_denoise(config.model, models[config.model.model].spec)
         self.out = out.rstrip("/")
         self._config = config
+        self._face = face
         self._models = models
+        self._asked = config.model.models or (config.model.model,)
+        _check_denoise(config.model, [model.spec for _, model in self._of_command])
         self._device_class = device_class
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
+        self._fused = device_class == "cuda" and (
+            config.model.kernel == "fused" or (config.model.kernel == "auto" and fused)
+        )
+        if config.model.kernel == "fused" and not self._fused:
+            raise UsageError("--kernel: fused is for GPUs, and CPUs work here; use auto or plain")
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
         self._operations: dict[str, Recipe] = {}
 
@@ -134,18 +149,24 @@ class Planner:
     @property
     def fingerprint(self) -> str:
         """Equal for planners that make the same items, and refuse the same rows, of the same manifest."""
-        config, model = self._config, self._models[self._config.model.model]
+        config = self._config
+        asked = [(model.spec.name, model.sha256, _alias_outscale(name)) for name, model in self._of_command]
         deciding = (
-            replace(config.model, model=model.spec.name, weights_dir=None),
+            replace(config.model, model="", models=(), weights_dir=None),
             replace(config.output, out=None),
             config.video,
             config.prepare,
             replace(config.limits, limit=None),
             config.fidelity.suspect,
-            (model.sha256, sorted(MODELS.items()), self._device_class, self._precision, self.out),
+            (asked, sorted(MODELS.items()), self._device_class, self._precision, self._fused, self.out),
             (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
-        return _digest(repr(deciding))
+        faces = (self._face,) if self._face else ()
+        return _digest(repr(deciding + faces))
+
+    @property
+    def _of_command(self) -> list[tuple[str, PlannedModel]]:
+        return [(name, self._models[name]) for name in self._asked]
 
     def output_url(self, row: ManifestRow) -> str:
         """Where the output of a row goes: below `out`, the tree of the sources mirrored.
@@ -214,14 +235,17 @@ class Planner:
             "ext": self._format(row),
             "row": str(row.index),
         }
-        name = self._config.output.name.format(stem=stem, **fields)
+        template = self._config.output.name
+        if isinstance(recipe.params, UpscaleParams) and recipe.params.size:
+            template = template.replace("{scale}x", "{scale}")  # 3840x2160 is no factor
+        name = template.format(stem=stem, **fields)
         self._check_says_format(name, row)
         excess = len(name.encode()) - MAX_NAME_BYTES
         if excess <= 0:
             return name
         mark = f"~{_digest(source_name)[:8]}"
         kept = stem.encode()[: max(0, len(stem.encode()) - excess - len(mark))].decode(errors="ignore")
-        return self._config.output.name.format(stem=kept + mark, **fields)
+        return template.format(stem=kept + mark, **fields)
 
     def _check_says_format(self, name: str, row: ManifestRow) -> None:
         """A template with an extension of its own fits pictures or films, not both."""
@@ -243,8 +267,8 @@ class Planner:
             try:
                 model = self._models[key[0]]
             except KeyError as error:
-                found = f"row {row.index}, column model: {key[0]!r} is not a model"
-                raise ManifestError(f"manifest: {found}; `farm models` lists them") from error
+                found = f"row {row.index}, column model: {key[0]!r} is not a model for {row.source_url}"
+                raise ManifestError(f"manifest: {found} ({error.args[0]}); `farm models` lists them") from error
             _check_rows_denoise(row, model.spec)
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
@@ -288,7 +312,11 @@ class Planner:
 
     def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
         config, spec = self._config, model.spec
-        outscale = float(asked.outscale or config.model.outscale or spec.scale)
+        size = config.model.size if asked.outscale is None else None
+        meant = _alias_outscale(asked.model or config.model.model)
+        outscale = 0.0 if size else float(asked.outscale or config.model.outscale or meant or spec.scale)
+        resampled = outscale != spec.scale or config.model.max_side > 0
+        official = config.model.resize == "official" and resampled
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
         if file_format == "sequence":
@@ -302,10 +330,10 @@ class Planner:
             align_px=spec.align_px,
             whole_body=spec.whole_body,
             outscale=outscale,
-            resize=config.model.resize if outscale != spec.scale else "lanczos",
+            resize="official" if official else "lanczos",
             alpha=config.model.alpha,
-            precision=self._precision,
-            precision_16bit=self._precision_16bit(kind),
+            precision=_supported(self._precision, spec),
+            precision_16bit=_supported(self._precision_16bit(kind), spec),
             device_class=self._device_class,
             batch=config.model.batch or BATCHES[self._device_class],
             tile_px=config.model.tile_px,
@@ -319,13 +347,20 @@ class Planner:
             max_pixels_out=config.limits.max_pixels_out,
             pixel_epoch=PIXEL_EPOCH,
             video=video,
+            kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
-            light=config.model.light,
+            face=self._face,
+            size=size,
+            fit=config.model.fit if size else "contain",
+            max_side=config.model.max_side,
+            passes=1 if official or 0 < outscale <= spec.scale else most_passes(spec.scale),
+            light=config.model.light if resampled or kind is MediaKind.VIDEO else "gamma",
             niqe=config.fidelity.niqe,
             suspect=config.fidelity.suspect,
+            origin_px=spec.origin_px,
         )
-        return _recipe(TASKS[kind], params, scale_label=f"{outscale:g}")
+        return _recipe(TASKS[kind], params, scale_label=asked_size(params))
 
     def _video(self, container: str) -> VideoParams:
         config = self._config.video
@@ -380,6 +415,11 @@ def canonical_text(params: Params) -> str:
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
 
 
+def params_hash(params: Params) -> str:
+    """What an item with these parameters carries as its `params_hash`."""
+    return _digest(canonical_text(params))
+
+
 def source_version(row: ManifestRow, stat: FileStat) -> str:
     """What changes when the content does: the manifest's sha256, else its etag, else the store's word."""
     return version_word(row) or stat.version
@@ -403,6 +443,11 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
     return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
 
 
+def _supported(precision: str, spec: ModelSpec) -> str:
+    """The run's precision where the model's network can be computed in it, else fp32."""
+    return precision if {"fp16": spec.fp16, "bf16": spec.bf16}.get(precision, True) else "fp32"
+
+
 def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSpec) -> float:
     """What a row or the configuration asks for, else the model's own; 1 for models without a partner."""
     if not spec.partner:
@@ -410,9 +455,17 @@ def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSp
     return next(value for value in (asked, configured, spec.denoise) if value is not None)
 
 
-def _check_denoise(config: ModelConfig, spec: ModelSpec) -> None:
-    if config.denoise is not None and config.denoise < 1 and not spec.partner:
-        raise UsageError(f"--denoise: {spec.name} has no denoise partner; use it with general-x4v3")
+def _alias_outscale(name: str) -> float | None:
+    """The scale that another program's name of a model means, where nobody asks for one."""
+    return ALIASES[name].outscale if name in ALIASES else None
+
+
+def _check_denoise(config: ModelConfig, specs: Sequence[ModelSpec]) -> None:
+    """Of several models one at least must have a partner; the others are as they are."""
+    if config.denoise is not None and config.denoise < 1 and not any(spec.partner for spec in specs):
+        names = " and ".join(spec.name for spec in specs)
+        has = "has" if len(specs) == 1 else "have"
+        raise UsageError(f"--denoise: {names} {has} no denoise partner; use it with general-x4v3")
 
 
 def _check_rows_denoise(row: ManifestRow, spec: ModelSpec) -> None:

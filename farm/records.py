@@ -140,6 +140,8 @@ class UpscaleParams:
     """contain, cover or stretch: how `size` is met"""
     max_side: int = 0
     """longest side of the output; 0: any"""
+    passes: int = 1
+    """times at most that the network is run, one pass over what the one before made; see farm.target"""
     light: str = "gamma"
     """gamma or linear: in what resampling averages"""
     tta: bool = False
@@ -147,10 +149,14 @@ class UpscaleParams:
     keep_colour: bool = False
     """low frequencies of the source are kept"""
     face: FaceParams | None = None
+    kernel: str = "plain"
+    """plain, or fused: kernels for GPUs of capability 9, in half precision"""
     niqe: bool = False
     """whether NIQE is computed; decides no byte"""
     suspect: str = "publish"
     """publish or refuse: what becomes of outputs that are not believable; decides no byte"""
+    origin_px: int = 1
+    """windows start at multiples of this"""
 
     @property
     def allowances(self) -> tuple[str, ...]:
@@ -165,7 +171,7 @@ class UpscaleParams:
     @property
     def resident(self) -> str:
         """Parts of equal ones can share a unit and a resident model."""
-        return f"{self.model_sha256}/{self.denoise:g}"
+        return f"{self.model_sha256}/{self.denoise:g}/{self.kernel}"
 
 
 Params = UpscaleParams | PrepareParams
@@ -235,6 +241,8 @@ class Piece:
     bytes: int
     stats: PixelStats
     report: SegmentReport = NOTHING_KNOWN
+    precision: str = ""
+    """what it was restored in, see `Done.precision`"""
     failure: tuple[ErrorKind, str] | None = None
     """of a pack's samples that could not be made, why; then there is no file"""
 
@@ -311,6 +319,7 @@ class Done:
     mode: str
     """exact or bounded"""
     precision: str
+    """fp16, bf16 or fp32; several joined by + where some pieces or frames overflowed and were tried again in fp32"""
     stats: PixelStats
     seconds: StageSeconds
     node: str

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from farm.config import FITS, LIGHTS, SUSPECTS, FaceConfig, FidelityConfig
+from farm.config import FITS, KERNELS, LIGHTS, SUSPECTS, FaceConfig, FidelityConfig
 from farm.face import FACE_DETECTORS, FACE_MODELS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-MODEL_FIELDS = ("models", "size", "fit", "max_side", "light", "tta", "keep_colour")
+MODEL_FIELDS = ("models", "size", "fit", "max_side", "light", "tta", "keep_colour", "kernel")
 """of ModelConfig, which are among `restore_options`"""
 
 
@@ -48,6 +48,7 @@ def face_config(flags: Mapping[str, Any]) -> FaceConfig:
         strength=flags["face_strength"],
         only_center=flags["face_only_center"],
         detector=flags["face_detector"],
+        parser=flags["face_parser"],
     )
 
 
@@ -63,9 +64,16 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--light", type=click.Choice(LIGHTS), default="gamma", show_default=True, help="Light of resampling."),
     click.option("--tta", is_flag=True, help="Mean over eight flips and turns: eight times the work."),
     click.option("--keep-colour", is_flag=True, help="Keep the source's low frequencies, so that colours stay."),
+    click.option(
+        "--kernel", type=click.Choice(KERNELS), default="auto", show_default=True, help="How networks run on a GPU."
+    ),
     click.option("--face-enhance", is_flag=True, help="Restore faces with GFPGAN (extra `face`)."),
     click.option(
-        "--face-model", type=click.Choice(FACE_MODELS), default=FACE_MODELS[0], show_default=True, help="Which GFPGAN."
+        "--face-model",
+        default=FACE_MODELS[0],
+        show_default=True,
+        metavar="NAME|FILE",
+        help=f"{' or '.join(FACE_MODELS)}, or a .pth file of the same network.",
     ),
     click.option("--face-strength", type=float, default=1.0, show_default=True, help="0 to 1, blend of the faces."),
     click.option("--face-only-center", is_flag=True, help="Only the face nearest to the middle."),
@@ -75,6 +83,9 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default=FACE_DETECTORS[0],
         show_default=True,
         help="What finds faces.",
+    ),
+    click.option(
+        "--face-parser", default="", metavar="FILE", help="Weights that parse faces instead of the release's."
     ),
     click.option("--niqe", is_flag=True, help="Compute NIQE of every picture."),
     click.option(

@@ -18,22 +18,24 @@ from typing import TYPE_CHECKING
 
 from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
+from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry
-from farm.errors import ModelError
+from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
-from farm.fleet import device_class, plan_fleet, prepare_ray
+from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
+from farm.several import settled
 from farm.signals import Received, stopped_by_signals
 from farm.storage import faults
 from farm.summary import SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
-from sr_kernel.models import BODY_PX_BYTES, FILE_PREFIX, flop_per_px
+from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES, FILE_PREFIX, flop_per_px
 
 if TYPE_CHECKING:
     from farm.engine import Engine
@@ -57,35 +59,13 @@ class DryRun:
     survey: Survey
 
 
-class ModelBook(dict[str, fetch.ResolvedModel]):
-    """Models by the name that the command or a row gives; resolved when first asked for.
-
-    Raises ModelError for the command's own model, KeyError for one that a row names.
-    """
-
-    def __init__(self, main: str) -> None:
-        super().__init__()
-        self[main] = fetch.resolve(main)
-
-    def __missing__(self, name: str) -> fetch.ResolvedModel:
-        try:
-            resolved = self[name] = fetch.resolve(name)
-        except ModelError as error:
-            raise KeyError(name) from error
-        return resolved
-
-    def by_spec_name(self, name: str) -> fetch.ResolvedModel:
-        """The model whose own name, as items carry it, is `name`."""
-        return next(model for model in self.values() if model.spec.name == name)
-
-
 def run_manifest(config: RunConfig, held: lock.RunLock | None = None) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on.
 
     `held`: the lock of the output root, of who holds it already.
     """
     with stopped_by_signals() as received:
-        return _run_stoppable(config, received, held)
+        return _run_stoppable(settled(config), received, held)
 
 
 def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLock | None) -> RunSummary:
@@ -106,11 +86,13 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         results = run.write_results()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
-        return replace(summary, warning=" ".join(filter(None, (held.warning, summary.warning))) or None)
+        warnings = filter(None, (held.warning, *models.notes, summary.warning))
+        return replace(summary, warning="; ".join(warnings) or None)
 
 
 def dry_run(config: RunConfig) -> DryRun:
     """Count, plan and check everything; start and write nothing."""
+    config = settled(config)
     out = output_root(config)
     planner, _ = _planner(config, out)
     with Surveyor(config, planner, out) as surveyor:
@@ -124,8 +106,9 @@ def output_root(config: RunConfig) -> str:
 
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
-    models = ModelBook(config.model.model)
-    return plan.Planner(config, models, out, device_class(config.worker)), models
+    models, fused = ModelBook(config.model), runs_fused(config.worker)
+    face = fetch.resolve_face(config.face, config.model.weights_dir)
+    return plan.Planner(config, models, out, device_class(config.worker), fused=fused, face=face), models
 
 
 class _Run:
@@ -188,6 +171,7 @@ class _Run:
             feed.on_planned = expect
             for model in sorted(self._counted.models):
                 self._fetch(model, progress)
+            self._fetch_faces(progress)
             progress.note("starting Ray")
             prepare_ray(self._config.worker)
             from farm.engine import Engine  # imports ray
@@ -223,6 +207,15 @@ class _Run:
         if spec.partner and plan.resolve_denoise(None, self._config.model.denoise, spec) < 1:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
+    def _fetch_faces(self, progress: Progress) -> None:
+        face = fetch.resolve_face(self._config.face, self._config.model.weights_dir)
+        for name in fetch.face_rows(face) if face else ():
+
+            def note(done: int, total: int, name: str = name) -> None:
+                progress.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+            fetch.ensure_face_file(name, None, self._config.model.weights_dir, note)
+
     @property
     def _whole_body(self) -> bool:
         """Whether a model of this run takes whole pictures through its body."""
@@ -230,16 +223,21 @@ class _Run:
 
     @property
     def _body_bytes(self) -> int:
-        """What the largest 8-bit picture that goes whole through a body needs in a worker."""
+        """What the largest 8-bit picture that goes whole through a body needs in a worker, and faces."""
         model = self._config.model
         full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
         px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
-        return model.exact_px * px_bytes if self._whole_body else 0
+        if model.tta or model.keep_colour:
+            scale = max(self._models.by_spec_name(name).spec.scale for name in self._counted.models)
+            px_bytes += CANVAS_PX_BYTES * scale**2
+        faces = FACE_RESIDENT_BYTES if self._config.face.enhance else 0
+        return faces + (model.exact_px * px_bytes if self._whole_body else 0)
 
     @property
     def _costs(self) -> dict[str, float]:
         """Floating-point operations that a source pixel costs, by model or operation."""
-        costs = {model: flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
+        turns = 8 if self._config.model.tta else 1
+        costs = {model: turns * flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
         return costs | dict.fromkeys(self._counted.operations, _OPERATION_FLOP_PX)
 
     def _pace(self) -> Pace:
@@ -268,6 +266,7 @@ class _Run:
             decoder=self._config.video.decoder,
             weights_dir=self._config.model.weights_dir,
             model_files=files,
+            face_files=fetch.face_files(self._config.face),
         )
 
     # -- what ends ---------------------------------------------------------------------------------------------

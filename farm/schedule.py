@@ -14,7 +14,8 @@ from enum import Enum
 from itertools import chain
 
 from farm.errors import ErrorKind
-from farm.records import Failed, Outcome, Part, PartKind, Unit
+from farm.records import Failed, Outcome, Part, PartKind, Unit, UpscaleParams
+from farm.target import work_factor
 
 _CARRIED_S: Mapping[PartKind, float] = {PartKind.JOIN: 4 * 3600.0, PartKind.FILM: 1800.0}
 _CARRIED_BYTES_S = 1e6
@@ -22,6 +23,10 @@ _CARRIED_BYTES_S = 1e6
 _ENCODED_PX_S = 3e5
 """output pixels a second that no encoder falls below: x265 at its slowest makes 0.1 frames of 8K on one thread"""
 _DECODED_PX_S = 5e6
+_SEARCHED_PX_S: Mapping[str, float] = {"cpu": 3e4, "cuda": 1e6}
+"""pixels a second that no face detector falls below"""
+_CROWD_S: Mapping[str, float] = {"cpu": 3000.0, "cuda": 100.0}
+"""what a hundred faces of one picture take at most: GFPGAN and its parser take a face 15 s on a core of 2020"""
 _DAMAGE_FRAMES = 20_000
 """frames that are decoded at most to list the damaged ones"""
 
@@ -70,28 +75,39 @@ class Pace:
         self._unit_s = unit_s
         self._cap_px = cap_px
         self._px_s: dict[str, float] = {}
-        """source pixels a second of accelerator time, moving average, by model key"""
+        """pixels through the network a second of accelerator time, moving average, by model key"""
 
     def observe(self, part: Part, px: int, seconds: float) -> None:
         """A part of `px` source pixels has kept its accelerator busy for `seconds`."""
         if px > 0 and seconds > 0:
-            key, rate = model_key(part), px / seconds
+            key, rate = model_key(part), px * _factor(part) / seconds
             self._px_s[key] = 0.8 * self._px_s.get(key, rate) + 0.2 * rate
 
     def target_px(self, key: str) -> int:
-        """Source pixels of a unit that lasts about `unit_s`; 0 (one part a unit) while nothing is known."""
+        """Network pixels of a unit that lasts about `unit_s`; 0 (one part a unit) while nothing is known."""
         return int(self._px_s.get(key, 0.0) * self._unit_s)
 
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
         if all(part.kind in (PartKind.JOIN, PartKind.FILM) for part in unit.parts):
             return max(_CARRIED_S[part.kind] + _carried_bytes(part) / _CARRIED_BYTES_S for part in unit.parts)
-        px = max(unit.cost_px, len(unit.parts) * self._cap_px)
+        px = sum(max(_work_px(part), self._cap_px * _factor(part)) for part in unit.parts)
         part = unit.parts[0]
         rate = self._px_s.get(model_key(part))
         floor = self._floors_px_s.get(part.item.params.model, min(self._floors_px_s.values()))
-        beside_s = sum(_beside_network_s(part) for part in unit.parts)
+        beside_s = sum(_beside_network_s(part) + _faces_s(part) for part in unit.parts)
         return 180.0 + beside_s + (20 * px / rate if rate else px / floor)
+
+
+def _factor(part: Part) -> float:
+    """Pixels that go through the network for one of the part's source."""
+    params = part.item.params
+    return work_factor(params) if isinstance(params, UpscaleParams) else 1.0
+
+
+def _work_px(part: Part) -> int:
+    """Pixels that go through the network, estimated."""
+    return int(part.cost_px * _factor(part))
 
 
 def _carried_bytes(part: Part) -> int:
@@ -115,6 +131,15 @@ def _beside_network_s(part: Part) -> float:
     return encoded_px / _ENCODED_PX_S + decoded * film.source.width * film.source.height / _DECODED_PX_S
 
 
+def _faces_s(part: Part) -> float:
+    """Seconds that a part may take over faces: to look for them in all its pixels, and to restore a crowd of them."""
+    params = part.item.params
+    if not isinstance(params, UpscaleParams) or params.face is None:
+        return 0.0
+    pictures = len(part.span.pts) if part.span else 1
+    return part.cost_px / _SEARCHED_PX_S[params.device_class] + pictures * _CROWD_S[params.device_class]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """A part has ended for good."""
@@ -135,7 +160,8 @@ class _Record:
 
 @dataclass(slots=True)
 class _WorkerState:
-    model: str | None = None
+    models: list[str] = field(default_factory=list[str])
+    """that it has been given, the last one last; it may still hold the earlier ones"""
     running: dict[int, Unit] = field(default_factory=dict[int, Unit])
 
 
@@ -236,30 +262,33 @@ class Schedule:
         queue = self._queue_for(state)
         parts: list[Part] = []
         cost_px, limit_px = 0, self._unit_limit_px(queue)
-        while queue and len(parts) < self.policy.max_parts and (not parts or cost_px + queue[0].cost_px <= limit_px):
+        while queue and len(parts) < self.policy.max_parts and (not parts or cost_px + _work_px(queue[0]) <= limit_px):
             part = queue.popleft()
             self._waiting_parts -= 1
             if part.item.item_id not in self._dropped:
                 parts.append(part)
-                cost_px += part.cost_px
+                cost_px += _work_px(part)
         if not parts:
             return self._next_shared(state) if self._waiting_parts else None
-        state.model = model_key(parts[0]) or state.model
+        if key := model_key(parts[0]):
+            state.models = [*(one for one in state.models if one != key), key]
         return self._unit(tuple(parts))
 
     def _queue_for(self, state: _WorkerState) -> deque[Part] | None:
-        """Joins first, then the resident model, then the model that waits with the most parts."""
-        for key in ("", state.model):
-            if key is not None and self._waiting.get(key):
+        """Joins first, then the models that the worker holds, then one that no worker has, then the longest queue."""
+        for key in ("", *reversed(state.models)):
+            if self._waiting.get(key):
                 return self._waiting[key]
-        return max(self._waiting.values(), key=len, default=None)
+        taken = {key for other in self._workers.values() for key in other.models[-1:]}
+        free = [queue for key, queue in self._waiting.items() if queue and key not in taken]
+        return max(free or self._waiting.values(), key=len, default=None)
 
     def _unit_limit_px(self, queue: deque[Part] | None) -> int:
         """The target, but small enough near the end that every worker gets a share."""
         target_px = self._pace.target_px(model_key(queue[0])) if queue else 0
         if not target_px or self._waiting_parts >= self.policy.look_ahead // 2:
             return target_px
-        waiting_px = sum(part.cost_px for queue in self._waiting.values() for part in queue)
+        waiting_px = sum(_work_px(part) for queue in self._waiting.values() for part in queue)
         return min(target_px, waiting_px // (2 * max(1, len(self._workers))))
 
     def _unit(self, parts: tuple[Part, ...], *, alone: bool = False, batch_limit: int | None = None) -> Unit:
@@ -294,7 +323,7 @@ class Schedule:
         state = self._workers[worker]
         units = list(state.running.values())
         state.running.clear()
-        state.model = None
+        state.models.clear()
         finished: list[Finished] = []
         for unit in units:
             if cause is DeathCause.NODE:

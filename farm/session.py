@@ -134,6 +134,12 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def start_failure(error: BaseException) -> str:
+    """Why an actor did not start: what its own process raised, which Ray puts last, after where it was raised."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines and "creation task" in lines[0] else first_line(error)
+
+
 def _temp_folder() -> Path:
     """A folder for Ray's files and sockets; a socket's path must stay below 108 bytes, whatever TMPDIR says."""
     base = tempfile.gettempdir()

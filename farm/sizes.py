@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import FORMAT_LIMITS, MediaKind, extension_of
 from farm.records import WorkItem
+from farm.target import SMALLER, asked, final_size
 
 PIXELS_PER_BYTE: Mapping[str, float] = {"png": 0.7, "jpg": 3.8, "jpeg": 3.8, "tif": 0.2, "tiff": 0.2}
 """Source pixels a byte of file, by extension: medians over 21 pictures. A first guess of the cost, replaced as
@@ -21,16 +22,17 @@ def refuse_size(item: WorkItem, width: int, height: int) -> ItemError | None:
     if width * height > params.max_pixels_in:
         found = f"{width} x {height} is {width * height} pixels (limit {params.max_pixels_in})"
         return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels if the picture is to be trusted")
-    out_width, out_height = max(1, int(width * params.outscale)), max(1, int(height * params.outscale))
+    out_width, out_height = final_size(width, height, params)
     limit = FORMAT_LIMITS[params.format]
     if out_width <= limit and out_height <= limit and out_width * out_height <= params.max_pixels_out:
         return None
-    made = f"{width} x {height} at {params.outscale:g}x makes {out_width} x {out_height}"
+    by = f"at {params.outscale:g}x" if params.size is None else f"for --size {asked(params)}"
+    made = f"{width} x {height} {by} makes {out_width} x {out_height}"
     if out_width * out_height > params.max_pixels_out:
         found = f"{made}, {out_width * out_height} pixels (limit {params.max_pixels_out})"
-        return ItemError(ErrorKind.TOO_LARGE, url, found, "raise --max-pixels-out or lower --outscale")
+        return ItemError(ErrorKind.TOO_LARGE, url, found, f"raise --max-pixels-out or {SMALLER}")
     found = f"{made}, but {params.format} holds at most {limit} pixels a side"
-    return ItemError(ErrorKind.TOO_LARGE, url, found, "use --format tiff or png, or lower --outscale")
+    return ItemError(ErrorKind.TOO_LARGE, url, found, f"use --format tiff or png, or {SMALLER}")
 
 
 def guess_px(source_url: str, kind: MediaKind, nbytes: int, size: tuple[int | None, int | None]) -> int:

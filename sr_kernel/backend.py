@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, Network
-from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
-from sr_kernel.models import ModelSpec
+from sr_kernel.hardware import FUSED_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
+from sr_kernel.models import ModelSpec, has_fused_kernels
 from sr_kernel.pixels import Pixels, stack_windows, to_unit
 from sr_kernel.tiles import Box
 
@@ -26,8 +26,19 @@ class PrecisionError(ValueError):
     """A device was asked to compute in a precision that it has not."""
 
 
+class KernelError(ValueError):
+    """A device was asked to run a network in kernels that it, or the network, has not."""
+
+
 class DeviceMemoryError(MemoryError):
     """The device's memory does not hold even the smallest piece of work."""
+
+
+def _check_fused(spec: ModelSpec, device: torch.device) -> None:
+    if not has_fused_kernels(spec):
+        raise KernelError(f"kernel: {spec.name} is no network that the fused kernels are made for; use plain")
+    if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] != FUSED_CAPABILITY:
+        raise KernelError(f"kernel: the fused kernels are for GPUs of capability {FUSED_CAPABILITY}; use plain")
 
 
 @contextmanager
@@ -43,6 +54,15 @@ def memory_errors() -> Generator[None]:
         if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
             raise DeviceMemoryError(str(error)) from error
         raise
+
+
+def keep_to_fp32(device: torch.device) -> None:
+    """On a GPU fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run."""
+    if device.type == "cuda":
+        # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
 
 
 def supports_bf16(device: str = "cpu") -> bool:
@@ -85,19 +105,18 @@ class Fetch:
 class Backend:
     """One model on one device. Networks are made from the fp32 state per precision, when first asked for."""
 
-    def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], device: str) -> None:
+    def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], device: str, kernel: str = "plain") -> None:
+        """`kernel`: fused runs half precision in `sr_kernel.fused`. Raises KernelError where that cannot be."""
         self.device = torch.device(device)
+        self._fused = kernel == "fused"
+        if self._fused:
+            _check_fused(spec, self.device)
         self._spec = spec
         self._state = dict(state)
         self._networks: dict[str, Network] = {}
         if self.device.type == "cpu":
             keep_freed_memory()
-        if self.device.type == "cuda":
-            # fp32 means fp32: no TF32 in convolutions, and one algorithm a shape whatever else was run.
-            # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
-            torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
-            torch.backends.cudnn.benchmark = False
-            torch.backends.cudnn.deterministic = True
+        keep_to_fp32(self.device)
 
     @property
     def static_shapes(self) -> bool:
@@ -109,9 +128,15 @@ class Backend:
         if precision not in self._networks:
             like = torch.empty(0, dtype=check_precision(precision, self.device), device=self.device)
             with memory_errors():
-                made = ARCHS[self._spec.arch].make(self._spec, self._state, like, trimmed=not self.static_shapes)
-            self._networks[precision] = made
+                self._networks[precision] = self._make(like)
         return self._networks[precision]
+
+    def _make(self, like: Tensor) -> Network:
+        if self._fused and like.dtype != torch.float32:
+            from sr_kernel.fused.networks import make_fused
+
+            return make_fused(self._spec, self._state, like)
+        return ARCHS[self._spec.arch].make(self._spec, self._state, like, trimmed=not self.static_shapes)
 
     def upload(self, windows: Sequence[Pixels]) -> Tensor:
         """Windows (H, W, 3) of one shape and dtype as (N, 3, H, W), fp32, 0..1, channels last, on the device.
@@ -154,6 +179,12 @@ class Backend:
             done = torch.cuda.Event()
             done.record(torch.cuda.current_stream(self.device))
         return Fetch(arriving, done)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the weights occupy: the fp32 state in main memory, and a network a precision on the device."""
+        numbers = sum(tensor.numel() for tensor in self._state.values())
+        return numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
 
     def close(self) -> None:
         """Gives the memory of the networks back."""

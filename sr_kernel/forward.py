@@ -14,14 +14,19 @@ from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
 from sr_kernel.believable.sums import window_sums
+from sr_kernel.colour_match import ColourMatch
+from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import to_levels, to_samples, top_level
 from sr_kernel.resample import Resampler
-from sr_kernel.tiles import TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
+from sr_kernel.tiles import COLOUR_REACH_PX, TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
+from sr_kernel.tta import TURNS, canvas_of, mean_of_turns
 
 _SMALLEST_SPLIT_PX = 8
 """kept sides are not halved below this when memory is out: the halo would be nearly all of the work"""
 _RESAMPLERS_KEPT = 16
+_WIDEST_LATTICE_PX = 4
+_MATCHES_KEPT = 16
 
 T = TypeVar("T")
 
@@ -33,8 +38,14 @@ class Settings:
     precision: Literal["fp32", "fp16", "bf16"]
     resize: Literal["lanczos", "official"] = "lanczos"
     """antialiased Lanczos-3 on floats before rounding, or Lanczos4 after rounding as upstream does"""
+    light: Literal["gamma", "linear"] = "gamma"
+    """in what `lanczos` averages: samples as they are stored, or linear light; `official` knows stored ones only"""
     batch: int = 1
     """windows a forward pass; on a GPU a shorter batch is filled up to this shape"""
+    tta: bool = False
+    """the network's output is the mean over the eight flips and turns of its input, see `sr_kernel.tta`"""
+    keep_colour: bool = False
+    """the source's low frequencies are kept, see `sr_kernel.colour_match`; wants a plan with `colour_px`"""
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -52,7 +63,7 @@ class Job:
 
     @property
     def need(self) -> Box:
-        """Source pixels whose output the result is made from: tile.keep, and what resampling reaches beyond it."""
+        """Source pixels whose output the result is made from: tile.keep, and what is looked at beyond it."""
         return _needed(self.tile, self.plan)
 
 
@@ -77,9 +88,12 @@ class Forward:
         self._spec = spec
         self._backend = backend
         self._resamplers: dict[tuple[object, ...], Resampler] = {}
+        self._matches: dict[tuple[int, int], ColourMatch] = {}
+        self._light: Light | None = None
 
     def close(self) -> None:
         self._resamplers.clear()
+        self._matches.clear()
 
     def batches(
         self,
@@ -114,17 +128,29 @@ class Forward:
     def body(self, x: Tensor, plan: PicturePlan, dtype: np.dtype[Any], settings: Settings) -> Iterator[Made]:
         """A picture x (1, 3, H, W) whose body runs whole (`Strategy.BODY`): the result of every tile of the tail.
 
-        Raises DeviceMemoryError, PrecisionError.
+        With turns or kept colours the whole output is held in fp32 meanwhile: 12 bytes for each of its pixels. Raises
+        DeviceMemoryError, PrecisionError.
         """
         whole = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2])
         network = cast("RRDBNet", self._backend.network(settings.precision))
         with memory_errors(), torch.inference_mode():
-            features = network.body(x)
+            output_of = self._body_output(network, x, plan, settings)
         for tile in plan.tiles:
             job = Job(tile=tile, plan=plan, dtype=dtype)
             with memory_errors(), torch.inference_mode():
-                made = self._finish(network.tail(features, whole, job.need)[0], x[0], whole, job, settings)
+                made = self._finish(output_of(job.need), x[0], whole, job, settings)
             yield made
+
+    def _body_output(
+        self, network: RRDBNet, x: Tensor, plan: PicturePlan, settings: Settings
+    ) -> Callable[[Box], Tensor]:
+        """What gives the output (h, w, 3) of a box in source pixels, for the caller to work on."""
+        if settings.tta or settings.keep_colour:
+            turns = TURNS if settings.tta else TURNS[:1]
+            canvas = canvas_of(network, x, [tile.keep for tile in plan.tiles], turns)
+            return lambda need: _part(canvas, need, self._spec.scale).clone()  # what tiles need overlaps
+        whole, features = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]), network.body(x)
+        return lambda need: network.tail(features, whole, need)[0]
 
     def _batch(self, x: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
         """One forward pass, and what follows it; x may hold more windows than there are jobs."""
@@ -133,9 +159,13 @@ class Forward:
         static = self._backend.static_shapes
         keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else _union(boxes)
         splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
-        made = self._run(x, keep, settings.precision, self._spec.halo_px if splittable else None)
-        scale = self._spec.scale
+        halo_px, scale = self._spec.halo_px if splittable else None, self._spec.scale
+
+        def run(window: Tensor, part: Box) -> Tensor:
+            return self._run(window, part, settings.precision, halo_px)
+
         with memory_errors(), torch.inference_mode():
+            made = mean_of_turns(run, x, keep) if settings.tta else run(x, keep)
             return [
                 self._finish(_part(made[index], _shift(box, keep), scale), x[index], job.tile.read, job, settings)
                 for index, (job, box) in enumerate(zip(jobs, boxes, strict=True))
@@ -163,17 +193,37 @@ class Forward:
         # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
         finite = torch.isfinite(made.sum())
         made = made.clamp_(0, 1)
+        if settings.keep_colour:
+            self._match_colour(made, x, area, job)
         kept = _part(made, _shift(job.tile.keep, job.need), self._spec.scale)
         keep = _shift(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
         means = _means(kept, self._spec.scale)
-        sums = window_sums(kept, means, source, finite, self._spec.scale, self._spec.align_px)
+        sums = window_sums(kept, means, source, finite, self._spec.scale, _lattice_px(self._spec))
         if job.plan.spec.resampled:
             levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings)
         else:
             levels = kept.permute(2, 0, 1).unsqueeze(0) * top_level(job.dtype)
         samples = to_samples(levels, job.dtype)[0]
         return Made(samples=samples, means=means, sums=sums, count=source.numel())
+
+    def _match_colour(self, made: Tensor, x: Tensor, area: Box, job: Job) -> None:
+        """Puts the source's low frequencies into the clamped output of `job.need`, wherever all that decides them is.
+
+        Arguments as of `_finish`. Sums, products and clamping are each rounded once: no byte depends on the shape.
+        """
+        spec, need, scale = job.plan.spec, job.need, self._spec.scale
+        if spec.colour_px < COLOUR_REACH_PX:
+            raise ValueError(f"keeping colours looks {COLOUR_REACH_PX} px far, the plan holds {spec.colour_px}")
+        key = (spec.width, spec.height)
+        if key not in self._matches:
+            if len(self._matches) >= _MATCHES_KEPT:
+                self._matches.clear()
+            self._matches[key] = ColourMatch(*key, scale)
+        match, at = self._matches[key], _shift(need, area)
+        source = x[:, at.y0 : at.y1, at.x0 : at.x1].permute(1, 2, 0)
+        levels = match.correction((source * 255).sub_(_means(made, scale)), need)
+        _part(made, _shift(match.inner(need), need), scale).add_(levels.mul_(1 / 255)).clamp_(0, 1)
 
     def _resize(self, planes: Tensor, job: Job, settings: Settings) -> Tensor:
         """The levels of `job.tile.out` from the network's output of `job.need`, 0..1; both NCHW."""
@@ -184,25 +234,42 @@ class Forward:
             if len(self._resamplers) >= _RESAMPLERS_KEPT:
                 self._resamplers.clear()
             self._resamplers[key] = Resampler(*sizes, settings.resize, eight_bit=dtype == np.uint8)
-        levels = to_levels(planes, dtype) if settings.resize == "official" else planes * top_level(dtype)
-        return self._resamplers[key].apply(levels, (job.need.x0 * scale, job.need.y0 * scale), job.tile.out)
+        resampler, origin = self._resamplers[key], (job.need.x0 * scale, job.need.y0 * scale)
+        if settings.resize == "official":
+            return resampler.apply(to_levels(planes, dtype), origin, job.tile.out)
+        if settings.light == "gamma":
+            return resampler.apply(planes * top_level(dtype), origin, job.tile.out)
+        self._light = self._light or Light(planes.device)
+        made = resampler.apply(self._light.to_linear(planes), origin, job.tile.out)
+        return self._light.to_gamma(made) * top_level(dtype)
+
+
+def _lattice_px(spec: ModelSpec) -> int:
+    """Source pixels after which a network could repeat itself: those that it unshuffles; attention windows are wider
+    than what is looked at."""
+    return spec.align_px if spec.align_px <= _WIDEST_LATTICE_PX else 1
 
 
 def _needed(tile: Tile, plan: PicturePlan) -> Box:
-    """Source pixels whose output the result needs: those kept, or all that are right where the output is resampled."""
+    """Source pixels whose output the result needs: those kept, or all that are right where more is looked at."""
     spec, read = plan.spec, tile.read
-    if not spec.resampled:
-        return tile.keep
-    halo = spec.halo_px if plan.mode is Mode.EXACT else min(spec.halo_px, spec.bounded_halo_px)
     if plan.strategy is Strategy.BODY:
         halo = TAIL_HALO * spec.align_px
+        resampled = spec.resampled
+    else:
+        halo = spec.halo_px if plan.mode is Mode.EXACT else min(spec.halo_px, spec.bounded_halo_px)
+        resampled = spec.resampled or spec.colour_px > 0
     halo = -(-halo // spec.align_px) * spec.align_px
-    return Box(
-        x0=read.x0 + halo if read.x0 > 0 else 0,
-        y0=read.y0 + halo if read.y0 > 0 else 0,
-        x1=read.x1 - halo if read.x1 < spec.padded_width else spec.width,
-        y1=read.y1 - halo if read.y1 < spec.padded_height else spec.height,
-    )
+    need = tile.keep
+    if resampled:
+        need = Box(
+            x0=read.x0 + halo if read.x0 > 0 else 0,
+            y0=read.y0 + halo if read.y0 > 0 else 0,
+            x1=read.x1 - halo if read.x1 < spec.padded_width else spec.width,
+            y1=read.y1 - halo if read.y1 < spec.padded_height else spec.height,
+        )
+    # Bands of the tail hold no context for colours: what they need beyond their own is taken from the whole output.
+    return grow(need, spec.colour_px, spec.width, spec.height) if plan.strategy is Strategy.BODY else need
 
 
 def _means(made: Tensor, scale: int) -> Tensor:

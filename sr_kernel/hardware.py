@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+FUSED_CAPABILITY = 9
+"""major CUDA capability of the GPUs whose tensor cores and copy engine `sr_kernel.fused` is written for: Hopper"""
 CPUINFO = Path("/proc/cpuinfo")
 
 # x86: a dot product of bfloat16 pairs in one instruction; arm: FEAT_BF16. Without these torch emulates bf16, slowly.
@@ -86,6 +88,20 @@ def listed_gpus() -> str:
         return subprocess.run([program, "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
     except subprocess.TimeoutExpired:
         return ""
+
+
+def gpu_capabilities() -> tuple[tuple[int, int], ...]:
+    """CUDA capability of each GPU of this machine as the driver's nvidia-smi tells, without loading torch."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    asked = [program, "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout
+    except subprocess.TimeoutExpired:
+        return ()
+    pairs = (line.strip().split(".") for line in said.splitlines())
+    return tuple((int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and "".join(pair).isdecimal())
 
 
 def visible_gpus() -> int:

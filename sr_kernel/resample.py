@@ -63,13 +63,13 @@ class Resampler:
         for picture, target in zip(window, made, strict=True):
             planes = window.new_empty(picture.shape, dtype=torch.float32).copy_(picture)
             for plane, target_plane in zip(planes, target, strict=True):
-                wide = across.sum_rows(_turned(plane))
-                target_plane.copy_(down.sum_rows(_turned(wide)))
+                wide = across.sum_rows(turned(plane))
+                target_plane.copy_(down.sum_rows(turned(wide)))
         return made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Taps:
+class Taps:
     """What each output position of one axis sums: taps that fall outside the picture have weight 0."""
 
     indices: Tensor
@@ -77,7 +77,7 @@ class _Taps:
     weights: Tensor
     """float32 [out, taps], each row sums to 1 up to rounding"""
 
-    def part(self, origin: int, length: int, out_range: tuple[int, int], device: torch.device) -> _Taps:
+    def part(self, origin: int, length: int, out_range: tuple[int, int], device: torch.device) -> Taps:
         """The taps of a half-open range of output positions, counted from `origin` in a window of `length`."""
         indices, weights = self.indices[slice(*out_range)] - origin, self.weights[slice(*out_range)]
         needed = indices[weights != 0]
@@ -87,14 +87,14 @@ class _Taps:
         indices = indices.clamp_(0, length - 1)
         if device.type == "cuda":  # from memory that is not pinned a copy waits for all work before it
             indices, weights = indices.pin_memory(), weights.pin_memory()
-        return _Taps(indices=indices.to(device, non_blocking=True), weights=weights.to(device, non_blocking=True))
+        return Taps(indices=indices.to(device, non_blocking=True), weights=weights.to(device, non_blocking=True))
 
     def sum_rows(self, plane: Tensor) -> Tensor:
         """Weighted sums of the rows of a float32 [rows, n] of strides (n, 1): [out, n]."""
         return F.embedding_bag(self.indices, plane, per_sample_weights=self.weights, mode="sum")
 
 
-def _taps(in_length: int, out_length: int, kind: Kind, eight_bit: bool) -> _Taps:
+def _taps(in_length: int, out_length: int, kind: Kind, eight_bit: bool) -> Taps:
     if in_length == out_length:
         start, weights = np.arange(out_length), np.ones((out_length, 1))
     elif kind == "lanczos":
@@ -102,7 +102,7 @@ def _taps(in_length: int, out_length: int, kind: Kind, eight_bit: bool) -> _Taps
     else:
         start, weights = _lanczos4_weights(in_length, out_length, eight_bit)
     indices = np.clip(start[:, None] + np.arange(weights.shape[1]), 0, in_length - 1)
-    return _Taps(
+    return Taps(
         indices=torch.from_numpy(indices.astype(np.int32)), weights=torch.from_numpy(weights.astype(np.float32))
     )
 
@@ -142,7 +142,7 @@ def _lanczos4_weights(
     return base - (_CV_LOBES - 1), weights
 
 
-def _turned(plane: Tensor) -> Tensor:
+def turned(plane: Tensor) -> Tensor:
     """The transpose [n, rows] of a [rows, n], always of strides (rows, 1).
 
     `contiguous` would leave the strides of a one-pixel side as they are, and `embedding_bag` sums in another way, with

@@ -19,6 +19,8 @@ from itertools import pairwise
 
 TAIL_HALO = 2
 """context radius of the RRDB tail, in pixels of the body (`align_px` source pixels each)"""
+COLOUR_REACH_PX = 19
+"""source pixels around a result that keeping colours looks at, see `sr_kernel.colour_match`"""
 _SHAPE_STEP_PX = 16
 """window sides are multiples of this, so that pictures of many sizes share few window shapes"""
 _LANCZOS_SUPPORT_PX = 3
@@ -107,13 +109,19 @@ class PictureSpec:
     """halo of the bounded mode, in source pixels"""
     out_size: tuple[int, int] | None = None
     """width and height of the output where a codec cannot hold those of `outscale`"""
+    colour_px: int = 0
+    """source pixels of the network's output that are looked at around what is kept: COLOUR_REACH_PX where the source's
+    colours are kept, else 0"""
+    origin_px: int = 1
+    """windows start at multiples of this too, where the network divides what it is given into windows of its own"""
 
     def __post_init__(self) -> None:
-        if min(self.width, self.height, self.scale, self.align_px, self.tile_px) < 1 or self.outscale <= 0:
+        sides = (self.width, self.height, self.scale, self.align_px, self.tile_px, self.origin_px)
+        if min(sides) < 1 or self.outscale <= 0:
             raise ValueError(f"not a picture: {self}")
         if self.out_size is not None and min(self.out_size) < 1:
             raise ValueError(f"not a picture: {self}")
-        if min(self.halo_px, self.exact_px, self.max_exact_halo_px, self.bounded_halo_px) < 0:
+        if min(self.halo_px, self.exact_px, self.max_exact_halo_px, self.bounded_halo_px, self.colour_px) < 0:
             raise ValueError(f"negative halo or limit: {self}")
 
     @property
@@ -171,7 +179,7 @@ def plan_picture(spec: PictureSpec) -> PicturePlan:
     exact = spec.halo_px <= spec.max_exact_halo_px
     halo_px = spec.halo_px if exact else min(spec.halo_px, spec.bounded_halo_px)
     step_px = math.lcm(_SHAPE_STEP_PX, 2 * spec.align_px)
-    columns, lines = (_cut(axis, spec.tile_px, halo_px, step_px) for axis in _axes(spec))
+    columns, lines = (_cut(axis, spec.tile_px, halo_px, step_px) for axis in _axes(spec, spec.colour_px))
     whole = len(columns) == len(lines) == 1
     mode = Mode.EXACT if exact or whole else Mode.BOUNDED
     return PicturePlan(spec=spec, mode=mode, strategy=Strategy.WINDOWS, rows=_grid(columns, lines))
@@ -221,8 +229,10 @@ class _Axis:
     out_length: int
     padded: int
     align_px: int
+    origin_px: int
+    """a multiple of `align_px`"""
     extra_px: int
-    """source pixels that resampling needs beyond the network's halo"""
+    """source pixels that resampling and keeping colours need beyond the network's halo"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,8 +244,8 @@ class _Span:
     out: tuple[int, int]
 
 
-def _axes(spec: PictureSpec) -> tuple[_Axis, _Axis]:
-    """The horizontal and the vertical axis."""
+def _axes(spec: PictureSpec, colour_px: int = 0) -> tuple[_Axis, _Axis]:
+    """The horizontal and the vertical axis; `colour_px` where windows must hold that context themselves."""
     sides = ((spec.width, spec.out_width, spec.padded_width), (spec.height, spec.out_height, spec.padded_height))
     across, down = (
         _Axis(
@@ -243,7 +253,9 @@ def _axes(spec: PictureSpec) -> tuple[_Axis, _Axis]:
             out_length=out_length,
             padded=padded,
             align_px=spec.align_px,
-            extra_px=_resampling_halo_px(length * spec.scale, out_length, spec.scale) if spec.resampled else 0,
+            origin_px=math.lcm(spec.align_px, spec.origin_px),
+            extra_px=colour_px
+            + (_resampling_halo_px(length * spec.scale, out_length, spec.scale) if spec.resampled else 0),
         )
         for length, out_length, padded in sides
     )
@@ -264,6 +276,7 @@ def _plan_body(spec: PictureSpec) -> PicturePlan:
     """Bands for the tail, of full width and about `tile_px` squared pixels of the body.
 
     Bands keep 8 rows of the body at least; a picture so wide that this is more than the area wanted is cut both ways.
+    They hold no context for keeping colours: the whole output is then at hand.
     """
     across, down = _axes(spec)
     halo_px = TAIL_HALO * spec.align_px
@@ -280,17 +293,25 @@ def _cut(axis: _Axis, tile_px: int, halo_px: int, step_px: int) -> tuple[_Span, 
     """The fewest windows of one side that cover an axis, spread evenly; `step_px` is a multiple of twice the alignment.
 
     Neighbours overlap by at least two halos and share the boundary in the middle of their overlap, so that what is to
-    spare goes to the halos. n windows of side w cover n w - 2 (n - 1) halo pixels.
+    spare goes to the halos. n windows of side w cover n w - 2 (n - 1) halo pixels. Where they start at multiples of
+    more than the alignment, they overlap by that much more, and their side is such that the last one ends where the
+    picture does.
     """
-    align, length = axis.align_px, axis.padded
+    align, origin, length = axis.align_px, axis.origin_px, axis.padded
     halo = _round_up(halo_px + axis.extra_px, align)
-    largest = _round_up(tile_px + 2 * halo, step_px)
+    overlap = 2 * halo + origin - align
+    largest = _round_up(tile_px + overlap, step_px)
+    whole = (_Span(read=(0, length), keep=(0, axis.length), out=(0, axis.out_length)),)
     if length <= largest:
-        return (_Span(read=(0, length), keep=(0, axis.length), out=(0, axis.out_length)),)
-    count = -(-(length - 2 * halo) // (largest - 2 * halo))
-    side = min(_round_up(-(-(length + 2 * halo * (count - 1)) // count), step_px), length)
-    room = (length - side) // align
-    starts = [room * index // (count - 1) * align for index in range(count)]
+        return whole
+    count = -(-(length - overlap) // (largest - overlap))
+    side = min(_round_up(-(-(length + overlap * (count - 1)) // count), step_px), length)
+    side += (length - side) % origin
+    room, reach = (length - side) // origin, (side - 2 * halo) // origin
+    count = 1 + -(-room // reach)
+    if count == 1:
+        return whole
+    starts = [room * index // (count - 1) * origin for index in range(count)]
     inner = [(after + before + side) // 2 for before, after in pairwise(starts)]
     bounds = [0, *inner, axis.length]
     outs = [_first_out(bound, axis) for bound in bounds]

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
+from sr_kernel.archs.foreign import ForeignError
 from sr_kernel.backend import Backend, Fetch
 from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from sr_kernel.forward import Forward, Job, Made, Settings
+from sr_kernel.mixed import mixed_state
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.pixels import Pixels, cut_window
 from sr_kernel.tiles import Box, PicturePlan, Strategy, Tile
-from sr_kernel.weights import WeightsError, load_state, mix
+from sr_kernel.weights import WeightsError, load_state
 
 __all__ = ["Restored", "Settings", "Upscaler", "WindowResult"]
 
@@ -76,23 +78,33 @@ class Upscaler:
         device: str = "cpu",
         denoise: float = 1.0,
         partner_path: str | Path | None = None,
+        mixed: Path | None = None,
+        kernel: str = "plain",
     ) -> Upscaler:
         """Verified weights on a device, tried out once.
 
-        `denoise` below 1 mixes in the weights of `partner_path`, see `sr_kernel.weights.mix`. Raises WeightsError, also
-        when the network answers a gradient with NaN or infinity, and DeviceMemoryError.
+        `denoise` below 1 mixes in the weights of `partner_path`, see `sr_kernel.weights.mix`; what was mixed is kept in
+        the folder `mixed`. `kernel` as Backend has it. Raises WeightsError, also when the network answers a gradient
+        with NaN or infinity, KernelError and DeviceMemoryError.
         """
-        state = load_state(path, spec)
-        if denoise != 1:
-            if partner_path is None:
-                raise WeightsError(f"weights: {spec.name}: a denoise strength of {denoise} needs the partner's file")
-            state = mix(state, load_state(partner_path, MODELS[spec.partner] if spec.partner else None), denoise)
+        if denoise == 1:
+            state = load_state(path, spec)
+        elif partner_path is None:
+            raise WeightsError(f"weights: {spec.name}: a denoise strength of {denoise} needs the partner's file")
+        else:
+            partner = MODELS[spec.partner] if spec.partner else None
+            state = mixed_state((spec, Path(path)), (partner, Path(partner_path)), denoise, mixed)
         _self_test(spec, state)
-        return cls(spec, Backend(spec, state, device))
+        return cls(spec, Backend(spec, state, device, kernel))
 
     @property
     def device(self) -> str:
         return str(self.backend.device)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the model's weights occupy, in all precisions that it has been asked for."""
+        return self.backend.held_bytes
 
     def close(self) -> None:
         """Gives the model's memory back; the object is of no use afterwards."""
@@ -173,8 +185,11 @@ def _self_test(spec: ModelSpec, state: dict[str, Tensor]) -> None:
     side = 8
     like = torch.empty(0, dtype=torch.float32)
     ramp = torch.linspace(0, 1, 3 * side * side).view(1, side, side, 3).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        made = ARCHS[spec.arch].make(spec, state, like, trimmed=False)(ramp, Box(x0=0, y0=0, x1=side, y1=side))
+    try:
+        with torch.inference_mode():
+            made = ARCHS[spec.arch].make(spec, state, like, trimmed=False)(ramp, Box(x0=0, y0=0, x1=side, y1=side))
+    except ForeignError as error:
+        raise WeightsError(f"weights: {spec.name}: {error}") from error
     if not torch.isfinite(made).all():
         raise WeightsError(f"weights: {spec.name}: the network gives NaN or infinity on a gradient; fetch them again")
 

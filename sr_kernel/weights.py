@@ -10,21 +10,30 @@ import io
 import json
 import re
 import sys
+import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from sr_kernel.archs import ARCHS
+from sr_kernel.archs import ARCHS, foreign
+from sr_kernel.esrgan_names import modern_names
 from sr_kernel.models import FILE_PREFIX, ModelSpec, radius_px, rrdb_align_px
 
 _SCALE_OF_COLOURS = {3: 4, 12: 2, 48: 1}
 """RRDBNet: channels of the first convolution to scale"""
 _MAX_BYTES = 4 << 30
-"""no network of ours is near; a longer file is not read at all"""
+"""no network of ours is near; a longer file is not read at all, nor one whose tensors would be larger"""
+_MAX_TENSORS = 100_000
+_MAX_PICKLE_BYTES = 64 << 20
+"""of what says where in a .pth file which tensor lies; some hundred bytes a tensor"""
+_WRAPPERS = ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "model", "net")
+"""under which trainers keep the state dict, in the order in which they are looked for"""
+_PREFIXES = ("module.", "netG.")
+"""that wrappers of networks put before every key"""
 
 
 class WeightsError(ValueError):
@@ -43,23 +52,26 @@ def load_state(path: str | Path, spec: ModelSpec | None) -> dict[str, Tensor]:
     state = _weights_of(_parse(data, path), path)
     if spec is not None:
         _check_shapes(state, spec, path)
-    for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
-            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
+    _check_finite(state, path)
     return state
 
 
 def describe_file(path: str | Path) -> ModelSpec:
     """What network a weight file holds, read from its keys' shapes; the name is `file:STEM`.
 
-    Knows RRDBNet and SRVGGNetCompact with PReLU in basicsr's key names. Raises WeightsError for others.
+    Knows RRDBNet, also in ESRGAN's older key names, SRVGGNetCompact with PReLU in basicsr's, and, where spandrel is
+    installed, what that knows. Raises WeightsError for others, and for weights that are not finite.
     """
     path = Path(path)
     data = _read(path)
     state = _weights_of(_parse(data, path), path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    spec = _describe(shapes, path, data)
-    _check_shapes(state, spec, path)
+    _check_finite(state, path)
+    try:
+        spec = _describe(shapes, path, data)
+        _check_shapes(state, spec, path)
+    except WeightsError as error:
+        return _describe_foreign(state, path, data, error)
     return spec
 
 
@@ -90,11 +102,12 @@ def _read(path: Path) -> bytes:
 def _verify(data: bytes, spec: ModelSpec, path: str | Path) -> None:
     if spec.bytes and len(data) != spec.bytes:
         raise WeightsError(f"weights: {path}: has {len(data)} bytes where {spec.name} has {spec.bytes}; fetch it again")
-    if not spec.sha256:
+    expected = spec.sha256 or spec.digest_start
+    if not expected:
         return
     digest = hashlib.sha256(data).hexdigest()
-    if digest != spec.sha256:
-        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {spec.sha256}; fetch it again")
+    if not digest.startswith(expected):
+        raise WeightsError(f"weights: {path}: sha256 is {digest}, not {spec.name}'s {expected}; fetch it again")
 
 
 def _parse(data: bytes, path: str | Path) -> object:
@@ -104,7 +117,10 @@ def _parse(data: bytes, path: str | Path) -> object:
             from safetensors.torch import load
 
             return load(data)
+        _check_archive(data, path)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except WeightsError:
+        raise
     except Exception as error:  # hostile or damaged bytes make the parsers raise anything
         # Of the error only its type: torch advises to load such files unsafely.
         raise WeightsError(
@@ -113,20 +129,58 @@ def _parse(data: bytes, path: str | Path) -> object:
         ) from error
 
 
+def _check_archive(data: bytes, path: str | Path) -> None:
+    """Raises WeightsError for a zip file that would unpack to more than a weight file has."""
+    if not data.startswith(b"PK"):
+        return
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    pickled = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
+    if len(entries) > _MAX_TENSORS or unpacked > _MAX_BYTES or pickled > _MAX_PICKLE_BYTES:
+        raise WeightsError(
+            f"weights: {path}: unpacks to {len(entries)} entries of {unpacked} bytes; this is no weight file of ours"
+        )
+
+
 def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
-    """The state dict inside what was loaded."""
-    found = loaded
-    if isinstance(found, dict):
-        outer = cast("dict[object, object]", found)
-        found = outer.get("params_ema", outer.get("params", outer))
+    """The state dict inside what was loaded, floats in fp32. A plain value, by which some files say what no shape
+    does, becomes a tensor of one zero."""
+    found = _unwrapped(loaded)
     if not isinstance(found, dict) or not found:
         raise WeightsError(f"weights: {path}: holds no state dict; give a file saved from a network")
     state: dict[str, Tensor] = {}
-    for name, tensor in cast("dict[object, object]", found).items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+    for name, value in cast("dict[object, object]", found).items():
+        if not isinstance(name, str) or not isinstance(value, Tensor | str | int | float | None):
             raise WeightsError(f"weights: {path}: {name!r} is no tensor of weights; give a file of weights only")
-        state[name] = tensor.float()
-    return state
+        state[name] = value if isinstance(value, Tensor) else torch.zeros(1)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if len(state) > _MAX_TENSORS or size > _MAX_BYTES:
+        raise WeightsError(
+            f"weights: {path}: holds {len(state)} tensors of {size} bytes; this is no weight file of ours"
+        )
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    modern = modern_names(state)
+    return {
+        modern.get(name, name): tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+
+
+def _unwrapped(loaded: object) -> object:
+    """What a trainer's file holds under the name of the weights; the file's own content where it has no such name."""
+    if isinstance(loaded, dict):
+        outer = cast("dict[object, object]", loaded)
+        return next((outer[name] for name in _WRAPPERS if isinstance(outer.get(name), dict)), outer)
+    return loaded
+
+
+def _check_finite(state: Mapping[str, Tensor], path: str | Path) -> None:
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"weights: {path}: {name} holds values that are not finite; fetch the file again")
 
 
 def _check_shapes(state: Mapping[str, Tensor], spec: ModelSpec, path: str | Path) -> None:
@@ -134,7 +188,10 @@ def _check_shapes(state: Mapping[str, Tensor], spec: ModelSpec, path: str | Path
         raise WeightsError(
             f"weights: {path}: {spec.name} ({spec.arch}) does not restore pictures; choose another model"
         )
-    expected = ARCHS[spec.arch].shapes(spec)
+    shapes = ARCHS[spec.arch].shapes
+    if shapes is None:
+        return  # its making checks them
+    expected = shapes(spec)
     wrong = [
         f"{name} is {tuple(state[name].shape) if name in state else 'missing'}, not {shape}"
         for name, shape in expected.items()
@@ -157,6 +214,34 @@ def _describe(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) ->
     )
 
 
+def _describe_foreign(state: Mapping[str, Tensor], path: Path, data: bytes, ours: WeightsError) -> ModelSpec:
+    """The spec of a network that is none of ours; `ours` says why it is not."""
+    try:
+        found = foreign.describe(state)
+    except foreign.ForeignError as error:
+        if _looks_like_ours(state):
+            raise ours from error
+        raise WeightsError(f"weights: {path}: {error}") from error
+    spec = _file_spec(path, data, arch="srvgg", scale=found.scale, features=0, blocks=0, growth=0)
+    return replace(
+        spec,
+        arch="foreign",
+        network=found.network,
+        align_px=found.align_px,
+        origin_px=found.origin_px,
+        halo_px=found.halo_px,
+        fp16=found.fp16,
+        bf16=found.bf16,
+        params=found.params,
+        flop_px=found.flop_px,
+    )
+
+
+def _looks_like_ours(state: Mapping[str, Tensor]) -> bool:
+    """Whether the keys are RRDBNet's or SRVGGNetCompact's, so that what is wrong is better said of these."""
+    return "body.0.rdb1.conv1.weight" in state or "body.0.weight" in state
+
+
 def _describe_rrdb(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) -> ModelSpec:
     features, colours = shapes["conv_first.weight"][:2]
     numbers = [int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.rdb1\.conv1\.weight$", name))]
@@ -171,6 +256,11 @@ def _describe_srvgg(shapes: Mapping[str, tuple[int, ...]], path: Path, data: byt
     last = max(int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.weight$", name)))
     out = shapes[f"body.{last}.weight"][0]
     scale = next((side for side in range(1, 17) if 3 * side * side == out), 0)
+    if last >= 4 and "body.1.weight" not in shapes:
+        raise WeightsError(
+            f"weights: {path}: an SRVGGNetCompact without PReLU's slopes: it does not say whether it was trained"
+            " with ReLU or LeakyReLU; give it slopes as docs/foreign-weights.md says"
+        )
     if last < 2 or last % 2 or not scale:
         raise WeightsError(f"weights: {path}: an SRVGGNetCompact of {out} output channels or without PReLU; not known")
     features = shapes["body.0.weight"][0]

@@ -1,18 +1,18 @@
 """What of basicsr 1.4.2 the project's own networks and degradation are pinned to.
 
-Importing basicsr imports everything it has, and fails where torchvision has no `transforms.functional_tensor`. The
-stand-in for that module lives here and nowhere else; plain inference never imports basicsr.
+Importing basicsr imports everything it has, and fails where torchvision has no `transforms.functional_tensor`:
+`sr_kernel.faces.basicsr_import` mends that.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 import types
 
 import torch
 from torch import Tensor, nn
 
+from sr_kernel.faces.basicsr_import import mend_torchvision
 from sr_kernel.models import ModelSpec
 
 
@@ -35,16 +35,4 @@ def reference_module(name: str) -> types.ModuleType:
     return importlib.import_module(f"basicsr.{name}")
 
 
-def _stand_in() -> None:
-    """The one function that basicsr takes from the module that torchvision removed."""
-    name = "torchvision.transforms.functional_tensor"
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError:
-        functional = importlib.import_module("torchvision.transforms.functional")
-        module = types.ModuleType(name)
-        module.__dict__["rgb_to_grayscale"] = functional.rgb_to_grayscale
-        sys.modules[name] = module
-
-
-_stand_in()
+mend_torchvision()

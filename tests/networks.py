@@ -83,6 +83,7 @@ def plan_of(spec: ModelSpec, width: int, height: int, *, tile_px: int = 4096, **
         "align_px": spec.align_px,
         "whole_body": spec.whole_body,
         "exact_px": 1 << 22,
+        "origin_px": spec.origin_px,
     }
     values |= changes
     return plan_picture(PictureSpec(width=width, height=height, tile_px=tile_px, **values))  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ _NOBODY = 65534
 REASONS = {
     "data": "real weights, pictures and films are not the project's to give away: set FARM_TEST_DATA to a folder with "
     "weights/ and media/",
+    "face": "the packages that restore faces build on a torch that is installed: scripts/setup, or "
+    "pip install --no-build-isolation 'sr-farm[face]'",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
     "s3-control": "only a server of ours may be made to fail: set FARM_TEST_S3_FOLDER, as scripts/s3-test-server says",
@@ -38,8 +41,8 @@ def require(what: str, there: object) -> None:
         return
     if what in os.environ.get("FARM_TEST_REQUIRE", "").split(","):
         pytest.fail(f"FARM_TEST_REQUIRE names {what}, but it is not here; {REASONS[what]}")
-    # The project must pass on a bare machine, and these four things cannot come with it: their licences forbid it, or
-    # they are no packages of the index. This is the one place that skips for them, and CI, which has all four, cannot.
+    # The project must pass on a bare machine, and these few things cannot come with it: their licences forbid it, or
+    # they are no packages of the index. This is the one place that skips for them, and CI, which has them all, cannot.
     pytest.skip(REASONS[what])
 
 
@@ -79,6 +82,11 @@ def public_folder() -> Generator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
+
+
+def require_face() -> None:
+    """The extra `face`."""
+    require("face", all(find_spec(package) for package in ("gfpgan", "facexlib", "basicsr", "cv2")))
 
 
 def require_ffmpeg() -> str:

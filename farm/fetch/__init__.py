@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from farm.fetch.model import ResolvedModel, obtain, resolve
-from farm.fetch.weight import ensure, ensure_file, folders, locate, verify
+from farm.fetch.face import (
+    DETECTOR_FILES,
+    FACE_EXTRA,
+    check_face_extra,
+    ensure_face_file,
+    face_files,
+    face_rows,
+    resolve_face,
+)
+from farm.fetch.model import RESTORING, ResolvedModel, obtain, resolve
+from farm.fetch.weight import ensure, ensure_file, folders, locate, sha256_of, verify
 from farm.storage.cache import cache_folder
 
 __all__ = [
+    "DETECTOR_FILES",
+    "FACE_EXTRA",
+    "RESTORING",
     "ResolvedModel",
     "cache_folder",
+    "check_face_extra",
     "ensure",
+    "ensure_face_file",
     "ensure_file",
+    "face_files",
+    "face_rows",
     "folders",
     "locate",
     "obtain",
     "resolve",
+    "resolve_face",
+    "sha256_of",
     "verify",
 ]

@@ -22,6 +22,7 @@ TRIES = 4
 _PAUSE_S = 0.5
 _TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 18
+_HEADERS = {"User-Agent": "farm", "Accept-Encoding": "identity"}
 _RETRIED_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -51,6 +52,18 @@ def download(url: str, part: Path, size: int, progress: Callable[[int, int], Non
             time.sleep(_PAUSE_S * 2 ** (failures - 1))
     if progress:
         progress(size, size)
+
+
+def size_of(url: str) -> int:
+    """Bytes of a file that nobody has said the size of. Raises TransferError, FarmError."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        return storage.stat(url).bytes
+    request = urllib.request.Request(url, headers=_HEADERS, method="HEAD")  # http or https, see above
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            return int(response.headers["Content-Length"])
+    except (OSError, http.client.HTTPException, TypeError, ValueError) as error:
+        raise TransferError(f"{shown(url)} does not say its size ({_reason(error)})") from error
 
 
 def _offset(part: Path, size: int) -> int:
@@ -108,7 +121,7 @@ def _open(url: str, offset: int) -> Generator[tuple[BinaryIO, int]]:
             file.seek(offset)
             yield file, offset
         return
-    headers = {"User-Agent": "farm", "Accept-Encoding": "identity"}
+    headers = dict(_HEADERS)
     if offset:
         headers["Range"] = f"bytes={offset}-"
     request = urllib.request.Request(url, headers=headers)  # http or https, see above

@@ -16,11 +16,13 @@ from pathlib import Path
 import sr_kernel
 from farm.errors import ModelError
 from farm.fetch.weight import Progress, cache_folder, ensure, ensure_file, locate, parse_remote, sha256_of
-from sr_kernel.models import FILE_PREFIX, MODELS, ModelSpec, find_model
+from sr_kernel.models import ALIASES, FILE_PREFIX, MODELS, Alias, ModelSpec, find_model
 
 SUFFIXES = (".pth", ".safetensors")
+RESTORING = tuple(spec.name for spec in MODELS.values() if spec.role == "restore")
+"""names of the table's models that restore pictures"""
 _DESCRIBE_S = 300
-_DESCRIPTION_EPOCH = 1
+_DESCRIPTION_EPOCH = 2
 """raised when the same file would be described differently"""
 
 
@@ -32,14 +34,30 @@ class ResolvedModel:
     path: str | None
     """its weight file, or that file's URL with its digest; None for a release file that still has to be fetched"""
     sha256: str
-    """of the weight file; part of the identity of what it makes"""
+    """of the weight file; part of the identity of what it makes. Empty for a file that nobody knows a digest of and
+    that is not here"""
+    alias: Alias | None = None
+    """the name of another program's that it was asked for by"""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know who asked for it: what an alias means, and a digest that nobody confirms."""
+        said: list[str] = []
+        if self.alias is not None:
+            scale = f" with outscale {self.alias.outscale:g}" if self.alias.outscale else ""
+            said.append(f"{self.alias.name} means {self.alias.model}{scale}")
+        if not self.spec.confirmed and not self.spec.name.startswith(FILE_PREFIX):
+            found = f"its file here has {self.sha256}" if self.sha256 else "it is not here"
+            said.append(f"{self.spec.name}: no source confirms the sha256 of {self.spec.file}; {found}")
+        return tuple(said)
 
 
 def resolve(model: str, weights_dir: str | None = None) -> ResolvedModel:
     """A model by its short name, its official name, or the path or URL of a .pth or .safetensors file.
 
-    Files are described by their keys' shapes, in a subprocess; a file on disk goes before a release file of that name.
-    On an object store it is `s3://BUCKET/NAME.pth#sha256=HEX`, fetched when it is first described.
+    Names of other programs' are understood too (`ALIASES`). Files are described by their keys' shapes, in a
+    subprocess; a file on disk goes before a release file of that name. On an object store it is
+    `s3://BUCKET/NAME.pth#sha256=HEX`, fetched when it is first described.
     Raises ModelError for an unknown name, and for a file that is missing or holds no network of ours.
     """
     remote = parse_remote(model)
@@ -53,29 +71,36 @@ def resolve(model: str, weights_dir: str | None = None) -> ResolvedModel:
     if path.suffix in SUFFIXES and (spec is None or path.is_file()):
         return _resolve_file(path)
     if spec is None:
-        near = difflib.get_close_matches(model, MODELS, n=1)
+        near = difflib.get_close_matches(model, [*MODELS, *ALIASES], n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ModelError(
-            f"model {model}: not known; {hint}known are {', '.join(MODELS)}, or name a .pth or .safetensors file"
+            f"model {model}: not known; {hint}known are {', '.join(RESTORING)}, or name a .pth or .safetensors file"
         )
     found = locate(spec, weights_dir)
-    return ResolvedModel(spec=spec, path=str(found) if found else None, sha256=spec.sha256)
+    digest = spec.sha256 or (_sha256_of(found) if found else "")
+    return ResolvedModel(spec=spec, path=str(found) if found else None, sha256=digest, alias=ALIASES.get(model))
 
 
-def obtain(model: ResolvedModel, weights_dir: str | None = None, progress: Progress | None = None) -> Path:
-    """The weight file of a resolved model, here. Raises ModelError, DiskError."""
+def obtain(
+    model: ResolvedModel, weights_dir: str | None = None, progress: Progress | None = None, *, unverified: bool = False
+) -> Path:
+    """The weight file of a resolved model, here. `unverified`: as `ensure`. Raises ModelError, DiskError."""
     if model.path and model.spec.name.startswith(FILE_PREFIX):
         return ensure_file(model.path, progress)
-    return ensure(model.spec, weights_dir, progress)
+    return ensure(model.spec, weights_dir, progress, unverified=unverified)
+
+
+def _sha256_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise ModelError(
+            f"model {path}: {error.strerror}; check the path, or name one of {', '.join(RESTORING)}"
+        ) from error
 
 
 def _resolve_file(path: Path) -> ResolvedModel:
-    try:
-        digest = sha256_of(path)
-    except OSError as error:
-        raise ModelError(
-            f"model {path}: {error.strerror}; check the path, or name one of {', '.join(MODELS)}"
-        ) from error
+    digest = _sha256_of(path)
     absolute = str(path.resolve())
     return ResolvedModel(spec=_describe(absolute, path.resolve().stem, digest), path=absolute, sha256=digest)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from farm import storage
 from farm.errors import DiskError, FarmError, ModelError
-from farm.fetch.download import TransferError, download, shown
+from farm.fetch.download import TransferError, download, shown, size_of
 from farm.storage import faults, local
 from farm.storage.cache import cache_folder
 from sr_kernel.models import ModelSpec
@@ -104,25 +104,32 @@ def verify(spec: ModelSpec | RemoteWeights, path: Path) -> None:
         raise ModelError(f"model {spec.name}: {path}: {size} bytes, not {spec.bytes}; delete it")
     if spec.sha256 not in ("", digest):
         raise ModelError(f"model {spec.name}: {path}: sha256 is {digest}, not {spec.sha256}; delete it")
+    if isinstance(spec, ModelSpec) and not digest.startswith(spec.digest_start):
+        raise ModelError(f"model {spec.name}: {path}: sha256 is {digest}, not {spec.digest_start}...; delete it")
 
 
-def ensure(spec: ModelSpec, weights_dir: str | None = None, progress: Progress | None = None) -> Path:
+def ensure(
+    spec: ModelSpec, weights_dir: str | None = None, progress: Progress | None = None, *, unverified: bool = False
+) -> Path:
     """The model's file, verified; fetched into the cache when no folder has it.
 
     However many processes ask at once, one downloads and the others wait for it. An interrupted download is taken up
-    where it ended. Raises ModelError, which says where it looked and how to get the weights; DiskError.
+    where it ended. A file of which no digest is known is fetched only for who says `unverified`. Raises ModelError,
+    which says where it looked and how to get the weights; DiskError.
     """
     path = locate(spec, weights_dir)
     if path is None or (path.parent == cache_folder("weights") and not _is_right(spec, path)):
-        return _fetch(spec, weights_dir, progress)
+        return _fetch(spec, weights_dir, progress, unverified)
     verify(spec, path)
     return path
 
 
-def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None) -> Path:
-    if not spec.url or not spec.sha256:
-        why = "there is no release" if not spec.url else "its digest is not known, so a download could not be checked"
-        raise _not_here(spec, weights_dir, why)
+def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None, unverified: bool) -> Path:
+    if not spec.url:
+        raise _not_here(spec, weights_dir, "there is no release")
+    if not (spec.sha256 or unverified):
+        why = "its digest is not known, so a download could not be checked"
+        raise _not_here(spec, weights_dir, f"{why} (`farm models fetch {spec.name}` fetches it all the same)")
     target = cache_folder("weights") / spec.file
     try:
         _obtain(spec, source_url(spec), target, progress)
@@ -148,7 +155,7 @@ def _obtain(wanted: ModelSpec | RemoteWeights, url: str, target: Path, progress:
 
 def _download(wanted: ModelSpec | RemoteWeights, url: str, target: Path, progress: Progress | None) -> None:
     part = target.with_name(f".{target.name}.part")
-    download(url, part, wanted.bytes or storage.stat(url).bytes, progress)
+    download(url, part, wanted.bytes or size_of(url), progress)
     try:
         verify(wanted, part)
     except ModelError as error:

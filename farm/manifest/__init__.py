@@ -7,7 +7,7 @@ ManifestError (exit 65, nothing started); a row with a hostile path becomes a Re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 
@@ -20,6 +20,7 @@ from farm.manifest.rows import Row
 from farm.manifest.shards import ManifestShards, RowShards, ShardRows, TableShards
 from farm.manifest.sources import canonical, check_text, printable
 from farm.records import ManifestRow, RefusedRow
+from farm.several import each_by
 
 __all__ = [
     "FILE_FORMS",
@@ -131,10 +132,19 @@ def read_manifest(
 
 
 def shards(
-    url: str, *, root: str | None = None, out: str | None = None, limit: int | None = None, shard_rows: int
+    url: str,
+    *,
+    root: str | None = None,
+    out: str | None = None,
+    limit: int | None = None,
+    shard_rows: int,
+    models: Sequence[str] = (),
 ) -> ManifestShards:
-    """The rows of read_manifest, `shard_rows` at a time. Raises as it does."""
+    """The rows of read_manifest, `shard_rows` at a time; with several `models` as `farm.several.each_by` makes them,
+    `limit` counting the manifest's own. Raises as it does."""
     place, form = canonical(url), form_of(url)
+    if models:
+        return RowShards(lambda: each_by(read_manifest(url, root=root, out=out, limit=limit), models), shard_rows)
     if form is InputForm.PARQUET:
         return TableShards(place, root or storage.parent(place), limit=limit, shard_rows=shard_rows)
     return RowShards(lambda: read_manifest(url, root=root, out=out, limit=limit), shard_rows)

@@ -82,7 +82,12 @@ class Surveyor:
         self._namer = Namer(planner)
         self.ledger: dict[int, ShardFiles] = ledger.read_shards(out)
         self._manifest = manifest.shards(
-            config.manifest, root=config.root, out=out, limit=config.limits.limit, shard_rows=plan.SHARD_ROWS
+            config.manifest,
+            root=config.root,
+            out=out,
+            limit=config.limits.limit,
+            shard_rows=plan.SHARD_ROWS,
+            models=config.model.models,
         )
         self._trusts = not (config.verify_inputs or config.verify_outputs)
         self._config = config

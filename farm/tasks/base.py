@@ -35,6 +35,8 @@ class WorkerContext:
     weights_dir: str | None = None
     model_files: tuple[tuple[str, str], ...] = ()
     """(model name, path) of models given as weight files"""
+    face_files: tuple[tuple[str, str], ...] = ()
+    """(name, path) of weights that restore faces, where they are given as files"""
 
 
 class Task(Protocol):

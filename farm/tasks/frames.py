@@ -17,14 +17,14 @@ from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan
 from farm.media.video import Frame
 from farm.records import WorkItem
-from farm.tasks.lane import ModelRef
-from farm.tasks.restore import Precision, Resize, whole
+from farm.tasks.chain import Plans, restore_chain, whole_links
+from farm.tasks.lane import model_of
+from farm.tasks.restore import Light, Precision, Resize
 from farm.tasks.station import Clock, Station
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
 from sr_kernel.fidelity import PixelStats, is_black
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
-from sr_kernel.tiles import PicturePlan
 from sr_kernel.upscale import Settings, Upscaler
 
 BATCHES_AHEAD = 2
@@ -59,22 +59,30 @@ class FramePipeline:
     """One per segment: remembers the frame before, so that changes between frames are known."""
 
     def __init__(
-        self, station: Station, item: WorkItem, film: FilmPlan, plan: PicturePlan, batch_limit: int | None, clock: Clock
+        self, station: Station, item: WorkItem, film: FilmPlan, plans: Plans, batch_limit: int | None, clock: Clock
     ) -> None:
         params = item.upscale
         self._station = station
         self._item = item
         self._film = film
-        self._plan = plan
+        self._plans = plans
         self._clock = clock
         self._batch_limit = batch_limit
-        self._model = ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise)
+        self._model = model_of(params)
+        self.params = params
         self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
+        self.precisions: set[str] = set()
+        """in which frames were restored so far"""
         batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
         self._settings = Settings(
-            precision=cast("Precision", self.precision), resize=cast("Resize", params.resize), batch=batch
+            precision=cast("Precision", self.precision),
+            resize=cast("Resize", params.resize),
+            light=cast("Light", params.light),
+            batch=batch,
+            tta=params.tta,
+            keep_colour=params.keep_colour,
         )
-        self._frames_a_batch = max(1, batch // len(plan.tiles))
+        self.frames_a_batch = max(1, batch // len(plans[-1].tiles))
         self._resident: tuple[Upscaler, FrameUpscaler] | None = None
         self._last: ShownFrame | None = None
         self._last_planes: object = None
@@ -82,12 +90,12 @@ class FramePipeline:
     @property
     def frames_held(self) -> int:
         """Frames that are in memory at once, source and restored."""
-        return self._frames_a_batch * (BATCHES_AHEAD + 2)
+        return self.frames_a_batch * (BATCHES_AHEAD + 2)
 
     def run(self, frames: Iterator[Frame]) -> Iterator[ShownFrame]:
         """Restored frames, in order. Raises ItemError (nonfinite_output, suspect_output), MemoryError, LaneStopped."""
-        if self._film.source.alpha:
-            yield from map(self._with_alpha, self._decoded(frames))
+        if self._film.source.alpha or self._item.upscale.face:
+            yield from map(self._as_picture, self._decoded(frames))
             return
         waiting: deque[_Batch] = deque()
         decoded = self._decoded(frames)
@@ -115,7 +123,7 @@ class FramePipeline:
                 fresh.append(len(frames))
                 self._last_planes = frame.planes
             frames.append(frame)
-            if len(fresh) >= self._frames_a_batch:
+            if len(fresh) >= self.frames_a_batch:
                 break
         if not frames:
             return None
@@ -138,7 +146,8 @@ class FramePipeline:
         return self._made(self._station.resident.get(self._model), settings).start([planes])
 
     def _made(self, upscaler: Upscaler, settings: Settings) -> FrameUpscaler:
-        return FrameUpscaler(upscaler, self._plan, self._film.source, self._film.target, settings)
+        *before, last = self._plans
+        return FrameUpscaler(upscaler, last, self._film.source, self._film.target, settings, before=before)
 
     def _finished(self, batch: _Batch) -> Iterator[ShownFrame]:
         with self._clock.stage("wait"):
@@ -157,7 +166,9 @@ class FramePipeline:
         """Half precision that overflows, or turns black, is tried once more in full; what is still not finite is never
         published."""
         black = is_black(made.stats)
-        if made.finite and not black:
+        believable = made.finite and not black
+        self.precisions.add(self._settings.precision if believable else "fp32")
+        if believable:
             return made
         if self._settings.precision != "fp32":
             settings = replace(self._settings, precision="fp32")
@@ -184,24 +195,27 @@ class FramePipeline:
             damaged=frame.damaged,
         )
 
-    def _with_alpha(self, frame: Frame) -> ShownFrame:
-        """As a picture with alpha is restored: colour without what is hidden, alpha by itself. No score."""
+    def _as_picture(self, frame: Frame) -> ShownFrame:
+        """As a picture is restored: alpha by itself, faces by their own model. No score."""
         if frame.planes is self._last_planes:
             self._last = _repeated(self._last, frame)
             return self._last
         item, film = self._item, self._film
         pixels = self._station.lane.call(lambda: frame_to_rgb(frame.planes, film.source)).result()
-        made = self._station.restorer.restore(
-            pixels, whole(self._plan), item.upscale, item.row.source_url, self._batch_limit
-        )
-        self._clock.add("wait", made.verdict.wait_s)
-        self._clock.add("infer", made.verdict.infer_s)
-        self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")
+        links, restorer, restored, stats = whole_links(self._plans), self._station.restorer, pixels, PixelStats()
+        for made in restore_chain(restorer, pixels, links, item.upscale, item.row.source_url, self._batch_limit):
+            self.precisions.add(made.precision)
+            self._clock.add("wait", made.verdict.wait_s)
+            self._clock.add("infer", made.verdict.infer_s)
+            self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")
+            restored, stats = made.pixels, made.verdict.stats
+        faces = self._station.faces.restore(pixels, restored, item.upscale.face, item.row.source_url, film.rotation)
+        self._clock.add("infer", faces.infer_s if faces else 0.0)
         self._last_planes = frame.planes
         self._last = ShownFrame(
             index=frame.index,
-            planes=self._station.lane.call(lambda: rgb_to_frame(made.pixels, film.target)).result(),
-            stats=made.verdict.stats,
+            planes=self._station.lane.call(lambda: rgb_to_frame(restored, film.target)).result(),
+            stats=stats,
             change_in=None,
             change_out=None,
             damaged=frame.damaged,

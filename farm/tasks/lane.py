@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from farm.records import UpscaleParams
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import PicturePlan, Strategy, Tile
@@ -47,6 +48,12 @@ class ModelRef:
     model: str
     sha256: str
     denoise: float
+    kernel: str = "plain"
+
+
+def model_of(params: UpscaleParams) -> ModelRef:
+    """The resident model that an item's parameters ask for."""
+    return ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise, kernel=params.kernel)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

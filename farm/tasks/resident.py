@@ -1,47 +1,87 @@
-"""The model that a worker holds between pictures."""
+"""The models that a worker holds between pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
+
+import torch
 
 from farm import fetch
 from farm.errors import ModelError
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import ModelRef
+from sr_kernel.backend import KernelError
 from sr_kernel.upscale import Upscaler
 from sr_kernel.weights import WeightsError, describe_file
 
+_SHARE = 0.25
+"""of the worker's memory for pictures, or of its GPU's whole memory, that models may occupy: what they leave free
+varies with what else runs, and must decide nothing"""
 
-class ResidentModel:
-    """The one model a worker holds; another one replaces it. Called in the lane only."""
+
+class ResidentModels:
+    """The models of one worker: those asked for last, as many as its memory has room for. Called in the lane only."""
+
+    def __init__(self, context: WorkerContext, load: Callable[[ModelRef], Upscaler] | None = None) -> None:
+        self._load = load or ModelLoader(context)
+        self._room_bytes = int(_SHARE * _memory_bytes(context))
+        self._held: dict[ModelRef, Upscaler] = {}
+        """the one asked for last is the last"""
+
+    def get(self, ref: ModelRef) -> Upscaler:
+        """Load it unless it is there. The others go, least recently used first, until all fit. Raises ModelError."""
+        found = self._held.pop(ref, None)
+        if found is None:
+            self._make_room(0)  # before another one comes: those held may have grown by a precision since
+            found = self._load(ref)
+        self._held[ref] = found
+        self._make_room(1)
+        return found
+
+    def _make_room(self, kept: int) -> None:
+        """Let models go until they fit; the last `kept` stay, whatever they occupy."""
+        while len(self._held) > kept and sum(one.held_bytes for one in self._held.values()) > self._room_bytes:
+            self._held.pop(next(iter(self._held))).close()
+
+
+class ModelLoader:
+    """Loads what is asked for by name, from this machine's files."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._files = dict(context.model_files)
-        self._ref: ModelRef | None = None
-        self._upscaler: Upscaler | None = None
 
-    def get(self, ref: ModelRef) -> Upscaler:
-        """Load it unless it is there. Raises ModelError."""
-        if self._upscaler is None or ref != self._ref:
-            if self._upscaler is not None:
-                self._upscaler.close()
-            self._upscaler = None
-            self._upscaler = self._load(ref)
-            self._ref = ref
-        return self._upscaler
-
-    def _load(self, ref: ModelRef) -> Upscaler:
+    def __call__(self, ref: ModelRef) -> Upscaler:
+        """Raises ModelError."""
         try:
             if ref.model in self._files:
                 path = fetch.ensure_file(self._files[ref.model])
                 spec = replace(describe_file(path), sha256=ref.sha256)
-                return Upscaler.load(spec, path, device=self._context.device)
-            spec = fetch.resolve(ref.model).spec
-            path = fetch.ensure(spec, self._context.weights_dir)
-            partner = None
-            if ref.denoise < 1 and spec.partner:
-                partner = fetch.ensure(fetch.resolve(spec.partner).spec, self._context.weights_dir)
-            return Upscaler.load(spec, path, device=self._context.device, denoise=ref.denoise, partner_path=partner)
-        except WeightsError as error:
+                return Upscaler.load(spec, path, device=self._context.device, kernel=ref.kernel)
+            return self._of_table(ref)
+        except (WeightsError, KernelError) as error:
             raise ModelError(f"model {ref.model}: {error}") from error
+
+    def _of_table(self, ref: ModelRef) -> Upscaler:
+        spec = replace(fetch.resolve(ref.model, self._context.weights_dir).spec, sha256=ref.sha256)
+        path = fetch.ensure(spec, self._context.weights_dir)
+        partner = None
+        if ref.denoise < 1 and spec.partner:
+            partner = fetch.ensure(fetch.resolve(spec.partner).spec, self._context.weights_dir)
+        return Upscaler.load(
+            spec,
+            path,
+            device=self._context.device,
+            denoise=ref.denoise,
+            partner_path=partner,
+            mixed=fetch.cache_folder("mixed"),
+            kernel=ref.kernel,
+        )
+
+
+def _memory_bytes(context: WorkerContext) -> int:
+    if context.device.startswith("cuda"):
+        return cast("int", torch.cuda.get_device_properties(context.device).total_memory)
+    return context.memory_bytes

@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
 from farm.records import UpscaleParams
-from farm.tasks.lane import Job, Lane, ModelRef, Restored
+from farm.tasks.lane import Job, Lane, Restored, model_of
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha
 from sr_kernel.believable.floors import suspicions
 from sr_kernel.believable.seams import Canvas, seam_stats
 from sr_kernel.fidelity import is_black
-from sr_kernel.models import BODY_PX_BYTES
-from sr_kernel.tiles import PicturePlan, PictureSpec, Strategy, Tile
+from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES
+from sr_kernel.tiles import COLOUR_REACH_PX, PicturePlan, PictureSpec, Strategy, Tile
 from sr_kernel.upscale import Settings
 
 Pixels = NDArray[Any]
 Precision = Literal["fp32", "fp16", "bf16"]
 Resize = Literal["lanczos", "official"]
+Light = Literal["gamma", "linear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +60,15 @@ def picture_spec(
         width=width,
         height=height,
         scale=params.scale,
-        outscale=params.outscale,
+        outscale=params.outscale or float(params.scale),
         halo_px=params.halo_px,
         align_px=params.align_px,
         whole_body=params.whole_body,
         tile_px=params.tile_px,
         exact_px=params.exact_px,
         out_size=out_size,
+        colour_px=COLOUR_REACH_PX if params.keep_colour else 0,
+        origin_px=params.origin_px,
     )
 
 
@@ -74,14 +77,21 @@ def whole(plan: PicturePlan) -> Cut:
     return Cut(plan=plan, tiles=plan.tiles, read_y0=0, out_rows=(0, plan.spec.out_height))
 
 
-def working_bytes(plan: PicturePlan, cut: Cut, channels: int, depth: int, precision: str) -> int:
-    """What restoring a cut needs in memory: samples in and out, encoded bytes, and the features of a whole body."""
-    spec = plan.spec
+def body_bytes(plan: PicturePlan, params: UpscaleParams, precision: str) -> int:
+    """What a body that runs whole needs in memory: its features and, with turns or kept colours, the whole output."""
+    if plan.strategy is not Strategy.BODY:
+        return 0
+    canvas = CANVAS_PX_BYTES * params.scale**2 if params.tta or params.keep_colour else 0
+    return plan.spec.area_px * (BODY_PX_BYTES["fp32" if precision == "fp32" else "half"] + canvas)
+
+
+def working_bytes(cut: Cut, params: UpscaleParams, channels: int, depth: int, precision: str) -> int:
+    """What restoring a cut needs in memory: samples in and out, encoded bytes, and what a whole body needs."""
+    spec = cut.plan.spec
     rows_out = cut.out_rows[1] - cut.out_rows[0]
     rows_in = max(tile.read.y1 for tile in cut.tiles) - min(tile.read.y0 for tile in cut.tiles)
     samples = rows_in * spec.width * 6 + rows_out * spec.out_width * (channels + 6)
-    features = spec.width * spec.height * BODY_PX_BYTES["fp32" if precision == "fp32" else "half"]
-    return samples * (depth // 8) + (features if plan.strategy is Strategy.BODY else 0)
+    return samples * (depth // 8) + body_bytes(cut.plan, params, precision)
 
 
 class Restorer:
@@ -154,7 +164,8 @@ class Restorer:
             else:
                 _target(out, tile, cut)[:] = value
         if rest:
-            settings = _settings(params, precision, batch_limit)
+            # Coverage has no curve and no colour.
+            settings = replace(_settings(params, precision, batch_limit), light="gamma", keep_colour=False)
             rgb = np.repeat(alpha, 3, axis=2)
             colour, _, _ = self._finite(rgb, replace(cut, tiles=tuple(rest)), settings, params, url)
             for tile in rest:
@@ -170,7 +181,7 @@ class Restorer:
             _target(out, tile, cut)[:] = made
 
         job = Job(
-            model=ModelRef(model=params.model, sha256=params.model_sha256, denoise=params.denoise),
+            model=model_of(params),
             rgb=rgb,
             y0=cut.read_y0,
             plan=cut.plan,
@@ -183,7 +194,14 @@ class Restorer:
 
 def _settings(params: UpscaleParams, precision: str, batch_limit: int | None) -> Settings:
     batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
-    return Settings(precision=cast("Precision", precision), resize=cast("Resize", params.resize), batch=batch)
+    return Settings(
+        precision=cast("Precision", precision),
+        resize=cast("Resize", params.resize),
+        light=cast("Light", params.light),
+        batch=batch,
+        tta=params.tta,
+        keep_colour=params.keep_colour,
+    )
 
 
 def _empty(cut: Cut, channels: int, dtype: np.dtype[Any]) -> Pixels:

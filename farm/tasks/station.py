@@ -10,16 +10,17 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from farm import __version__, lock, plan, storage
+from farm import __version__, lock, plan, storage, target
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError, SuspectError
 from farm.media import image
 from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
+from farm.tasks.faces import Faces
 from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
-from farm.tasks.resident import ResidentModel
+from farm.tasks.resident import ResidentModels
 from farm.tasks.restore import Restorer
 from sr_kernel.believable.floors import suspicions
 from sr_kernel.fidelity import PixelStats, is_black
@@ -37,9 +38,10 @@ class Station:
         self.context = context
         self.node = socket.gethostname()
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
-        self.resident = ResidentModel(context)
+        self.resident = ResidentModels(context)
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)
+        self.faces = Faces(self.lane, context)
         self.budget = MemoryBudget(context.memory_bytes)
         with suppress(FarmError):  # the first request says it again, and of which item
             storage.warm_up(context.out)
@@ -251,22 +253,42 @@ def reading(url: str) -> Generator[None]:
         raise ItemError(ErrorKind.STORAGE_ERROR, url, str(error), "check the disk or the store") from error
 
 
-def stamp_of(item: WorkItem, *, precision: str, mode: str) -> dict[str, str] | None:
-    """What an output says of how it was made; None when it is to say nothing."""
+def stamp_of(item: WorkItem, *, precision: str, mode: str, faces: int | None = None) -> dict[str, str] | None:
+    """What an output says of how it was made; None when it is to say nothing.
+
+    `faces`: how many were restored, None where nobody counted. A picture without any says what it would say had nobody
+    asked for faces: it is the same file.
+    """
     params = item.upscale
     if not params.stamp:
         return None
+    beside = {"Fit": params.fit if params.size else "", "MaxSide": params.max_side, "Light": params.light}
+    plain = {"MaxSide": 0, "Light": "gamma", "Fit": ""}
     return {
         "Version": __version__,
         "Model": params.model,
         "ModelSHA256": params.model_sha256,
-        "Scale": f"{params.outscale:g}",
+        "Scale": target.asked(params),
+        **{name: str(value) for name, value in beside.items() if value != plain[name]},
         "Precision": precision,
         "Mode": mode,
         "Denoise": f"{params.denoise:g}",
         "Resize": params.resize,
-        "ParametersHash": item.params_hash,
+        **({"Turns": "8"} if params.tta else {}),
+        **({"KeptColour": "true"} if params.keep_colour else {}),
+        **_stamped_faces(item, faces),
     }
+
+
+def _stamped_faces(item: WorkItem, faces: int | None) -> dict[str, str]:
+    params = item.upscale
+    if params.face is None:
+        return {"ParametersHash": item.params_hash}
+    if faces == 0:
+        return {"ParametersHash": plan.params_hash(replace(params, face=None))}
+    counted = {} if faces is None else {"Faces": str(faces)}
+    strength = f"{params.face.strength:g}"
+    return {"ParametersHash": item.params_hash, **counted, "FaceModel": params.face.model, "FaceStrength": strength}
 
 
 def changed(item: WorkItem, found: str) -> ItemError:

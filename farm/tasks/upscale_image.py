@@ -15,16 +15,28 @@ from typing import Any
 from numpy.typing import NDArray
 
 from farm import storage
+from farm.entries import joined_precision
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
 from farm.sizes import refuse_size
-from farm.tasks.restore import Cut, RestoredPixels, picture_spec, whole, working_bytes
+from farm.target import SMALLER
+from farm.tasks.chain import (
+    Link,
+    Plans,
+    band_links,
+    chain_bytes,
+    mode_of,
+    plan_chain,
+    plan_cuts,
+    restore_chain,
+    whole_links,
+)
+from farm.tasks.faces import check_whole, face_bytes
+from farm.tasks.restore import RestoredPixels
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
 from sr_kernel.believable.niqe import niqe
 from sr_kernel.fidelity import PixelStats
-from sr_kernel.pixels import FILL_BLOCK_PX
-from sr_kernel.tiles import PicturePlan, band_out_rows, band_read_rows, band_tiles, plan_bands, plan_picture
 
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.NOT_AN_IMAGE, ErrorKind.MISSING})
 
@@ -52,8 +64,9 @@ class UpscaleImage:
     def _picture(self, part: Part, found: Source, clock: Clock, batch_limit: int | None) -> Done | Split:
         item, params, source = part.item, part.item.upscale, found.data
         header = self._header(item, source)
-        picture_plan = plan_picture(picture_spec(params, header.width, header.height))
-        bands = plan_bands(picture_plan, params.band_px)
+        plans = plan_chain(params, header.width, header.height)
+        check_whole(params.face, item.row.source_url, header.width, header.height)
+        bands = plan_cuts(plans, params.band_px) if params.face is None else ()
         if bands:
             size = (header.width, header.height)
             return Split(
@@ -64,21 +77,23 @@ class UpscaleImage:
                 node=self._station.node,
                 worker=self._station.name,
             )
-        cut = whole(picture_plan)
-        with self._held(item, cut, header):
+        links = whole_links(plans)
+        with self._held(item, links, header):
             with clock.stage("decode"):
                 picture = image.decode(source, item.row.source_url, _limits(params))
-                image.check_holds(picture.pixels, _encode_spec(item, picture_plan, params.precision), item.output_url)
-            made = self._restored(picture.pixels, cut, item, clock, batch_limit)
+                image.check_holds(picture.pixels, _encode_spec(item, plans, params.precision), item.output_url)
+            made = self._restored(picture.pixels, links, item, clock, batch_limit)
             suspect = self._station.judged(made.verdict.stats, item)
+            faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
+            clock.add("infer", faces.infer_s if faces else 0.0)
             with clock.stage("encode"):
                 quality = niqe(made.pixels) if params.niqe else None
-                spec = _encode_spec(item, picture_plan, made.precision)
+                spec = _encode_spec(item, plans, made.precision, faces.count if faces else None)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
         with clock.stage("write"):
             published = self._station.publish(item.output_url, data, key=item.item_id)
         return replace(
-            self._done(part, published, picture_plan, made, clock),
+            self._done(part, published, plans, made, clock),
             width=made.pixels.shape[1],
             height=made.pixels.shape[0],
             source_px=header.width * header.height,
@@ -93,40 +108,39 @@ class UpscaleImage:
         header = self._header(item, source)
         if part.size != (header.width, header.height) or part.grid_rows is None:
             raise changed(item, f"is now {header.width}x{header.height}")
-        picture_plan = plan_picture(picture_spec(params, header.width, header.height))
-        y0, y1 = _aligned(band_read_rows(picture_plan, part.grid_rows), header)
-        out_rows = band_out_rows(picture_plan, part.grid_rows)
-        cut = Cut(plan=picture_plan, tiles=band_tiles(picture_plan, part.grid_rows), read_y0=y0, out_rows=out_rows)
-        with self._held(item, cut, header):
+        plans = plan_chain(params, header.width, header.height)
+        links = band_links(plans, part.grid_rows, alpha=header.has_alpha)
+        with self._held(item, links, header):
             with clock.stage("decode"):
-                rows = image.decode_rows(source, item.row.source_url, _limits(params), y0, y1)
-            made = self._restored(rows.pixels, cut, item, clock, batch_limit)
+                rows = image.decode_rows(source, item.row.source_url, _limits(params), *links[0].rows)
+            made = self._restored(rows.pixels, links, item, clock, batch_limit)
             with clock.stage("encode"):
                 data = image.encode_piece(made.pixels)
         with clock.stage("write"):
             published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
-        keep_px = sum(tile.keep.area_px for tile in cut.tiles)
+        cut = links[-1].cut
+        kept_px, all_px = sum(tile.keep.area_px for tile in cut.tiles), cut.plan.spec.area_px
         return replace(
-            self._done(part, published, picture_plan, made, clock),
+            self._done(part, published, plans, made, clock),
             width=made.pixels.shape[1],
             height=made.pixels.shape[0],
-            source_px=keep_px,
-            extent=out_rows,
+            source_px=kept_px * header.width * header.height // all_px,
+            extent=cut.out_rows,
         )
 
     def _join(self, part: Part, clock: Clock) -> Done:
         item, params = part.item, part.item.upscale
         if part.size is None:
             raise ValueError(f"{part.part_id} does not know its size")
-        picture_plan = plan_picture(picture_spec(params, *part.size))
-        spec = picture_plan.spec
+        plans = plan_chain(params, *part.size)
+        spec = plans[-1].spec
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
         suspect = self._station.judged(stats, item)
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
-        precision = params.precision if first_row.header.depth == 8 else params.precision_16bit
-        root, encode = self._station.root, _encode_spec(item, picture_plan, precision)
+        precision = joined_precision(piece.precision for piece in part.pieces)
+        root, encode = self._station.root, _encode_spec(item, plans, precision)
         opened = root.open_write if encode.format in image.SOUGHT_FORMATS else root.open_stream
         with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:
             with self._joining(part):
@@ -135,19 +149,13 @@ class UpscaleImage:
             self._station.check_alive()
             published = sink.commit()
         done = self._station.done(
-            part,
-            published,
-            clock,
-            stats=stats,
-            mode=picture_plan.mode.value,
-            precision=precision,
-            suspect=suspect,
+            part, published, clock, stats=stats, mode=mode_of(plans), precision=precision, suspect=suspect
         )
         return replace(
             done,
             width=spec.out_width,
             height=spec.out_height,
-            source_px=spec.width * spec.height,
+            source_px=part.size[0] * part.size[1],
             warning=first_row.warning,
         )
 
@@ -176,45 +184,41 @@ class UpscaleImage:
             raise refusal
         return header
 
-    def _held(self, item: WorkItem, cut: Cut, header: image.ImageHeader) -> AbstractContextManager[None]:
+    def _held(self, item: WorkItem, links: tuple[Link, ...], header: image.ImageHeader) -> AbstractContextManager[None]:
         precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
-        wanted = working_bytes(cut.plan, cut, header.bands, header.depth, precision)
-        return self._station.held(item, wanted, "lower --exact-px or --band-px, or use fewer --workers")
+        wanted = chain_bytes(links, item.upscale, header.bands, header.depth, precision)
+        wanted += face_bytes(item.upscale.face, header.width, header.height, self._station.context.device)
+        return self._station.held(item, wanted, f"lower --exact-px or --band-px, use fewer --workers, or {SMALLER}")
 
     def _restored(
-        self, pixels: NDArray[Any], cut: Cut, item: WorkItem, clock: Clock, batch_limit: int | None
+        self, pixels: NDArray[Any], links: tuple[Link, ...], item: WorkItem, clock: Clock, batch_limit: int | None
     ) -> RestoredPixels:
-        made = self._station.restorer.restore(pixels, cut, item.upscale, item.row.source_url, batch_limit)
-        clock.add("wait", made.verdict.wait_s)
-        clock.add("infer", made.verdict.infer_s)
-        self._station.check_believable(made.verdict.stats, item)
-        return made
+        """What the last pass makes."""
+        station, last = self._station, None
+        for made in restore_chain(station.restorer, pixels, links, item.upscale, item.row.source_url, batch_limit):
+            clock.add("wait", made.verdict.wait_s)
+            clock.add("infer", made.verdict.infer_s)
+            station.check_believable(made.verdict.stats, item)
+            last = made
+        if last is None:
+            raise ValueError(f"{item.item_id} has no pass")
+        return last
 
-    def _done(
-        self, part: Part, published: storage.Published, picture_plan: PicturePlan, made: RestoredPixels, clock: Clock
-    ) -> Done:
+    def _done(self, part: Part, published: storage.Published, plans: Plans, made: RestoredPixels, clock: Clock) -> Done:
         return self._station.done(
             part,
             published,
             clock,
             stats=made.verdict.stats,
-            mode=picture_plan.mode.value,
+            mode=mode_of(plans),
             precision=made.precision,
         )
-
-
-def _aligned(rows: tuple[int, int], header: image.ImageHeader) -> tuple[int, int]:
-    """Rows to read; with alpha, whole blocks of the fill that hides colours under transparent pixels."""
-    if not header.has_alpha:
-        return rows
-    block = FILL_BLOCK_PX
-    return rows[0] // block * block, min(header.height, -(-rows[1] // block) * block)
 
 
 def _limits(params: UpscaleParams) -> image.ReadLimits:
     return image.ReadLimits(max_pixels=params.max_pixels_in, pages=params.pages)
 
 
-def _encode_spec(item: WorkItem, picture_plan: PicturePlan, precision: str) -> image.EncodeSpec:
-    stamp = stamp_of(item, precision=precision, mode=picture_plan.mode.value)
+def _encode_spec(item: WorkItem, plans: Plans, precision: str, faces: int | None = None) -> image.EncodeSpec:
+    stamp = stamp_of(item, precision=precision, mode=mode_of(plans), faces=faces)
     return image.EncodeSpec(format=item.upscale.format, quality=item.upscale.quality, stamp=stamp)

@@ -22,13 +22,14 @@ from farm.kinds import is_frame_name
 from farm.media import video
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.sizes import refuse_size
+from farm.target import SMALLER
+from farm.tasks.chain import Plans, mode_of, plan_chain
+from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.frames import FramePipeline, ShownFrame
-from farm.tasks.restore import picture_spec
+from farm.tasks.restore import body_bytes
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
-from sr_kernel.models import BODY_PX_BYTES
-from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
 
 _GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
@@ -36,7 +37,7 @@ _DECODER_FRAMES = 24
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING, ErrorKind.CHANGED_DURING_READ})
 _PROBE_BYTES = 256 << 20
 """what reading all packets, or joining all pieces, holds in memory at most"""
-_SMALLER = "lower --tile-px or --exact-px, use fewer --workers, or a smaller --outscale"
+_SMALLER = f"lower --tile-px or --exact-px, use fewer --workers, or {SMALLER}"
 
 
 class UpscaleVideo:
@@ -68,6 +69,7 @@ class UpscaleVideo:
         refusal = refuse_size(item, film.source.width, film.source.height)
         if refusal is not None:
             raise refusal
+        check_whole(item.upscale.face, url, film.source.width, film.source.height)
         return Split(
             part_id=part.part_id,
             size=(film.source.width, film.source.height),
@@ -79,9 +81,10 @@ class UpscaleVideo:
 
     def _segment(self, part: Part, clock: Clock, batch_limit: int | None) -> Done:
         item, film, span = part.item, _film_of(part), _span_of(part)
-        frame_plan = _frame_plan(item, film)
-        pipeline = FramePipeline(self._station, item, film, frame_plan, batch_limit, clock)
-        wanted = _segment_bytes(film, span, frame_plan, pipeline)
+        plans = _frame_plans(item, film)
+        pipeline = FramePipeline(self._station, item, film, plans, batch_limit, clock)
+        wanted = _segment_bytes(film, span, plans, pipeline)
+        wanted += face_bytes(item.upscale.face, film.source.width, film.source.height, self._station.context.device)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
             frames = video.iter_frames(source.file, item.row.source_url, film, span, item.upscale, self._decoder)
@@ -101,8 +104,8 @@ class UpscaleVideo:
             clock,
             frames=len(span.pts),
             stats=notes.stats,
-            mode=frame_plan.mode.value,
-            precision=pipeline.precision,
+            mode=mode_of(plans),
+            precision=entries.joined_precision(pipeline.precisions),
             report=notes.report,
             extent=span.frames,
             lacking=bool(notes.report.damaged),
@@ -116,9 +119,9 @@ class UpscaleVideo:
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
         suspect = self._station.judged(stats, item, "the restored film")
-        frame_plan = _frame_plan(item, film)
-        precision = item.upscale.precision if film.source.depth == 8 else item.upscale.precision_16bit
-        stamp = stamp_of(item, precision=precision, mode=frame_plan.mode.value)
+        mode = mode_of(_frame_plans(item, film))
+        precision = entries.joined_precision(piece.precision for piece in part.pieces)
+        stamp = stamp_of(item, precision=precision, mode=mode)
         with (
             self._source(item, clock, film.version) as source,
             self._station.budget.hold(_PROBE_BYTES),
@@ -133,7 +136,7 @@ class UpscaleVideo:
             clock,
             frames=film.frames,
             stats=stats,
-            mode=frame_plan.mode.value,
+            mode=mode,
             precision=precision,
             report=report,
             warning="; ".join(filter(None, (film.warning, joined.warning, _damage(report)))) or None,
@@ -350,19 +353,23 @@ def _span_of(part: Part) -> Span:
     return part.span
 
 
-def _frame_plan(item: WorkItem, film: FilmPlan) -> PicturePlan:
+def _frame_plans(item: WorkItem, film: FilmPlan) -> Plans:
     source, target = film.source, film.target
-    return plan_picture(picture_spec(item.upscale, source.width, source.height, (target.width, target.height)))
+    return plan_chain(item.upscale, source.width, source.height, (target.width, target.height))
 
 
-def _segment_bytes(film: FilmPlan, span: Span, frame_plan: PicturePlan, pipeline: FramePipeline) -> int:
-    """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body."""
-    spec, deep = frame_plan.spec, 1 if film.source.depth == 8 else 2
+def _segment_bytes(film: FilmPlan, span: Span, plans: Plans, pipeline: FramePipeline) -> int:
+    """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body.
+
+    Between passes the frames of one batch lie as pictures.
+    """
+    spec, deep = plans[-1].spec, 1 if film.source.depth == 8 else 2
     frames = (pipeline.frames_held + _DECODER_FRAMES) * film.source.bytes + pipeline.frames_held * film.target.bytes
     canvas = spec.out_width * spec.out_height * 3 * deep + spec.width * spec.height * 3 * 4
-    body = 0
-    if frame_plan.strategy is Strategy.BODY:
-        body = spec.area_px * BODY_PX_BYTES["fp32" if pipeline.precision == "fp32" else "half"]
+    canvas += (
+        sum(plan.spec.out_width * plan.spec.out_height for plan in plans[:-1]) * 3 * deep * pipeline.frames_a_batch
+    )
+    body = max(body_bytes(plan, pipeline.params, pipeline.precision) for plan in plans)
     return frames + canvas + body + (video.encoder_bytes(film, len(span.pts)) if film.encoder else 0)
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from sr_kernel.archs.foreign import ForeignNetwork
 from sr_kernel.archs.rrdb import RRDBNet, rrdb_shapes
 from sr_kernel.archs.srvgg import SRVGGNetCompact, srvgg_shapes
 from sr_kernel.models import ModelSpec
@@ -32,14 +33,15 @@ class _Maker(Protocol):
 class ArchSpec:
     """How one kind of network is checked and made."""
 
-    shapes: Callable[[ModelSpec], dict[str, tuple[int, ...]]]
-    """keys and shapes of its state dict"""
+    shapes: Callable[[ModelSpec], dict[str, tuple[int, ...]]] | None
+    """keys and shapes of its state dict; None: only the making tells"""
     make: _Maker
 
 
 ARCHS: Mapping[str, ArchSpec] = {
     "rrdb": ArchSpec(rrdb_shapes, RRDBNet),
     "srvgg": ArchSpec(srvgg_shapes, SRVGGNetCompact),
+    "foreign": ArchSpec(None, ForeignNetwork),
 }
 
 __all__ = ["ARCHS", "ArchSpec", "Network", "RRDBNet", "SRVGGNetCompact"]

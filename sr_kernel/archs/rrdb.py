@@ -21,8 +21,8 @@ from sr_kernel.archs.layer import Conv, grow, input_gain, load_conv, to_input, t
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import TAIL_HALO, Box
 
-_RESIDUAL = 0.2
-_SLOPE = 0.2
+RESIDUAL = 0.2
+SLOPE = 0.2
 _ENLARGED = 4
 """the tail's own factor"""
 _RADIUS_OF_BLOCK = 15
@@ -88,12 +88,15 @@ class RRDBNet:
         cells = Box(x0=area.x0 // align, y0=area.y0 // align, x1=area.x1 // align, y1=area.y1 // align)
         inner = grow(self._cells(keep), TAIL_HALO, cells.x1, cells.y1)
         inner = Box(x0=max(inner.x0, cells.x0), y0=max(inner.y0, cells.y0), x1=inner.x1, y1=inner.y1)
-        x = trim(features, cells, inner)
-        for conv in self._enlarging:
-            x = F.leaky_relu_(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), _SLOPE)
-        x = self._last(F.leaky_relu_(self._ending(x), _SLOPE)).permute(0, 2, 3, 1)
+        x = self._enlarged(trim(features, cells, inner))
         top, left = keep.y0 * scale - inner.y0 * _ENLARGED, keep.x0 * scale - inner.x0 * _ENLARGED
         return x[:, top : top + keep.height * scale, left : left + keep.width * scale].float().contiguous()
+
+    def _enlarged(self, x: Tensor) -> Tensor:
+        """Features (N, C, h, w) as samples (N, 4 h, 4 w, 3)."""
+        for conv in self._enlarging:
+            x = F.leaky_relu_(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), SLOPE)
+        return self._last(F.leaky_relu_(self._ending(x), SLOPE)).permute(0, 2, 3, 1)
 
     def _cells(self, box: Box) -> Box:
         """The pixels of the body that `box`, in source pixels, touches."""
@@ -139,8 +142,8 @@ class RRDBNet:
         for start in (0, 5, 10):
             end = features
             for conv in block[start : start + 4]:
-                grown = F.leaky_relu_(conv(buffer[:, :end]), _SLOPE)
+                grown = F.leaky_relu_(conv(buffer[:, :end]), SLOPE)
                 buffer[:, end : end + grown.shape[1]] = grown
                 end += grown.shape[1]
-            trunk.add_(block[start + 4](buffer), alpha=_RESIDUAL)
-        torch.add(entered, trunk, alpha=_RESIDUAL, out=trunk)
+            trunk.add_(block[start + 4](buffer), alpha=RESIDUAL)
+        torch.add(entered, trunk, alpha=RESIDUAL, out=trunk)

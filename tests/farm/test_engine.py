@@ -102,3 +102,14 @@ def test_rays_sockets_fit_whatever_tmpdir_says(monkeypatch: pytest.MonkeyPatch, 
     made = session._temp_folder()
     assert made.parent == Path("/tmp")
     made.rmdir()
+
+
+def test_an_actor_that_does_not_start_says_what_its_process_raised() -> None:
+    """Ray names the actor first and what was raised last; whoever reads one line wants the last."""
+    text = """The actor died because of an error raised in its creation task, ray::Worker.__init__() (pid=1)
+  File "/opt/farm/worker.py", line 40, in __init__
+    from farm.tasks import registry
+ModuleNotFoundError: No module named 'av'
+"""
+    assert session.start_failure(rx.RayActorError(error_msg=text)) == "ModuleNotFoundError: No module named 'av'"
+    assert session.start_failure(OSError("no\nmore")) == "no"

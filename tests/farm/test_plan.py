@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -205,6 +206,7 @@ LATER: dict[str, object] = {
     "size": (64, 48),
     "fit": "cover",
     "max_side": 100,
+    "passes": 2,
     "light": "linear",
     "tta": True,
     "keep_colour": True,
@@ -217,6 +219,8 @@ LATER: dict[str, object] = {
         strength=1.0,
         only_center=False,
     ),
+    "kernel": "fused",
+    "origin_px": 16,
 }
 """parameters that came after the first release of ids, which are hashed only when they ask for something"""
 
@@ -273,6 +277,30 @@ def test_precision_is_resolved_once(asked: str, device: str, bf16: bool, precisi
     assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
 
 
+@pytest.mark.parametrize(
+    ("asked", "device", "fp16", "bf16", "precision", "precision_16bit"),
+    [
+        ("auto", "cuda", False, True, "fp32", "fp32"),
+        ("fp16", "cuda", False, True, "fp32", "fp32"),
+        ("bf16", "cuda", False, True, "bf16", "bf16"),
+        ("auto", "cpu", True, False, "fp32", "fp32"),
+        ("bf16", "cpu", True, False, "fp32", "fp32"),
+        ("auto", "cuda", True, False, "fp16", "fp32"),
+    ],
+)
+def test_a_network_is_computed_in_a_precision_that_it_supports(
+    asked: str, device: str, fp16: bool, bf16: bool, precision: str, precision_16bit: str
+) -> None:
+    model = replace(BOOK["x4plus"], spec=replace(MODELS["x4plus"], fp16=fp16, bf16=bf16))
+    book = {**BOOK, "x4plus": model}
+    made = plan.Planner(config(ModelConfig(precision=asked)), book, OUT, device, cpu_bf16=True)
+    stat = FileStat(url="/data/in/a.png", bytes=1000, mtime_ns=5)
+    params = made.plan(row(), stat).upscale
+    assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
+    other = made.plan(row(model="animevideov3"), stat).upscale
+    assert other.precision == ("fp16" if asked == "auto" and device == "cuda" else "bf16" if asked == "auto" else asked)
+
+
 def test_half_precision_on_a_cpu_is_refused() -> None:
     with pytest.raises(UsageError, match="fp16 on a CPU"):
         planner(config(ModelConfig(precision="fp16")))
@@ -316,9 +344,85 @@ def test_a_row_whose_model_has_no_denoise_partner_is_named() -> None:
         planned(row(index=3, denoise=0.5))
 
 
+def test_another_programs_name_means_its_scale_where_nobody_asks_for_one() -> None:
+    book = {**BOOK, "realesr-animevideov3-x2": BOOK["animevideov3"]}
+
+    def scale(asked: ModelConfig, **overrides: object) -> float:
+        made = plan.Planner(config(asked), book, OUT, "cpu", cpu_bf16=True)
+        return made.plan(row(**overrides), FileStat(url="", bytes=1000)).upscale.outscale
+
+    alias = ModelConfig(model="realesr-animevideov3-x2")
+    assert scale(alias) == 2
+    assert scale(replace(alias, outscale=3)) == 3
+    assert scale(alias, outscale=1.5) == 1.5
+    assert scale(alias, model="x4plus") == 4
+    assert scale(ModelConfig(), model="realesr-animevideov3-x2") == 2
+    prints = {
+        plan.Planner(config(model), book, OUT, "cpu", cpu_bf16=True).fingerprint
+        for model in (alias, replace(alias, outscale=3), ModelConfig(model="animevideov3"))
+    }
+    assert len(prints) == 3, "a done mark of one scale must not stand for another"
+
+
+def test_of_several_models_those_without_a_denoise_partner_are_as_they_are() -> None:
+    several = ModelConfig(model="x4plus", models=("x4plus", "general-x4v3"), denoise=0.25)
+    assert planned(row(model="x4plus"), config(several)).upscale.denoise == 1.0
+    assert planned(row(model="general-x4v3"), config(several)).upscale.denoise == 0.25
+    with pytest.raises(UsageError, match="x4plus and x2plus have no denoise partner"):
+        planner(config(replace(several, models=("x4plus", "x2plus"))))
+
+
 def test_a_model_nobody_knows_names_its_row() -> None:
     with pytest.raises(ManifestError, match="row 7, column model: 'x5plus' is not a model"):
         planned(row(index=7, model="x5plus"))
+
+
+def test_a_run_or_a_row_asks_for_a_size() -> None:
+    sized = config(ModelConfig(size=(3840, 2160), fit="cover", max_side=3000))
+    params = planned(made=sized).upscale
+    assert (params.outscale, params.size, params.fit, params.max_side) == (0.0, (3840, 2160), "cover", 3000)
+    assert planned(row(outscale=2), sized).upscale.size is None, "a row's own scale counts"
+    ids = [planned(made=config(ModelConfig(**asked))).item_id for asked in SIZES]
+    assert len(set(ids)) == len(ids)
+    for contradiction in (
+        {"size": (1, 1), "outscale": 2.0},
+        {"size": (0, 1)},
+        {"light": "linear", "resize": "official"},
+    ):
+        with pytest.raises(UsageError):
+            ModelConfig(**contradiction)
+
+
+SIZES: list[dict[str, Any]] = [
+    {},
+    {"size": (64, 48)},
+    {"size": (64, 48), "fit": "cover"},
+    {"size": (64, 48), "resize": "official"},
+    {"size": (64, 48), "light": "linear"},
+    {"max_side": 100},
+    {"max_side": 100, "light": "linear"},
+    {"max_side": 100, "resize": "official"},
+    {"outscale": 2.0},
+    {"outscale": 2.0, "light": "linear"},
+    {"outscale": 16.0},
+    {"outscale": 16.0, "resize": "official"},
+]
+
+
+def test_passes_are_those_of_the_model_unless_one_reaches_the_target_or_upstream_is_asked_for() -> None:
+    for model, most in (("x4plus", 2), ("x2plus", 4)):
+        scale = MODELS[model].scale
+        for outscale, passes in ((None, 1), (0.5, 1), (scale, 1), (scale + 0.1, most), (16.0, most)):
+            asked = ModelConfig(model=model, outscale=outscale)
+            assert planned(made=config(asked)).upscale.passes == passes
+            assert planned(made=config(replace(asked, resize="official"))).upscale.passes == 1
+        assert planned(made=config(ModelConfig(model=model, size=(1, 1)))).upscale.passes == most
+
+
+def test_what_is_not_resampled_has_no_light() -> None:
+    assert planned(made=config(ModelConfig(light="linear"))).item_id == planned().item_id
+    one = planned(film(), config(ModelConfig(light="linear")))
+    assert one.upscale.light == "linear", "chroma may want other sides than the network's"
 
 
 # -- outputs -----------------------------------------------------------------------------------------------------------
@@ -334,6 +438,7 @@ def test_a_model_nobody_knows_names_its_row() -> None:
         ("noextension", "same", None, {}, "noextension_4x.png"),
         ("a.b.png", "webp", None, {}, "a.b_4x.webp"),
         ("a.png", "same", None, {"outscale": 3.5}, "a_3.5x.png"),
+        ("a.png", "same", None, {"outscale": 16.0}, "a_16x.png"),
         ("a.png", "same", None, {"outscale": 2.0, "format": "avif"}, "a_2x.avif"),
         ("a.png", "same", "{row}-{model}-{stem}.{ext}", {}, "0-x4plus-a.png"),
         ("a.png", "jpg", "{stem}.jpeg", {}, "a.jpeg"),
@@ -349,6 +454,19 @@ def test_outputs_mirror_the_tree_and_follow_the_template(
     item = planned(row(source, **overrides), config(output=asked))
     assert item.output_url == f"{OUT}/{made}"
     assert item.params.format == {"jpeg": "jpg"}.get(made.rpartition(".")[2], made.rpartition(".")[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        (OutputConfig().name, "a_3840x2160.png"),
+        ("{scale}-{stem}.{ext}", "3840x2160-a.png"),
+        ("{stem}_{scale}xy.{ext}", "a_3840x2160y.png"),
+    ],
+)
+def test_a_size_stands_in_the_name_where_a_scale_would(name: str, made: str) -> None:
+    asked = config(ModelConfig(size=(3840, 2160)), OutputConfig(name=name))
+    assert planned(made=asked).output_url == f"{OUT}/{made}"
 
 
 @pytest.mark.parametrize("name", ["{stem}", "{stem}.png", "{stem}.gif"])

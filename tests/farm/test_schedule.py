@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm.errors import ErrorKind
+from farm.face import FaceParams
 from farm.film import Span
 from farm.records import Done, Failed, Outcome, Part, PartKind, Unit
 from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy, model_key
@@ -74,6 +75,33 @@ def test_parts_of_different_models_never_share_a_unit() -> None:
         assert len({part.item.params.model for part in unit.parts}) == 1
         schedule.finish("w0", unit.unit_id, [done(part) for part in unit.parts])
     assert schedule.empty
+
+
+def test_models_that_alternate_are_loaded_once_a_worker_at_most() -> None:
+    other = replace(PARAMS, model="general-x4v3", model_sha256="1" * 64)
+    schedule = new_schedule([make_part(index, PARAMS if index % 2 else other) for index in range(40)], workers=2)
+    held: dict[str, list[str]] = {"w0": [], "w1": []}
+    running: list[tuple[str, Unit]] = []
+    while not schedule.empty:
+        for worker, models in held.items():
+            while (unit := schedule.next_unit(worker)) is not None:
+                models.append(model_key(unit.parts[0]))
+                running.append((worker, unit))
+        worker, unit = running.pop(0)
+        schedule.finish(worker, unit.unit_id, [done(part) for part in unit.parts])
+    switches = [sum(a != b for a, b in zip(["", *models], models, strict=False)) for models in held.values()]
+    assert sum(switches) <= 3, "each takes one model; the one that is first done helps the other"
+    assert held["w0"][0] != held["w1"][0]
+
+
+def test_a_worker_goes_back_to_a_model_that_it_holds_before_it_loads_another() -> None:
+    second, third = (replace(PARAMS, model="general-x4v3", model_sha256=digit * 64) for digit in "23")
+    schedule = new_schedule([make_part(0), make_part(1, second)], target_px=1)
+    for _ in range(2):
+        unit = next_unit(schedule, "w0")
+        schedule.finish("w0", unit.unit_id, [done(part) for part in unit.parts])
+    schedule.add([*(make_part(index, third) for index in range(2, 6)), make_part(6)])
+    assert [part.item.params.model_sha256 for part in next_unit(schedule, "w0").parts] == [PARAMS.model_sha256]
 
 
 def test_after_a_death_parts_run_alone_and_only_then_collect_strikes() -> None:
@@ -204,6 +232,32 @@ def test_the_pace_sizes_units_and_sets_deadlines_model_by_model() -> None:
     assert pace.target_px(model_key(make_part(0))) == pytest.approx(800_000)
     assert pace.deadline_s(unit) == pytest.approx(180 + 10)
     assert pace.deadline_s(Unit(unit_id=2, parts=(slow,))) == pytest.approx(180 + 10_000)
+
+
+def test_a_part_with_faces_may_take_the_time_of_a_crowd() -> None:
+    face = FaceParams(
+        model="gfpgan-1.3",
+        model_sha256="a",
+        detector="resnet50",
+        detector_sha256="b",
+        parser_sha256="c",
+        strength=1.0,
+        only_center=False,
+    )
+    pace = Pace(floors_px_s={"animevideov3": 1000.0}, cap_px=100_000)
+    plain, faces = make_part(0), make_part(0, replace(PARAMS, face=face))
+    more_s = pace.deadline_s(Unit(unit_id=1, parts=(faces,))) - pace.deadline_s(Unit(unit_id=1, parts=(plain,)))
+    assert more_s == pytest.approx(3000 + plain.cost_px / 3e4)
+
+
+def test_the_pace_counts_every_pass() -> None:
+    """A picture of sixteen times costs seventeen of four times, and the pace of one says that of the other."""
+    large = make_part(1, replace(PARAMS, outscale=16.0, passes=2))
+    pace = Pace(floors_px_s={"animevideov3": 1000.0}, cap_px=100_000)
+    assert pace.deadline_s(Unit(unit_id=1, parts=(large,))) == pytest.approx(180 + 17 * 100)
+    for _ in range(50):
+        pace.observe(large, 1000, 1.0)
+    assert pace.target_px(model_key(large)) == pytest.approx(4 * 17_000)
 
 
 def test_a_segment_has_time_for_its_encoder_and_for_what_comes_before_it() -> None:

@@ -24,13 +24,14 @@ from farm.plan import Planner
 from farm.records import Done, Failed, ManifestRow, Part, PartKind, Split
 from farm.tasks import station
 from farm.tasks.base import WorkerContext
+from farm.tasks.restore import body_bytes, picture_spec
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
 from farm.worker import Worker
 from sr_kernel.archs import Network
 from sr_kernel.backend import Backend, DeviceMemoryError
 from sr_kernel.believable.niqe import niqe
-from sr_kernel.tiles import Box
+from sr_kernel.tiles import Box, plan_picture
 from sr_kernel.upscale import Upscaler, WindowResult
 
 from ..precision import needs_bf16
@@ -183,6 +184,7 @@ def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench])
     done = finish(bench.task, bench.picture(noise(20, 20)))
     xmp = pyvips.Image.new_from_file(done.url).get("xmp-data").decode()
     assert "file:tiny" in xmp
+    assert "Turns" not in xmp
     assert fetch.resolve(str(bench.folder / "tiny.pth")).sha256 in xmp
 
 
@@ -398,3 +400,69 @@ def test_a_digest_is_checked_of_files_that_are_never_read_whole(
     whole = replace(whole, item=bench.planner.plan(row, storage.stat(row.source_url)))
     with pytest.raises(ItemError, match=r"sha256 is .*, the manifest says 0000"):
         bench.task.run(whole, None)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"tta": True}, {"keep_colour": True}, {"tta": True, "keep_colour": True}, {"keep_colour": True, "outscale": 9.0}],
+)
+def test_turns_and_kept_colours_are_the_same_in_bands(
+    make_bench: Callable[..., Bench], asked: dict[str, float]
+) -> None:
+    pixels = noise(70, 150, 4)
+    pixels[:, :20, 3] = 0
+    made = []
+    for band_px in (2000, 10**9):
+        bench = make_bench(band_px=band_px, **asked)
+        made.append(pyvips.Image.new_from_file(finish(bench.task, bench.picture(pixels)).url).numpy().copy())
+    assert (made[0] == made[1]).all()
+    plain = make_bench(band_px=10**9, **{**asked, "tta": False, "keep_colour": False})
+    as_ever = pyvips.Image.new_from_file(finish(plain.task, plain.picture(pixels)).url).numpy()
+    changed = np.abs(made[0].astype(int) - as_ever).max(axis=(0, 1))
+    assert (changed[:3] > 2).all()
+    assert (changed[3] > 0) == ("tta" in asked), "alpha is turned as all that a network restores, and has no colour"
+
+
+def test_turns_and_kept_colours_are_written_into_what_they_made(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(band_px=10**9, tta=True, keep_colour=True)
+    xmp = pyvips.Image.new_from_file(finish(bench.task, bench.picture(noise(20, 20))).url).get("xmp-data").decode()
+    assert 'Turns="8"' in xmp
+    assert 'KeptColour="true"' in xmp
+
+
+def test_gray_stays_gray_where_colours_are_kept(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(band_px=10**9, keep_colour=True)
+    pixels = noise(60, 50, 1, np.uint16)
+    made = pyvips.Image.new_from_file(finish(bench.task, bench.picture(pixels)).url).numpy().squeeze()
+    assert (made.shape, made.dtype) == ((200, 240), np.uint16)
+    means = made.reshape(50, 4, 60, 4).mean(axis=(1, 3)) / 257
+    assert abs(means.mean() - pixels.mean() / 257) < 1
+
+
+def test_a_picture_says_if_some_of_its_bands_were_tried_in_full(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    part = bench.picture(noise(60, 130))
+    split = bench.task.run(part, None)
+    assert isinstance(split, Split)
+    assembly, join = Assembly(), None
+    for band in assembly.begin(part, split, {}):
+        done = bench.task.run(band, None)
+        assert isinstance(done, Done)
+        join = assembly.add(band, replace(done, precision="fp16") if band.index else done)
+    assert join is not None
+    joined = bench.task.run(join, None)
+    assert isinstance(joined, Done)
+    assert joined.precision == "fp16+fp32"
+    assert "fp16+fp32" in pyvips.Image.new_from_file(joined.url).get("xmp-data").decode()
+
+
+def test_a_whole_output_that_is_held_is_counted(make_bench: Callable[..., Bench]) -> None:
+    """Turns and kept colours of a body that runs whole: 12 bytes for each pixel of the output."""
+    params = make_bench().picture(noise(9, 9)).item.upscale
+    plain = replace(params, whole_body=True)
+    plan = plan_picture(picture_spec(plain, 100, 50))
+    assert body_bytes(plan, plain, "fp32") == 5000 * 1600
+    for asked in ({"tta": True}, {"keep_colour": True}):
+        assert body_bytes(plan, replace(plain, **asked), "bf16") == 5000 * (800 + 12 * 16)
+    windows = plan_picture(picture_spec(params, 100, 50))
+    assert body_bytes(windows, replace(params, tta=True), "fp32") == 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
 from farm.tasks.base import WorkerContext
+from farm.tasks.chain import plan_chain, restore_chain, whole_links
 from farm.tasks.frames import FramePipeline
 from farm.tasks.lane import LaneStopped
 from farm.tasks.restore import Cut, picture_spec, whole
@@ -29,6 +31,7 @@ from farm.tasks.station import Station
 from farm.tasks.upscale_video import UpscaleVideo
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes
+from sr_kernel.forward import Forward
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.tiles import plan_picture
 
@@ -93,10 +96,15 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
     made: list[UpscaleVideo] = []
     with RunLock(str(out)) as held:
 
-        def make(*, memory_bytes: int = 1 << 30, precision: str = "fp32", **options: object) -> Bench:
-            config = RunConfig(
-                manifest=str(tmp_path), model=ModelConfig(model=str(model), tile_px=32, precision=precision)
-            )
+        def make(
+            *,
+            memory_bytes: int = 1 << 30,
+            precision: str = "fp32",
+            asked: dict[str, Any] | None = None,
+            **options: object,
+        ) -> Bench:
+            wanted = ModelConfig(model=str(model), tile_px=32, precision=precision, **(asked or {}))
+            config = RunConfig(manifest=str(tmp_path), model=wanted)
             config = replace(config, video=VideoConfig(**{"segment_frames": 4, **options}))  # pyright: ignore
             context = WorkerContext(
                 name="cpu-0",
@@ -153,6 +161,48 @@ def test_frames_are_the_pictures_of_the_image_path_whatever_the_segments(make_be
     assert [frame.tobytes() for frame in make_bench(segment_frames=100).restored(pictures)[1]] == [
         frame.tobytes() for frame in frames
     ]
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize(
+    ("asked", "made", "passes"),
+    [
+        ({"outscale": 16.0}, (384, 256), 2),
+        ({"outscale": 6.0, "light": "linear"}, (144, 96), 2),
+        ({"size": (101, 75), "fit": "stretch"}, (101, 75), 2),
+        ({"size": (90, 90)}, (90, 60), 1),
+        ({"outscale": 16.0, "max_side": 50}, (50, 33), 1),
+    ],
+)
+def test_frames_of_any_size_are_pictures_of_that_size(
+    make_bench: Callable[..., Bench], asked: dict[str, Any], made: tuple[int, int], passes: int, channels: int
+) -> None:
+    bench, pictures = make_bench(segment_frames=2, asked=asked), [noise(number, channels) for number in range(3)]
+    done, frames = bench.restored(pictures, "bgra" if channels == 4 else "bgr0")
+    assert (done.width, done.height) == made
+    params = bench.film(pictures).item.upscale
+    links = whole_links(plan_chain(params, *SIZE))
+    assert len(links) == passes
+    for picture, frame in zip(pictures, frames, strict=True):
+        *_, wanted = restore_chain(bench.station.restorer, picture, links, params, "", None)
+        np.testing.assert_array_equal(frame, wanted.pixels)
+
+
+def test_a_first_pass_that_is_not_finite_is_told(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, real = make_bench(asked={"outscale": 16.0}), Forward.batches
+
+    def batches(self: Forward, cut: Any, jobs: Any, *rest: Any) -> Iterator[Any]:
+        def broken(places: Any) -> Any:
+            return cut(places) * (float("nan") if jobs[0].plan.spec.width == SIZE[0] else 1)
+
+        return real(self, broken, jobs, *rest)
+
+    monkeypatch.setattr(Forward, "batches", batches)
+    with pytest.raises(ItemError) as failed:
+        bench.restored([noise(0)])
+    assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
 
 
 def cut_of(bench: Bench) -> Cut:
@@ -217,7 +267,8 @@ def test_half_precision_that_overflows_is_tried_in_full(
     pictures = [noise(number) for number in range(3)]
     _, wanted = make_bench(precision="fp32").restored(pictures)
     spoil(monkeypatch, lambda frame, precision: replace(frame, finite=precision == "fp32"))
-    _, frames = make_bench(precision="bf16").restored(pictures)
+    done, frames = make_bench(precision="bf16").restored(pictures)
+    assert done.precision == "fp32"
     assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in wanted]
 
 
@@ -413,3 +464,31 @@ def test_a_film_of_damaged_frames_alone_is_not_published(make_bench: Callable[..
     assert not storage.exists(join.item.output_url)
     part = bench.done(replace(join, pieces=(join.pieces[0], *damaged[1:])))
     assert part.warning == "2 damaged frames were concealed: 4-5"
+
+
+@pytest.mark.parametrize("asked", [{"tta": True}, {"keep_colour": True}])
+def test_frames_are_turned_and_matched_as_pictures_are(
+    make_bench: Callable[..., Bench], asked: dict[str, bool]
+) -> None:
+    pictures = [noise(number) for number in range(2)]
+    bench = make_bench()
+    plain, film = bench.restored(pictures)[1], bench.film(pictures)
+    params = replace(film.item.upscale, **asked)
+    done = bench.done(bench.join_of(replace(film, item=replace(film.item, params=params))))
+    with av.open(done.url) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    cut = whole(plan_picture(picture_spec(params, *SIZE)))
+    for picture, frame, other in zip(pictures, frames, plain, strict=True):
+        wanted = bench.station.restorer.restore(picture, cut, params, "", None).pixels
+        np.testing.assert_array_equal(frame, wanted)
+        assert np.abs(frame.astype(int) - other).max() > 2
+
+
+def test_a_film_says_if_some_frames_were_tried_in_full(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(segment_frames=2)
+    assembly, segments = bench.segments(bench.film([noise(number) for number in range(4)]))
+    first, second = (bench.done(one) for one in segments)
+    assembly.add(segments[0], replace(first, precision="fp16"))
+    join = assembly.add(segments[1], second)
+    assert join is not None
+    assert bench.done(join).precision == "fp16+fp32"

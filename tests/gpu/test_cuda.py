@@ -12,9 +12,11 @@ import torch
 from sr_kernel.backend import Backend, supports_bf16
 from sr_kernel.colour import frame_to_rgb, rgb_to_frame
 from sr_kernel.frames import FrameUpscaler
+from sr_kernel.hardware import FUSED_CAPABILITY
 from sr_kernel.layout import FrameLayout
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window
+from sr_kernel.tiles import COLOUR_REACH_PX
 from sr_kernel.upscale import Settings, Upscaler
 from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
 
@@ -26,8 +28,47 @@ pytestmark = [
 SPECS = [srvgg_spec(), rrdb_spec(4), rrdb_spec(2)]
 
 
-def cuda_upscaler(spec: ModelSpec) -> Upscaler:
-    return Upscaler(spec, Backend(spec, seeded_state(spec), "cuda:0"))
+FULL = [srvgg_spec(features=64), srvgg_spec(2, features=64), rrdb_spec(4, features=64, growth=32)]
+FULL += [rrdb_spec(2, features=64, growth=32), rrdb_spec(1, features=64, blocks=1, growth=32)]
+hopper = pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability(0)[0] != FUSED_CAPABILITY,
+    reason=f"the fused kernels are for GPUs of capability {FUSED_CAPABILITY}",
+)
+
+
+def cuda_upscaler(spec: ModelSpec, kernel: Literal["plain", "fused"] = "plain") -> Upscaler:
+    return Upscaler(spec, Backend(spec, seeded_state(spec), "cuda:0", kernel))
+
+
+@hopper
+@pytest.mark.parametrize(("precision", "levels"), [("fp16", 2), ("bf16", 8)])
+@pytest.mark.parametrize("spec", FULL, ids=lambda spec: spec.name)
+def test_fused_kernels_give_the_cpus_picture(spec: ModelSpec, precision: Literal["fp16", "bf16"], levels: int) -> None:
+    upscaler = cuda_upscaler(spec, "fused")
+    for width, height, tile_px in ((97, 61, 4096), (300, 131, 64)):
+        rgb = random_picture(width, height)
+        plan = plan_of(spec, width, height, tile_px=tile_px)
+        expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
+        made = upscaler.restore(rgb, plan, Settings(precision=precision, batch=4))
+        again = upscaler.restore(rgb, plan, Settings(precision=precision, batch=4))
+        assert made.finite
+        assert np.array_equal(made.pixels, again.pixels)
+        assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= levels
+
+
+@hopper
+def test_fused_windows_do_not_depend_on_their_neighbours() -> None:
+    """Other windows of a batch, other tile sizes and picture after picture of other sizes change no level by more than
+    one; the same batch gives the same bytes."""
+    spec = srvgg_spec(features=64)
+    upscaler, rgb = cuda_upscaler(spec, "fused"), random_picture(500, 300)
+    made = [
+        upscaler.restore(rgb, plan_of(spec, 500, 300, tile_px=tile), Settings(precision="fp16", batch=batch)).pixels
+        for tile, batch in ((64, 8), (128, 4), (4096, 1), (64, 8))
+    ]
+    assert np.array_equal(made[0], made[3])
+    for other in made[1:3]:
+        assert np.abs(made[0].astype(int) - other.astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize(("precision", "levels"), [("fp32", 1), ("fp16", 2)])
@@ -70,6 +111,19 @@ def test_resized_output_is_made_on_the_device() -> None:
     expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
     made = cuda_upscaler(spec).restore(rgb, plan, Settings(precision="fp32"))
     assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(("tta", "keep_colour"), [(True, False), (False, True), (True, True)])
+def test_turns_and_kept_colours_agree_with_the_cpu(spec: ModelSpec, tta: bool, keep_colour: bool) -> None:
+    rgb = random_picture(97, 61)
+    plan = plan_of(spec, 97, 61, tile_px=32, colour_px=COLOUR_REACH_PX)
+    expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32", tta=tta, keep_colour=keep_colour))
+    for precision, levels in (("fp32", 1), ("fp16", 2)):
+        wanted = Settings(precision=precision, batch=4, tta=tta, keep_colour=keep_colour)
+        made = cuda_upscaler(spec).restore(rgb, plan, wanted)
+        assert made.finite
+        assert np.abs(made.pixels.astype(int) - expected.pixels.astype(int)).max() <= levels
 
 
 def test_native_bf16_is_what_the_device_says() -> None:

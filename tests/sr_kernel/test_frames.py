@@ -109,6 +109,35 @@ def test_planes_are_those_of_the_restored_picture(name: str) -> None:
         assert (frame.stats, frame.finite) == (picture.stats, True)
 
 
+@pytest.mark.parametrize("source", [YUV420, TENBIT, SMALL], ids=["8 bits", "10 bits", "RGB"])
+@pytest.mark.parametrize("spec", [SRVGG, BODY, rrdb_spec(2, blocks=1)], ids=lambda spec: spec.name)
+def test_frames_pass_twice_as_pictures_do(spec: ModelSpec, source: FrameLayout) -> None:
+    """The first pass leaves odd sides, which a network of x2 has to have extended."""
+    upscaler, frames, wanted = seeded_upscaler(spec), film(source, 3), Settings(precision="fp32", batch=3)
+    between = (source.width * 3 // 2 | 1, source.height * 3 // 2 | 1)
+    first = plan_of(spec, source.width, source.height, tile_px=24, out_size=between)
+    last = plan_of(spec, *between, tile_px=24)
+    target = enlarged(source, last)
+    made = FrameUpscaler(upscaler, last, source, target, wanted, before=[first])
+    found = restored(made, frames, 2)
+    for frame, planes in zip(found, frames, strict=True):
+        once = upscaler.restore(frame_to_rgb(planes, source), first, wanted)
+        twice = upscaler.restore(once.pixels, last, wanted)
+        expected = rgb_to_frame(twice.pixels, target)
+        assert all(np.array_equal(*pair) for pair in zip(frame.planes, expected, strict=True))
+        assert (frame.stats, frame.finite) == (twice.stats, True)
+    one_pass = restored(FrameUpscaler(upscaler, first, source, enlarged(source, first), wanted), frames, 3)
+    assert [frame.change_in for frame in found] == [frame.change_in for frame in one_pass]
+    assert found[1].change_out is not None
+
+
+def test_passes_that_do_not_fit_each_other_are_refused() -> None:
+    plan, wanted = plan_of(SRVGG, 61, 47), Settings(precision="fp32")
+    then = plan_of(SRVGG, 61, 47)
+    with pytest.raises(ValueError, match="the next one reads"):
+        FrameUpscaler(seeded_upscaler(SRVGG), then, YUV420, enlarged(YUV420, then), wanted, before=[plan])
+
+
 @pytest.mark.parametrize("spec", [SRVGG, BODY], ids=lambda spec: spec.name)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_neither_batch_nor_grouping_changes_a_byte(precision: Precision, spec: ModelSpec) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.hardware import cpu_flags, cpu_has_bf16, cpu_runs_bf16
-from sr_kernel.models import MODELS, find_model
+from sr_kernel.models import ALIASES, MODELS, find_model
 
 PARAMETERS = {
     "x4plus": 16_697_987,
@@ -42,11 +42,13 @@ def test_rows_are_complete(spec: object) -> None:
     from sr_kernel.models import ModelSpec
 
     assert isinstance(spec, ModelSpec)
-    assert spec.url.endswith("/" + spec.file)
+    assert spec.url.endswith("/" + spec.file) or spec.name == "esrgan-x4"
     assert spec.official == Path(spec.file).stem
-    if not spec.train_only:
+    if spec.confirmed:
         assert re.fullmatch(r"[0-9a-f]{64}", spec.sha256)
         assert spec.bytes > 1_000_000
+    else:
+        assert spec.sha256 == ""
     if spec.partner is not None:
         assert MODELS[spec.partner].blocks == spec.blocks
 
@@ -54,6 +56,26 @@ def test_rows_are_complete(spec: object) -> None:
 @pytest.mark.parametrize("name", ["x4plus", "RealESRGAN_x4plus", "RealESRGAN_x4plus.pth"])
 def test_a_model_is_found_by_farm_name_official_name_and_file(name: str) -> None:
     assert find_model(name) is MODELS["x4plus"]
+
+
+def test_what_restores_is_confirmed_but_for_the_file_that_no_release_has() -> None:
+    open_rows = {spec.name for spec in MODELS.values() if spec.role == "restore" and not spec.confirmed}
+    assert open_rows == {"esrgan-x4"}
+
+
+def test_other_programs_names_mean_a_model_and_a_scale() -> None:
+    assert find_model("realesr-animevideov3-x3") is MODELS["animevideov3"]
+    assert {name: alias.outscale for name, alias in ALIASES.items() if alias.model == "animevideov3"} == {
+        "realesr-animevideov3-x2": 2,
+        "realesr-animevideov3-x3": 3,
+        "realesr-animevideov3-x4": 4,
+    }
+    assert find_model("realesrgan-x4plus-anime") is MODELS["x4plus-anime"]
+
+
+def test_no_name_means_two_things() -> None:
+    names = [name for spec in MODELS.values() for name in {spec.name, spec.official, spec.file}]
+    assert len({*names, *ALIASES}) == len(names) + len(ALIASES)
 
 
 def test_unknown_names_are_no_model() -> None:

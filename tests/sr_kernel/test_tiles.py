@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sr_kernel.tiles import (
+    COLOUR_REACH_PX,
     TAIL_HALO,
     Box,
     Mode,
@@ -55,6 +56,8 @@ def specs(draw: st.DrawFn) -> PictureSpec:
         whole_body=draw(st.booleans()),
         tile_px=draw(st.integers(16, 300)),
         exact_px=draw(st.sampled_from([1, 10_000, 1 << 40])),
+        colour_px=draw(st.sampled_from([0, 0, COLOUR_REACH_PX])),
+        origin_px=draw(st.sampled_from([1, 1, 8, 12, 16, 64])),
     )
 
 
@@ -100,8 +103,9 @@ def test_windows_have_one_shape_and_lie_aligned_in_the_extended_picture(spec: Pi
         assert all(side % spec.align_px == 0 for side in sides)
         assert tile.read.x1 <= spec.padded_width < spec.width + spec.align_px
         assert tile.read.y1 <= spec.padded_height < spec.height + spec.align_px
+        assert tile.read.x0 % spec.origin_px == tile.read.y0 % spec.origin_px == 0
     shape = plan.tiles[0].read
-    if plan.strategy is Strategy.WINDOWS:
+    if plan.strategy is Strategy.WINDOWS and spec.origin_px == 1:
         assert shape.width % 16 == 0 or shape.width == spec.padded_width
         assert shape.height % 16 == 0 or shape.height == spec.padded_height
 
@@ -110,7 +114,7 @@ def test_windows_have_one_shape_and_lie_aligned_in_the_extended_picture(spec: Pi
 @given(specs())
 def test_halo_is_really_there_or_the_window_ends_at_the_true_border(spec: PictureSpec) -> None:
     plan = plan_picture(spec)
-    halo = network_halo(plan)
+    halo = network_halo(plan) + (spec.colour_px if plan.strategy is Strategy.WINDOWS else 0)
     for tile in plan.tiles:
         read, keep = tile.read, tile.keep
         assert read.x0 == 0 or keep.x0 - read.x0 >= halo
@@ -135,6 +139,8 @@ def test_resampling_touches_only_pixels_that_are_exact(spec: PictureSpec) -> Non
     if not spec.resampled:
         return
     halo, scale = network_halo(plan), spec.scale
+    if plan.strategy is Strategy.WINDOWS:
+        halo += spec.colour_px  # what resampling touches must have its own context for colours
     for tile in plan.tiles:
         for x0, x1, out0, out1, length, padded, out_length in (
             (tile.read.x0, tile.read.x1, tile.out.x0, tile.out.x1, spec.width, spec.padded_width, spec.out_width),

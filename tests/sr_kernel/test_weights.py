@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sr_kernel.backend import Backend
 from sr_kernel.models import MODELS, ModelSpec
+from sr_kernel.tiles import Box
 from sr_kernel.upscale import Upscaler
 from sr_kernel.weights import WeightsError, describe_file, load_state, main, mix
 from tests.networks import rrdb_spec, seeded_state, srvgg_spec
@@ -157,6 +160,77 @@ def test_networks_of_other_kinds_are_refused(tmp_path: Path, state: dict[str, to
     torch.save(state, path)
     with pytest.raises(WeightsError):
         describe_file(path)
+
+
+OLD_NAMES = {
+    "numbered": (
+        "model.1.sub.{0}.RDB{1}.conv{2}.0",
+        {
+            "conv_first": "model.0",
+            "conv_body": "model.1.sub.2",
+            "conv_up1": "model.3",
+            "conv_up2": "model.6",
+            "conv_hr": "model.8",
+            "conv_last": "model.10",
+        },
+    ),
+    "named": (
+        "RRDB_trunk.{0}.RDB{1}.conv{2}",
+        {"conv_body": "trunk_conv", "conv_up1": "upconv1", "conv_up2": "upconv2", "conv_hr": "HRconv"},
+    ),
+}
+
+
+def with_old_names(state: dict[str, torch.Tensor], naming: str) -> dict[str, torch.Tensor]:
+    dense, others = OLD_NAMES[naming]
+    renamed: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        stem, _, what = name.rpartition(".")
+        inside = re.fullmatch(r"body\.(\d+)\.rdb(\d)\.conv(\d)", stem)
+        renamed[f"{dense.format(*inside.groups()) if inside else others.get(stem, stem)}.{what}"] = tensor
+    return renamed
+
+
+@pytest.mark.parametrize("naming", OLD_NAMES)
+def test_esrgans_older_keys_are_the_same_network(tmp_path: Path, naming: str) -> None:
+    spec, path = rrdb_spec(4), tmp_path / "old.pth"
+    state = seeded_state(spec)
+    torch.save(with_old_names(state, naming), path)
+    found = describe_file(path)
+    assert (found.arch, found.scale, found.blocks, found.growth) == ("rrdb", 4, spec.blocks, spec.growth)
+    loaded = load_state(path, spec)
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+def test_old_keys_give_what_spandrel_gives(tmp_path: Path) -> None:
+    spandrel = pytest.importorskip("spandrel", reason="spandrel reads ESRGAN's older keys too: pip install spandrel")
+    spec, path = rrdb_spec(4, growth=32), tmp_path / "old.pth"
+    torch.save(with_old_names(seeded_state(spec), "numbered"), path)
+    theirs = spandrel.ModelLoader().load_from_file(path).model
+    x = torch.rand(1, 3, 12, 10, generator=torch.Generator().manual_seed(5))
+    box = Box(x0=0, y0=0, x1=10, y1=12)
+    network = Backend(spec, load_state(path, spec), "cpu").network("fp32")
+    with torch.inference_mode():
+        ours = network(x.contiguous(memory_format=torch.channels_last), box)
+        torch.testing.assert_close(ours, theirs(x).permute(0, 2, 3, 1), rtol=1e-5, atol=1e-5)
+
+
+def test_a_file_of_two_namings_is_refused(tmp_path: Path) -> None:
+    spec, path = rrdb_spec(4), tmp_path / "both.pth"
+    state = with_old_names(seeded_state(spec), "numbered")
+    torch.save({**state, "conv_hr.weight": state["model.8.weight"]}, path)
+    with pytest.raises(WeightsError):
+        describe_file(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_file_that_is_not_finite_is_not_even_described(tmp_path: Path, value: float) -> None:
+    state = seeded_state(srvgg_spec())
+    state["body.4.bias"][1] = value
+    torch.save(state, tmp_path / "nan.pth")
+    with pytest.raises(WeightsError, match=r"body\.4\.bias holds values that are not finite"):
+        describe_file(tmp_path / "nan.pth")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

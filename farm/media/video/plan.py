@@ -19,6 +19,7 @@ from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut, FilmTable, FrameFacts
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
 from farm.records import UpscaleParams
+from farm.target import SMALLER, Size, final_size
 from sr_kernel.layout import FrameLayout
 
 FIELD_CONTEXT = 2
@@ -71,8 +72,9 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         colour_tags=facts.colour_tags,
         hdr=facts.hdr,
     )
-    _check_size(facts.layout, url, params)
-    choice = _choose(facts_for_encoder, params, video, url)
+    final = _final_size(facts, params)
+    _check_size(facts.layout, final, url, params)
+    choice = _choose(facts_for_encoder, final, params, video, url)
     shown = shown_places(table, video, url)
     name = misnamed(url, table.header.container)
     warnings = (name, table.warning, choice.warning, _cost_warning(table, shown, video))
@@ -105,23 +107,30 @@ def _check_fields(table: FilmTable, url: str, video: VideoParams) -> None:
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "leave --deinterlace out: such films have whole frames")
 
 
-def _check_size(layout: FrameLayout, url: str, params: UpscaleParams) -> None:
+def _final_size(facts: FrameFacts, params: UpscaleParams) -> Size:
+    """Of the stored frame, which players turn: a size that is asked for is that of the turned one."""
+    width, height = facts.layout.width, facts.layout.height
+    if not facts.rotation or abs(facts.rotation[0]) >= abs(facts.rotation[1]):
+        return final_size(width, height, params)
+    across, down = final_size(height, width, params)
+    return down, across
+
+
+def _check_size(layout: FrameLayout, made: Size, url: str, params: UpscaleParams) -> None:
     """Limits of the source and of the output, before anything of that size is made."""
-    made = (int(layout.width * params.outscale), int(layout.height * params.outscale))
     for (width, height), limit, advice in (
         ((layout.width, layout.height), params.max_pixels_in, "raise --max-pixels if the film is to be trusted"),
-        (made, params.max_pixels_out, "raise --max-pixels-out or lower --outscale"),
+        (made, params.max_pixels_out, f"raise --max-pixels-out or {SMALLER}"),
     ):
         if width * height > limit:
             found = f"frames of {width} x {height} are {width * height} pixels (limit {limit})"
             raise ItemError(ErrorKind.TOO_LARGE, url, found, advice)
 
 
-def _choose(source: SourceFacts, params: UpscaleParams, video: VideoParams, url: str) -> EncoderChoice:
+def _choose(source: SourceFacts, sides: Size, params: UpscaleParams, video: VideoParams, url: str) -> EncoderChoice:
     """Encoder and target, whose sides are rounded down to what the encoder's chroma needs."""
-    sides = [max(1, int(side * params.outscale)) for side in (source.layout.width, source.layout.height)]
     if video.container in PICTURE_CONTAINERS:
-        return choose_pictures(source, (sides[0], sides[1]), params, url)
+        return choose_pictures(source, sides, params, url)
     steps = size_step(source, params, url)
     width, height = (max(step, side // step * step) for side, step in zip(sides, steps, strict=True))
     return choose_encoder(source, (width, height), params, url)

@@ -213,6 +213,15 @@ def test_a_turned_picture_stays_in_its_place_when_it_grows(degrees: int, size: t
         assert plan.rotation == moved(plan.target.width, plan.target.height)
 
 
+@pytest.mark.parametrize("degrees", TURN)
+def test_a_size_is_that_of_the_picture_as_players_turn_it(degrees: int) -> None:
+    a, b, c, d = TURN[degrees]
+    table = table_of(h264("matroska", frames=2, size=(96, 64)))
+    table = replace(table, facts=replace(table.facts, rotation=(a, b, 0, c, d, 0, 0, 0, 1 << 30)))
+    target = plan_film(table, URL, replace(params(codec="h264"), outscale=0.0, size=(90, 300))).target
+    assert (target.width, target.height) == ((134, 90) if degrees in (90, 270) else (90, 60))
+
+
 def test_shifts_too_large_for_their_field_are_as_large_as_it_holds() -> None:
     table = table_of(film("one.mp4"))
     matrix = (65536, 0, 0, 0, 65536, 0, 2_000_000_000, -2_000_000_000, 1 << 30)

@@ -29,6 +29,7 @@ from farm.media.video.planes import source_format
 from farm.media.video.write.loss import left_behind
 from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError
 from farm.records import UpscaleParams
+from farm.target import SMALLER
 
 Opener = Callable[[], BinaryIO]
 
@@ -150,7 +151,7 @@ def _write_webp(
     try:
         writer.finish()
     except OverflowError as error:
-        raise ItemError(ErrorKind.TOO_LARGE, url, str(error), "lower --quality or --outscale") from error
+        raise ItemError(ErrorKind.TOO_LARGE, url, str(error), f"lower --quality, or {SMALLER}") from error
 
 
 def _mismatch(url: str, has: str, index: int | None = None) -> ItemError:

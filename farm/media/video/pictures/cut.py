@@ -13,6 +13,7 @@ from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut
 from farm.media.video.write.codecs import SourceFacts, choose_encoder, size_step
 from farm.records import UpscaleParams
+from farm.target import final_size
 from sr_kernel.layout import FrameLayout
 
 _RGB_TAGS = (1, 1, 0, 2)
@@ -92,7 +93,7 @@ def cut_pictures(
         rate=rate,
         colour_tags=_GRAY_TAGS if gray else _RGB_TAGS,
     )
-    size = (max(1, int(layout.width * params.outscale)), max(1, int(layout.height * params.outscale)))
+    size = final_size(layout.width, layout.height, params)
     if video.container in PICTURE_CONTAINERS:
         choice = choose_pictures(facts, size, params, url)
     else:

@@ -19,6 +19,7 @@ from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts
 from farm.media.video.write.settings import encoder_options
 from farm.records import UpscaleParams
+from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 
 ANIMATIONS = frozenset({"gif", "webp", "apng"})
@@ -103,15 +104,17 @@ def _check_size(size: tuple[int, int], params: UpscaleParams, url: str) -> None:
     limit = FORMAT_LIMITS[params.format if container == "sequence" else container]
     if max(size) > limit:
         found = f"{width} x {height}, but {container} holds at most {limit} pixels a side"
-        raise ItemError(ErrorKind.TOO_LARGE, url, found, "lower --outscale, or ask for --container sequence or mkv")
+        raise ItemError(ErrorKind.TOO_LARGE, url, found, f"{SMALLER}, or ask for --container sequence or mkv")
     if container == "sequence":
         return
     if (8 * width + 1024) * (height + 128) > _FRAME_BYTES:
         found = f"{width} x {height} is more than a frame of an animated picture may have"
-        raise ItemError(ErrorKind.TOO_LARGE, url, found, "lower --outscale, or ask for --container sequence")
+        raise ItemError(ErrorKind.TOO_LARGE, url, found, f"{SMALLER}, or ask for --container sequence")
     if min(size) < _LEAST_SIDE:
         found = f"{width} x {height} is less than {_LEAST_SIDE} pixels wide or high"
-        raise ItemError(ErrorKind.UNSUPPORTED, url, found, "raise --outscale, or ask for --container sequence")
+        raise ItemError(
+            ErrorKind.UNSUPPORTED, url, found, "raise --outscale or --size, or ask for --container sequence"
+        )
 
 
 def _warnings(source: SourceFacts, video: VideoParams) -> list[str]:

@@ -31,6 +31,7 @@ from farm.media.video.hdr import HdrMetadata
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
 from farm.media.video.write.settings import encoder_options
 from farm.records import UpscaleParams
+from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 
 _RGB_TAGS, _BT709_TAGS = (2, 2, 0, 2), (2, 2, 1, 1)
@@ -266,7 +267,7 @@ def _check_size(fit: _Fit, size: tuple[int, int], params: UpscaleParams, url: st
     asked = f"the output of {width}x{height}"
     if min(size) < codec.least_side:
         found = f"{asked} is too small for {codec.name}, whose sides begin at {codec.least_side}"
-        raise _unsupported(url, found, "ask for a larger --outscale, or for another --codec")
+        raise _unsupported(url, found, "ask for a larger --outscale or --size, or for another --codec")
     limit = None
     if max(size) > codec.side or height > codec.short_side:
         limit = f"{codec.name} ends at {codec.side}x{min(codec.side, codec.short_side)}"
@@ -279,7 +280,7 @@ def _check_size(fit: _Fit, size: tuple[int, int], params: UpscaleParams, url: st
     if limit is not None:
         others = [spec.name for spec in CODECS.values() if _holds(spec, size) and container in spec.containers]
         advice = f", or --codec {' or '.join(others)}" if others else ""
-        raise ItemError(ErrorKind.TOO_LARGE, url, f"{asked}: {limit}", f"ask for a smaller --outscale{advice}")
+        raise ItemError(ErrorKind.TOO_LARGE, url, f"{asked}: {limit}", f"{SMALLER}{advice}")
 
 
 def _holds(codec: CodecSpec, size: tuple[int, int]) -> bool:

@@ -1,0 +1,184 @@
+"""The fused kernels against the plain networks on one NVIDIA GPU: equal within half precision, and how fast.
+
+    PYTHONPATH=. python bench/kernels.py [--out FILE] [--precision fp16]
+
+Every cut of `sr_kernel.fused.layer.SHAPES` alone, then whole networks, seeded. A check that fails is a line that says
+so and makes the exit code 1. FLOP as `flop_per_px` counts them, without halos; times are medians of events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from gpu_checks import Sizes, seeded_file
+
+from sr_kernel.archs import ARCHS
+from sr_kernel.backend import DTYPES
+from sr_kernel.fused.layer import SHAPES, FusedConv, Residual
+from sr_kernel.fused.plane import Extent, Plane
+from sr_kernel.fused.rrdb import FusedRRDBNet
+from sr_kernel.fused.srvgg import FusedSRVGG
+from sr_kernel.models import MODELS, flop_per_px
+from sr_kernel.tiles import Box
+from sr_kernel.weights import load_state
+
+DEVICE = torch.device("cuda:0")
+
+
+def milliseconds(call: Callable[[], object], most: int = 20, budget_s: float = 1.5) -> float:
+    """Median time of a call on the device."""
+    call()
+    torch.cuda.synchronize()
+    times: list[float] = []
+    begun = time.perf_counter()
+    while len(times) < most and (len(times) < 3 or time.perf_counter() - begun < budget_s):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+class Lines:
+    """What is printed, kept for the file, and whether anything was wrong."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.failed = False
+
+    def say(self, line: str) -> None:
+        self.text.append(line)
+        print(line, flush=True)
+
+    def trying(self, what: str, call: Callable[[], str]) -> None:
+        begun = time.perf_counter()
+        try:
+            self.say(f"{what}: {call()} ({time.perf_counter() - begun:.1f} s)")
+        except Exception as error:  # whatever a compiler or a device raises belongs into the table
+            self.failed = True
+            self.say(f"{what}: FAILED {type(error).__name__}: {' '.join(str(error).split())[-600:]}")
+
+
+def peak(lines: Lines, dtype: torch.dtype) -> None:
+    a, b = (torch.randn(8192, 8192, dtype=dtype, device=DEVICE) for _ in range(2))
+    taken = milliseconds(lambda: a @ b)
+    lines.say(f"matmul 8192: {2 * 8192**3 / taken / 1e9:.0f} TFLOP/s")
+    x = torch.randn(1, 64, 1080, 1920, dtype=dtype, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    w = torch.randn(64, 64, 3, 3, dtype=dtype, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    taken = milliseconds(lambda: F.conv2d(x, w, padding=1))
+    lines.say(f"cuDNN conv 64 to 64 at 1080p: {taken:.3f} ms, {18 * 64 * 64 * 1080 * 1920 / taken / 1e9:.0f} TFLOP/s")
+
+
+def one_shape(key: tuple[int, int, int], dtype: torch.dtype, mode: int) -> str:
+    """A convolution alone: correct on a small odd extent of several images, timed on a frame."""
+    source, extra, out = key
+    into = source + extra
+    weight = torch.randn(out, into, 3, 3, device=DEVICE, dtype=dtype) / (9 * into) ** 0.5
+    bias = torch.randn(out, device=DEVICE, dtype=dtype)
+    slope = torch.rand(out, device=DEVICE, dtype=dtype)
+    conv = FusedConv(weight, bias, slope if mode == 0 else None, source=source, extra=extra)
+    said = ""
+    for extent in (Extent(count=3, height=37, width=150), Extent(count=1, height=1080, width=1920)):
+        like = torch.empty(0, dtype=dtype, device=DEVICE)
+        x, grown = Plane.zeros(extent, source, like), Plane.zeros(extent, max(extra, 128), like)
+        made, base = Plane.zeros(extent, 64, like), Plane.zeros(extent, 64, like)
+        x.images[:] = torch.randn(x.images.shape, device=DEVICE)
+        grown.images[:] = torch.randn(grown.images.shape, device=DEVICE)
+        base.images[:] = torch.randn(base.images.shape, device=DEVICE)
+        at = 64 - out
+        residual = Residual(plane=x, alpha=0.2, base=base if mode == 2 else None) if mode else None
+
+        def run(
+            x: Plane = x, made: Plane = made, grown: Plane = grown, residual: Residual | None = residual, at: int = at
+        ) -> None:
+            conv(x, made, extra=grown if extra else None, at=at, residual=residual)
+
+        run()
+        both = torch.cat([x.images, grown.images[..., :extra]], dim=3).permute(0, 3, 1, 2)
+        wanted = F.conv2d(both.float(), weight.float(), bias.float(), padding=1).permute(0, 2, 3, 1)
+        if residual is None:
+            wanted = torch.where(wanted >= 0, wanted, wanted * slope.float())
+        else:
+            wanted = x.images[..., at:].float() + 0.2 * wanted
+            wanted = base.images.float()[..., at:] + 0.2 * wanted if mode == 2 else wanted
+        worst = (made.images[..., at:].float() - wanted).abs().max().item()
+        if not worst < 0.06:
+            raise AssertionError(f"{extent}: off by {worst:.4f}")
+        made.images.zero_()
+        if made.data.any():
+            raise AssertionError(f"{extent}: wrote to the border")
+        said += f"off by {worst:.4f}; "
+        taken = milliseconds(run)
+    rate = 18 * into * out * extent.height * extent.width / taken / 1e9
+    return f"{said}1080p {taken:.3f} ms, {rate:.0f} TFLOP/s"
+
+
+def network(name: str, precision: str, count: int, height: int, width: int, scratch: Path) -> str:
+    """A whole network against the plain one in the same precision and in fp32, and both timed."""
+    spec, path = seeded_file(MODELS[name], scratch, Sizes())
+    state = load_state(path, spec)
+    like = torch.empty(0, dtype=DTYPES[precision], device=DEVICE)
+    make = FusedSRVGG if spec.arch == "srvgg" else FusedRRDBNet
+    fused, plain = make(spec, state, like), ARCHS[spec.arch].make(spec, state, like, trimmed=False)
+    exact = ARCHS[spec.arch].make(spec, state, like.float(), trimmed=False)
+    with torch.inference_mode():
+        small = torch.rand(2, 3, 64, 96, device=DEVICE).contiguous(memory_format=torch.channels_last)
+        whole = Box(x0=0, y0=0, x1=96, y1=64)
+        wanted = exact(small, whole)
+        errors = [(net(small, whole) - wanted).abs().max().item() * 255 for net in (fused, plain)]
+        x = torch.rand(count, 3, height, width, device=DEVICE).contiguous(memory_format=torch.channels_last)
+        keep = Box(x0=0, y0=0, x1=width, y1=height)
+        rates: list[str] = []
+        for net in (fused, plain):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            taken = milliseconds(lambda net=net: net(x, keep), most=7)
+            memory = (torch.cuda.max_memory_allocated() - before) / 2**30
+            rate = flop_per_px(spec) * count * height * width / taken / 1e9
+            rates.append(f"{taken:.2f} ms = {rate:.0f} TFLOP/s, {memory:.2f} GiB")
+    if errors[0] > max(2.0, 2 * errors[1]):
+        raise AssertionError(f"off by {errors[0]:.2f} levels, plain {errors[1]:.2f}")
+    return f"levels off fp32: fused {errors[0]:.2f}, plain {errors[1]:.2f}; fused {rates[0]}; plain {rates[1]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--precision", choices=("fp16", "bf16"), default="fp16")
+    parser.add_argument("--scratch", type=Path, default=Path("/tmp"))
+    options = parser.parse_args()
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    lines, dtype = Lines(), DTYPES[options.precision]
+    lines.say(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {options.precision}")
+    with torch.inference_mode():
+        peak(lines, dtype)
+        for key in SHAPES:
+            for mode in (0, 1, 2) if key[1] == 128 else (0,):
+                lines.trying(f"{key} mode {mode}", lambda key=key, mode=mode: one_shape(key, dtype, mode))
+    for name, size in (
+        ("animevideov3", (1, 1080, 1920)),
+        ("animevideov3", (8, 292, 292)),
+        ("general-x4v3", (1, 1080, 1920)),
+        ("x4plus-anime", (1, 1080, 1920)),
+        ("x4plus", (1, 540, 960)),
+        ("x4plus", (8, 256, 256)),
+    ):
+        what = f"{name} {options.precision} {size[0]} x {size[2]}x{size[1]}"
+        lines.trying(what, lambda name=name, size=size: network(name, options.precision, *size, options.scratch))
+    if options.out:
+        options.out.write_text("\n".join(lines.text) + "\n", encoding="utf-8")
+    return 1 if lines.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""The models of one run, by the names that the command and the rows give them."""
+
+from __future__ import annotations
+
+from farm import fetch
+from farm.config import ModelConfig
+from farm.errors import ModelError, UsageError
+from farm.fetch import ResolvedModel
+
+
+class ModelBook(dict[str, ResolvedModel]):
+    """Models by name; resolved when first asked for, those of the command at once.
+
+    Raises ModelError and UsageError for the command's own models, KeyError with a clause for one that a row names.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._weights_dir = config.weights_dir
+        for name in config.models or (config.model,):
+            self[name] = self._checked(name)
+        self._refuse_twins()
+
+    def __missing__(self, name: str) -> ResolvedModel:
+        try:
+            resolved = self._checked(name)
+        except ModelError as error:
+            raise KeyError(str(error)) from error
+        if not resolved.spec.sha256:
+            # Whether a row is done is told by digests, and of a row's model that is not said before it is read.
+            raise KeyError(f"the digest of {name} is not known; name it with --model or --models instead")
+        self[name] = resolved
+        return resolved
+
+    def by_spec_name(self, name: str) -> ResolvedModel:
+        """The model whose own name, as items carry it, is `name`."""
+        return next(model for model in self.values() if model.spec.name == name)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the models that were asked for."""
+        return tuple(dict.fromkeys(note for model in self.values() for note in model.notes))
+
+    def _checked(self, name: str) -> ResolvedModel:
+        """A model that restores pictures, and whose digest is known."""
+        model = fetch.resolve(name, self._weights_dir)
+        if model.spec.role != "restore":
+            use = "is for training only" if model.spec.train_only else "is a part of restoring faces"
+            raise ModelError(f"model {name}: {use}; choose one of {', '.join(fetch.RESTORING)}")
+        if not model.sha256:
+            fetch.ensure(model.spec, self._weights_dir)  # says why it is not here
+        return model
+
+    def _refuse_twins(self) -> None:
+        """Models of a command must differ, and their weight files be told apart by their names."""
+        seen: dict[tuple[str, float | None], str] = {}
+        digests: dict[str, str] = {}
+        for name, model in self.items():
+            scale = model.alias.outscale if model.alias else None
+            other = seen.setdefault((model.spec.name, scale), name)
+            if digests.setdefault(model.spec.name, model.sha256) != model.sha256:
+                raise UsageError(f"--models: {other} and {name} are both called {model.spec.name}; rename one of them")
+            if other != name:
+                raise UsageError(f"--models: {other} and {name} are the same model; leave one of them out")

@@ -1,0 +1,105 @@
+"""The fused networks' planes, packing and order of layers: all but the kernels, for whose arithmetic torch stands in.
+
+The kernels themselves run on GPUs only: tests/gpu.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sr_kernel.archs import ARCHS
+from sr_kernel.fused import layer, srvgg
+from sr_kernel.fused.layer import BLOCK_PX, FusedConv, Residual, rows_of
+from sr_kernel.fused.plane import Extent, Plane
+from sr_kernel.fused.rrdb import FusedRRDBNet
+from sr_kernel.fused.srvgg import FusedSRVGG
+from sr_kernel.models import ModelSpec
+from sr_kernel.tiles import Box
+from tests.networks import rrdb_spec, seeded_state, srvgg_spec
+
+# Of 64 features and growth 32, which is what the kernels are made for.
+SPECS = [srvgg_spec(scale, features=64, convs=3) for scale in (2, 4)]
+SPECS += [rrdb_spec(scale, features=64, blocks=2, growth=32) for scale in (1, 2, 4)]
+FP32 = torch.empty(0, dtype=torch.float32)
+
+
+def by_torch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
+    """What the kernel computes, from the very weights it is given and the flat pixels it reads."""
+    shape, extent = conv.shape, x.extent
+    grown = shape.extra * shape.chunk
+    made = torch.zeros(x.data.shape[0], conv.out)
+    for chunk in range(shape.source + shape.extra):
+        for tap in range(9):
+            data, first = (x.data, chunk) if chunk < shape.source else (extra.data, chunk - shape.source)
+            offset = (tap // 3 - 1) * extent.pitch + tap % 3 - 1
+            pixels = data[:, first * shape.chunk : (first + 1) * shape.chunk].roll(-offset, dims=0)
+            start = (chunk * 9 + tap) * shape.chunk
+            made += pixels @ conv.weight[start : start + shape.chunk]
+    assert grown <= extra.data.shape[1]
+    images = Plane(data=made + conv.bias, extent=extent).images
+    if residual is None:
+        images = torch.where(images >= 0, images, images * conv.slope)
+    else:
+        part = slice(at, at + conv.out)
+        images = residual.plane.images[..., part] + residual.alpha * images
+        if residual.base is not None:
+            images = residual.base.images[..., part] + residual.alpha * images
+    out.images[..., at : at + conv.out] = images
+
+
+def spread_by_torch(plane: Plane, x: Tensor, keep: Box, scale: int) -> Tensor:
+    """Pixel-shuffle and the nearest-enlarged picture, of the whole extent, then cut."""
+    count, _, height, width = x.shape
+    cells = plane.images[..., : 3 * scale**2].reshape(count, height, width, scale, scale, 3)
+    samples = cells.permute(0, 1, 3, 2, 4, 5).reshape(count, height * scale, width * scale, 3)
+    samples = samples + x.permute(0, 2, 3, 1).repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return samples[:, keep.y0 * scale : keep.y1 * scale, keep.x0 * scale : keep.x1 * scale]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_fused_networks_are_the_networks(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "launch", by_torch)
+    monkeypatch.setattr(srvgg, "spread", spread_by_torch)
+    state = seeded_state(spec)
+    make = FusedSRVGG if spec.arch == "srvgg" else FusedRRDBNet
+    fused = make(spec, state, FP32)
+    plain = ARCHS[spec.arch].make(spec, state, FP32, trimmed=False)
+    generator = torch.Generator().manual_seed(1)
+    for count, height, width in ((1, 12, 20), (3, 8, 16), (2, 8, 16)):
+        x = torch.rand(count, 3, height, width, generator=generator).contiguous(memory_format=torch.channels_last)
+        for keep in (Box(x0=0, y0=0, x1=width, y1=height), Box(x0=4, y0=4, x1=12, y1=8)):
+            with torch.inference_mode():
+                torch.testing.assert_close(fused(x, keep), plain(x, keep), atol=2e-5, rtol=1e-4)
+
+
+def test_borders_of_planes_stay_zero() -> None:
+    extent = Extent(count=2, height=3, width=5)
+    plane = Plane.zeros(extent, 4, FP32)
+    plane.images[:] = 1
+    assert plane.data.sum() == 2 * 3 * 5 * 4
+    rows = plane.data[:-1].view(9, 6, 4)  # a row of zeros above each image, one below the last
+    assert not rows[:, 0].any()
+    assert not rows[::4].any()
+
+
+def test_a_plane_pads_as_a_convolution_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "launch", by_torch)
+    weight, bias = torch.randn(64, 64, 3, 3), torch.randn(64)
+    extent = Extent(count=3, height=4, width=6)
+    x, out = (Plane.zeros(extent, 64, FP32) for _ in range(2))
+    x.images[:] = torch.randn(x.images.shape)
+    FusedConv(weight, bias, None, source=64)(x, out)
+    expected: Tensor = F.conv2d(x.images.permute(0, 3, 1, 2), weight, bias, padding=1)
+    torch.testing.assert_close(out.images.permute(0, 3, 1, 2), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "height", "width"), [(1, 1080, 1920), (8, 292, 292), (1, 7, 5), (32, 64, 64)])
+def test_strips_cover_the_rows_and_fill_the_waves(count: int, height: int, width: int) -> None:
+    extent, blocks = Extent(count=count, height=height, width=width), -(-width // BLOCK_PX)
+    rows = rows_of(extent, blocks, 132)
+    assert 1 <= rows <= height
+    waves = -(-count * blocks * -(-height // rows) // 132)
+    assert waves * (rows + 3) <= 1.2 * (height * blocks * count / 132 + 3 + waves * 3) + 8
