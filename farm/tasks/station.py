@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,6 @@ from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
 from farm.tasks.resident import ResidentModels
 from farm.tasks.restore import Restorer
-from sr_kernel.believable.floors import suspicions
 from sr_kernel.fidelity import PixelStats, is_black
 
 _WHOLE_FILE_BYTES = 256 << 20
@@ -127,13 +126,11 @@ class Station:
                 "try --precision fp32, and check the model's weights",
             )
 
-    def judged(self, stats: PixelStats, item: WorkItem, what: str = "the restored picture") -> str:
-        """Names of the figures of an output that are beyond belief, with spaces between; empty for a believable one.
+    def judged(self, found: Mapping[str, float], item: WorkItem, what: str = "the restored picture") -> str:
+        """Names of `found`, the figures of an output that are beyond belief, with spaces between.
 
-        Raises ItemError (suspect_output) for a black one, and for suspect ones where the run wants them refused.
+        Raises SuspectError where there are some and the run wants such outputs refused.
         """
-        self.check_believable(stats, item, what)
-        found = suspicions(stats)
         suspect = " ".join(found)
         if found and item.upscale.suspect == "refuse":
             told = ", ".join(f"{name} {figure:g}" for name, figure in found.items())

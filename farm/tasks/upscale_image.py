@@ -35,6 +35,7 @@ from farm.tasks.chain import (
 from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.restore import RestoredPixels
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
+from sr_kernel.believable.floors import suspicions
 from sr_kernel.believable.niqe import niqe
 from sr_kernel.fidelity import PixelStats
 
@@ -82,8 +83,8 @@ class UpscaleImage:
             with clock.stage("decode"):
                 picture = image.decode(source, item.row.source_url, _limits(params))
                 image.check_holds(picture.pixels, _encode_spec(item, plans, params.precision), item.output_url)
-            made = self._restored(picture.pixels, links, item, clock, batch_limit)
-            suspect = self._station.judged(made.verdict.stats, item)
+            made, beyond = self._restored(picture.pixels, links, item, clock, batch_limit)
+            suspect = self._station.judged(beyond, item)
             faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
             clock.add("infer", faces.infer_s if faces else 0.0)
             with clock.stage("encode"):
@@ -113,7 +114,7 @@ class UpscaleImage:
         with self._held(item, links, header):
             with clock.stage("decode"):
                 rows = image.decode_rows(source, item.row.source_url, _limits(params), *links[0].rows)
-            made = self._restored(rows.pixels, links, item, clock, batch_limit)
+            made, _ = self._restored(rows.pixels, links, item, clock, batch_limit)
             with clock.stage("encode"):
                 data = image.encode_piece(made.pixels)
         with clock.stage("write"):
@@ -135,7 +136,8 @@ class UpscaleImage:
         plans = plan_chain(params, *part.size)
         spec = plans[-1].spec
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
-        suspect = self._station.judged(stats, item)
+        self._station.check_believable(stats, item)
+        suspect = self._station.judged(suspicions(stats), item)
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
             first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
@@ -192,17 +194,18 @@ class UpscaleImage:
 
     def _restored(
         self, pixels: NDArray[Any], links: tuple[Link, ...], item: WorkItem, clock: Clock, batch_limit: int | None
-    ) -> RestoredPixels:
-        """What the last pass makes."""
-        station, last = self._station, None
+    ) -> tuple[RestoredPixels, dict[str, float]]:
+        """What the last pass makes, and which figures of any pass are beyond belief, each against the pass before."""
+        station, last, found = self._station, None, dict[str, float]()
         for made in restore_chain(station.restorer, pixels, links, item.upscale, item.row.source_url, batch_limit):
             clock.add("wait", made.verdict.wait_s)
             clock.add("infer", made.verdict.infer_s)
             station.check_believable(made.verdict.stats, item)
+            found |= suspicions(made.verdict.stats)
             last = made
         if last is None:
             raise ValueError(f"{item.item_id} has no pass")
-        return last
+        return last, found
 
     def _done(self, part: Part, published: storage.Published, plans: Plans, made: RestoredPixels, clock: Clock) -> Done:
         return self._station.done(

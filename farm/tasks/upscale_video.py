@@ -28,6 +28,7 @@ from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.frames import FramePipeline, ShownFrame
 from farm.tasks.restore import body_bytes
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
+from sr_kernel.believable.floors import suspicions
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
 
@@ -118,7 +119,7 @@ class UpscaleVideo:
             advice = "it may be encrypted; copy it again from where it plays"
             raise ItemError(ErrorKind.DECODE_ERRORS, item.row.source_url, "not one frame of it is whole", advice)
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
-        suspect = self._station.judged(stats, item, "the restored film")
+        suspect = self._station.judged(suspicions(stats), item, "the restored film")
         mode = mode_of(_frame_plans(item, film))
         precision = entries.joined_precision(piece.precision for piece in part.pieces)
         stamp = stamp_of(item, precision=precision, mode=mode)

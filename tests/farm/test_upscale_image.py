@@ -303,6 +303,18 @@ def test_what_is_suspect_in_full_too_is_marked_or_refused(
     assert not Path(part.item.output_url).exists()
 
 
+def test_what_an_earlier_pass_made_up_is_suspect_although_the_last_one_keeps_to_it(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench(band_px=10**9, tile_px=256, outscale=16)
+    part = bench.picture(calm_picture()[:64, :64])
+    asked = fault(monkeypatch, lambda made: stripes(made) if made.shape[1] <= 256 else made, "fp32")
+    done = finish(bench.task, part)
+    assert len(asked) > 1
+    assert done.suspect == "stripes"
+    assert done.stats.striped == 0, "of the last pass, whose source has them"
+
+
 @pytest.mark.parametrize(("name", "kind"), [("inf", ErrorKind.NONFINITE_OUTPUT), ("black", ErrorKind.SUSPECT_OUTPUT)])
 def test_what_holds_no_picture_is_refused_whatever_the_flag(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, name: str, kind: ErrorKind

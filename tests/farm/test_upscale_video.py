@@ -272,6 +272,51 @@ def test_half_precision_that_overflows_is_tried_in_full(
     assert [frame.tobytes() for frame in frames] == [frame.tobytes() for frame in wanted]
 
 
+def test_a_frame_that_is_black_in_half_precision_only_is_tried_in_full(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make_bench()
+    start, asked = FrameUpscaler.start, []
+
+    def started(self: FrameUpscaler, frames: Sequence[Planes]) -> StartedFrames:
+        asked.append(self._settings.precision)
+        self._settings = replace(self._settings, precision="fp32")  # half precision need not be had here
+        return start(self, frames)
+
+    monkeypatch.setattr(FrameUpscaler, "start", started)
+    spoil(
+        monkeypatch,
+        lambda frame, _: replace(frame, stats=replace(frame.stats, sum_out=0)) if asked[-1] == "bf16" else frame,
+    )
+    pictures = [noise(0)]
+    film = bench.film(pictures)
+    film = replace(film, item=replace(film.item, params=replace(film.item.upscale, precision="bf16")))
+    _, (segment,) = bench.segments(film)
+    assert bench.done(segment).frames == 1
+    assert asked == ["bf16", "fp32"]
+
+
+@pytest.mark.parametrize("suspect", ["publish", "refuse"])
+def test_a_suspect_film_is_marked_or_refused_when_it_is_joined(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, suspect: str
+) -> None:
+    bench = make_bench(segment_frames=2)
+    spoil(monkeypatch, lambda frame, _: replace(frame, stats=replace(frame.stats, sum_sq_diff=10**9)))
+    film = bench.film([noise(number) for number in range(3)])
+    film = replace(film, item=replace(film.item, params=replace(film.item.upscale, suspect=suspect)))
+    join = bench.join_of(film)
+    if suspect == "publish":
+        done = bench.done(join)
+        assert done.suspect.split()[0] == "consistency"
+        assert done.stats.consistency is not None
+        assert done.stats.consistency < 18
+        return
+    with pytest.raises(ItemError, match="the restored film is not believable") as failed:
+        bench.task.run(join, None)
+    assert failed.value.kind is ErrorKind.SUSPECT_OUTPUT
+    assert not Path(film.item.output_url).exists()
+
+
 def test_what_is_never_finite_is_never_published(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
