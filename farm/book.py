@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from farm import fetch
 from farm.config import ModelConfig
 from farm.errors import ModelError, UsageError
@@ -17,9 +19,10 @@ class ModelBook(dict[str, ResolvedModel]):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self._weights_dir = config.weights_dir
-        for name in config.models or (config.model,):
+        names = config.models or (config.model,)
+        for name in names:
             self[name] = self._checked(name)
-        self._refuse_twins()
+        self._refuse_twins(names, config)
 
     def __missing__(self, name: str) -> ResolvedModel:
         try:
@@ -51,12 +54,16 @@ class ModelBook(dict[str, ResolvedModel]):
             fetch.ensure(model.spec, self._weights_dir)  # says why it is not here
         return model
 
-    def _refuse_twins(self) -> None:
+    def _refuse_twins(self, names: Sequence[str], config: ModelConfig) -> None:
         """Models of a command must differ, and their weight files be told apart by their names."""
-        seen: dict[tuple[str, float | None], str] = {}
+        seen: dict[tuple[str, float], str] = {}
         digests: dict[str, str] = {}
-        for name, model in self.items():
-            scale = model.alias.outscale if model.alias else None
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"--models: {name} is named more than once; leave the others out")
+            model = self[name]
+            meant = model.alias.outscale if model.alias else None
+            scale = 0.0 if config.size else float(config.outscale or meant or model.spec.scale)
             other = seen.setdefault((model.spec.name, scale), name)
             if digests.setdefault(model.spec.name, model.sha256) != model.sha256:
                 raise UsageError(f"--models: {other} and {name} are both called {model.spec.name}; rename one of them")

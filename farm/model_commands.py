@@ -123,7 +123,8 @@ def fetch_models(names: tuple[str, ...], weights_dir: str | None) -> None:
 @click.option("--weights-dir", help="Folder to look in first. Also: FARM_WEIGHTS_DIR.")
 @explained
 def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
-    """Check size and sha256 of the weights that are here, all unless named; exit 78 when one is wrong."""
+    """Check size and sha256 of the weights that are here, all unless named; exit 78 when one is wrong, or one
+    that is named not here."""
     from farm import fetch
     from sr_kernel.models import MODELS
 
@@ -133,6 +134,7 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
         paths = [folder / spec.file for folder in fetch.folders(weights_dir) if (folder / spec.file).is_file()]
         if not paths:
             click.echo(f"{spec.name:24} not here")
+            wrong += [f"{spec.name} is not here; `farm models fetch {spec.name}`"] if names else []
         for path in dict.fromkeys(paths):
             try:
                 fetch.verify(spec, path)

@@ -269,7 +269,8 @@ class Planner:
             except KeyError as error:
                 found = f"row {row.index}, column model: {key[0]!r} is not a model for {row.source_url}"
                 raise ManifestError(f"manifest: {found} ({error.args[0]}); `farm models` lists them") from error
-            _check_rows_denoise(row, model.spec)
+            if key[0] not in self._asked or not any(one.spec.partner for _, one in self._of_command):
+                _check_rows_denoise(row, model.spec)
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
             recipe = self._recipes[key] = self._make_recipe(model, asked, key[3], row.kind)

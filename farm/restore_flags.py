@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from farm.config import FITS, KERNELS, LIGHTS, SUSPECTS, FaceConfig, FidelityConfig
+from farm.errors import UsageError
 from farm.face import FACE_DETECTORS, FACE_MODELS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -37,6 +38,8 @@ def restore_options(command: Command) -> Command:
 
 def restore_fields(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of ModelConfig."""
+    if flags["models"] and not flags["models"].strip(", "):
+        raise UsageError(f"--models: {flags['models']!r} names no model; see `farm models`")
     names = tuple(part.strip() for part in flags["models"].split(",") if part.strip())
     return {name: flags[name] for name in MODEL_FIELDS} | {"models": names}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -185,6 +185,15 @@ class Backend:
         """What the weights occupy: the fp32 state in main memory, and a network a precision on the device."""
         numbers = sum(tensor.numel() for tensor in self._state.values())
         return numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
+
+    def release(self) -> None:
+        """Gives back what networks keep from call to call beside their weights, such as planes of the fused ones."""
+        for network in self._networks.values():
+            give_back: Callable[[], None] | None = getattr(network, "release", None)
+            if give_back is not None:
+                give_back()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Gives the memory of the networks back."""

@@ -108,7 +108,7 @@ class Forward:
         `cut` and `then`, the batch is halved for all that follow, then, where the plan is exact, the window. Raises
         DeviceMemoryError when nothing smaller is left, PrecisionError.
         """
-        first, batch = 0, settings.batch
+        first, batch, released = 0, settings.batch, False
         while first < len(jobs):
             places = range(first, min(first + batch, len(jobs)))
             try:
@@ -118,6 +118,10 @@ class Forward:
                     x = cut([*places, *fill])
                 done = then(self._batch(x, [jobs[place] for place in places], settings))
             except DeviceMemoryError:
+                if not released:  # before bytes could change by a smaller batch: without what is kept of other shapes
+                    self._backend.release()
+                    released = True
+                    continue
                 if batch == 1:
                     raise
                 batch //= 2

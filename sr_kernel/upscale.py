@@ -106,6 +106,10 @@ class Upscaler:
         """What the model's weights occupy, in all precisions that it has been asked for."""
         return self.backend.held_bytes
 
+    def release(self) -> None:
+        """Gives back what is kept from call to call beside the weights: another model is asked for now."""
+        self.backend.release()
+
     def close(self) -> None:
         """Gives the model's memory back; the object is of no use afterwards."""
         self.backend.close()

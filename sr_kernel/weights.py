@@ -153,6 +153,8 @@ def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
     for name, value in cast("dict[object, object]", found).items():
         if not isinstance(name, str) or not isinstance(value, Tensor | str | int | float | None):
             raise WeightsError(f"weights: {path}: {name!r} is no tensor of weights; give a file of weights only")
+        if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_meta or value.is_quantized):
+            raise WeightsError(f"weights: {path}: {name!r} is no plain tensor; save the network's state dict as it is")
         state[name] = value if isinstance(value, Tensor) else torch.zeros(1)
     size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     if len(state) > _MAX_TENSORS or size > _MAX_BYTES:
@@ -242,18 +244,32 @@ def _looks_like_ours(state: Mapping[str, Tensor]) -> bool:
     return "body.0.rdb1.conv1.weight" in state or "body.0.weight" in state
 
 
+def _check_count(layers: int, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """A number in a name costs nothing: no table of what should be there is made before the tensors could be."""
+    if layers > len(shapes):
+        raise WeightsError(
+            f"weights: {path}: its names count {layers} layers and it holds {len(shapes)} tensors; fetch the file again"
+        )
+
+
 def _describe_rrdb(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) -> ModelSpec:
+    if len(shapes["conv_first.weight"]) != 4 or len(shapes.get("body.0.rdb1.conv1.weight", (0,) * 4)) != 4:
+        raise WeightsError(f"weights: {path}: an RRDBNet whose convolutions are no convolutions; fetch the file again")
     features, colours = shapes["conv_first.weight"][:2]
     numbers = [int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.rdb1\.conv1\.weight$", name))]
     if colours not in _SCALE_OF_COLOURS or not numbers:
         raise WeightsError(f"weights: {path}: an RRDBNet of {colours} input channels is not x4, x2 or x1 of RGB")
     scale, blocks = _SCALE_OF_COLOURS[colours], max(numbers) + 1
+    _check_count(blocks, shapes, path)
     growth = shapes["body.0.rdb1.conv1.weight"][0] if "body.0.rdb1.conv1.weight" in shapes else 0
     return _file_spec(path, data, arch="rrdb", scale=scale, features=features, blocks=blocks, growth=growth)
 
 
 def _describe_srvgg(shapes: Mapping[str, tuple[int, ...]], path: Path, data: bytes) -> ModelSpec:
     last = max(int(match[1]) for name in shapes if (match := re.match(r"body\.(\d+)\.weight$", name)))
+    _check_count(last // 2, shapes, path)
+    if len(shapes[f"body.{last}.weight"]) != 4 or len(shapes["body.0.weight"]) != 4:
+        raise WeightsError(f"weights: {path}: an SRVGGNetCompact that does not end in a convolution; not known")
     out = shapes[f"body.{last}.weight"][0]
     scale = next((side for side in range(1, 17) if 3 * side * side == out), 0)
     if last >= 4 and "body.1.weight" not in shapes:

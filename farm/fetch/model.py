@@ -100,9 +100,11 @@ def _sha256_of(path: Path) -> str:
 
 
 def _resolve_file(path: Path) -> ResolvedModel:
+    if path.exists() and not path.is_file():
+        raise ModelError(f"model {path}: is no file; give the path of a {' or '.join(SUFFIXES)} file")
     digest = _sha256_of(path)
-    absolute = str(path.resolve())
-    return ResolvedModel(spec=_describe(absolute, path.resolve().stem, digest), path=absolute, sha256=digest)
+    absolute = os.path.abspath(path)  # a link keeps its name: what it leads to may be called by its digest
+    return ResolvedModel(spec=_describe(absolute, path.stem, digest), path=absolute, sha256=digest)
 
 
 @lru_cache(maxsize=64)

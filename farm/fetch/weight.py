@@ -125,7 +125,7 @@ def ensure(
 
 
 def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None, unverified: bool) -> Path:
-    if not spec.url:
+    if not source_url(spec):
         raise _not_here(spec, weights_dir, "there is no release")
     if not (spec.sha256 or unverified):
         why = "its digest is not known, so a download could not be checked"

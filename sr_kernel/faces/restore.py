@@ -61,4 +61,6 @@ class Generator:
     def _forward(self, x: Tensor) -> Tensor:
         # Upstream draws noise anew in every layer; the weight file has noise of its own.
         out: Tensor = self._network(x, return_rgb=False, randomize_noise=False)[0]
+        # What is infinite must be seen to be: clamped it would be a white or a black face.
+        out = torch.where(torch.isfinite(out), out, torch.nan)
         return out.clamp(-1, 1).sub_(-1).div_(2).mul_(255).permute(0, 2, 3, 1).contiguous()  # NaN stays NaN

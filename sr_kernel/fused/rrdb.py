@@ -70,6 +70,10 @@ class FusedRRDBNet(RRDBNet):
             )
         return made
 
+    def release(self) -> None:
+        """Gives the planes back; the next call makes them anew."""
+        self._planes = self._tails = None
+
     def _body(self, x: Tensor, keep: Box | None) -> tuple[Tensor, Box]:
         del keep  # all of a window is computed: on a GPU bytes depend on shapes
         unit = to_input(x, self._dtype)
@@ -85,7 +89,7 @@ class FusedRRDBNet(RRDBNet):
         # Any trunk that is not read may take the result; the first picture is the residual.
         out = next(plane for plane in planes.trunks if plane is not trunk)
         self._leave_body(trunk, out, residual=Residual(plane=planes.first, alpha=1.0))
-        features = out.images.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        features = out.images.permute(0, 3, 1, 2).clone(memory_format=torch.channels_last)
         return features, Box(x0=0, y0=0, x1=width * self.align, y1=height * self.align)
 
     def _enlarged(self, x: Tensor) -> Tensor:
@@ -128,7 +132,7 @@ class FusedRRDBNet(RRDBNet):
     def _buffers(self, extent: Extent, x: Tensor) -> _Planes:
         """Planes of one extent, kept until another is asked for: their borders stay zero."""
         if self._planes is None or self._planes.source.extent != extent:
-            self._planes = None
+            self.release()  # tails are of this extent's or of another's: both at once are never needed
             like = torch.empty(0, dtype=self._dtype, device=x.device)
             source, first, a, b, c, growth = (
                 Plane.zeros(extent, channels, like)

@@ -52,6 +52,10 @@ class FusedSRVGG(SRVGGNetCompact):
             hidden, other = other, hidden
         return spread(hidden, x, keep, self.scale)
 
+    def release(self) -> None:
+        """Gives the planes back; the next call makes them anew."""
+        self._planes = None
+
     def _buffers(self, extent: Extent, x: Tensor) -> tuple[Plane, Plane, Plane]:
         """Planes of one extent, kept until another is asked for: their borders stay zero."""
         if self._planes is None or self._planes[0].extent != extent:

@@ -261,6 +261,28 @@ def test_a_missing_or_foreign_file_is_a_model_error(tmp_path: Path) -> None:
         fetch.resolve(str(tmp_path / "junk.pth"))
 
 
+def test_a_link_keeps_its_name_and_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Caches of models keep files by their digests and link to them by their names."""
+    import torch
+    from safetensors.torch import save_file
+
+    made = save_srvgg(tmp_path / "net.pth", features=8, convs=2)
+    save_file(torch.load(made, weights_only=True)["params"], tmp_path / "3f2a9c")
+    (tmp_path / "net.safetensors").symlink_to("3f2a9c")
+    assert fetch.resolve(str(tmp_path / "net.safetensors")).spec.name == "file:net"
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(ModelError, match="is no file"):
+        fetch.resolve(str(tmp_path / "pipe.pth"))
+
+
+def test_a_mirror_has_what_has_no_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = MODELS["esrgan-x4"]
+    assert not spec.url
+    (tmp_path / spec.file).write_bytes(b"weights")
+    monkeypatch.setenv("FARM_WEIGHTS_MIRROR", str(tmp_path))
+    assert fetch.ensure(spec, unverified=True).read_bytes() == b"weights"
+
+
 def test_a_weight_file_is_described_without_torch_in_this_process(tmp_path: Path) -> None:
     file = save_srvgg(tmp_path / "mine.pth", features=48, convs=3)
     code = (

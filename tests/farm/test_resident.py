@@ -38,6 +38,10 @@ class Sized:
 
     held_bytes: int
     closed: bool = False
+    released: int = 0
+
+    def release(self) -> None:
+        self.released += 1
 
     def close(self) -> None:
         self.closed = True
@@ -98,6 +102,14 @@ def test_a_model_that_has_grown_makes_others_go() -> None:
     shelf.made[1].held_bytes = 150  # it was asked for another precision
     models.get(B)
     assert [made.closed for made in shelf.made] == [True, False]
+
+
+def test_another_model_gets_what_the_others_keep_beside_their_weights() -> None:
+    shelf = Shelf()
+    models = resident(shelf, room=3)
+    for ref in (A, A, B, B, A):
+        models.get(ref)
+    assert [made.released for made in shelf.made] == [1, 1], "when another is asked for, not at every call"
 
 
 def test_what_cannot_be_loaded_leaves_the_others_as_they_are() -> None:

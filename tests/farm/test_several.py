@@ -125,6 +125,8 @@ def test_models_of_a_command_must_differ_and_restore(tmp_path: Path, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     for models, error, said in (
         (("x4plus", "RealESRGAN_x4plus"), UsageError, "are the same model"),
+        (("x4plus", "x4plus"), UsageError, "named more than once"),
+        (("realesr-animevideov3-x4", "realesr-animevideov3"), UsageError, "are the same model"),
         (("x4plus", "vgg19"), ModelError, "for training only"),
         (("x4plus", "gfpgan-1.4"), ModelError, "a part of restoring faces"),
         (("x4plus", "x5plus"), ModelError, "not known"),
@@ -139,6 +141,19 @@ def test_models_of_a_command_must_differ_and_restore(tmp_path: Path, monkeypatch
     )
     with pytest.raises(KeyError, match="for training only"):
         book["x4plus-netd"]
+    with pytest.raises(UsageError, match="are the same model"):
+        ModelBook(ModelConfig(models=("realesr-animevideov3-x2", "realesr-animevideov3-x3"), outscale=2.0))
+
+
+def test_a_rows_denoise_is_for_the_models_that_have_a_partner() -> None:
+    made = replace(config(), model=replace(config().model, model=MODELS[0]))
+    planner = plan.Planner(made, BOOK, "/out", "cpu")
+    both = [
+        planner.recipe(one).params for one in each_by([row(0, denoise=0.25)], MODELS) if isinstance(one, ManifestRow)
+    ]
+    assert [one.denoise for one in both] == [1.0, 0.25]  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ManifestError, match="has no denoise partner"):
+        planner.recipe(row(0, model="x2plus", denoise=0.25))
 
 
 def test_an_unconfirmed_file_says_so_and_is_known_by_its_own_digest(

@@ -307,3 +307,39 @@ def test_the_official_file_is_the_one_in_the_table() -> None:
     load_state(path, spec)
     found = describe_file(path)
     assert (found.sha256, found.bytes, found.blocks) == (spec.sha256, spec.bytes, spec.blocks)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"conv_first.weight": torch.ones(8, 3, 3, 3), "body.99999999.rdb1.conv1.weight": torch.ones(4, 8, 3, 3)},
+        {
+            "body.0.weight": torch.ones(8, 3, 3, 3),
+            "body.1.weight": torch.ones(8),
+            "body.200000000.weight": torch.ones(48, 8, 3, 3),
+        },
+    ],
+    ids=["rrdb", "srvgg"],
+)
+def test_a_number_in_a_name_costs_nothing(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    """A file of 4 KB that counts 10^8 layers was made into a table of all of them, and ate the machine."""
+    path = tmp_path / "bomb.pth"
+    torch.save(state, path)
+    with pytest.raises(WeightsError, match="its names count|no network that is known"):
+        describe_file(path)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.ones(8, 3, 3, 3, device="meta"),
+        torch.eye(8).to_sparse(),
+        torch.tensor(1.0),
+    ],
+    ids=["meta", "sparse", "scalar"],
+)
+def test_tensors_that_are_no_weights_are_named(tmp_path: Path, tensor: torch.Tensor) -> None:
+    path = tmp_path / "odd.pth"
+    torch.save({"conv_first.weight": torch.ones(8, 3, 3, 3), "body.0.rdb1.conv1.weight": tensor}, path)
+    with pytest.raises(WeightsError, match=r"no plain tensor|no convolutions|not a weight file"):
+        describe_file(path)
