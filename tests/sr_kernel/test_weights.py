@@ -325,7 +325,7 @@ def test_a_number_in_a_name_costs_nothing(tmp_path: Path, state: dict[str, torch
     """A file of 4 KB that counts 10^8 layers was made into a table of all of them, and ate the machine."""
     path = tmp_path / "bomb.pth"
     torch.save(state, path)
-    with pytest.raises(WeightsError, match="its names count|no network that is known"):
+    with pytest.raises(WeightsError, match=r"its names count|no network that is known"):
         describe_file(path)
 
 
