@@ -31,7 +31,7 @@ from sr_kernel.backend import Backend
 from sr_kernel.believable import floors
 from sr_kernel.believable.niqe import niqe
 from sr_kernel.believable.seams import Canvas, seam_stats
-from sr_kernel.believable.sums import window_sums
+from sr_kernel.believable.sums import look_at, sums_of
 from sr_kernel.fidelity import PixelStats, is_black, stats_of
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import split_planes
@@ -149,11 +149,11 @@ def measured(output: Output, pixels: NDArray[np.float64] | Levels) -> PixelStats
     stats = PixelStats()
     for tile in plan.tiles:
         keep, out = tile.keep, tile.out
-        kept = torch.from_numpy(levels[out.y0 : out.y1, out.x0 : out.x1]).float() / 255
+        shown = torch.from_numpy(levels[out.y0 : out.y1, out.x0 : out.x1])
         source = torch.from_numpy(output.source[keep.y0 : keep.y1, keep.x0 : keep.x1]).float() / 255
-        means = kept.view(keep.height, scale, keep.width, scale, 3).mean((1, 3)) * 255
-        sums = window_sums(kept, means, source, torch.tensor(True), scale, plan.spec.align_px)
-        stats += stats_of(source.numel(), sums.tolist())
+        means = shown.float().view(keep.height, scale, keep.width, scale, 3).mean((1, 3))
+        look = look_at(shown, means, source, torch.tensor(True), scale, plan.spec.align_px)
+        stats += stats_of(source.numel(), sums_of([look])[0].tolist())
     canvas = Canvas(spec=plan.spec, source=output.source, source_y0=0, output=levels, output_y0=0)
     return stats + seam_stats(canvas, plan.tiles)
 
@@ -268,7 +268,7 @@ def costs(data: Path) -> list[str]:
     side = 256 + 2 * spec.halo_px
     source = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     unit = torch.from_numpy(source[:256, :256]).float() / 255
-    kept = unit.repeat_interleave(4, 0).repeat_interleave(4, 1).contiguous()
+    shown = torch.from_numpy(source[:256, :256].repeat(4, 0).repeat(4, 1))
     plan = plan_of(spec, source, 4096)
     big = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), np.uint8)
     canvas = Canvas(spec=plan_of(spec, big, 256).spec, source=big, source_y0=0, output=big, output_y0=0)
@@ -280,7 +280,7 @@ def costs(data: Path) -> list[str]:
     network = best(lambda: upscaler.restore(source, plan, Settings(precision="fp32")), 3)
     rows = {
         "the network, fp32, and all that follows it": network,
-        "of it the sums of a window": best(lambda: window_sums(kept, unit * 255, unit, true, 4, 1), 9),
+        "of it the sums of a window": best(lambda: sums_of([look_at(shown, unit * 255, unit, true, 4, 1)]), 9),
         "seams, a sixteenth of a picture of 1024 x 1024 in 16 windows": best(lambda: seam_stats(canvas, tiles), 5) / 16,
         "NIQE of the output of 1024 x 1024 (--niqe)": best(lambda: niqe(big), 3),
     }

@@ -13,7 +13,7 @@ from torch import Tensor
 from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
-from sr_kernel.believable.sums import window_sums
+from sr_kernel.believable.sums import Look, look_at, sums_of
 from sr_kernel.colour_match import ColourMatch
 from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
@@ -81,6 +81,16 @@ class Made:
     """`samples` of its stats"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Window:
+    """A window's result before its figures, see `Made`."""
+
+    samples: Tensor
+    means: Tensor
+    look: Look
+    count: int
+
+
 class Forward:
     """A model on its device. Not thread-safe: one thread calls it."""
 
@@ -142,7 +152,7 @@ class Forward:
         for tile in plan.tiles:
             job = Job(tile=tile, plan=plan, dtype=dtype)
             with memory_errors(), torch.inference_mode():
-                made = self._finish(output_of(job.need), x[0], whole, job, settings)
+                (made,) = _made([self._finish(output_of(job.need), x[0], whole, job, settings)])
             yield made
 
     def _body_output(
@@ -170,10 +180,11 @@ class Forward:
 
         with memory_errors(), torch.inference_mode():
             made = mean_of_turns(run, x, keep) if settings.tta else run(x, keep)
-            return [
+            windows = [
                 self._finish(_part(made[index], _shift(box, keep), scale), x[index], job.tile.read, job, settings)
                 for index, (job, box) in enumerate(zip(jobs, boxes, strict=True))
             ]
+            return _made(windows)
 
     def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Tensor:
         """`Backend.run`; out of memory the kept part is halved, each half with its own halo, where one is given."""
@@ -192,7 +203,7 @@ class Forward:
         ]
         return torch.cat(parts, dim=axis)
 
-    def _finish(self, made: Tensor, x: Tensor, area: Box, job: Job, settings: Settings) -> Made:
+    def _finish(self, made: Tensor, x: Tensor, area: Box, job: Job, settings: Settings) -> _Window:
         """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result."""
         # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
         finite = torch.isfinite(made.sum())
@@ -203,13 +214,16 @@ class Forward:
         keep = _shift(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
         means = _means(kept, self._spec.scale)
-        sums = window_sums(kept, means, source, finite, self._spec.scale, _lattice_px(self._spec))
         if job.plan.spec.resampled:
             levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings)
         else:
             levels = kept.permute(2, 0, 1).unsqueeze(0) * top_level(job.dtype)
         samples = to_samples(levels, job.dtype)[0]
-        return Made(samples=samples, means=means, sums=sums, count=source.numel())
+        shown = samples
+        if job.plan.spec.resampled or job.dtype != np.uint8:
+            shown = (kept * 255).round_()
+        look = look_at(shown, means, source, finite, self._spec.scale, _lattice_px(self._spec))
+        return _Window(samples=samples, means=means, look=look, count=source.numel())
 
     def _match_colour(self, made: Tensor, x: Tensor, area: Box, job: Job) -> None:
         """Puts the source's low frequencies into the clamped output of `job.need`, wherever all that decides them is.
@@ -246,6 +260,15 @@ class Forward:
         self._light = self._light or Light(planes.device)
         made = resampler.apply(self._light.to_linear(planes), origin, job.tile.out)
         return self._light.to_gamma(made) * top_level(dtype)
+
+
+def _made(windows: Sequence[_Window]) -> list[Made]:
+    """The results of a batch, with their figures."""
+    sums = sums_of([window.look for window in windows])
+    return [
+        Made(samples=window.samples, means=window.means, sums=sums[index], count=window.count)
+        for index, window in enumerate(windows)
+    ]
 
 
 def _lattice_px(spec: ModelSpec) -> int:

@@ -1,18 +1,23 @@
-"""Sums of one window on its device: how its output differs from its source, and what no source has. Nothing here waits.
+"""Sums of windows on their device: how outputs differ from their sources, and what no source has. Nothing here waits.
 
 All that is added is whole numbers, small enough to be exact in the type that adds them, so that no sum depends on an
 order. Stripes are looked for in blocks: the mean over a block's rows is a wave along x, the mean over its columns one
 along y. Where the source can hold a wave the difference from the source is looked at, where it cannot the output is.
 A block has stripes where one frequency stands out of all others in its range, and is not the source's own.
+
+A GPU restores a window faster than it is given a hundred small pieces of work: what touches every pixel is done window
+by window (`look_at`), all that follows for the blocks of a batch together (`sums_of`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sr_kernel.fidelity import BINS, FIRST_BIN, LAST_BIN
@@ -29,93 +34,129 @@ _UNIT = 4096
 """cosines are whole numbers of this: sums of 128 products with sums of 128 levels are exact in float64"""
 
 
-def window_sums(kept: Tensor, means: Tensor, source: Tensor, finite: Tensor, scale: int, align_px: int) -> Tensor:
-    """What `sr_kernel.fidelity.stats_of` reads, int64, of one window.
-
-    `kept`: the clamped output (h * scale, w * scale, 3), 0..1; `means`: it averaged over source pixels (h, w, 3),
-    0..255; `source`: (h, w, 3), 0..1; `finite`: a truth value.
-    """
-    out = means.round()
-    levels = (source * 255).round_()
-    diff = out - levels
-    whole = diff.to(torch.int32)
-    head = [
-        levels.to(torch.int32).sum(),
-        out.to(torch.int32).sum(),
-        whole.abs().sum(),
-        finite.long(),
-        (whole * whole).sum(),
-        *whole.sum((0, 1)),
-    ]
-    side = -(-BLOCK_PX // scale)
-    down, across = diff.shape[0] // side, diff.shape[1] // side
-    period = scale * align_px
-    if not down or not across or side * scale % period:
-        rest = torch.zeros(3 + 2 * BINS + period**2, dtype=torch.int64, device=kept.device)
-        return torch.cat([torch.stack(head), rest])
-    return torch.cat([torch.stack(head), _block_sums(kept, diff, levels, _Form(side, scale, down, across, period))])
-
-
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How a window is cut into blocks."""
+    """How windows of one network are cut into blocks."""
 
     side: int
     """of a block in source pixels"""
     scale: int
-    down: int
-    across: int
     period: int
     """side of a cell of the lattice, in output pixels"""
 
     @property
-    def count(self) -> int:
-        return self.down * self.across
+    def wide(self) -> int:
+        """Side of a block in output pixels."""
+        return self.side * self.scale
 
     @property
     def phase_samples(self) -> int:
-        """Samples of all channels that lie at one place of the lattice."""
-        return self.count * (self.side * self.scale // self.period) ** 2 * 3
+        """Samples of a block, all channels, that lie at one place of the lattice."""
+        return (self.wide // self.period) ** 2 * 3
 
 
-def _block_sums(kept: Tensor, diff: Tensor, levels: Tensor, form: _Form) -> Tensor:
-    """int64: blocks, those off, samples a phase, votes, phases."""
-    side, wide = form.side, form.side * form.scale
-    height, width = form.down * wide, form.across * wide
-    pixels = (kept[:height, :width] * 255).round_().contiguous()
-    rows = pixels.view(form.down, wide // form.period, form.period, width * 3).sum(1)
-    phases = rows.sum(0).double().view(form.period, width // form.period, form.period, 3).sum((1, 3))
-    fine = _waves(rows.sum(1), pixels, form, wide)
-    coarse_diff = _waves(*_cropped(diff, form), form, side)
-    coarse = _waves(*_cropped(levels, form), form, side)
-    off = (coarse_diff.sum(2).abs() > OFF_LEVELS * side * side)[:, 0].any(1)
-    votes = _votes(_power(fine), _power(coarse_diff), _power(coarse), side)
-    blocks, samples = (off.new_full((1,), known, dtype=torch.int64) for known in (form.count, form.phase_samples))
-    return torch.cat([blocks, off.sum().view(1), samples, votes, phases.long().flatten()])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the pixels of one window have come down to."""
+
+    form: _Form
+    totals: Tensor
+    """float64 (4, 3), by channel: levels of the source, of the output averaged over source pixels, the absolute
+    difference of the two, and its square"""
+    finite: Tensor
+    rows: Tensor
+    """(blocks, period, wide, 3): of each block, rows of the output's levels added up by place in the lattice"""
+    columns: Tensor
+    """(blocks, wide, 3): of each block, columns of the output's levels added up"""
+    coarse: Tensor
+    """(2, blocks, side, side, 3): difference from the source, and the source's levels"""
 
 
-def _cropped(samples: Tensor, form: _Form) -> tuple[Tensor, Tensor]:
-    """Sums over the rows of each block, and the samples, of whole blocks only."""
-    side = form.side
-    inside = samples[: form.down * side, : form.across * side].contiguous()
-    return inside.view(form.down, side, form.across * side * 3).sum(1), inside
+def look_at(levels: Tensor, means: Tensor, source: Tensor, finite: Tensor, scale: int, align_px: int) -> Look:
+    """One window.
+
+    `levels`: of its output (h * scale, w * scale, 3), whole numbers 0..255 of any type; `means`: the output averaged
+    over source pixels (h, w, 3), 0..255; `source`: (h, w, 3), 0..1; `finite`: a truth value.
+    """
+    side = -(-BLOCK_PX // scale)
+    form = _Form(side, scale, scale * align_px)
+    out, was = means.round(), (source * 255).round_()
+    diff = out - was
+    totals = torch.stack([was, out, diff.abs(), diff * diff]).sum((1, 2), dtype=torch.float64)
+    down, across = diff.shape[0] // side, diff.shape[1] // side
+    if form.wide % form.period:
+        down = 0
+    blocks, wide, period = down * across, form.wide, form.period
+    cut = levels[: down * wide, : across * wide]
+    if cut.device.type == "cpu":  # where torch converts bytes and adds floats faster than it adds bytes
+        cut = cut.to(torch.float32)
+    exact = torch.float32 if cut.is_floating_point() else torch.int32
+    rows = cut.reshape(down, wide // period, period, across * wide * 3).sum(1, dtype=exact)
+    columns = cut.reshape(down, wide, across, wide, 3).sum(3, dtype=exact)
+    coarse = torch.stack([diff[: down * side, : across * side], was[: down * side, : across * side]])
+    return Look(
+        form=form,
+        totals=totals,
+        finite=finite,
+        rows=rows.view(down, period, across, wide, 3).transpose(1, 2).reshape(blocks, period, wide, 3),
+        columns=columns.transpose(1, 2).reshape(blocks, wide, 3),
+        coarse=coarse.view(2, down, side, across, side, 3).transpose(2, 3).reshape(2, blocks, side, side, 3),
+    )
 
 
-def _waves(rows: Tensor, pixels: Tensor, form: _Form, side: int) -> Tensor:
-    """Sums over rows, then over columns, of each block: (blocks, 2, side, 3), whole numbers in float64."""
-    along_x = rows.view(form.down, form.across, side, 3)
-    along_y = pixels.view(form.down, side, form.across, side, 3).sum(3).permute(0, 2, 1, 3)
-    return torch.stack([along_x, along_y], 2).view(form.count, 2, side, 3).double()
+def sums_of(looks: Sequence[Look]) -> Tensor:
+    """What `sr_kernel.fidelity.stats_of` reads, int64, a row for each of some windows of one network."""
+    form = looks[0].form
+    counts = tuple(look.rows.shape[0] for look in looks)
+    totals = torch.stack([look.totals for look in looks]).long()
+    finite = torch.stack([look.finite for look in looks]).long()
+    whole = totals.sum(2)
+    head = [whole[:, :3], finite[:, None], whole[:, 3:], totals[:, 1] - totals[:, 0]]
+    known = _known(counts, form.phase_samples, str(totals.device))
+    rest = _by_window(looks, counts) if any(counts) else totals.new_zeros(len(looks), 1 + 2 * BINS + form.period**2)
+    return torch.cat([*head, known[:, :1], rest[:, :1], known[:, 1:], rest[:, 1:]], 1)
+
+
+def _by_window(looks: Sequence[Look], counts: tuple[int, ...]) -> Tensor:
+    """What `_of_blocks` says, added up for each window."""
+    found = _of_blocks(looks)
+    if len(set(counts)) == 1:
+        return found.view(len(looks), counts[0], -1).sum(1)
+    starts = [sum(counts[:index]) for index in range(len(counts))]
+    return torch.stack([found[start : start + count].sum(0) for start, count in zip(starts, counts, strict=True)])
+
+
+def _of_blocks(looks: Sequence[Look]) -> Tensor:
+    """int64 (blocks, ...): whether a block is off, its votes, its phases."""
+    form = looks[0].form
+    side, wide, period = form.side, form.wide, form.period
+    rows = torch.cat([look.rows for look in looks])
+    columns = torch.cat([look.columns for look in looks])
+    coarse = torch.cat([look.coarse for look in looks], 1)
+    phases = rows.view(-1, period, wide // period, period, 3).sum((2, 4)).long()
+    fine = torch.stack([rows.sum(1), columns], 1)
+    waves = torch.stack([coarse.sum(2), coarse.sum(3)], 2)
+    off = (waves[0, :, 0].sum(1).abs() > OFF_LEVELS * side * side).any(1)
+    power = _power(waves.view(-1, 2, side, 3)).view(2, -1, 2, side // 2 + 1)
+    return torch.cat([off.long()[:, None], _votes(_power(fine), power[0], power[1], side), phases.flatten(1)], 1)
+
+
+@cache
+def _known(counts: tuple[int, ...], phase_samples: int, device: str) -> Tensor:
+    """Blocks of each window, and samples of each phase."""
+    return torch.tensor([[count, count * phase_samples] for count in counts], dtype=torch.int64).to(device)
 
 
 def _power(waves: Tensor) -> Tensor:
-    """Squared amplitude of each frequency, summed over channels, in levels: (blocks, 2, side // 2 + 1)."""
+    """Squared amplitude of each frequency, summed over channels, in levels, (blocks, 2, side // 2 + 1).
+
+    `waves`: sums over the rows and over the columns of each block, (blocks, 2, side, 3).
+    """
     side = waves.shape[2]
-    table = _cosines(side, str(waves.device))
-    found = torch.einsum("bdsc,sk->bdkc", waves, table).view(*waves.shape[:2], 2, -1, 3)
-    squares = found[:, :, 0] ** 2 + found[:, :, 1] ** 2
+    found = waves.double().transpose(2, 3).reshape(-1, side) @ _cosines(side, str(waves.device))
+    squares = found.square_().view(-1, 2, 3, 2, side // 2 + 1).sum((2, 3))
     # Half of a wave's samples is its cosine's sum, half of that passes the window; a sum has `side` samples.
-    return (squares[..., 0] + squares[..., 1] + squares[..., 2]) * (4 / (_UNIT * side * side)) ** 2
+    return squares.mul_((4 / (_UNIT * side * side)) ** 2)
 
 
 @cache
@@ -125,37 +166,28 @@ def _cosines(side: int, device: str) -> Tensor:
     window = 0.5 - 0.5 * torch.cos(2 * math.pi * (at + 0.5) / side)
     angle = 2 * math.pi * at[:, None] * torch.arange(side // 2 + 1)[None, :] / side
     table = torch.cat([torch.cos(angle), torch.sin(angle)], 1) * window[:, None]
-    table = (table * _UNIT).round()
-    return table.to(device)
+    return (table * _UNIT).round().to(device)
 
 
 def _votes(fine: Tensor, diff: Tensor, source: Tensor, side: int) -> Tensor:
-    """Blocks with stripes by direction and waves a block, int64 [2 * BINS]."""
+    """One for each direction and waves a block of which a block has stripes, int64 (blocks, 2 * BINS)."""
     middle = side // 2
-    votes = torch.zeros((2, BINS), dtype=torch.int64, device=fine.device)
+    votes = torch.zeros((len(fine), 2, BINS), dtype=torch.int64, device=fine.device)
     low, high = slice(FIRST_BIN, middle + 1), slice(middle + 1, LAST_BIN + 1)
     found, where, height = _peaks(diff[..., low])
-    own = _beside(source[..., low]).gather(2, where[..., None])[..., 0]
-    _count(votes, found & (own < height), where)
+    own = F.max_pool1d(source[..., low], 3, stride=1, padding=1).gather(2, where)
+    votes.scatter_(2, where, (found & (own < height)).long())
     if middle < LAST_BIN:
         found, where, height = _peaks(fine[..., high])
-        _count(votes, found & (fine[..., low].amax(2) < height), where + middle + 1 - FIRST_BIN)
-    return votes.flatten()
+        found &= fine[..., low].amax(2, keepdim=True) < height
+        votes.scatter_(2, where + (middle + 1 - FIRST_BIN), found.long())
+    return votes.flatten(1)
 
 
 def _peaks(power: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of (blocks, 2, n) powers: whether the highest stands out, where it is and how high."""
-    height, where = power.max(2)
-    padded = torch.nn.functional.pad(power, (1, 1))
-    around = (padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]).gather(2, where[..., None])[..., 0]
-    return (height >= STRIPE_LEVELS**2) & (around >= STRIPE_SHARE * power.sum(2)), where, height
-
-
-def _beside(power: Tensor) -> Tensor:
-    """Of each frequency the highest power of itself and its neighbours."""
-    return torch.nn.functional.max_pool1d(power, 3, stride=1, padding=1)
-
-
-def _count(votes: Tensor, found: Tensor, where: Tensor) -> None:
-    """Adds one vote a block and direction."""
-    votes.scatter_add_(1, where.T.clamp(max=BINS - 1), found.T.long())
+    """Of (blocks, 2, n) powers: whether the highest stands out, where it is and how high, (blocks, 2, 1)."""
+    height, where = power.max(2, keepdim=True)
+    padded = F.pad(power, (1, 1))
+    around = sum((padded.gather(2, where + step) for step in range(3)), torch.zeros_like(height))
+    stands_out = around >= STRIPE_SHARE * power.sum(2, keepdim=True)
+    return stands_out & (height >= STRIPE_LEVELS**2), where, height

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from sr_kernel.believable.floors import suspicions
-from sr_kernel.believable.sums import window_sums
+from sr_kernel.believable.sums import look_at, sums_of
 from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from tests.pictures import photo
 
@@ -19,10 +19,12 @@ WIDTH, HEIGHT = 160, 130
 
 def figures(output: Levels, source: Levels, scale: int = SCALE, align_px: int = 1) -> PixelStats:
     """Of levels HW3, 0..255."""
-    kept = torch.from_numpy(output.clip(0, 255).round()).float() / 255
-    means = kept.view(source.shape[0], scale, source.shape[1], scale, 3).mean((1, 3)) * 255
+    kept = torch.from_numpy(output.clip(0, 255).round()).float()
+    means = kept.view(source.shape[0], scale, source.shape[1], scale, 3).mean((1, 3))
     unit = torch.from_numpy(source).float() / 255
-    sums = window_sums(kept, means, unit, torch.tensor(True), scale, align_px)
+    (sums,) = sums_of([look_at(kept, means, unit, torch.tensor(True), scale, align_px)])
+    (whole,) = sums_of([look_at(kept.to(torch.uint8), means, unit, torch.tensor(True), scale, align_px)])
+    assert torch.equal(sums, whole), "of whatever type the levels are"
     assert int(sums[FINITE]) == 1
     return stats_of(source.size, sums.tolist())
 
@@ -146,3 +148,15 @@ def test_sums_are_those_of_their_definition() -> None:
     difference = means.round() - source
     assert abs(stats.sum_sq_diff - int((difference**2).sum())) <= stats.sum_sq_diff // 1000
     assert stats.sums_diff == pytest.approx(difference.sum((0, 1)), abs=WIDTH * HEIGHT / 32), "one in 16 is a tie"
+
+
+def test_windows_of_a_batch_have_their_own_sums() -> None:
+    looks = []
+    for seed, (width, height) in enumerate(((160, 130), (70, 130), (30, 30))):
+        source = torch.from_numpy(smooth(seed, width, height)).float()
+        output = source.repeat_interleave(SCALE, 0).repeat_interleave(SCALE, 1)
+        looks.append(look_at(output, source, source / 255, torch.tensor(seed != 1), SCALE, 1))
+    together, alone = sums_of(looks), [sums_of([look])[0] for look in looks]
+    assert torch.equal(together, torch.stack(alone))
+    assert torch.equal(sums_of([looks[0]] * 3), torch.stack([alone[0]] * 3))
+    assert together[:, FINITE].tolist() == [1, 0, 1]
