@@ -18,8 +18,10 @@ from farm.records import (
     PartKind,
     Piece,
     StageSeconds,
+    UpscaleParams,
     WorkItem,
 )
+from farm.target import asked
 from sr_kernel.fidelity import PixelStats
 
 _WORST = 5
@@ -47,6 +49,7 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         source_px=done.source_px,
         model=item.params.model,
         model_sha256=item.params.model_sha256,
+        scale=_scale(item.params),
         mode=done.mode,
         precision=done.precision,
         fidelity=done.stats.fidelity,
@@ -78,6 +81,10 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
     )
 
 
+def _scale(params: Params) -> str:
+    return asked(params) if isinstance(params, UpscaleParams) else ""
+
+
 def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> LedgerEntry:
     """A row that failed in a worker."""
     return LedgerEntry(
@@ -92,6 +99,7 @@ def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> Led
         suspect=failed.suspect,
         model=item.params.model,
         model_sha256=item.params.model_sha256,
+        scale=_scale(item.params),
         source_version=item.source_version,
         params_hash=item.params_hash,
         attempts=attempts,

@@ -403,6 +403,8 @@ class LedgerEntry:
     source_px: int = 0
     model: str = ""
     model_sha256: str = ""
+    scale: str = ""
+    """what was asked for, 3.5 or 3840x2160: also what another program's name of a model means"""
     mode: str = ""
     precision: str = ""
     fidelity: float = 0.0

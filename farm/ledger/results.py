@@ -36,6 +36,7 @@ RESULT_COLUMNS = (
     ("source_px", "int64"),
     ("model", "string"),
     ("model_sha256", "string"),
+    ("scale", "string"),
     ("mode", "string"),
     ("precision", "string"),
     ("fidelity", "float64"),

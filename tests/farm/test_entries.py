@@ -62,3 +62,16 @@ def test_a_ledger_of_the_version_before_films_is_still_read() -> None:
     assert b"allowances" not in old
     assert decode(old).extent == (48, 96)
     assert decode(encode(decode(old))) == decode(old), "compacting writes it as today's version"
+
+
+def test_an_entry_says_the_scale_that_was_asked_for() -> None:
+    """Also where another program's name of a model stands for it: realesr-animevideov3-x2 is animevideov3, scale 2."""
+    part = replace(make_film(0), kind=PartKind.JOIN)
+    params = part.item.upscale
+    for asked, said in (
+        (replace(params, outscale=3.5), "3.5"),
+        (replace(params, outscale=0.0, size=(64, 48)), "64x48"),
+    ):
+        entry = done_entry(replace(part, item=replace(part.item, params=asked)), SEGMENT, 1, "run")
+        assert entry.scale == said
+        assert decode(encode(entry)).scale == said
