@@ -395,8 +395,8 @@ def main() -> None:
         f"# Figures of real and of faulty outputs, {datetime.date.today()}",
         "",
         f"{cpu_name()}, {os.cpu_count()} cores, fp32, windows of {asked.tile_px}. {len(made)} outputs of"
-        f" {len(made) // len(WEIGHTS)} pictures and frames, faults planted in one of {asked.every}. Stripes of 16 blocks"
-        " or more, seams of 4 edges or more.",
+        f" {len(made) // len(WEIGHTS)} pictures and frames, faults planted in one of {asked.every}. Stripes of 16"
+        " blocks or more, seams of 4 edges or more.",
         "",
         *distribution(real),
         "",
