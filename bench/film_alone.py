@@ -27,7 +27,8 @@ from farm.fetch import resolve
 from farm.film import FilmPlan, Span
 from farm.kinds import MediaKind
 from farm.media import video
-from farm.records import ManifestRow, UpscaleParams
+from farm.params import UpscaleParams
+from farm.records import ManifestRow
 from farm.tasks.restore import picture_spec
 from sr_kernel.colour import frame_to_rgb
 from sr_kernel.frames import FrameUpscaler

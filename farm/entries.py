@@ -8,19 +8,8 @@ from collections.abc import Iterable
 
 from farm.errors import ItemError
 from farm.film import SegmentReport
-from farm.records import (
-    Done,
-    Failed,
-    ItemStatus,
-    LedgerEntry,
-    Params,
-    Part,
-    PartKind,
-    Piece,
-    StageSeconds,
-    UpscaleParams,
-    WorkItem,
-)
+from farm.params import Params, UpscaleParams
+from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part, PartKind, Piece, StageSeconds, WorkItem
 from farm.target import asked
 from sr_kernel.fidelity import PixelStats
 

@@ -1,4 +1,4 @@
-"""From a row and what its store says about it to a WorkItem: parameters, output, identity. Pure: no I/O, no clock.
+"""From a row and what its store says about it to a WorkItem: output and identity. Pure: no I/O, no clock.
 
 Everything that decides the bytes of an output is decided here, once, from the configuration and the source; nothing
 from a worker, its free memory or the number of workers enters. Equal inputs give equal items on any machine of one
@@ -7,19 +7,18 @@ device class, which is what lets a second run know what is done.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import metadata
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from farm import __version__
+from farm import params as parameters
 from farm.blocks import UPSCALE, version_word
 from farm.config import ModelConfig, RunConfig
 from farm.errors import ErrorKind, ItemError, ManifestError, UsageError
 from farm.face import FaceParams
-from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import (
     ANIMATION_EXTENSIONS,
     CONTAINERS,
@@ -30,21 +29,15 @@ from farm.kinds import (
     is_sequence,
 )
 from farm.output_path import MAX_NAME_BYTES, SEQUENCE_INDEX, below_root, check_template, record_path
-from farm.records import FileStat, ManifestRow, Overrides, Params, UpscaleParams, WorkItem
-from farm.sample import PrepareParams
+from farm.params import Params, UpscaleParams, canonical_text, text_digest
+from farm.records import FileStat, ManifestRow, WorkItem
+from farm.resolver import PlannedModel, Resolver, alias_outscale
 from farm.sizes import guess_px, refuse_size
 from farm.target import asked as asked_size
-from farm.target import most_passes
-from sr_kernel.hardware import cpu_has_bf16, cpu_runs_bf16
-from sr_kernel.models import ALIASES, MODELS, has_fused_kernels
+from sr_kernel.models import MODELS
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
-
-PIXEL_EPOCH = 1
-"""Part of every identity. Raise it when a change of ours gives other bytes for the same parameters (a network, the
-resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
-are made again instead of being taken for what the new code would have made."""
 
 IDENTITY_EPOCH = 1
 """Raised when ids are hashed from other things, or otherwise: a ledger of another epoch is refused"""
@@ -53,34 +46,8 @@ TASKS: Mapping[MediaKind, str] = {MediaKind.IMAGE: "upscale_image", MediaKind.VI
 PREPARE = "prepare"
 SHARD_ROWS = 50_000
 """rows of the manifest that share a shard of the ledger"""
-BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
-ENCODER_THREADS: Mapping[str, int] = {"cuda": 8, "cpu": 1}
-"""threads of one encoder: a CPU worker has one core; what feeds a GPU must not wait for one"""
-_LOSSY = frozenset({"jpg", "webp", "avif"})
-"""formats whose quality decides bytes"""
 _RECIPES_KEPT = 1024
 """a manifest may ask for another outscale in every row"""
-_NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect"})
-"""Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
-ALLOWANCES of films, of which the ledger remembers where they made a difference (`farm.entries.suffices`), and of
-suspect outputs it remembers that they are (`farm.entries.suspect_stands`). What is done without NIQE stays so."""
-
-
-_OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "origin_px", "video"}
-)
-"""Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
-outputs made without them stay done."""
-
-
-class PlannedModel(Protocol):
-    """What planning needs of a model; `farm.fetch.ResolvedModel` is one."""
-
-    @property
-    def spec(self) -> ModelSpec: ...
-
-    @property
-    def sha256(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -127,17 +94,10 @@ class Planner:
         check_template(config.output, config.video.container)
         self.out = out.rstrip("/")
         self._config = config
-        self._face = face
         self._models = models
         self._asked = config.model.models or (config.model.model,)
         _check_denoise(config.model, [model.spec for _, model in self._of_command])
-        self._device_class = device_class
-        self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
-        self._fused = device_class == "cuda" and (
-            config.model.kernel == "fused" or (config.model.kernel == "auto" and fused)
-        )
-        if config.model.kernel == "fused" and not self._fused:
-            raise UsageError("--kernel: fused is for GPUs, and CPUs work here; use auto or plain")
+        self._resolver = Resolver(config, device_class, cpu_bf16=cpu_bf16, fused=fused, face=face)
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
         self._operations: dict[str, Recipe] = {}
 
@@ -150,7 +110,7 @@ class Planner:
     def fingerprint(self) -> str:
         """Equal for planners that make the same items, and refuse the same rows, of the same manifest."""
         config = self._config
-        asked = [(model.spec.name, model.sha256, _alias_outscale(name)) for name, model in self._of_command]
+        asked = [(model.spec.name, model.sha256, alias_outscale(name)) for name, model in self._of_command]
         deciding = (
             replace(config.model, model="", models=(), weights_dir=None),
             replace(config.output, out=None),
@@ -158,11 +118,10 @@ class Planner:
             config.prepare,
             replace(config.limits, limit=None),
             config.fidelity.suspect,
-            (asked, sorted(MODELS.items()), self._device_class, self._precision, self._fused, self.out),
-            (PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
+            (asked, sorted(MODELS.items()), self._resolver.fingerprint, self.out),
+            (parameters.PIXEL_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
         )
-        faces = (self._face,) if self._face else ()
-        return _digest(repr(deciding + faces))
+        return text_digest(repr(deciding))
 
     @property
     def _of_command(self) -> list[tuple[str, PlannedModel]]:
@@ -243,7 +202,7 @@ class Planner:
         excess = len(name.encode()) - MAX_NAME_BYTES
         if excess <= 0:
             return name
-        mark = f"~{_digest(source_name)[:8]}"
+        mark = f"~{text_digest(source_name)[:8]}"
         kept = stem.encode()[: max(0, len(stem.encode()) - excess - len(mark))].decode(errors="ignore")
         return template.format(stem=kept + mark, **fields)
 
@@ -273,7 +232,8 @@ class Planner:
                 _check_rows_denoise(row, model.spec)
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
-            recipe = self._recipes[key] = self._make_recipe(model, asked, key[3], row.kind)
+            params = self._resolver.params(key[0], model, asked, key[3], row.kind)
+            recipe = self._recipes[key] = _recipe(TASKS[row.kind], params, scale_label=asked_size(params))
         return recipe
 
     def _operation(self, name: str) -> Recipe:
@@ -282,9 +242,9 @@ class Planner:
         if recipe is None:
             params = self._config.prepare.params(
                 name,
-                device_class=self._device_class,
+                device_class=self._resolver.device_class,
                 max_pixels_in=self._config.limits.max_pixels_in,
-                pixel_epoch=PIXEL_EPOCH,
+                pixel_epoch=parameters.PIXEL_EPOCH,
             )
             recipe = self._operations[name] = _recipe(PREPARE, params)
         return recipe
@@ -311,84 +271,6 @@ class Planner:
             return ANIMATION_EXTENSIONS[extension] if self._config.limits.pages != "video" else "mp4"
         return CONTAINERS.get(extension, "mkv")
 
-    def _make_recipe(self, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind) -> Recipe:
-        config, spec = self._config, model.spec
-        size = config.model.size if asked.outscale is None else None
-        meant = _alias_outscale(asked.model or config.model.model)
-        outscale = 0.0 if size else float(asked.outscale or config.model.outscale or meant or spec.scale)
-        resampled = outscale != spec.scale or config.model.max_side > 0
-        official = config.model.resize == "official" and resampled
-        denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
-        video = self._video(file_format) if kind is MediaKind.VIDEO else None
-        if file_format == "sequence":
-            file_format = config.output.format if config.output.format != "same" else "png"
-        params = UpscaleParams(
-            model=spec.name,
-            model_sha256=model.sha256,
-            denoise=denoise,
-            scale=spec.scale,
-            halo_px=spec.halo_px,
-            align_px=spec.align_px,
-            whole_body=spec.whole_body,
-            outscale=outscale,
-            resize="official" if official else "lanczos",
-            alpha=config.model.alpha,
-            precision=_supported(self._precision, spec),
-            precision_16bit=_supported(self._precision_16bit(kind), spec),
-            device_class=self._device_class,
-            batch=config.model.batch or BATCHES[self._device_class],
-            tile_px=config.model.tile_px,
-            exact_px=config.model.exact_px,
-            band_px=config.model.band_px,
-            format=file_format,
-            quality=config.output.quality if file_format in _LOSSY else 0,
-            stamp=config.output.stamp,
-            pages="first" if config.limits.pages == "first" and kind is MediaKind.IMAGE else "refuse",
-            max_pixels_in=config.limits.max_pixels_in,
-            max_pixels_out=config.limits.max_pixels_out,
-            pixel_epoch=PIXEL_EPOCH,
-            video=video,
-            kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
-            tta=config.model.tta,
-            keep_colour=config.model.keep_colour,
-            face=self._face,
-            size=size,
-            fit=config.model.fit if size else "contain",
-            max_side=config.model.max_side,
-            passes=1 if official or 0 < outscale <= spec.scale else most_passes(spec.scale),
-            light=config.model.light if resampled or kind is MediaKind.VIDEO else "gamma",
-            niqe=config.fidelity.niqe,
-            suspect=config.fidelity.suspect,
-            origin_px=spec.origin_px,
-        )
-        return _recipe(TASKS[kind], params, scale_label=asked_size(params))
-
-    def _video(self, container: str) -> VideoParams:
-        config = self._config.video
-        return VideoParams(
-            container=container,
-            codec=config.codec,
-            crf=config.crf,
-            preset=config.preset or "",
-            pix_fmt=config.pix_fmt,
-            fps=f"{config.fps.numerator}/{config.fps.denominator}" if config.fps else "",
-            segment_frames=config.segment_frames,
-            audio=config.audio,
-            deinterlace=config.deinterlace,
-            salvage=config.salvage,
-            allow_damaged=config.allow_damaged,
-            encoder=config.encoder,
-            encoder_threads=ENCODER_THREADS[self._device_class],
-            tag_colours=config.tag_colours,
-            codecs=metadata.version("av"),
-        )
-
-    def _precision_16bit(self, kind: MediaKind) -> str:
-        """Pictures of 16 bits lose five of them in fp16; films of 10 or 12 bits lose at most one."""
-        if self._config.model.precision != "auto":
-            return self._precision
-        return "fp16" if kind is MediaKind.VIDEO and self._device_class == "cuda" else "fp32"
-
 
 def make_id(source_url: str, version: str, recipe: Recipe, output_url: str) -> str:
     """The id of an item. A change of what is hashed makes every ledger worthless: raise IDENTITY_EPOCH with it."""
@@ -398,67 +280,12 @@ def make_id(source_url: str, version: str, recipe: Recipe, output_url: str) -> s
 def _recipe(task: str, params: Params, *, scale_label: str = "") -> Recipe:
     text = canonical_text(params)
     identity = f"\0{task}\0{text}\0"
-    return Recipe(task=task, params=params, params_hash=_digest(text), identity=identity, scale_label=scale_label)
-
-
-def canonical_text(params: Params) -> str:
-    """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
-    if isinstance(params, PrepareParams):
-        return json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
-    plain = {field.name: field.default for field in fields(params) if field.name in _OFF_BY_DEFAULT}
-    deciding = {
-        name: value
-        for name, value in asdict(params).items()
-        if name not in _NO_BYTES and not (name in plain and value == plain[name])
-    }
-    if params.video is not None:
-        deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
-    return json.dumps(deciding, sort_keys=True, separators=(",", ":"))
-
-
-def params_hash(params: Params) -> str:
-    """What an item with these parameters carries as its `params_hash`."""
-    return _digest(canonical_text(params))
+    return Recipe(task=task, params=params, params_hash=text_digest(text), identity=identity, scale_label=scale_label)
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:
     """What changes when the content does: the manifest's sha256, else its etag, else the store's word."""
     return version_word(row) or stat.version
-
-
-def _digest(text: str) -> str:
-    """128 bits of SHA-256, in hexadecimal."""
-    return sha256(text.encode()).hexdigest()[:32]
-
-
-def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> str:
-    """fp16, bf16 or fp32 for 8-bit sources; the same for every item of the run."""
-    if device_class == "cuda":
-        return "fp16" if asked == "auto" else asked
-    if asked == "fp16":
-        raise UsageError("--precision: fp16 on a CPU is hundreds of times slower; use auto, bf16 or fp32")
-    if asked == "bf16" and cpu_bf16 is None and not cpu_runs_bf16():
-        raise UsageError("--precision: torch has no bf16 on this machine's processor; use auto or fp32")
-    if asked != "auto":
-        return asked
-    return "bf16" if (cpu_has_bf16() if cpu_bf16 is None else cpu_bf16) else "fp32"
-
-
-def _supported(precision: str, spec: ModelSpec) -> str:
-    """The run's precision where the model's network can be computed in it, else fp32."""
-    return precision if {"fp16": spec.fp16, "bf16": spec.bf16}.get(precision, True) else "fp32"
-
-
-def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSpec) -> float:
-    """What a row or the configuration asks for, else the model's own; 1 for models without a partner."""
-    if not spec.partner:
-        return 1.0
-    return next(value for value in (asked, configured, spec.denoise) if value is not None)
-
-
-def _alias_outscale(name: str) -> float | None:
-    """The scale that another program's name of a model means, where nobody asks for one."""
-    return ALIASES[name].outscale if name in ALIASES else None
 
 
 def _check_denoise(config: ModelConfig, specs: Sequence[ModelSpec]) -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from farm.errors import ErrorKind, ItemError
-from farm.face import FaceParams
-from farm.film import NOTHING_KNOWN, FilmPlan, SegmentReport, Span, VideoParams
+from farm.film import NOTHING_KNOWN, FilmPlan, SegmentReport, Span
 from farm.kinds import MediaKind
+from farm.params import Params, UpscaleParams
 from farm.sample import PrepareParams
 from sr_kernel.fidelity import PixelStats
 
@@ -87,94 +87,6 @@ class FileStat:
     def version(self) -> str:
         """Changes when the content may have: the etag where the store has one, else size and mtime."""
         return f"etag:{self.etag}" if self.etag else f"stat:{self.bytes}:{self.mtime_ns}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpscaleParams:
-    """Everything that decides the bytes of one restored picture or film; hashed into the item's identity."""
-
-    model: str
-    """name in the table, or `file:NAME` for a weight file given by path"""
-    model_sha256: str
-    denoise: float
-    """0..1, weight of the general model against its denoise partner; 1 means the model alone"""
-    scale: int
-    """the network's own scale"""
-    halo_px: int
-    align_px: int
-    whole_body: bool
-    outscale: float
-    resize: str
-    """lanczos (antialiased, before rounding) or official (Lanczos4, after rounding)"""
-    alpha: str
-    """model or lanczos: what restores the alpha channel"""
-    precision: str
-    """fp16, bf16 or fp32, for 8-bit sources"""
-    precision_16bit: str
-    """fp16, bf16 or fp32, for sources of more than 8 bits"""
-    device_class: str
-    """cuda or cpu; identity of bytes is promised within one class"""
-    batch: int
-    """windows a forward pass; fixed shape on a GPU, where short batches are filled up"""
-    tile_px: int
-    exact_px: int
-    band_px: int
-    """pictures with more source pixels than this are split into bands; part of the identity of bounded results"""
-    format: str
-    """png, jpg, webp, tiff or avif; of a film its container, of a sequence the format of its pictures"""
-    quality: int
-    """1..100 for jpg, webp and avif, where 100 means lossless for the last two; 0 for formats that have none"""
-    stamp: bool
-    """whether model, parameters and version are written into the output as XMP"""
-    pages: str
-    """first or refuse: what to do with a source of several pages or frames"""
-    max_pixels_in: int
-    max_pixels_out: int
-    pixel_epoch: int
-    """raised whenever the code would give other bytes for the same parameters"""
-    video: VideoParams | None = None
-    """of films only"""
-    size: tuple[int, int] | None = None
-    """asked width and height instead of `outscale`, which is then 0"""
-    fit: str = "contain"
-    """contain, cover or stretch: how `size` is met"""
-    max_side: int = 0
-    """longest side of the output; 0: any"""
-    passes: int = 1
-    """times at most that the network is run, one pass over what the one before made; see farm.target"""
-    light: str = "gamma"
-    """gamma or linear: in what resampling averages"""
-    tta: bool = False
-    """mean over eight flips and turns"""
-    keep_colour: bool = False
-    """low frequencies of the source are kept"""
-    face: FaceParams | None = None
-    kernel: str = "plain"
-    """plain, or fused: kernels for GPUs of capability 9, in half precision"""
-    niqe: bool = False
-    """whether NIQE is computed; decides no byte"""
-    suspect: str = "publish"
-    """publish or refuse: what becomes of outputs that are not believable; decides no byte"""
-    origin_px: int = 1
-    """windows start at multiples of this"""
-
-    @property
-    def allowances(self) -> tuple[str, ...]:
-        """What a film may lack; empty for pictures."""
-        return self.video.allowances if self.video else ()
-
-    @property
-    def lacks(self) -> tuple[str, ...]:
-        """What a film may lack that was published only because of its allowances."""
-        return self.allowances
-
-    @property
-    def resident(self) -> str:
-        """Parts of equal ones can share a unit and a resident model."""
-        return f"{self.model_sha256}/{self.denoise:g}/{self.kernel}"
-
-
-Params = UpscaleParams | PrepareParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
+from farm.resolver import resolve_denoise
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.several import settled
 from farm.signals import Received, stopped_by_signals
@@ -204,7 +205,7 @@ class _Run:
             progress.note(f"fetching {model}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
         fetch.ensure(spec, self._config.model.weights_dir, note)
-        if spec.partner and plan.resolve_denoise(None, self._config.model.denoise, spec) < 1:
+        if spec.partner and resolve_denoise(None, self._config.model.denoise, spec) < 1:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
     def _fetch_faces(self, progress: Progress) -> None:

@@ -14,7 +14,8 @@ from enum import Enum
 from itertools import chain
 
 from farm.errors import ErrorKind
-from farm.records import Failed, Outcome, Part, PartKind, Unit, UpscaleParams
+from farm.params import UpscaleParams
+from farm.records import Failed, Outcome, Part, PartKind, Unit
 from farm.target import work_factor
 
 _CARRIED_S: Mapping[PartKind, float] = {PartKind.JOIN: 4 * 3600.0, PartKind.FILM: 1800.0}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 MOST_OUTSCALE = 16
 """what passes are planned for; what is larger, which only a size can ask for, is reached by resampling"""

@@ -17,7 +17,7 @@ from farm.config import RunConfig
 from farm.ledger import MARK, Compared, ShardFiles
 from farm.manifest import ShardRows
 from farm.names import Namer
-from farm.records import Params, UpscaleParams
+from farm.params import Params, UpscaleParams
 from farm.summary import SHOWN, RowState
 from farm.survey.peek import Peek
 from farm.survey.planned import DeclinedRow

@@ -15,7 +15,8 @@ from farm.config import RunConfig
 from farm.errors import DiskError, ItemError
 from farm.kinds import ANIMATION_EXTENSIONS, FORMAT_LIMITS, MediaKind, extension_of, is_sequence
 from farm.media import image
-from farm.records import FileStat, ManifestRow, RefusedRow, UpscaleParams, WorkItem
+from farm.params import UpscaleParams
+from farm.records import FileStat, ManifestRow, RefusedRow, WorkItem
 from farm.sizes import refuse_size
 
 _AT_ONCE = 8

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import Size, plan_passes
 from farm.tasks.restore import Cut, RestoredPixels, Restorer, picture_spec, whole, working_bytes
 from sr_kernel.pixels import FILL_BLOCK_PX

@@ -17,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import PicturePlan, Strategy, Tile

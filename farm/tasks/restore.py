@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.tasks.lane import Job, Lane, Restored, model_of
 from sr_kernel import pixels as px
 from sr_kernel.alpha import keep_solid, solid_value, upscale_alpha

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from farm import __version__, lock, plan, storage, target
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError, SuspectError
 from farm.media import image
+from farm.params import params_hash
 from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
 from farm.tasks.faces import Faces
@@ -282,7 +283,7 @@ def _stamped_faces(item: WorkItem, faces: int | None) -> dict[str, str]:
     if params.face is None:
         return {"ParametersHash": item.params_hash}
     if faces == 0:
-        return {"ParametersHash": plan.params_hash(replace(params, face=None))}
+        return {"ParametersHash": params_hash(replace(params, face=None))}
     counted = {} if faces is None else {"Faces": str(faces)}
     strength = f"{params.face.strength:g}"
     return {"ParametersHash": item.params_hash, **counted, "FaceModel": params.face.model, "FaceStrength": strength}

@@ -18,7 +18,8 @@ from farm import storage
 from farm.entries import joined_precision
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
-from farm.records import Done, Part, PartKind, Split, UpscaleParams, WorkItem
+from farm.params import UpscaleParams
+from farm.records import Done, Part, PartKind, Split, WorkItem
 from farm.sizes import refuse_size
 from farm.target import SMALLER
 from farm.tasks.chain import (

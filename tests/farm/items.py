@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from farm.film import FilmPlan, Span, VideoParams
 from farm.kinds import MediaKind
-from farm.records import Done, ManifestRow, Part, PartKind, StageSeconds, UpscaleParams, WorkItem
+from farm.params import UpscaleParams
+from farm.records import Done, ManifestRow, Part, PartKind, StageSeconds, WorkItem
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.layout import FrameLayout
 

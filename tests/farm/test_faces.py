@@ -366,6 +366,6 @@ def test_a_worker_that_nobody_asks_for_faces_imports_none_of_their_packages() ->
 
 
 def canonical(params: Any) -> str:
-    from farm.plan import canonical_text
+    from farm.params import canonical_text
 
     return canonical_text(params)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm import collide, plan, spill, storage
+from farm import collide, params, plan, spill, storage
 from farm.blocks import block_of
 from farm.config import FidelityConfig, LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig
 from farm.entries import suffices
@@ -23,7 +23,8 @@ from farm.film import ALLOWANCES, VideoParams
 from farm.kinds import MediaKind, kind_of
 from farm.manifest import read_manifest
 from farm.names import Namer
-from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, UpscaleParams, WorkItem
+from farm.params import UpscaleParams
+from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, WorkItem
 from farm.sizes import refuse_size
 from sr_kernel.models import MODELS, ModelSpec
 
@@ -112,7 +113,7 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
         planned(made=config(output=OutputConfig(stamp=False))),
         planned(made=config(limits=LimitConfig(pages="first"))),
     ]
-    monkeypatch.setattr(plan, "PIXEL_EPOCH", plan.PIXEL_EPOCH + 1)
+    monkeypatch.setattr(params, "PIXEL_EPOCH", params.PIXEL_EPOCH + 1)
     changed.append(planned())
     BOOK_CHANGED = {**BOOK, "x4plus": replace(BOOK["x4plus"], sha256="f" * 64)}
     stat = FileStat(url="/data/in/a.png", bytes=1000, mtime_ns=5)
@@ -233,11 +234,11 @@ def test_parameters_hash_covers_every_field_but_what_only_refuses_or_measures() 
     item = planned()
     for field in fields(UpscaleParams):
         left_out = field.name in LATER or field.name in NO_BYTES or field.name == "video"
-        assert (f'"{field.name}":' in plan.canonical_text(item.params)) != left_out
+        assert (f'"{field.name}":' in params.canonical_text(item.params)) != left_out
     for name, other in LATER.items():
-        assert f'"{name}":' in plan.canonical_text(replace(item.upscale, **{name: other}))
+        assert f'"{name}":' in params.canonical_text(replace(item.upscale, **{name: other}))
     for name, other in NO_BYTES.items():
-        assert plan.canonical_text(replace(item.upscale, **{name: other})) == plan.canonical_text(item.params)
+        assert params.canonical_text(replace(item.upscale, **{name: other})) == params.canonical_text(item.params)
     assert planned(row("b.png")).params_hash == item.params_hash
     assert planned(row(format="tiff")).params_hash != item.params_hash
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import Pass, final_size, most_passes, plan_passes, work_factor
 
 from .items import PARAMS

@@ -18,7 +18,7 @@ from farm.media.video.plan import plan_film, video_params
 from farm.media.video.read.decode import iter_frames
 from farm.media.video.read.table import read_table
 from farm.media.video.values import Frame
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 _SKIPPED = 12
 """frames that are rather decoded than skipped by opening the film anew at a later keyframe"""

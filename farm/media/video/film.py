@@ -13,7 +13,7 @@ from farm.media.video.pictures.target import ANIMATIONS
 from farm.media.video.read import decode
 from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write import join
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 
 def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmCut:

@@ -18,7 +18,7 @@ from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut, FilmTable, FrameFacts
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts, choose_encoder, size_step
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import SMALLER, Size, final_size
 from sr_kernel.layout import FrameLayout
 

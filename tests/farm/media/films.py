@@ -21,7 +21,7 @@ from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write.codecs import SourceFacts, choose_encoder
 from farm.media.video.write.encode import SegmentEncoder
 from farm.media.video.write.join import join_film
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS
 from tests.farm.items import VIDEO as ITEM_VIDEO

@@ -22,7 +22,7 @@ from farm.media.video.pictures.target import choose_pictures
 from farm.media.video.values import FilmCut
 from farm.media.video.write.codecs import SourceFacts
 from farm.media.video.write.encode import SegmentEncoder
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS, VIDEO
 from tests.pictures import flipped, photo

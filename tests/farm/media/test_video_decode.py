@@ -27,7 +27,7 @@ from farm.media.video.read.decoder import DecodedFrame
 from farm.media.video.read.deinterlace import deinterlaced
 from farm.media.video.read.source import film_stream
 from farm.media.video.values import ONE_THREAD, DecoderConfig, FilmCut, Frame
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from tests.clips import CLIPS, clip, edited, extents, film, flipped, h264, in_front, picture, remuxed, sequential
 from tests.farm.items import PARAMS, VIDEO
 from tests.outside import FILMS, needs_data

@@ -23,7 +23,7 @@ from farm.media.video.pictures import sequence
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.pictures.still_frames import encode_still, frame_name, pixels_of, sequence_index, turned
 from farm.media.video.values import FilmCut
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from tests.farm.items import FILM, PARAMS, VIDEO
 from tests.pictures import photo
 from tests.s3_server import require_s3

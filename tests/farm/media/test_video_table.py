@@ -18,7 +18,7 @@ from farm.media.video.read.source import film_stream
 from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmTable
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from tests.clips import CLIPS, X264, X265, clip, edited, film, h264, remuxed, sequential, with_sound
 from tests.farm.items import PARAMS, VIDEO
 from tests.outside import FILMS, needs_data, real_film

@@ -31,7 +31,7 @@ from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_
 from farm.media.video.planes import source_format
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.media.vips import OpenSource, translated
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _LOADERS: Mapping[str, str] = MappingProxyType({"gif": "gifload_source", "webp": "webpload_source"})

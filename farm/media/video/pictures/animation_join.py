@@ -28,7 +28,7 @@ from farm.media.video.pictures.webp_animation import WebpWriter
 from farm.media.video.planes import source_format
 from farm.media.video.write.loss import left_behind
 from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import SMALLER
 
 Opener = Callable[[], BinaryIO]

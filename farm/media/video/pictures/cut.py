@@ -12,7 +12,7 @@ from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut
 from farm.media.video.write.codecs import SourceFacts, choose_encoder, size_step
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import final_size
 from sr_kernel.layout import FrameLayout
 

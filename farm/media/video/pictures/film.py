@@ -11,7 +11,7 @@ from farm.media.video.faults import reading
 from farm.media.video.pictures.animation import iter_animation, read_animation
 from farm.media.video.pictures.sequence import iter_sequence, read_sequence
 from farm.media.video.values import FilmCut, Frame
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 
 def is_pictures(url: str) -> bool:

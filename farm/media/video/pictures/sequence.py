@@ -23,7 +23,7 @@ from farm.media.video.pictures.numbered import list_numbered, numbered_files, re
 from farm.media.video.pictures.still_frames import is_opaque, planes_of, profile_warning
 from farm.media.video.pictures.target import PICTURE_CONTAINERS
 from farm.media.video.values import FilmCut, Frame, Planes
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 __all__ = ["DEFAULT_RATE", "iter_sequence", "read_sequence", "stat"]

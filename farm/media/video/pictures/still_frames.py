@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from farm.film import FilmPlan
 from farm.media.image import EncodeSpec, ImageMeta, Pixels, encode
 from farm.media.video.values import Planes
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from sr_kernel.layout import FrameLayout
 
 _TO_DEEP = 257

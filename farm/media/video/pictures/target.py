@@ -18,7 +18,7 @@ from farm.media.formats import DEEP_FORMATS
 from farm.media.video.pixel_format import parse_pixel_format
 from farm.media.video.write.codecs import EncoderChoice, SourceFacts
 from farm.media.video.write.settings import encoder_options
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 

@@ -12,7 +12,7 @@ from farm.media.video.plan import shown_places, video_params
 from farm.media.video.read.decoder import FrameSource
 from farm.media.video.read.source import opened
 from farm.media.video.read.table import read_table
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 _SCAN_FRAMES = 20_000
 """frames that are decoded at most to list the damaged ones; a segment's deadline must not pass meanwhile"""

@@ -23,7 +23,7 @@ from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.read.deinterlace import deinterlaced
 from farm.media.video.read.source import opened, seek_to
 from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 _EARLIER_S = (0, 1, 10)
 """how far before the wanted keyframe is sought: demuxers that search by decode times land behind it"""

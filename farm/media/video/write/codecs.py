@@ -30,7 +30,7 @@ from farm.film import VideoParams
 from farm.media.video.hdr import HdrMetadata
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
 from farm.media.video.write.settings import encoder_options
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 

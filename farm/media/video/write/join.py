@@ -41,7 +41,7 @@ from farm.media.video.write.timecode import timecode_of
 from farm.media.video.write.timing import FrameTimes, constant_rate, last_duration, usual_duration
 from farm.media.video.write.tracks import AnyPacket, CopiedTrack
 from farm.media.video.write.trial import first_refused
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 Opener = Callable[[], BinaryIO]
 

@@ -21,7 +21,7 @@ from farm.media.video.faults import check_memory
 from farm.media.video.hdr import side_data
 from farm.media.video.pictures.film import is_pictures
 from farm.media.video.read.source import opened
-from farm.records import UpscaleParams
+from farm.params import UpscaleParams
 
 _IN_FRAMES: Mapping[Type, str] = MappingProxyType(
     {
