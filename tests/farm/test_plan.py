@@ -308,7 +308,7 @@ def test_half_precision_on_a_cpu_is_refused() -> None:
 
 
 def test_bf16_is_refused_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.plan.cpu_runs_bf16", lambda: False)
+    monkeypatch.setattr("farm.resolver.cpu_runs_bf16", lambda: False)
     with pytest.raises(UsageError, match="no bf16 on this machine"):
         plan.Planner(config(ModelConfig(precision="bf16")), BOOK, OUT, "cpu")
 
