@@ -5,7 +5,6 @@ The networks take a face some ten seconds on one core, so that there are as few 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import pyvips
 
-from ..outside import data_folder, real_picture, require_face
+from ..outside import face_weights, real_picture, require_face
 from ..seeded import save_srvgg
 from .conftest import Farm, files, results
 
@@ -85,10 +84,7 @@ def test_weights_that_nobody_has_are_said_before_anything_starts(farm: Farm, tmp
 def test_with_the_released_weights_faces_are_sharper_and_stay_the_same_person(tmp_path: Path) -> None:
     """A small picture of a face, enlarged with and without GFPGAN; with weights that only a machine with them has."""
     require_face()
-    weights = Path(os.environ.get("FARM_WEIGHTS_DIR", data_folder() / "weights"))
-    needed = ("GFPGANv1.4.pth", "parsing_parsenet.pth", "detection_Resnet50_Final.pth", "realesr-animevideov3.pth")
-    if missing := [name for name in needed if not (weights / name).is_file()]:
-        pytest.skip(f"{weights} lacks released weights: {', '.join(missing)}")
+    weights = face_weights()
     farm = Farm(
         model=Path("animevideov3"),
         cache=tmp_path,
