@@ -22,8 +22,8 @@ REASONS = {
     "weights/ and media/",
     "face": "the packages that restore faces build on a torch that is installed: scripts/setup, or "
     "pip install --no-build-isolation 'sr-farm[face]'",
-    "face-weights": "the released weights of GFPGAN, its parser and its detector are 540 MB that no package brings: set "
-    "FARM_WEIGHTS_DIR to a folder with GFPGANv1.4.pth, parsing_parsenet.pth, detection_Resnet50_Final.pth and "
+    "face-weights": "the released weights of GFPGAN, its parser and its detector are 546 MB that no package brings: "
+    "set FARM_WEIGHTS_DIR to a folder with GFPGANv1.4.pth, parsing_parsenet.pth, detection_Resnet50_Final.pth and "
     "realesr-animevideov3.pth",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
@@ -45,8 +45,8 @@ def require(what: str, there: object) -> None:
     if what in os.environ.get("FARM_TEST_REQUIRE", "").split(","):
         pytest.fail(f"FARM_TEST_REQUIRE names {what}, but it is not here; {REASONS[what]}")
     # The project must pass on a bare machine, and these few things cannot come with it: their licences forbid it, or
-    # they are no packages of the index. This is the one place that skips for them, and CI, which has all but the released
-    # weights of faces, cannot.
+    # they are no packages of the index. This is the one place that skips for them, and CI, which has all but the
+    # released weights of faces, cannot.
     pytest.skip(REASONS[what])
 
 
