@@ -24,6 +24,7 @@ import av
 import numpy as np
 import torch
 from figures import cpu_name  # beside this file
+from gpu_checks import plan_of
 from numpy.typing import NDArray
 
 from farm.media import image
@@ -33,9 +34,8 @@ from sr_kernel.believable.niqe import niqe
 from sr_kernel.believable.seams import Canvas, seam_stats
 from sr_kernel.believable.sums import look_at, sums_of
 from sr_kernel.fidelity import PixelStats, is_black, stats_of
-from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import split_planes
-from sr_kernel.tiles import PicturePlan, PictureSpec, Tile, plan_picture
+from sr_kernel.tiles import PicturePlan, Tile
 from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import describe_file, load_state
 
@@ -107,22 +107,6 @@ def pictures(media: Path, side: int) -> Iterator[tuple[str, Levels]]:
                     yield f"{path.name}-{index}", middle(frame.to_ndarray(format="rgb24"), side * 25 // 32)
                 if index >= max(FRAMES):
                     break
-
-
-def plan_of(spec: ModelSpec, source: Levels, tile_px: int) -> PicturePlan:
-    return plan_picture(
-        PictureSpec(
-            width=source.shape[1],
-            height=source.shape[0],
-            scale=spec.scale,
-            outscale=spec.scale,
-            halo_px=spec.halo_px,
-            align_px=spec.align_px,
-            whole_body=spec.whole_body,
-            tile_px=tile_px,
-            exact_px=1 << 22,
-        )
-    )
 
 
 def outputs(data: Path, asked: argparse.Namespace) -> Iterator[Output]:

@@ -114,6 +114,23 @@ def weights_of(name: str, given: Path | None, scratch: Path, sizes: Sizes) -> tu
     return *seeded_file(spec, scratch, sizes), "seeded"
 
 
+def plan_of(spec: ModelSpec, rgb: Pixels, tile_px: int, exact_px: int = EXACT_PX) -> PicturePlan:
+    """Of a picture at the network's own scale."""
+    return plan_picture(
+        PictureSpec(
+            width=rgb.shape[1],
+            height=rgb.shape[0],
+            scale=spec.scale,
+            outscale=spec.scale,
+            halo_px=spec.halo_px,
+            align_px=spec.align_px,
+            whole_body=spec.whole_body,
+            tile_px=tile_px,
+            exact_px=exact_px,
+        )
+    )
+
+
 @dataclass(kw_only=True)
 class Subject:
     """One model on the device, and what its outputs are compared to."""
@@ -152,20 +169,7 @@ class Subject:
         return self.restore(self.small, "fp32")
 
     def plan(self, rgb: Pixels, tile_px: int | None = None, exact_px: int = EXACT_PX) -> PicturePlan:
-        spec = self.spec
-        return plan_picture(
-            PictureSpec(
-                width=rgb.shape[1],
-                height=rgb.shape[0],
-                scale=spec.scale,
-                outscale=spec.scale,
-                halo_px=spec.halo_px,
-                align_px=spec.align_px,
-                whole_body=spec.whole_body,
-                tile_px=tile_px or self.sizes.tile_px,
-                exact_px=exact_px,
-            )
-        )
+        return plan_of(self.spec, rgb, tile_px or self.sizes.tile_px, exact_px)
 
     def restore(self, rgb: Pixels, precision: str, plan: PicturePlan | None = None, batch: int | None = None) -> Pixels:
         settings = Settings(precision=precision, batch=batch or self.batch)  # pyright: ignore[reportArgumentType]

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend
+from sr_kernel.fidelity import Blocks
 from sr_kernel.models import MODELS, ModelSpec, radius_px, rrdb_align_px
 from sr_kernel.tiles import PicturePlan, PictureSpec, plan_picture
-from sr_kernel.upscale import Upscaler
+from sr_kernel.upscale import Restored, Upscaler
 
 
 def rrdb_spec(scale: int = 4, *, features: int = 16, blocks: int = 2, growth: int = 8) -> ModelSpec:
@@ -87,3 +88,13 @@ def plan_of(spec: ModelSpec, width: int, height: int, *, tile_px: int = 4096, **
     }
     values |= changes
     return plan_picture(PictureSpec(width=width, height=height, tile_px=tile_px, **values))  # pyright: ignore[reportArgumentType]
+
+
+SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}
+"""a network of each kind, for tests that try many cuts"""
+
+
+def same(a: Restored, b: Restored) -> bool:
+    """Pictures of other cuts. Blocks are counted within windows: only windows of one shape have the same."""
+    one, other = (dataclasses.replace(made.stats, blocks=Blocks()) for made in (a, b))
+    return np.array_equal(a.pixels, b.pixels) and one == other and a.finite and b.finite

@@ -19,9 +19,10 @@ from farm.config import ModelConfig, RunConfig
 from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, WorkItem
-from farm.tasks.base import WorkerContext
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
+
+from .contexts import worker_here
 
 Pixels = NDArray[Any]
 
@@ -83,17 +84,7 @@ def picture_bench(model: Path, out: Path) -> Iterator[PictureBench]:
     """Reading a weight file takes a process of its own and seconds: one bench serves many tests."""
     resolved = fetch.resolve(str(model))
     with RunLock(str(out)) as held:
-        context = WorkerContext(
-            name="cpu-0",
-            run=held.run,
-            driver_host="elsewhere",
-            out=str(out),
-            device="cpu",
-            io_threads=1,
-            units_in_flight=1,
-            memory_bytes=1 << 30,
-            model_files=((resolved.spec.name, str(model)),),
-        )
+        context = worker_here(held.run, out, resolved)
         config = RunConfig(manifest=str(out), model=ModelConfig(model=str(model), precision="fp32"))
         station = Station(context)
         yield PictureBench(station=station, model=resolved, config=config, out=out)

@@ -29,7 +29,6 @@ from farm.lock import RunLock
 from farm.media import video
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
-from farm.tasks.base import WorkerContext
 from farm.tasks.faces import FACE_WHOLE_PX, _back, check_whole
 from farm.tasks.lane import LaneStopped
 from farm.tasks.station import Station
@@ -38,6 +37,7 @@ from farm.tasks.upscale_video import UpscaleVideo
 
 from ..outside import real_picture, require_face
 from ..seeded import save_srvgg
+from .contexts import worker_here
 
 FACE = FaceParams(
     model="gfpgan-1.3",
@@ -97,17 +97,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: Any, model: Pa
     resolved = fetch.resolve(str(model))
     out = tmp_path / "out"
     with RunLock(str(out)) as held:
-        context = WorkerContext(
-            name="cpu-0",
-            run=held.run,
-            driver_host="elsewhere",
-            out=str(out),
-            device="cpu",
-            io_threads=1,
-            units_in_flight=1,
-            memory_bytes=4 << 30,
-            model_files=((resolved.spec.name, str(model)),),
-        )
+        context = worker_here(held.run, out, resolved, memory_bytes=4 << 30)
         config = RunConfig(
             manifest=str(tmp_path),
             model=ModelConfig(model=str(model), tile_px=64, precision="fp32"),

@@ -36,6 +36,7 @@ from sr_kernel.upscale import Upscaler, WindowResult
 
 from ..precision import needs_bf16
 from ..seeded import save_srvgg
+from .contexts import worker_here
 
 
 @dataclass
@@ -75,17 +76,7 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
                 limits=LimitConfig(),
             )
             config = replace(config, model=replace(config.model, **changes))
-            context = WorkerContext(
-                name="cpu-0",
-                run=held.run,
-                driver_host="elsewhere",
-                out=str(out),
-                device="cpu",
-                io_threads=1,
-                units_in_flight=1,
-                memory_bytes=memory_bytes,
-                model_files=((resolved.spec.name, str(model)),),
-            )
+            context = worker_here(held.run, out, resolved, memory_bytes=memory_bytes)
             made.append(UpscaleImage(Station(context)))
             planner = Planner(config, MappingProxyType({str(model): resolved}), str(out), "cpu")
             return Bench(task=made[-1], planner=planner, folder=tmp_path, context=context)

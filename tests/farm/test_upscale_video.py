@@ -22,7 +22,6 @@ from farm.kinds import MediaKind
 from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
-from farm.tasks.base import WorkerContext
 from farm.tasks.chain import plan_chain, restore_chain, whole_links
 from farm.tasks.frames import FramePipeline
 from farm.tasks.lane import LaneStopped
@@ -37,6 +36,7 @@ from sr_kernel.tiles import plan_picture
 
 from ..precision import needs_bf16
 from ..seeded import save_srvgg
+from .contexts import worker_here
 
 SIZE = (24, 16)
 
@@ -106,17 +106,7 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
             wanted = ModelConfig(model=str(model), tile_px=32, precision=precision, **(asked or {}))
             config = RunConfig(manifest=str(tmp_path), model=wanted)
             config = replace(config, video=VideoConfig(**{"segment_frames": 4, **options}))  # pyright: ignore
-            context = WorkerContext(
-                name="cpu-0",
-                run=held.run,
-                driver_host="elsewhere",
-                out=str(out),
-                device="cpu",
-                io_threads=1,
-                units_in_flight=1,
-                memory_bytes=memory_bytes,
-                model_files=((resolved.spec.name, str(model)),),
-            )
+            context = worker_here(held.run, out, resolved, memory_bytes=memory_bytes)
             station = Station(context)
             made.append(UpscaleVideo(station))
             planner = Planner(config, MappingProxyType({str(model): resolved}), str(out), "cpu")

@@ -16,30 +16,22 @@ from PIL import Image
 
 from sr_kernel.backend import Backend
 from sr_kernel.colour_match import RADIUS_PX, SIGMA_PX, ColourMatch
-from sr_kernel.fidelity import Blocks
 from sr_kernel.frames import FrameUpscaler
 from sr_kernel.layout import FrameLayout
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.tiles import COLOUR_REACH_PX, Box, Mode, Strategy
 from sr_kernel.upscale import Restored, Settings, Upscaler
-from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from tests.networks import SMALL, plan_of, random_picture, rrdb_spec, same, seeded_state, seeded_upscaler, srvgg_spec
 from tests.outside import data_folder, real_picture
 from tests.precision import PRECISIONS, Precision
 
 KEPT = Settings(precision="fp32", keep_colour=True)
 PLAIN = Settings(precision="fp32")
-SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}
 Picture = NDArray[np.uint8 | np.uint16]
 
 
 def kept_plan(spec: ModelSpec, width: int, height: int, **changes: object):
     return plan_of(spec, width, height, colour_px=COLOUR_REACH_PX, **changes)  # pyright: ignore[reportArgumentType]
-
-
-def same(a: Restored, b: Restored) -> bool:
-    # Blocks are counted from the corners of windows: they are of the cut.
-    one, other = (dataclasses.replace(made.stats, blocks=Blocks()) for made in (a, b))
-    return np.array_equal(a.pixels, b.pixels) and one == other and a.finite and b.finite
 
 
 def photo(width: int, height: int, dtype: type[np.uint8] | type[np.uint16] = np.uint8) -> Picture:

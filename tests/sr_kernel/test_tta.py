@@ -14,27 +14,19 @@ from torch import Tensor
 
 from sr_kernel.archs import RRDBNet
 from sr_kernel.backend import Backend
-from sr_kernel.fidelity import Blocks
 from sr_kernel.frames import FrameUpscaler
 from sr_kernel.layout import FrameLayout
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box, PicturePlan, Strategy
 from sr_kernel.tta import TURNS
-from sr_kernel.upscale import Restored, Settings, Upscaler
+from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import load_state
 from tests.basicsr_reference import reference_network
-from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from tests.networks import SMALL, plan_of, random_picture, rrdb_spec, same, seeded_state, seeded_upscaler, srvgg_spec
 from tests.outside import data_folder
 from tests.precision import PRECISIONS, Precision
 
 SPECS = [srvgg_spec(), rrdb_spec(4), rrdb_spec(2), rrdb_spec(1)]
-SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}
-
-
-def same(a: Restored, b: Restored) -> bool:
-    # Blocks are counted from the corners of windows: they are of the cut.
-    one, other = (dataclasses.replace(made.stats, blocks=Blocks()) for made in (a, b))
-    return np.array_equal(a.pixels, b.pixels) and one == other and a.finite and b.finite
 
 
 def reference_mean(spec: ModelSpec, state: dict[str, Tensor], rgb: NDArray[np.uint8 | np.uint16]) -> NDArray[np.int64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,22 +17,16 @@ from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, PrecisionError, memory_errors
-from sr_kernel.fidelity import Blocks, PixelStats
+from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.upscale import Restored, Settings, Upscaler
-from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from tests.networks import SMALL, plan_of, random_picture, rrdb_spec, same, seeded_state, seeded_upscaler, srvgg_spec
 from tests.precision import HALF, PRECISIONS, Precision
 
 OFFICIAL_BLOCK = rrdb_spec(4, features=64, blocks=1, growth=32)
 RRDBS = [rrdb_spec(4), rrdb_spec(2), rrdb_spec(1), OFFICIAL_BLOCK]
-
-
-def same(a: Restored, b: Restored) -> bool:
-    """Blocks are counted within windows: only windows of one shape have the same."""
-    one, other = (replace(made.stats, blocks=Blocks()) for made in (a, b))
-    return np.array_equal(a.pixels, b.pixels) and one == other and a.finite and b.finite
 
 
 def restore_windows(
@@ -119,9 +112,6 @@ def test_windows_of_different_pictures_share_a_batch() -> None:
     results = upscaler.restore_windows(pictures, [plan.tiles[0]] * 3, [plan] * 3, settings)
     for rgb, result in zip(pictures, results, strict=True):
         assert np.array_equal(result.pixels, upscaler.restore(rgb, plan, settings).pixels)
-
-
-SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}
 
 
 @settings(deadline=None, max_examples=40)
