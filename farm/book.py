@@ -8,6 +8,7 @@ from farm import fetch
 from farm.config import ModelConfig
 from farm.errors import ModelError, UsageError
 from farm.fetch import ResolvedModel
+from farm.resolver import planned_outscale
 
 
 class ModelBook(dict[str, ResolvedModel]):
@@ -32,6 +33,8 @@ class ModelBook(dict[str, ResolvedModel]):
         if not resolved.spec.sha256:
             # Whether a row is done is told by digests, and of a row's model that is not said before it is read.
             raise KeyError(f"the digest of {name} is not known; name it with --model or --models instead")
+        if any(one.spec.name == resolved.spec.name and one.sha256 != resolved.sha256 for one in self.values()):
+            raise KeyError(f"another file of this run is called {resolved.spec.name} too; rename one of them")
         self[name] = resolved
         return resolved
 
@@ -62,8 +65,7 @@ class ModelBook(dict[str, ResolvedModel]):
             if names.count(name) > 1:
                 raise UsageError(f"--models: {name} is named more than once; leave the others out")
             model = self[name]
-            meant = model.alias.outscale if model.alias else None
-            scale = 0.0 if config.size else float(config.outscale or meant or model.spec.scale)
+            scale = 0.0 if config.size else planned_outscale(name, model.spec, config.outscale)
             other = seen.setdefault((model.spec.name, scale), name)
             if digests.setdefault(model.spec.name, model.sha256) != model.sha256:
                 raise UsageError(f"--models: {other} and {name} are both called {model.spec.name}; rename one of them")

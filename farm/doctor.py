@@ -20,6 +20,7 @@ from typing import Any
 
 from farm.encoders import CODECS
 from farm.errors import FarmError
+from sr_kernel import hardware
 
 _PROBE_S = 120
 _AWS_KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -210,20 +211,7 @@ def _ask(program: str) -> dict[str, Any]:
 
 def _driver_gpus() -> tuple[Gpu, ...]:
     """The GPUs the NVIDIA driver knows, whatever torch thinks of them; () without a driver."""
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    query = ["nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader"]
-    try:
-        ran = subprocess.run(query, capture_output=True, text=True, timeout=_PROBE_S)
-    except subprocess.TimeoutExpired:
-        return ()
-    lines = [line.rpartition(",") for line in ran.stdout.splitlines()] if ran.returncode == 0 else []
-    return tuple(Gpu(name=name.strip(), capability=_capability(text)) for name, _, text in lines)
-
-
-def _capability(text: str) -> tuple[int, int]:
-    major, _, minor = text.strip().partition(".")
-    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
+    return tuple(Gpu(name=name, capability=capability) for name, capability in hardware.driver_gpus())
 
 
 def _version(package: str) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from farm.errors import ItemError
 from farm.film import SegmentReport
-from farm.params import Params, UpscaleParams
+from farm.params import Params
 from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part, PartKind, Piece, StageSeconds, WorkItem
 from farm.target import asked
 from sr_kernel.fidelity import PixelStats
@@ -38,7 +38,7 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         source_px=done.source_px,
         model=item.params.model,
         model_sha256=item.params.model_sha256,
-        scale=_scale(item.params),
+        scale=asked(item.params),
         mode=done.mode,
         precision=done.precision,
         fidelity=done.stats.fidelity,
@@ -70,10 +70,6 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
     )
 
 
-def _scale(params: Params) -> str:
-    return asked(params) if isinstance(params, UpscaleParams) else ""
-
-
 def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> LedgerEntry:
     """A row that failed in a worker."""
     return LedgerEntry(
@@ -88,7 +84,7 @@ def failed_entry(item: WorkItem, failed: Failed, attempts: int, run: str) -> Led
         suspect=failed.suspect,
         model=item.params.model,
         model_sha256=item.params.model_sha256,
-        scale=_scale(item.params),
+        scale=asked(item.params),
         source_version=item.source_version,
         params_hash=item.params_hash,
         attempts=attempts,

@@ -5,6 +5,7 @@ Frozen and picklable, as all of farm.records, which holds these in items, parts 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -95,6 +96,12 @@ class FilmPlan:
     """what a person should know although the film is restored"""
 
     @property
+    def shown_sides(self) -> tuple[int, int]:
+        """Width and height of a source frame as players show it: a size that is asked for is one of these."""
+        width, height = self.source.width, self.source.height
+        return (height, width) if is_quarter_turn(self.rotation) else (width, height)
+
+    @property
     def out_base(self) -> Fraction:
         """Seconds a tick of the output's timestamps."""
         return self.asked_base or self.time_base
@@ -129,6 +136,11 @@ class SegmentReport:
     costs, of the 48 or fewer that a segment has"""
     damaged: tuple[int, ...] = ()
     """output frames that the decoder had to conceal or to repeat"""
+
+
+def is_quarter_turn(rotation: Sequence[int]) -> bool:
+    """Whether a display matrix, as FilmPlan.rotation, makes width of height."""
+    return bool(rotation) and abs(rotation[0]) < abs(rotation[1])
 
 
 NOTHING_KNOWN = SegmentReport()

@@ -99,14 +99,14 @@ def device_class(worker: WorkerConfig) -> str:
 
 
 def runs_fused(worker: WorkerConfig) -> bool:
-    """Whether `--kernel auto` means fused kernels: on the GPUs of this machine, where every one of them can.
+    """Whether `--kernel auto` means fused kernels on GPUs: on those of this machine, where every one of them can.
 
     Of a cluster's GPUs nothing is known when work is planned: there fused kernels are asked for by name.
     """
-    if not wanted_gpus(worker) or cluster_address(worker):
+    if cluster_address(worker):
         return False
-    found = hardware.gpu_capabilities()
-    return bool(found) and all(major == hardware.FUSED_CAPABILITY for major, _ in found)
+    found = hardware.driver_gpus()
+    return bool(found) and all(capability[0] == hardware.FUSED_CAPABILITY for _, capability in found)
 
 
 def plan_fleet(

@@ -18,11 +18,6 @@ _NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect"})
 """Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
 ALLOWANCES of films, of which the ledger remembers where they made a difference (`farm.entries.suffices`), and of
 suspect outputs it remembers that they are (`farm.entries.suspect_stands`). What is done without NIQE stays so."""
-_OFF_BY_DEFAULT = frozenset(
-    {"size", "fit", "max_side", "passes", "light", "tta", "keep_colour", "kernel", "face", "origin_px", "video"}
-)
-"""Parameters of UpscaleParams that are hashed only where they are not what they were before they existed, so that
-outputs made without them stay done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +112,9 @@ def canonical_text(params: Params) -> str:
     """The parameters that decide bytes as JSON, fields sorted, without spaces: what is hashed."""
     if isinstance(params, PrepareParams):
         return json.dumps(asdict(params), sort_keys=True, separators=(",", ":"))
-    plain = {field.name: field.default for field in fields(params) if field.name in _OFF_BY_DEFAULT}
-    deciding = {
-        name: value
-        for name, value in asdict(params).items()
-        if name not in _NO_BYTES and not (name in plain and value == plain[name])
-    }
+    # What has a default came later, and its default is what was before: outputs made without it stay done.
+    plain = {field.name: field.default for field in fields(params)}
+    deciding = {name: value for name, value in asdict(params).items() if name not in _NO_BYTES and value != plain[name]}
     if params.video is not None:
         deciding["video"] = {name: value for name, value in deciding["video"].items() if name not in ALLOWANCES}
     return json.dumps(deciding, sort_keys=True, separators=(",", ":"))

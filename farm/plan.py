@@ -59,7 +59,10 @@ class Recipe:
     params_hash: str
     identity: str
     """task and canonical text of the parameters, as they stand in what an item's id is hashed from"""
-    scale_label: str = ""
+
+    @property
+    def scale_label(self) -> str:
+        return asked_size(self.params)
 
     @property
     def model_label(self) -> str:
@@ -100,6 +103,11 @@ class Planner:
         self._resolver = Resolver(config, device_class, cpu_bf16=cpu_bf16, fused=fused, face=face)
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
         self._operations: dict[str, Recipe] = {}
+
+    @property
+    def face(self) -> FaceParams | None:
+        """What is asked of faces."""
+        return self._resolver.face
 
     @property
     def name_template(self) -> str:
@@ -233,7 +241,7 @@ class Planner:
             if len(self._recipes) >= _RECIPES_KEPT:
                 self._recipes.clear()
             params = self._resolver.params(key[0], model, asked, key[3], row.kind)
-            recipe = self._recipes[key] = _recipe(TASKS[row.kind], params, scale_label=asked_size(params))
+            recipe = self._recipes[key] = _recipe(TASKS[row.kind], params)
         return recipe
 
     def _operation(self, name: str) -> Recipe:
@@ -277,10 +285,10 @@ def make_id(source_url: str, version: str, recipe: Recipe, output_url: str) -> s
     return sha256(f"{source_url}\0{version}{recipe.identity}{output_url}".encode()).hexdigest()[:32]
 
 
-def _recipe(task: str, params: Params, *, scale_label: str = "") -> Recipe:
+def _recipe(task: str, params: Params) -> Recipe:
     text = canonical_text(params)
     identity = f"\0{task}\0{text}\0"
-    return Recipe(task=task, params=params, params_hash=text_digest(text), identity=identity, scale_label=scale_label)
+    return Recipe(task=task, params=params, params_hash=text_digest(text), identity=identity)
 
 
 def source_version(row: ManifestRow, stat: FileStat) -> str:

@@ -49,14 +49,14 @@ class Resolver:
     ) -> None:
         self.device_class = device_class
         self._config = config
-        self._face = face
+        self.face = face
         self._precision = _resolve_precision(config.model.precision, device_class, cpu_bf16)
         self._fused = _resolve_fused(config.model.kernel, device_class, fused)
 
     @property
     def fingerprint(self) -> tuple[object, ...]:
         """Equal for resolvers that resolve alike, of one configuration."""
-        return (self.device_class, self._precision, self._fused, self._face)
+        return (self.device_class, self._precision, self._fused, self.face)
 
     def params(
         self, name: str, model: PlannedModel, asked: Overrides, file_format: str, kind: MediaKind
@@ -64,8 +64,7 @@ class Resolver:
         """Of rows of one kind that ask for `asked`; `name` is what they or the command call the model."""
         config, spec = self._config, model.spec
         size = config.model.size if asked.outscale is None else None
-        meant = alias_outscale(name)
-        outscale = 0.0 if size else float(asked.outscale or config.model.outscale or meant or spec.scale)
+        outscale = 0.0 if size else planned_outscale(name, spec, asked.outscale or config.model.outscale)
         resampled = outscale != spec.scale or config.model.max_side > 0
         official = config.model.resize == "official" and resampled
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
@@ -101,7 +100,7 @@ class Resolver:
             kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
-            face=self._face,
+            face=self.face,
             size=size,
             fit=config.model.fit if size else "contain",
             max_side=config.model.max_side,
@@ -169,6 +168,11 @@ def _resolve_fused(asked: str, device_class: str, able: bool) -> bool:
     if asked == "fused" and device_class != "cuda":
         raise UsageError("--kernel: fused is for GPUs, and CPUs work here; use auto or plain")
     return device_class == "cuda" and (asked == "fused" or (asked == "auto" and able))
+
+
+def planned_outscale(name: str, spec: ModelSpec, asked: float | None) -> float:
+    """What a row or the configuration asks for, else what the model's name means, else the network's scale."""
+    return float(asked or alias_outscale(name) or spec.scale)
 
 
 def alias_outscale(name: str) -> float | None:

@@ -41,6 +41,7 @@ from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES, FILE_PREFIX, flop_p
 if TYPE_CHECKING:
     from farm.engine import Engine
     from farm.tasks.base import WorkerContext
+    from sr_kernel.models import ModelSpec
 
 _WRITTEN_WHEN_STOPPED = 4
 """shards of a ledger whose results are written within the seconds that a stopped run has"""
@@ -107,9 +108,10 @@ def output_root(config: RunConfig) -> str:
 
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
-    models, fused = ModelBook(config.model), runs_fused(config.worker)
+    models, device = ModelBook(config.model), device_class(config.worker)
+    fused = device == "cuda" and config.model.kernel == "auto" and runs_fused(config.worker)
     face = fetch.resolve_face(config.face, config.model.weights_dir)
-    return plan.Planner(config, models, out, device_class(config.worker), fused=fused, face=face), models
+    return plan.Planner(config, models, out, device, fused=fused, face=face), models
 
 
 class _Run:
@@ -122,6 +124,7 @@ class _Run:
         self._out = out
         self._id = run
         self._surveyor = surveyor
+        self._face = surveyor.planner.face
         self._counted = counted
         self._models = models
         self._assembly = Assembly()
@@ -209,8 +212,7 @@ class _Run:
             fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
 
     def _fetch_faces(self, progress: Progress) -> None:
-        face = fetch.resolve_face(self._config.face, self._config.model.weights_dir)
-        for name in fetch.face_rows(face) if face else ():
+        for name in fetch.face_rows(self._face) if self._face else ():
 
             def note(done: int, total: int, name: str = name) -> None:
                 progress.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
@@ -218,9 +220,10 @@ class _Run:
             fetch.ensure_face_file(name, None, self._config.model.weights_dir, note)
 
     @property
-    def _whole_body(self) -> bool:
-        """Whether a model of this run takes whole pictures through its body."""
-        return any(self._models.by_spec_name(model).spec.whole_body for model in self._counted.models)
+    def _whole(self) -> list[ModelSpec]:
+        """Models of this run that take whole pictures through their body."""
+        specs = (self._models.by_spec_name(model).spec for model in self._counted.models)
+        return [spec for spec in specs if spec.whole_body]
 
     @property
     def _body_bytes(self) -> int:
@@ -229,10 +232,9 @@ class _Run:
         full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
         px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
         if model.tta or model.keep_colour:
-            scale = max(self._models.by_spec_name(name).spec.scale for name in self._counted.models)
-            px_bytes += CANVAS_PX_BYTES * scale**2
-        faces = FACE_RESIDENT_BYTES if self._config.face.enhance else 0
-        return faces + (model.exact_px * px_bytes if self._whole_body else 0)
+            px_bytes += CANVAS_PX_BYTES * max((spec.scale for spec in self._whole), default=0) ** 2
+        faces = FACE_RESIDENT_BYTES if self._face else 0
+        return faces + (model.exact_px * px_bytes if self._whole else 0)
 
     @property
     def _costs(self) -> dict[str, float]:
@@ -245,7 +247,7 @@ class _Run:
         floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
         floors = {model: floor_flops / cost for model, cost in self._costs.items()}
         model = self._config.model
-        return Pace(floors_px_s=floors, cap_px=max(model.band_px, model.exact_px if self._whole_body else 1))
+        return Pace(floors_px_s=floors, cap_px=max(model.band_px, model.exact_px if self._whole else 1))
 
     def _context(self) -> WorkerContext:
         from farm.tasks.base import WorkerContext
@@ -267,7 +269,7 @@ class _Run:
             decoder=self._config.video.decoder,
             weights_dir=self._config.model.weights_dir,
             model_files=files,
-            face_files=fetch.face_files(self._config.face),
+            face_files=fetch.face_files(self._config.face) if self._face else (),
         )
 
     # -- what ends ---------------------------------------------------------------------------------------------

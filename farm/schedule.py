@@ -182,6 +182,8 @@ class Schedule:
         self._dropped: set[str] = set()
         self._next_unit_id = 0
         self._waiting_parts = 0
+        self._waiting_px = 0
+        """work of the parts that wait"""
 
     # -- what goes in ------------------------------------------------------------------------------------------
 
@@ -200,6 +202,7 @@ class Schedule:
             queue = self._waiting.setdefault(model_key(part), deque())
             (queue.appendleft if first else queue.append)(part)
             self._waiting_parts += 1
+            self._waiting_px += _work_px(part)
 
     def drop_item(self, item_id: str) -> None:
         """Do not start any further part of an item that has already failed."""
@@ -263,12 +266,16 @@ class Schedule:
         queue = self._queue_for(state)
         parts: list[Part] = []
         cost_px, limit_px = 0, self._unit_limit_px(queue)
-        while queue and len(parts) < self.policy.max_parts and (not parts or cost_px + _work_px(queue[0]) <= limit_px):
+        while queue and len(parts) < self.policy.max_parts:
+            work_px = _work_px(queue[0])
+            if parts and cost_px + work_px > limit_px:
+                break
             part = queue.popleft()
             self._waiting_parts -= 1
+            self._waiting_px -= work_px
             if part.item.item_id not in self._dropped:
                 parts.append(part)
-                cost_px += _work_px(part)
+                cost_px += work_px
         if not parts:
             return self._next_shared(state) if self._waiting_parts else None
         if key := model_key(parts[0]):
@@ -289,8 +296,7 @@ class Schedule:
         target_px = self._pace.target_px(model_key(queue[0])) if queue else 0
         if not target_px or self._waiting_parts >= self.policy.look_ahead // 2:
             return target_px
-        waiting_px = sum(_work_px(part) for queue in self._waiting.values() for part in queue)
-        return min(target_px, waiting_px // (2 * max(1, len(self._workers))))
+        return min(target_px, self._waiting_px // (2 * max(1, len(self._workers))))
 
     def _unit(self, parts: tuple[Part, ...], *, alone: bool = False, batch_limit: int | None = None) -> Unit:
         self._next_unit_id += 1

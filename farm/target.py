@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from farm.params import UpscaleParams
+from farm.params import Params, UpscaleParams
 
 MOST_OUTSCALE = 16
 """what passes are planned for; what is larger, which only a size can ask for, is reached by resampling"""
@@ -69,8 +69,10 @@ def plan_passes(width: int, height: int, params: UpscaleParams, out: Size | None
     return tuple(Pass(source=sizes[at], out=sizes[at + 1]) for at in range(passes))
 
 
-def asked(params: UpscaleParams) -> str:
-    """What size was asked for, in the words of names and messages: 3.5 (of a scale) or 3840x2160."""
+def asked(params: Params) -> str:
+    """What size was asked for, in the words of names and messages: 3.5 (of a scale) or 3840x2160; "": no size is."""
+    if not isinstance(params, UpscaleParams):
+        return ""
     return f"{params.outscale:g}" if params.size is None else f"{params.size[0]}x{params.size[1]}"
 
 

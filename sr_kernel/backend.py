@@ -113,6 +113,7 @@ class Backend:
             _check_fused(spec, self.device)
         self._spec = spec
         self._state = dict(state)
+        self._numbers = sum(tensor.numel() for tensor in state.values())
         self._networks: dict[str, Network] = {}
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -183,8 +184,7 @@ class Backend:
     @property
     def held_bytes(self) -> int:
         """What the weights occupy: the fp32 state in main memory, and a network a precision on the device."""
-        numbers = sum(tensor.numel() for tensor in self._state.values())
-        return numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
+        return self._numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
 
     def release(self) -> None:
         """Gives back what networks keep from call to call beside their weights, such as planes of the fused ones."""
@@ -199,5 +199,6 @@ class Backend:
         """Gives the memory of the networks back."""
         self._networks.clear()
         self._state.clear()
+        self._numbers = 0
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

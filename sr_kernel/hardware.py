@@ -79,29 +79,32 @@ def memory_bytes() -> int:
     return min(total, int(text)) if text.isdecimal() else total
 
 
+def nvidia_smi(*arguments: str) -> str:
+    """What the driver's program says; empty where it is not installed, fails or does not answer in 10 s."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    try:
+        ran = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
+    return ran.stdout if ran.returncode == 0 else ""
+
+
 def listed_gpus() -> str:
-    """What the driver's nvidia-smi lists, a line a GPU; empty where it is not installed or does not answer in 10 s."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ""
-    try:
-        return subprocess.run([program, "-L"], capture_output=True, text=True, timeout=10, check=False).stdout
-    except subprocess.TimeoutExpired:
-        return ""
+    """What the driver's nvidia-smi lists, a line a GPU; empty where there is none."""
+    return nvidia_smi("-L")
 
 
-def gpu_capabilities() -> tuple[tuple[int, int], ...]:
-    """CUDA capability of each GPU of this machine as the driver's nvidia-smi tells, without loading torch."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    asked = [program, "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout
-    except subprocess.TimeoutExpired:
-        return ()
-    pairs = (line.strip().split(".") for line in said.splitlines())
-    return tuple((int(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2 and "".join(pair).isdecimal())
+def driver_gpus() -> tuple[tuple[str, tuple[int, int]], ...]:
+    """Name and CUDA capability of each GPU that the driver knows, without loading torch; (0, 0): it does not say."""
+    lines = nvidia_smi("--query-gpu=name,compute_cap", "--format=csv,noheader").splitlines()
+    return tuple((name.strip(), _capability(text)) for name, _, text in (line.rpartition(",") for line in lines))
+
+
+def _capability(text: str) -> tuple[int, int]:
+    major, _, minor = text.strip().partition(".")
+    return (int(major), int(minor)) if major.isdecimal() and minor.isdecimal() else (0, 0)
 
 
 def visible_gpus() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from farm.fetch.face import (
     DETECTOR_FILES,
     FACE_EXTRA,
-    check_face_extra,
     ensure_face_file,
     face_files,
     face_rows,
@@ -21,7 +20,6 @@ __all__ = [
     "RESTORING",
     "ResolvedModel",
     "cache_folder",
-    "check_face_extra",
     "ensure",
     "ensure_face_file",
     "ensure_file",

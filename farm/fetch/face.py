@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import util
 from pathlib import Path
@@ -53,7 +54,7 @@ def resolve_face(config: FaceConfig, weights_dir: str | None = None) -> FacePara
 def face_files(config: FaceConfig) -> tuple[tuple[str, str], ...]:
     """(name, absolute path) of the weights that are given as files."""
     given = (config.model, config.parser)
-    return tuple((_named(one), str(Path(one).expanduser().resolve())) for one in given if one and not _is_known(one))
+    return tuple((_named(one), os.path.abspath(Path(one).expanduser())) for one in given if one and not _is_known(one))
 
 
 def ensure_face_file(

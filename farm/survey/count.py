@@ -78,7 +78,7 @@ class Surveyor:
     """Reads a manifest against the ledger of its output root. A context."""
 
     def __init__(self, config: RunConfig, planner: plan.Planner, out: str) -> None:
-        self._planner = planner
+        self.planner = planner
         self._namer = Namer(planner)
         self.ledger: dict[int, ShardFiles] = ledger.read_shards(out)
         self._manifest = manifest.shards(
@@ -126,7 +126,7 @@ class Surveyor:
         if not self._trusts:
             return None
         files = self.ledger.get(shard.number)
-        return trust(shard, files, self._planner.fingerprint, self._sources, self._outputs)
+        return trust(shard, files, self.planner.fingerprint, self._sources, self._outputs)
 
     def _blocks(self, shard: ShardRows) -> Iterator[RowBlock]:
         return map(self._peek.of_kind, shard.blocks())

@@ -41,7 +41,6 @@ FACE_WHOLE_PX = 16_777_216
 class _Waiting:
     """A face that waits for its batch."""
 
-    params: FaceParams
     levels: NDArray[Any]
     made: Future[RestoredFace] = field(default_factory=Future["RestoredFace"])
     infer_s: float = 0.0
@@ -63,7 +62,8 @@ class Faces:
         self._lane = lane
         self._context = context
         self._files = dict(context.face_files)
-        self._resident: tuple[FaceParams, FaceRestorer] | None = None
+        self._resident: FaceRestorer | None = None
+        """of the one FaceParams that a run has"""
         self._queue: deque[_Waiting] = deque()
         self._order = threading.Lock()
         """of what is queued and the calls for it"""
@@ -106,7 +106,7 @@ class Faces:
         aligned = align_faces(source, found)
         if not aligned:
             return PastedFaces(infer_s=find_s)
-        waiting = self._through(params, [face.levels for face in aligned])
+        waiting = self._through([face.levels for face in aligned])
         made = [face.made.result() for face in waiting]
         if not all(face.finite for face in made):
             raise ItemError(
@@ -124,13 +124,13 @@ class Faces:
         restorer, started_s = self._get(params), time.monotonic()
         return restorer.find(source, only_center=params.only_center), time.monotonic() - started_s
 
-    def _through(self, params: FaceParams, faces: list[Pixels]) -> list[_Waiting]:
+    def _through(self, faces: list[Pixels]) -> list[_Waiting]:
         """All faces of one picture, restored or failed.
 
         There are as many calls in the lane as there are faces before and in this picture, and each takes at least one
         from the head of the queue: when the last call has run, so have all faces up to it.
         """
-        waiting = [_Waiting(params=params, levels=levels) for levels in faces]
+        waiting = [_Waiting(levels=levels) for levels in faces]
         with self._order:
             self._queue.extend(waiting)
             calls = [self._lane.call(self._step) for _ in waiting]
@@ -142,9 +142,8 @@ class Faces:
         """In the lane: one batch of the faces that wait longest, whichever pictures they are of."""
         taken: list[_Waiting] = []
         try:
-            if self._queue:
-                restorer = self._get(self._queue[0].params)
-                taken = self._take(restorer.batch)
+            if self._queue and (restorer := self._resident):  # who found the faces has loaded it
+                taken = [self._queue.popleft() for _ in range(min(restorer.batch, len(self._queue)))]
                 started_s = time.monotonic()
                 results = restorer.restore([face.levels for face in taken])
                 each_s = (time.monotonic() - started_s) / len(taken)
@@ -155,18 +154,10 @@ class Faces:
             for face in taken or [self._queue.popleft()]:
                 face.made.set_exception(error)
 
-    def _take(self, batch: int) -> list[_Waiting]:
-        taken = [self._queue.popleft()]
-        while self._queue and len(taken) < batch and self._queue[0].params == taken[0].params:
-            taken.append(self._queue.popleft())
-        return taken
-
     def _get(self, params: FaceParams) -> FaceRestorer:
-        """In the lane: the networks, loaded when first asked for; others replace them. Raises ModelError."""
-        if self._resident is None or not _same_files(self._resident[0], params):
-            self._resident = None
-            self._resident = params, self._load(params)
-        return self._resident[1]
+        """In the lane: the networks, loaded when first asked for. Raises ModelError."""
+        self._resident = self._resident or self._load(params)
+        return self._resident
 
     def _load(self, params: FaceParams) -> FaceRestorer:
         try:
@@ -195,14 +186,6 @@ def _back(rotation: Sequence[int]) -> tuple[int, ...]:
     """The display matrix that turns back: a matrix of quarter turns and mirrors is inverted by its transpose."""
     a, b, u, c, d, v, *rest = rotation
     return (a, c, u, b, d, v, *rest)
-
-
-def _same_files(a: FaceParams, b: FaceParams) -> bool:
-    return (a.model_sha256, a.detector_sha256, a.parser_sha256) == (
-        b.model_sha256,
-        b.detector_sha256,
-        b.parser_sha256,
-    )
 
 
 def check_whole(params: FaceParams | None, url: str, width: int, height: int) -> None:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import cast
 
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan
@@ -19,7 +18,7 @@ from farm.media.video import Frame
 from farm.records import WorkItem
 from farm.tasks.chain import Plans, restore_chain, whole_links
 from farm.tasks.lane import model_of
-from farm.tasks.restore import Light, Precision, Resize
+from farm.tasks.restore import settings_of
 from farm.tasks.station import Clock, Station
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
@@ -69,20 +68,11 @@ class FramePipeline:
         self._clock = clock
         self._batch_limit = batch_limit
         self._model = model_of(params)
-        self.params = params
         self.precision = params.precision if film.source.depth == 8 else params.precision_16bit
         self.precisions: set[str] = set()
         """in which frames were restored so far"""
-        batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
-        self._settings = Settings(
-            precision=cast("Precision", self.precision),
-            resize=cast("Resize", params.resize),
-            light=cast("Light", params.light),
-            batch=batch,
-            tta=params.tta,
-            keep_colour=params.keep_colour,
-        )
-        self.frames_a_batch = max(1, batch // len(plans[-1].tiles))
+        self._settings = settings_of(params, self.precision, batch_limit)
+        self.frames_a_batch = max(1, self._settings.batch // len(plans[-1].tiles))
         self._resident: tuple[Upscaler, FrameUpscaler] | None = None
         self._last: ShownFrame | None = None
         self._last_planes: object = None

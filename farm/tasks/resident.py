@@ -29,15 +29,13 @@ class ResidentModels:
         self._room_bytes = int(_SHARE * _memory_bytes(context))
         self._held: dict[ModelRef, Upscaler] = {}
         """the one asked for last is the last"""
-        self._last: ModelRef | None = None
 
     def get(self, ref: ModelRef) -> Upscaler:
         """Load it unless it is there. The others go, least recently used first, until all fit. Raises ModelError."""
+        before = next(reversed(self._held), None)
+        if before is not None and before != ref:  # those held longer have given back what they could
+            self._held[before].release()
         found = self._held.pop(ref, None)
-        if self._held and self._last != ref:
-            for other in self._held.values():
-                other.release()
-        self._last = ref
         if found is None:
             self._make_room(0)  # before another one comes: those held may have grown by a precision since
             found = self._load(ref)

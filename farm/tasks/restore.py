@@ -107,7 +107,9 @@ class Restorer:
         planes = px.split_planes(pixels)
         rgb = planes.rgb if planes.alpha is None else px.fill_transparent(planes.rgb, planes.alpha)
         precision = params.precision_16bit if pixels.dtype == np.uint16 else params.precision
-        colour, verdict, precision = self._believable(rgb, cut, _settings(params, precision, batch_limit), params, url)
+        colour, verdict, precision = self._believable(
+            rgb, cut, settings_of(params, precision, batch_limit), params, url
+        )
         alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
         merged = px.merge_planes(colour, alpha, planes.gray)
         return RestoredPixels(pixels=merged, verdict=verdict, precision=precision)
@@ -165,7 +167,7 @@ class Restorer:
                 _target(out, tile, cut)[:] = value
         if rest:
             # Coverage has no curve and no colour.
-            settings = replace(_settings(params, precision, batch_limit), light="gamma", keep_colour=False)
+            settings = replace(settings_of(params, precision, batch_limit), light="gamma", keep_colour=False)
             rgb = np.repeat(alpha, 3, axis=2)
             colour, _, _ = self._finite(rgb, replace(cut, tiles=tuple(rest)), settings, params, url)
             for tile in rest:
@@ -192,7 +194,8 @@ class Restorer:
         return out, self._lane.submit(job).result()
 
 
-def _settings(params: UpscaleParams, precision: str, batch_limit: int | None) -> Settings:
+def settings_of(params: UpscaleParams, precision: str, batch_limit: int | None) -> Settings:
+    """How windows are restored in a precision; `batch_limit`: the most after a death by memory."""
     batch = params.batch if batch_limit is None else min(params.batch, batch_limit)
     return Settings(
         precision=cast("Precision", precision),

@@ -20,6 +20,7 @@ from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.film import FilmPlan, SegmentReport, Span
 from farm.kinds import is_frame_name
 from farm.media import video
+from farm.params import UpscaleParams
 from farm.records import Done, Part, PartKind, Piece, Split, WorkItem
 from farm.sizes import refuse_size
 from farm.target import SMALLER
@@ -67,7 +68,7 @@ class UpscaleVideo:
                 check_digest(item, storage.sha256_of(url))
             cut = video.read_film(source.file, url, item.upscale)
             film = replace(cut.film, version=source.settled.version)
-        refusal = refuse_size(item, film.source.width, film.source.height)
+        refusal = refuse_size(item, *film.shown_sides)
         if refusal is not None:
             raise refusal
         check_whole(item.upscale.face, url, film.source.width, film.source.height)
@@ -84,7 +85,7 @@ class UpscaleVideo:
         item, film, span = part.item, _film_of(part), _span_of(part)
         plans = _frame_plans(item, film)
         pipeline = FramePipeline(self._station, item, film, plans, batch_limit, clock)
-        wanted = _segment_bytes(film, span, plans, pipeline)
+        wanted = _segment_bytes(film, span, plans, pipeline, item.upscale)
         wanted += face_bytes(item.upscale.face, film.source.width, film.source.height, self._station.context.device)
         notes = _Notes(film, span)
         with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
@@ -359,7 +360,7 @@ def _frame_plans(item: WorkItem, film: FilmPlan) -> Plans:
     return plan_chain(item.upscale, source.width, source.height, (target.width, target.height))
 
 
-def _segment_bytes(film: FilmPlan, span: Span, plans: Plans, pipeline: FramePipeline) -> int:
+def _segment_bytes(film: FilmPlan, span: Span, plans: Plans, pipeline: FramePipeline, params: UpscaleParams) -> int:
     """What a segment needs in memory: frames in flight on both sides, decoder, canvas, encoder, features of a body.
 
     Between passes the frames of one batch lie as pictures.
@@ -370,7 +371,7 @@ def _segment_bytes(film: FilmPlan, span: Span, plans: Plans, pipeline: FramePipe
     canvas += (
         sum(plan.spec.out_width * plan.spec.out_height for plan in plans[:-1]) * 3 * deep * pipeline.frames_a_batch
     )
-    body = max(body_bytes(plan, pipeline.params, pipeline.precision) for plan in plans)
+    body = max(body_bytes(plan, params, pipeline.precision) for plan in plans)
     return frames + canvas + body + (video.encoder_bytes(film, len(span.pts)) if film.encoder else 0)
 
 

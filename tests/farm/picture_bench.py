@@ -18,7 +18,7 @@ from farm.assemble import Assembly
 from farm.config import ModelConfig, RunConfig
 from farm.lock import RunLock
 from farm.plan import Planner
-from farm.records import Done, ManifestRow, Part, PartKind, WorkItem
+from farm.records import Done, ManifestRow, Part, PartKind, Split, WorkItem
 from farm.tasks.station import Station
 from farm.tasks.upscale_image import UpscaleImage
 
@@ -63,20 +63,28 @@ class PictureBench:
         return planner.plan(row, storage.stat(str(source)))
 
     def finish(self, item: WorkItem) -> Done:
-        task = UpscaleImage(self.station)
-        part = Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px)
-        answer = task.run(part, None)
-        if isinstance(answer, Done):
-            return answer
-        assembly, join = Assembly(), None
-        for band in assembly.begin(part, answer, {}):
-            done = task.run(band, None)
-            assert isinstance(done, Done)
-            join = assembly.add(band, done)
-        assert join is not None
-        joined = task.run(join, None)
-        assert isinstance(joined, Done)
-        return joined
+        return finish(UpscaleImage(self.station), Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px))
+
+
+def finish(task: UpscaleImage, part: Part) -> Done:
+    """A picture to its end, by hand: whole, or cut and joined."""
+    answer = task.run(part, None)
+    if isinstance(answer, Done):
+        return answer
+    joined = task.run(bands_done(task, part, answer), None)
+    assert isinstance(joined, Done)
+    return joined
+
+
+def bands_done(task: UpscaleImage, part: Part, split: Split) -> Part:
+    """The join of a picture whose bands are all made."""
+    assembly, join = Assembly(), None
+    for band in assembly.begin(part, split, {}):
+        done = task.run(band, None)
+        assert isinstance(done, Done)
+        join = assembly.add(band, done)
+    assert join is not None
+    return join
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from sr_kernel.upscale import Upscaler, WindowResult
 from ..precision import needs_bf16
 from ..seeded import save_srvgg
 from .contexts import worker_here
+from .picture_bench import bands_done, finish, write_png
 
 
 @dataclass
@@ -49,10 +50,7 @@ class Bench:
     context: WorkerContext
 
     def picture(self, pixels: np.ndarray, name: str = "a.png") -> Part:
-        path = self.folder / name
-        kinds = ("b-w", "srgb") if pixels.dtype == np.uint8 else ("grey16", "rgb16")
-        image = pyvips.Image.new_from_array(pixels).copy(interpretation=kinds[pixels.shape[2] > 2])
-        image.write_to_file(str(path))
+        path = write_png(self.folder / name, pixels)
         row = ManifestRow(index=0, source_url=str(path), relative_path=name)
         item = self.planner.plan(row, storage.stat(str(path)))
         return Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px)
@@ -88,28 +86,6 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
 def noise(width: int, height: int, bands: int = 3, dtype: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (height, width, bands), dtype=dtype, endpoint=True)
-
-
-def finish(task: UpscaleImage, part: Part) -> Done:
-    """A picture to its end, by hand: whole, or cut and joined."""
-    answer = task.run(part, None)
-    if isinstance(answer, Done):
-        return answer
-    join = bands_done(task, part, answer)
-    joined = task.run(join, None)
-    assert isinstance(joined, Done)
-    return joined
-
-
-def bands_done(task: UpscaleImage, part: Part, split: Split) -> Part:
-    assembly = Assembly()
-    join = None
-    for band in assembly.begin(part, split, {}):
-        done = task.run(band, None)
-        assert isinstance(done, Done)
-        join = assembly.add(band, done)
-    assert join is not None
-    return join
 
 
 @pytest.mark.parametrize(

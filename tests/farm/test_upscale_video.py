@@ -50,11 +50,15 @@ class Bench:
     planner: Planner
     folder: Path
 
-    def film(self, pictures: Sequence[np.ndarray], pix_fmt: str = "bgr0") -> Part:
+    def film(
+        self, pictures: Sequence[np.ndarray], pix_fmt: str = "bgr0", *, matrix: tuple[int, ...] | None = None
+    ) -> Part:
         path = self.folder / "film.mkv"
         with av.open(str(path), "w") as container:
             stream = container.add_stream("ffv1", rate=25)
             stream.width, stream.height, stream.pix_fmt = *SIZE, pix_fmt
+            if matrix:
+                stream.set_display_matrix(matrix)
             for picture in pictures:
                 kind = "rgba" if picture.shape[2] == 4 else "rgb24"
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=kind).reformat(format=pix_fmt)))
@@ -482,3 +486,19 @@ def test_a_film_says_if_some_frames_were_tried_in_full(make_bench: Callable[...,
     join = assembly.add(segments[1], second)
     assert join is not None
     assert bench.done(join).precision == "fp16+fp32"
+
+
+def test_limits_are_those_of_the_film_as_it_is_shown(make_bench: Callable[..., Bench]) -> None:
+    """24 x 16, turned by a quarter: 16 x 24 within 48 x 10 makes 7 x 10, which is 6 x 10 in even samples."""
+    bench = make_bench(asked={"size": (48, 10)})
+    quarter = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    film = bench.film([noise(1)], matrix=quarter)
+    limited = replace(film, item=replace(film.item, params=replace(film.item.upscale, max_pixels_out=100)))
+    split = bench.task.run(limited, None)
+    assert isinstance(split, Split)
+    assert split.film is not None
+    assert (split.film.target.width, split.film.target.height) == (10, 7)
+    upright = bench.film([noise(1)])
+    upright = replace(upright, item=replace(upright.item, params=limited.item.upscale))
+    with pytest.raises(ItemError, match="150 pixels"):
+        bench.task.run(upright, None)

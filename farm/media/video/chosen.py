@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
-from farm.film import FilmPlan, Span, VideoParams
+from farm.film import FilmPlan, Span, VideoParams, is_quarter_turn
 from farm.kinds import is_sequence
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.plan import plan_film, video_params
@@ -72,8 +72,7 @@ class FilmFrames:
     @property
     def turned(self) -> bool:
         """Whether upright frames have the rows of coded ones as columns."""
-        rotation = self.film.rotation
-        return bool(rotation) and not rotation[0] and not rotation[4]
+        return is_quarter_turn(self.film.rotation)
 
     @property
     def sample_aspect(self) -> Fraction | None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
-from farm.film import FilmPlan, Span, VideoParams
+from farm.film import FilmPlan, Span, VideoParams, is_quarter_turn
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.read.containers import misnamed
 from farm.media.video.read.facts import UNSPECIFIED
@@ -110,7 +110,7 @@ def _check_fields(table: FilmTable, url: str, video: VideoParams) -> None:
 def _final_size(facts: FrameFacts, params: UpscaleParams) -> Size:
     """Of the stored frame, which players turn: a size that is asked for is that of the turned one."""
     width, height = facts.layout.width, facts.layout.height
-    if not facts.rotation or abs(facts.rotation[0]) >= abs(facts.rotation[1]):
+    if not is_quarter_turn(facts.rotation):
         return final_size(width, height, params)
     across, down = final_size(height, width, params)
     return down, across
