@@ -1,12 +1,23 @@
-"""What runs beside what where several processes test at once."""
+"""Options of the tests, and what runs beside what where several processes test at once."""
 
 from __future__ import annotations
 
+import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--trials", type=int, default=0, help="disturbances of each test of tests/chaos; 0: a short form")
+    parser.addoption("--seed", type=int, default=secrets.randbelow(10**6), help="of what tests/chaos draws at random")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Whoever sees a failure can draw the same again."""
+    return f"chaos: --trials {config.getoption('--trials')} --seed {config.getoption('--seed')}"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..media_reader import Probe
-from .conftest import Farm, results
+from ..runs import Farm, results
 
 
 @dataclass

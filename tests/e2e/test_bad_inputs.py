@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Farm, files, results
+from ..runs import Farm, files, results
 
 Make = Callable[..., Path]
 

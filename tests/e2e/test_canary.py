@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from ..runs import REPOSITORY, Farm
 from ..s3_server import BUCKET, S3Server, require_s3
-from .conftest import REPOSITORY, Farm
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.s3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Farm, files
+from ..runs import Farm, files
 
 Make = Callable[..., Path]
 

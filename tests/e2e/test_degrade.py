@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import pyvips
 
-from .conftest import Farm, actors_of, files, results
+from ..runs import Farm, actors_of, files, results
 
 Make = Callable[..., Path]
 GOOD = 32

@@ -15,8 +15,8 @@ import pytest
 import pyvips
 
 from ..outside import face_weights, real_picture, require_face
+from ..runs import Farm, files, results
 from ..seeded import save_srvgg
-from .conftest import Farm, files, results
 
 TIMEOUT_S = 900
 

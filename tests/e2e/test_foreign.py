@@ -11,7 +11,7 @@ import torch
 
 from ..foreign_networks import sample
 from ..outside import real_picture
-from .conftest import Farm, files, identity, results
+from ..runs import Farm, files, identity, results
 
 Make = Callable[..., Path]
 

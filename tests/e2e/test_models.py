@@ -15,8 +15,8 @@ from farm.fetch import resolve
 from sr_kernel.weights import describe_file
 
 from ..networks import seeded_state, srvgg_spec
+from ..runs import Farm, files, results
 from ..seeded import save_srvgg
-from .conftest import Farm, files, results
 
 Make = Callable[..., Path]
 

@@ -17,9 +17,9 @@ from farm import storage
 
 from ..clips import X264, clip
 from ..faulty_proxy import FaultyProxy
+from ..runs import Farm
 from ..s3_server import BUCKET, S3Server, control, require_s3
 from ..stores import opened, said_of
-from .conftest import Farm
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.s3

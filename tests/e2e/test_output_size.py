@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
-from .conftest import Farm, files, identity, results
+from ..runs import Farm, files, identity, results
 
 Make = Callable[..., Path]
 

@@ -12,8 +12,8 @@ import pyvips
 import torch
 
 from ..outside import data_folder
+from ..runs import Farm, files, identity, results
 from ..seeded import save_rrdb, save_srvgg
-from .conftest import Farm, files, identity, results
 
 Make = Callable[..., Path]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .conftest import Farm, actors_of, files, identity
+from ..runs import Farm, actors_of, files, identity
 
 Make = Callable[..., Path]
 PICTURES = 24

@@ -19,10 +19,10 @@ from sr_kernel.weights import describe_file
 from ..media_reader import Probe
 from ..networks import plan_of
 from ..outside import require_ffmpeg
+from ..runs import Farm, files
 from ..seeded import save_srvgg
 from ..videos import CASES, DAMAGED_GOP, WHOLE_FRAMES, make_film
 from . import same_film
-from .conftest import Farm, files
 from .film_runs import FilmRuns
 
 GOOD = sorted(name for name, film in CASES.items() if film.error is None)

@@ -15,10 +15,10 @@ import pytest
 from ..media_reader import Probe
 from ..moving_pattern import frame_number
 from ..outside import require_ffmpeg
+from ..runs import Farm, files, results
 from ..seeded import save_srvgg
 from ..videos import DAMAGED_GOP, WHOLE_FRAMES, make_film
 from . import same_film
-from .conftest import Farm, files, results
 from .film_runs import FilmRuns
 
 Films = Callable[..., list[Path]]

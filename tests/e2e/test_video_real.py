@@ -14,9 +14,9 @@ import pytest
 
 from ..moving_pattern import run_ffmpeg
 from ..outside import FILMS, data_folder, needs_data, real_film, require_ffmpeg
+from ..runs import Farm
 from ..seeded import save_srvgg
 from . import same_film
-from .conftest import Farm
 from .film_runs import FilmRuns
 
 NAMES = [path.name for path in FILMS]

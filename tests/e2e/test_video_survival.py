@@ -16,8 +16,8 @@ import pytest
 
 from ..media_reader import Probe
 from ..moving_pattern import encode, frame_number
+from ..runs import Farm, actors_of, files, identity
 from ..videos import AAC, H264, make_film
-from .conftest import Farm, actors_of, files, identity
 
 FRAMES, SEGMENT = 96, 8
 SMALL = ("av1.mp4", "main10.mkv", "odd.webm")
