@@ -57,10 +57,6 @@ class ForeignError(ValueError):
     """A state dict is no network that can be run here; the message says why, in one sentence without a subject."""
 
 
-class UnknownNetworkError(ForeignError):
-    """Nobody knows the state dict's keys."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
     """What planning and running need to know of a network."""
@@ -117,8 +113,8 @@ class ForeignNetwork:
 def describe(state: Mapping[str, Tensor]) -> Foreign:
     """What network a state dict is. It is run on a small gradient.
 
-    Raises UnknownNetworkError, and ForeignError for a network that restores no picture, is damaged, or draws random
-    numbers.
+    Raises ForeignError for keys that nobody knows, and for a network that restores no picture, is damaged, or draws
+    random numbers.
     """
     found = _load(state)
     network, rules = found.architecture.id, found.size_requirements
@@ -165,7 +161,7 @@ def _load(state: Mapping[str, Tensor]) -> Descriptor:
             warnings.simplefilter("ignore")  # of layers that are empty and of older torch, while modules are made
             found = spandrel.MAIN_REGISTRY.load(dict(state))
     except spandrel.UnsupportedModelError as error:
-        raise UnknownNetworkError(_unknown(state)) from error
+        raise ForeignError(_unknown(state)) from error
     except Exception as error:  # the keys matched, but what they hold is of other shapes: anything may be raised
         raise ForeignError(
             f"looks like a network that spandrel knows but does not load: {_first_line(error)}"

@@ -23,7 +23,7 @@ from torch import Tensor
 from sr_kernel.fidelity import BINS, FIRST_BIN, LAST_BIN
 
 BLOCK_PX = 128
-"""side of a block in output pixels, rounded up to whole source pixels"""
+"""side of a block in output pixels, rounded up to whole cells of the lattice"""
 OFF_LEVELS = 20
 """a block whose mean is further from the source's, in any channel, is off"""
 STRIPE_LEVELS = 2.0
@@ -78,14 +78,12 @@ def look_at(levels: Tensor, means: Tensor, source: Tensor, finite: Tensor, scale
     `levels`: of its output (h * scale, w * scale, 3), whole numbers 0..255 of any type; `means`: the output averaged
     over source pixels (h, w, 3), 0..255; `source`: (h, w, 3), 0..1; `finite`: a truth value.
     """
-    side = -(-BLOCK_PX // scale)
+    side = -(-BLOCK_PX // (scale * align_px)) * align_px
     form = _Form(side, scale, scale * align_px)
     out, was = means.round(), (source * 255).round_()
     diff = out - was
     totals = torch.stack([was, out, diff.abs(), diff * diff]).sum((1, 2), dtype=torch.float64)
     down, across = diff.shape[0] // side, diff.shape[1] // side
-    if form.wide % form.period:
-        down = 0
     blocks, wide, period = down * across, form.wide, form.period
     cut = levels[: down * wide, : across * wide]
     if cut.device.type == "cpu":  # where torch converts bytes and adds floats faster than it adds bytes

@@ -15,8 +15,6 @@ cv2: Any = import_module("cv2")
 
 _STRIP_ROWS = 512
 """rows that are blended at once: bounds what floats occupy"""
-PASTE_BYTES_PX = 64
-"""of floats, for a pixel of a strip"""
 
 
 def to_picture(to_face: Matrix, scale: tuple[float, float]) -> Matrix:

@@ -124,12 +124,12 @@ def test_swapped_channels_a_tint_and_a_dark_corner_are_seen() -> None:
     assert "off" in suspicions(figures(output, source))
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
-def test_every_scale_has_blocks_and_sees_stripes(scale: int) -> None:
+@pytest.mark.parametrize(("scale", "align_px"), [(1, 1), (2, 1), (3, 1), (4, 1), (1, 4), (2, 2), (3, 2), (3, 4)])
+def test_every_scale_has_blocks_and_sees_stripes(scale: int, align_px: int) -> None:
     source = smooth(width=300, height=280)
     output = enlarged(source, scale)
-    assert suspicions(figures(output, source, scale)) == {}
-    stats = figures(output + wave(output.shape, 9, 1, 4), source, scale)
+    assert suspicions(figures(output, source, scale, align_px)) == {}
+    stats = figures(output + wave(output.shape, 9, 1, 4), source, scale, align_px)
     assert stats.blocks.count >= 4
     assert "stripes" in suspicions(stats)
 
