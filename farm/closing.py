@@ -97,6 +97,7 @@ class Closing:
         files = ledger.read_shard(self._root, number)
         mark = self._mark(shard) if shard.is_settled and len(shard.keys) == shard.rows else None
         if files.segments or (mark is not None and mark != shard.mark):
+            self._book.may_write()
             ledger.compact_shard(self._root, self._run, files, mark, shard.keys, gone=shard.gone)
             files = ledger.read_shard(self._root, number)
         self._files[number] = files

@@ -2,10 +2,13 @@
 
 FarmError                      1   something the farm can explain
 ├── UsageError                 2   the command line or the configuration contradicts itself
+├── TooManyFailures            4   more rows failed than --max-failures allows
 ├── ManifestError             65   the manifest is invalid; nothing was started
 ├── UnreachableError          69   a store or a cluster does not answer
 ├── DiskError                 74   reading or writing failed; disk full
 ├── BusyError                 75   another run holds the lock
+├── LostLockError             75   the lock could not be kept; the run can be resumed
+├── OutOfTimeError            75   --until or --max-time is over; the run can be resumed
 ├── StalledError             75   every worker is gone and none comes back; the run can be resumed
 ├── CredentialsError          77   the store refused our credentials
 ├── ModelError                78   a model, its weights or the configuration is bad
@@ -106,6 +109,12 @@ class UsageError(FarmError):
     exit_code = 2
 
 
+class TooManyFailures(FarmError):
+    """More rows failed than the run may go on with; what is done is done."""
+
+    exit_code = 4
+
+
 class ManifestError(FarmError):
     """The manifest is invalid; nothing was started."""
 
@@ -126,6 +135,18 @@ class DiskError(FarmError):
 
 class BusyError(FarmError):
     """Another run holds the lock of this output root."""
+
+    exit_code = 75
+
+
+class LostLockError(FarmError):
+    """The lock could not be kept, or another run has taken it; what is done is done, and the same command resumes."""
+
+    exit_code = 75
+
+
+class OutOfTimeError(FarmError):
+    """The time that the run was given is over; what is done is done, and the same command resumes."""
 
     exit_code = 75
 

@@ -43,6 +43,7 @@ def collect(root: str) -> Collected:
         cleared = storage.clear_staging(root, keep="")
         pieces = _leftover_pieces(root)
         for item_id in pieces:
+            held.check()
             with faults.run_level(root):
                 storage.delete_tree(storage.join(_parts(root), item_id))
     found = [stat for stats in pieces.values() for stat in stats]

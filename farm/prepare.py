@@ -41,10 +41,12 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
         dataset.check_root(out, operation)
         sources = iter_sources(config, operation, out)
         packs = dataset.plan_packs(sources, out, most_rows=most_rows, run=held.run)
+        held.check()
         dataset.withdraw(out, packs, config.prepare, operation, held.run)
         summary = run.run_manifest(_of_packs(config, packs, operation, out), held)
         if summary.left or summary.signum or summary.failed:
             return Preparation(summary=summary, counted=None)
+        held.check()
         counted = dataset.finish(out, packs, config.prepare, operation, held.run)
         storage.clear_staging(out, keep="")
     return Preparation(summary=summary, counted=counted)

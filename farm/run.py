@@ -74,6 +74,7 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
     started_s = time.monotonic()
     out = output_root(config)
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
+        received.on_end = held.abandon
         storage.clear_staging(out, keep=held.run)
         planner, models = _planner(config, out)
         with Surveyor(config, planner, out) as surveyor:
@@ -81,10 +82,12 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
             counted = surveyor.survey()
             if not is_said:
                 ledger.write_form(out, held.run)
-            run = _Run(config, out, held.run, surveyor, counted, models)
-            with ledger.Ledger(out, held.run) as book:
+            run = _Run(config, out, held, surveyor, counted, models)
+            with ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
+        held.check()
         ledger.compact(out, held.run)
+        held.check()
         results = run.write_results()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
@@ -118,11 +121,12 @@ class _Run:
     """The part of a run that has state: what has ended so far."""
 
     def __init__(
-        self, config: RunConfig, out: str, run: str, surveyor: Surveyor, counted: Survey, models: ModelBook
+        self, config: RunConfig, out: str, held: lock.RunLock, surveyor: Surveyor, counted: Survey, models: ModelBook
     ) -> None:
         self._config = config
         self._out = out
-        self._id = run
+        self._held = held
+        self._id = held.run
         self._surveyor = surveyor
         self._face = surveyor.planner.face
         self._counted = counted
@@ -187,8 +191,17 @@ class _Run:
             engine.session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
             engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
             engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
-            engine.on_turn = progress.tick
-            received.ask(engine.stop, engine.session.abandon)
+
+            def turn() -> None:
+                self._held.check()
+                progress.tick()
+
+            def end() -> None:
+                engine.session.abandon()
+                self._held.abandon()
+
+            engine.on_turn = turn
+            received.ask(engine.stop, end)
             received.arm()  # asking a cluster what it has has brought them already
             with engine:
                 progress.begin()

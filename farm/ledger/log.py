@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -35,9 +36,11 @@ class Ledger:
     Every method may raise DiskError, CredentialsError or UnreachableError: the run cannot go on then.
     """
 
-    def __init__(self, root: str, run: str) -> None:
+    def __init__(self, root: str, run: str, may_write: Callable[[], None] = lambda: None) -> None:
+        """`may_write` is called before anything appears on a store; it raises where the run must write no more."""
         path = storage.local_path(root)
-        self._log: _Log = _FileLog(path, run) if path else _SegmentLog(root, run)
+        self._log: _Log = _FileLog(path, run) if path else _SegmentLog(root, run, may_write)
+        self.may_write = may_write
         self._least_unix = 0.0
 
     def __enter__(self) -> Ledger:
@@ -162,9 +165,10 @@ class _FileLog:
 class _SegmentLog:
     """Entries wait in memory until a segment is full or its first entry is SEGMENT_S old."""
 
-    def __init__(self, root: str, run: str) -> None:
+    def __init__(self, root: str, run: str, may_write: Callable[[], None]) -> None:
         self._root = root
         self._run = run
+        self._may_write = may_write
         self._lock = threading.RLock()
         self._waiting: dict[int, list[bytes]] = {}
         self._segments = 0
@@ -197,6 +201,7 @@ class _SegmentLog:
                     ledger_folder(self._root), shard_name(shard), f"{self._run}-{self._segments:06d}.jsonl"
                 )
                 data = b"".join(self._waiting[shard])
+                self._may_write()
                 with faults.run_level(url), faults.writing(url, len(data)):
                     failpoints.hit("ledger.write.before", url)
                     storage.publish(url, data, attempt=self._run)

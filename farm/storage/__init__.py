@@ -16,6 +16,7 @@ from farm.records import FileStat
 from farm.storage import local, objects
 from farm.storage.capability import LOCAL, Capabilities
 from farm.storage.many import ManyStats
+from farm.storage.objects.owned import create, names, read_aged, replace
 from farm.storage.objects.stream import Stream
 from farm.storage.output import FARM_FOLDER, Cleared, OutputRoot, clear_staging
 from farm.storage.publish import Sink, open_stream, open_write, publish
@@ -33,6 +34,7 @@ __all__ = [
     "Writer",
     "capabilities",
     "clear_staging",
+    "create",
     "delete",
     "delete_tree",
     "exists",
@@ -42,13 +44,16 @@ __all__ = [
     "list_prefix",
     "local_path",
     "name",
+    "names",
     "open_read",
     "open_stream",
     "open_write",
     "parent",
     "publish",
+    "read_aged",
     "read_bytes",
     "read_small",
+    "replace",
     "sha256_of",
     "split_key",
     "stat",

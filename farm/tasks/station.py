@@ -150,9 +150,13 @@ class Station:
         return self.root.publish(url, data, key=key)
 
     def check_alive(self) -> None:
-        """An orphan must not publish: actors were seen writing for seconds after their driver had been killed."""
+        """An orphan must not publish: actors were seen writing for seconds after their driver had been killed.
+
+        On a store as it was some seconds ago; a disk's lock is seen on the driver's host alone. Raises BusyError.
+        """
         context = self.context
-        if context.driver_host == self.node and not lock.holds(context.out, context.run):
+        is_seen = storage.is_remote(context.out) or context.driver_host == self.node
+        if is_seen and not lock.holds(context.out, context.run):
             raise BusyError(f"run {context.run} is over; nothing more is published in its name")
 
     def done(

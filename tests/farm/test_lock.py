@@ -134,13 +134,6 @@ def test_a_root_that_cannot_be_made_is_said(tmp_path: Path) -> None:
             pass
 
 
-def test_object_stores_have_a_warning_instead(tmp_path: Path) -> None:
-    with RunLock("s3://bucket/out") as lock:
-        assert lock.warning is not None
-        assert holds("s3://bucket/out", lock.run)
-    assert RunLock(str(tmp_path)).warning is None
-
-
 def test_run_ids_sort_by_time_and_are_unique() -> None:
     runs = {new_run_id() for _ in range(1000)}
     assert len(runs) == 1000

@@ -1,0 +1,87 @@
+"""One run at a time in an output root.
+
+disk.py    a disk: flock, freed by the kernel when its holder dies
+lease.py   a store that creates conditionally: a lease, taken over when it has run out
+holder.py  who holds it
+
+On other stores nothing can be locked, and `RunLock.warning` says so. The lock is taken before anything heavy is
+loaded, so that the second of two runs says so at once.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from farm import storage
+from farm.lock import disk
+from farm.lock.disk import DiskLock, read_holder
+from farm.lock.holder import Holder, new_run_id
+from farm.lock.lease import LeaseLock, Witness
+from farm.storage import faults
+from farm.storage.urls import local_path
+
+__all__ = ["Holder", "RunLock", "holds", "new_run_id", "read_holder"]
+
+
+class RunLock:
+    """Context manager: inside, nobody else runs in `root`.
+
+    Entering raises BusyError where another run holds the lock, DiskError, CredentialsError or UnreachableError where
+    there can be none. `run` is the unique id of this attempt, fixed when the object is made.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.run = new_run_id()
+        self.warning: str | None = None
+        """what the lock cannot promise, once it is entered"""
+        self._held: DiskLock | LeaseLock | None = None
+
+    def __enter__(self) -> RunLock:
+        self._held = DiskLock(self.root, self.run) if local_path(self.root) else self._lease()
+        if self._held is not None:
+            self._held.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()
+
+    def _lease(self) -> LeaseLock | None:
+        lease = LeaseLock(self.root, self.run)
+        lease.look()
+        with faults.run_level(self.root):
+            if storage.capabilities(self.root).conditional_create:
+                return lease
+        self.warning = (
+            f"{self.root}: this store replaces what it should only make where there is nothing, so there is no lock; "
+            "see that no other run writes there"
+        )
+        return None
+
+    def check(self) -> None:
+        """Raise LostLockError when the lock is not ours any more. Costs nothing: asked before each thing is written."""
+        if self._held is not None:
+            self._held.check()
+
+    def abandon(self) -> None:
+        """Free the lock if that takes no time; for a process that is ended in the middle of things."""
+        if self._held is not None:
+            self._held.abandon()
+
+
+def holds(root: str, run: str) -> bool:
+    """Whether the attempt `run` is alive and may publish; on a store as it was some seconds ago, where it has a lock.
+
+    For workers, on a disk only those of a host that sees it. Raises what reading there raises.
+    """
+    if local_path(root):
+        return disk.holds(root, run)
+    with faults.run_level(root):
+        return _witness(root, run).holds()
+
+
+@lru_cache(maxsize=8)
+def _witness(root: str, run: str) -> Witness:
+    return Witness(root, run)

@@ -1,0 +1,108 @@
+"""The lock of a disk: flock on ROOT/.farm/lock, freed by the kernel when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from farm.errors import BusyError
+from farm.lock.holder import Holder, busy, this_process
+from farm.storage import faults, local
+from farm.storage.urls import join, local_path
+
+_PATIENCE_S = 0.5
+"""how long a refusal is doubted: `holds` takes the lock, shared, for some microseconds"""
+_PAUSE_S = 0.02
+_SETTLE_S = 0.002
+"""more than a new holder needs from taking the lock to writing its own name into it"""
+
+
+class DiskLock:
+    """One attempt's hold on a folder of a disk."""
+
+    def __init__(self, root: str, run: str) -> None:
+        self._root = root
+        self._run = run
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Raises BusyError where another run holds it, DiskError or CredentialsError where the file cannot be made."""
+        path = _lock_path(self._root)
+        with faults.run_level(self._root), faults.writing(str(path), 0):
+            local.make_folder(path.parent)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                self._take(descriptor, path)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        self._descriptor = descriptor
+
+    def _take(self, descriptor: int, path: Path) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not _try_lock(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                raise BusyError(busy(self._root, read_holder(path)))
+            time.sleep(_PAUSE_S)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(this_process(self._run))).encode(), 0)
+
+    def check(self) -> None:
+        """Nobody takes a lock of the kernel from a process that is alive."""
+
+    def release(self) -> None:
+        """Let others work there. May be called again."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)  # never unlinked: another process may hold the old file open
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def abandon(self) -> None:
+        """The process is about to end, and the kernel frees what it holds."""
+
+
+def holds(root: str, run: str) -> bool:
+    """Whether the attempt `run` is alive: the lock file names it and is locked.
+
+    For workers on a host that sees the same disk. It never keeps a run from starting.
+    """
+    path = _lock_path(root)
+    holder = read_holder(path)
+    if holder is None or holder.run != run:
+        return False
+    with faults.run_level(root), faults.writing(str(path), 0):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            locked = not _try_lock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
+    if not locked:
+        return False
+    time.sleep(_SETTLE_S)
+    holder = read_holder(path)
+    return holder is not None and holder.run == run
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Who wrote the lock file; None where it is missing, empty or being written. Says nothing about being alive."""
+    try:
+        found = json.loads(path.read_bytes())
+        return Holder(run=str(found["run"]), pid=int(found["pid"]), host=str(found["host"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _lock_path(root: str) -> Path:
+    return Path(join(str(local_path(root)), ".farm", "lock"))
+
+
+def _try_lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,243 @@
+"""The lock of a store: one of many wins, the dead are followed, who cannot renew stops, the old never harm the new."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from farm import storage
+from farm.errors import BusyError, LostLockError, UsageError
+from farm.ledger import Ledger
+from farm.lock import RunLock, holds
+from farm.lock import lease as leases
+from farm.lock.lease import LeaseLock, epochs, newest
+from tests.farm.test_lock import line
+from tests.s3_server import require_s3
+from tests.stores import Store, behind_proxy, opened
+
+LEASE_S = 2.0
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv(leases.VARIABLE, f"{LEASE_S}")
+    with opened("s3-path", tmp_path, monkeypatch) as found:
+        yield found
+
+
+EIGHT = """
+import os, sys, time
+import s3fs, aiobotocore.session  # once for all of them: they take a second of processor time each
+from farm.errors import BusyError
+from farm.lock import RunLock
+for _ in range(8):
+    if os.fork() == 0:
+        try:
+            lock = RunLock(sys.argv[1]).__enter__()
+        except BusyError as error:
+            print("busy", os.getpid(), error, flush=True)
+            os._exit(error.exit_code)
+        print("held", os.getpid(), lock.run, flush=True)
+        time.sleep(600)
+for _ in range(8):
+    os.wait()
+"""
+
+
+def wait_until(asked: Callable[[], object], limit_s: float = 20.0) -> None:
+    until = time.monotonic() + limit_s
+    while not asked():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def can_be_had(root: str) -> bool:
+    try:
+        with RunLock(root):
+            return True
+    except BusyError:
+        return False
+
+
+def test_of_eight_at_once_exactly_one_works_and_a_killed_one_is_followed_when_its_lease_ends(store: Store) -> None:
+    eight = subprocess.Popen([sys.executable, "-c", EIGHT, store.root], stdout=subprocess.PIPE, text=True)
+    lines = [line(eight) for _ in range(8)]
+    held = [one for one in lines if one.startswith("held")]
+    busy = [one for one in lines if one.startswith("busy")]
+    assert (len(held), len(busy)) == (1, 7), lines
+    _, pid, run = held[0].split()
+    assert all(run in one and f"process {pid}" in one for one in busy), lines
+    assert holds(store.root, run)
+    time.sleep(2 * LEASE_S)
+    assert not can_be_had(store.root), "it is renewed for as long as its holder lives"
+    os.kill(int(pid), signal.SIGKILL)
+    eight.communicate()
+    assert not can_be_had(store.root), "nobody knows yet that it is dead"
+    killed = time.monotonic()
+    wait_until(lambda: can_be_had(store.root))
+    assert time.monotonic() - killed < LEASE_S + 5
+    assert len(epochs(store.root, 10)) == 1, "who followed has removed what was before"
+
+
+def test_one_after_the_other_takes_it_at_once_and_no_number_is_used_twice(store: Store) -> None:
+    numbers: list[int] = []
+    for _ in range(3):
+        with RunLock(store.root) as held:
+            held.check()
+            assert held.warning is None
+            found = newest(store.root, 10)
+            assert found is not None
+            assert found.holder is not None
+            assert found.holder.run == held.run
+            numbers.append(found.number)
+    assert numbers == [1, 2, 3]
+    last = newest(store.root, 10)
+    assert last is not None
+    assert (last.number, last.is_released) == (3, True)
+    assert not holds(store.root, held.run)
+
+
+def test_an_answer_that_was_lost_is_no_other_run(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with behind_proxy(store, monkeypatch) as proxy:
+        storage.capabilities(store.root)
+        proxy.inject(what="put", reset="answer")
+        with RunLock(store.root) as held:
+            assert holds(store.root, held.run)
+
+
+def test_a_holder_that_cannot_renew_counts_itself_out_before_anybody_else_may(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{store.root}/.farm/ledger"
+    with behind_proxy(store, monkeypatch) as proxy, RunLock(store.root) as held:
+        book = Ledger(store.root, held.run, held.check)
+        began = time.monotonic()
+        proxy.inject(times=10**6, reset="request")
+        wait_until(lambda: _is_lost(held))
+        assert time.monotonic() - began < LEASE_S, "it ends before its lease does"
+        with pytest.raises(LostLockError, match="could not be renewed") as caught:
+            held.check()
+        assert caught.value.exit_code == 75
+        proxy.clear()
+        with pytest.raises(LostLockError):
+            book.touch(0)
+        assert list(storage.list_files(url)) == [], "nothing more is written to the ledger"
+        wait_until(lambda: can_be_had(store.root))  # it does not begin again, although the store answers
+        with pytest.raises(LostLockError):
+            held.check()
+
+
+def test_an_old_holder_sees_the_new_one_and_neither_deletes_nor_overwrites_it(store: Store) -> None:
+    """As a machine that was asleep, and for which no time has passed."""
+    old = LeaseLock(store.root, "old")
+    old.take()
+    with RunLock(store.root + "-other"):
+        pass  # what the store can do is known: the next one needs no second
+    storage.replace(f"{store.root}/.farm/lock/{2:010d}.json", _content("new"), limit_s=10)
+    wait_until(lambda: _is_lost(old), LEASE_S)
+    with pytest.raises(LostLockError, match="run new on elsewhere has taken over"):
+        old.check()
+    old.release()
+    old.abandon()
+    found = newest(store.root, 10)
+    assert found is not None
+    assert found.holder is not None
+    assert (found.number, found.holder.run, found.is_released) == (2, "new", False)
+
+
+def test_who_makes_a_number_that_has_come_and_gone_does_not_hold(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was told of a dead holder, and slept while others took over and removed what was before."""
+    folder = f"{store.root}/.farm/lock"
+    storage.create(f"{folder}/{7:010d}.json", _content("new"), limit_s=10)
+    seen = iter([None])  # what it was told before it slept
+    asked = leases.newest
+    monkeypatch.setattr(leases, "newest", lambda root, limit_s: next(seen, None) or asked(root, limit_s))
+    late = LeaseLock(store.root, "late")
+    monkeypatch.setattr(leases, "_TRIES", 1)
+    with pytest.raises(BusyError):
+        late.take()
+    assert epochs(store.root, 10) == [7]
+
+
+def test_a_process_that_ends_in_the_middle_frees_it(store: Store) -> None:
+    held = RunLock(store.root)
+    held.__enter__()
+    held.abandon()
+    assert can_be_had(store.root)
+
+
+def test_a_store_that_hangs_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with behind_proxy(store, monkeypatch) as proxy, RunLock(store.root) as held:
+        proxy.inject(times=10**6, stall=True)
+        wait_until(lambda: _is_lost(held), LEASE_S)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5, "nor at the end"
+
+
+def test_the_second_of_two_commands_is_told_within_two_seconds(store: Store, tmp_path: Path) -> None:
+    """Of processor time, from the start of its process on: what it takes where a core is free."""
+    command = [sys.executable, "-m", "farm", "submit", str(tmp_path / "a.png"), "--model", "x4plus", "--gpus", "0"]
+    with RunLock(store.root) as held:
+        before_s = _children_s()
+        second = subprocess.run([*command, "--out", store.root], capture_output=True, text=True, check=False)
+        taken_s = _children_s() - before_s
+    assert second.returncode == 75, second.stderr
+    assert held.run in second.stderr
+    assert taken_s < 2
+
+
+def test_on_a_store_that_replaces_what_is_there_nothing_locks_and_every_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened("rclone", tmp_path, monkeypatch) as weak, RunLock(weak.root) as first, RunLock(weak.root) as second:
+        assert "there is no lock" in str(first.warning)
+        assert second.warning == first.warning
+        assert holds(weak.root, first.run)
+        first.check()
+        assert epochs(weak.root, 10) == []
+
+
+@pytest.mark.parametrize("text", ["1", "a minute", "1e9", "nan"])
+def test_a_lease_that_nobody_can_mean_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(leases.VARIABLE, text)
+    with pytest.raises(UsageError, match=leases.VARIABLE):
+        leases.lease_s()
+
+
+def test_the_age_of_an_object_is_the_stores_word(store: Store) -> None:
+    require_s3()
+    url = f"{store.root}/a"
+    assert storage.create(url, b"1", limit_s=10)
+    assert not storage.create(url, b"2", limit_s=10)
+    time.sleep(1.1)
+    data, age_s = storage.read_aged(url, limit_s=10)
+    assert data == b"1"
+    assert 1 <= age_s <= 5
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _content(run: str) -> bytes:
+    said = {"run": run, "pid": 1, "host": "elsewhere", "lease_s": 60.0, "released": False}
+    return json.dumps(said).encode()
+
+
+def _is_lost(held: RunLock | LeaseLock) -> bool:
+    try:
+        held.check()
+    except LostLockError:
+        return True
+    return False
