@@ -41,6 +41,7 @@ from farm.preparation_commands import (
     subimages_options_of,
 )
 from farm.restore_flags import face_config, fidelity_config, restore_fields, restore_options
+from farm.stop_flags import stop_config, stop_options
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 
@@ -140,6 +141,7 @@ def main() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be done; start and write nothing.")
 @pair_options
 @crop_options
+@stop_options
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @explained
 def submit(manifest: str, **flags: Any) -> None:
@@ -182,6 +184,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
     switches = {name: flags[name] for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
     prepare = PrepareConfig(degrade=degrade_options_of(flags), subimages=subimages_options_of(flags))
+    switches["stop"] = stop_config(flags)
     looks = {"face": face_config(flags), "fidelity": fidelity_config(flags)}
     return replace(config, video=_video_config(flags), prepare=prepare, **looks, **switches)
 
@@ -232,6 +235,10 @@ def _print_summary(summary: Any, *, quiet: bool) -> None:
         click.echo(printable(summary.results))
     if summary.signum:
         click.echo("stopped; run the same command again to finish", err=True)
+    elif summary.failures_stopped:
+        click.echo(f"stopped by {summary.stopped}: too many rows failed; {summary.left} left", err=True)
+    elif summary.stopped:
+        click.echo(f"stopped by {summary.stopped}; {summary.left} left; run the same command again", err=True)
 
 
 def _other_counts(summary: Any) -> list[tuple[int, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, time
 from fractions import Fraction
 from typing import Any
 
@@ -43,6 +44,7 @@ DECODERS = ("software", "nvdec")
 MANIFEST_FORMS = ("parquet", "csv", "jsonl", "txt")
 MANIFEST_SORTS = ("path", "size", "priority")
 SCAN_SORTS = ("path", "size", "mtime", "priority")
+FIRSTS = ("manifest", "oldest", "priority")
 NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
 
 
@@ -287,6 +289,35 @@ class LimitConfig:
             at_least("limit", self.limit, 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopConfig:
+    """When a run ends before all is done, and what it does until then."""
+
+    until: datetime | time | None = None
+    """local time: a day's, then the next one to come, or a day and a time"""
+    max_time_s: float | None = None
+    """seconds from the start of the command; of this and `until` the earlier one counts"""
+    first: str = "manifest"
+    """what comes first: rows as the manifest has them, the oldest sources, or shards with the highest `priority`"""
+    max_failures: int | None = None
+    """stop when more rows than this have failed in this run"""
+    max_failures_percent: float | None = None
+    """the same, in percent of the manifest's rows"""
+    retry_failed: bool = False
+    """try rows again that failed before for a reason that their content decides"""
+
+    def __post_init__(self) -> None:
+        one_of("first", self.first, FIRSTS)
+        if self.max_time_s is not None and not 0 < self.max_time_s < float("inf"):
+            raise UsageError(f"--max-time: {self.max_time_s} is no number of seconds above 0")
+        if self.max_failures is not None:
+            at_least("max_failures", self.max_failures, 0)
+            if self.max_failures_percent is not None:
+                raise UsageError("--max-failures: a number and a percentage contradict each other; give one")
+        if self.max_failures_percent is not None and not 0 <= self.max_failures_percent <= 100:
+            raise UsageError(f"--max-failures: {self.max_failures_percent}% is not in 0..100%")
+
+
 def degrade_options(recipe: Recipe, **others: Any) -> DegradeOptions:
     """Pairs by a recipe; `others` are the options' other fields."""
     return DegradeOptions(recipe=recipe_to_toml(recipe), gt_px=recipe.gt_size, lq_px=recipe.lq_size, **others)
@@ -351,6 +382,7 @@ class RunConfig:
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
     verify_inputs: bool = False
     """read every source that is done and compare its digest, instead of trusting sizes, times and etags"""
     verify_outputs: bool = False

@@ -7,6 +7,7 @@ are decided by farm.schedule; here is only what Ray can tell: that a call return
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,8 @@ _STOP_GRACE_S = 6.0
 """for what is in flight, from the signal on; Ray's own end takes two seconds more"""
 _START_LIMIT_S = 180.0
 _LOST_LIMIT_S = 110.0
+_ENDING_S = 3.0
+"""that the end of Ray and the last writing are given before a run is to be over"""
 _FILL_PARTS = 128
 """parts pulled between two looks at the workers"""
 _LOG = logging.getLogger("farm.engine")
@@ -61,7 +64,9 @@ class EngineConfig:
     min_workers: int
     """go on with so many when the wait is over; 0 means all are needed"""
     deaths_per_slot: int = 12
-    """more than a part's strikes; then the slot is given up"""
+    """in a row, without a unit that came back: more than a part's strikes; then the slot is given up"""
+    ends_s: float = math.inf
+    """on the monotonic clock, when the run is to be over; no unit is begun that would last longer"""
     deadline_s: Callable[[Unit], float]
 
 
@@ -80,6 +85,7 @@ class _Actor:
     """reference to the answer of `info`; None once it has come"""
     started_s: float
     deaths: int = 0
+    """of the slot's actors, since one of them last brought back a unit"""
     progressed_s: float = 0.0
     """when a call last returned; deadlines of queued calls count from here"""
 
@@ -150,7 +156,7 @@ class Engine:
         for slot in self._slots:
             self._start_actor(slot)
         limit_s = self._config.wait_s if self._config.address else _START_LIMIT_S
-        until_s = time.monotonic() + limit_s
+        until_s = min(time.monotonic() + limit_s, self._config.ends_s)
         while (missing := [name for name, actor in self._actors.items() if actor.starting is not None]) and (
             time.monotonic() < until_s and not self._stop.is_set()
         ):
@@ -158,6 +164,7 @@ class Engine:
                 break  # embedded: the first worker starts at once, the others join
             self.on_waiting(len(missing), len(self._slots))
             self._poll_starting(timeout_s=_POLL_S)
+        self._stop_in_time()
         if self._stop.is_set():
             return
         if missing and self._config.address:
@@ -229,15 +236,21 @@ class Engine:
         exhausted = False
         while not self._stop.is_set():
             self.on_turn()
+            self._stop_in_time()
             exhausted = exhausted or self._fill(parts)
             self._dispatch()
-            if exhausted and self._schedule.empty:
+            if (exhausted or self._schedule.is_closing) and self._schedule.empty:
                 return
             yield from self._collect(_POLL_S)
             yield from self._enforce_deadlines()
             self._poll_starting(timeout_s=0)
             self._check_alive()
         yield from self._drain()
+
+    def _stop_in_time(self) -> None:
+        """As a signal would, when the run is to be over."""
+        if time.monotonic() >= self._config.ends_s and not self._stop.is_set():
+            self.stop()
 
     def _fill(self, parts: Iterator[Part]) -> bool:
         """Pull parts up to the look-ahead; True when there are no more."""
@@ -252,9 +265,24 @@ class Engine:
 
     def _dispatch(self) -> None:
         for name in list(self.workers):
-            while (unit := self._schedule.next_unit(name)) is not None:
+            while not self._stop.is_set() and (unit := self._next_unit(name)) is not None:
                 reference = self._actors[name].handle.run.remote(unit)
                 self._calls[reference] = _Call(unit, name, time.monotonic())
+
+    def _next_unit(self, name: str) -> Unit | None:
+        if self._config.ends_s == math.inf:
+            return self._schedule.next_unit(name)
+        now = time.monotonic()
+        return self._schedule.next_unit(
+            name, self._spare_s(name, now), max(self._spare_s(o, now) for o in self.workers)
+        )
+
+    def _spare_s(self, name: str, now: float) -> float:
+        """How long one more unit of a worker may last."""
+        begun_s = min((call.dispatched_s for call in self._calls.values() if call.worker == name), default=now)
+        begun_s = max(begun_s, self._actors[name].progressed_s)
+        free_s = max(now, begun_s + self._schedule.backlog_s(name)) if self._schedule.running(name) else now
+        return self._config.ends_s - _ENDING_S - free_s
 
     def _collect(self, timeout_s: float) -> Iterator[Finished]:
         if not self._calls:
@@ -272,7 +300,9 @@ class Engine:
             except rx.RayTaskError as error:
                 raise _cause(error) from error
             del self._calls[reference]
-            self._actors[call.worker].progressed_s = time.monotonic()
+            actor, now = self._actors[call.worker], time.monotonic()
+            self._schedule.took(call.unit, outcomes, now - max(call.dispatched_s, actor.progressed_s))
+            actor.progressed_s, actor.deaths = now, 0
             yield from self._schedule.finish(call.worker, call.unit.unit_id, outcomes)
 
     def _bury(self, name: str, cause: DeathCause, detail: str) -> Iterator[Finished]:

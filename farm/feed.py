@@ -28,6 +28,8 @@ class Feed:
         self._closing = closing
         self._tally = tally
         self._run = run
+        self._begun: set[int] = set()
+        """shards whose turn it was"""
         self._pieces: dict[str, Sequence[LedgerEntry]] = {}
         """what earlier runs have made of items that are pending"""
         self.expected = counted.open_rows
@@ -44,22 +46,29 @@ class Feed:
         """called with what is new: guesses, and how many rows they are of"""
         self.on_shard: Callable[[], None] = lambda: None
         """called before a shard is planned"""
+        self.is_over: Callable[[], bool] = lambda: False
+        """asked before a shard is planned, and after each row that is refused: whether no more rows are wanted"""
 
     def parts(self) -> Iterator[Part]:
         """Every row that is to be done."""
         plans = self._surveyor.plans(self._counted)
         while True:
             self.on_shard()
+            if self.is_over():
+                return
             shard, planned = next(plans, (None, None))
             if shard is None or planned is None:
                 return
             self._book.seen(planned.latest_unix)
             self._closing.begin(shard.number, len(shard), shard.digest(), planned.gone())
-            for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, shard.number)):
+            self._begun.add(shard.number)
+            for number in sorted(planned.disowned() & self._counted.not_begun(self._surveyor.ledger, self._begun)):
                 self._book.touch(number)
             self.unverified += planned.unverified
             self._expect(planned)
             yield from self._parts(planned, shard.number)
+            if self.is_over():
+                return
             self._closing.all_read(shard.number)
             del shard, planned  # or two shards are held while the next one is planned
 
@@ -71,6 +80,8 @@ class Feed:
                 yield self._begin(row, shard)
             elif isinstance(row, DeclinedRow):
                 self._refused(row, shard, planned, refusals)
+                if self.is_over():
+                    return
             else:
                 self._known(row, shard)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import secrets
 import subprocess
@@ -110,11 +111,16 @@ def runs_fused(worker: WorkerConfig) -> bool:
 
 
 def plan_fleet(
-    worker: WorkerConfig, context: WorkerContext, deadline_s: Callable[[Unit], float], body_bytes: int
+    worker: WorkerConfig,
+    context: WorkerContext,
+    deadline_s: Callable[[Unit], float],
+    body_bytes: int,
+    ends_s: float = math.inf,
 ) -> tuple[list[Slot], EngineConfig]:
     """One slot an actor. `context` is the template that each worker's own is made from.
 
     `body_bytes`: what the largest picture that a model takes whole through its body needs; 0 where none does.
+    `ends_s`: on the monotonic clock, when the run is to be over.
     """
     from farm.engine import EngineConfig
 
@@ -131,6 +137,7 @@ def plan_fleet(
         wait_s=worker.wait_gpus_s,
         min_workers=worker.min_gpus * worker.actors_per_gpu if gpus else 0,
         deadline_s=deadline_s,
+        ends_s=ends_s,
     )
     return slots, config
 

@@ -23,6 +23,7 @@ from farm.sample import (
     StatsOptions,
     SubimagesOptions,
 )
+from farm.stop_flags import stop_config, time_options
 
 if TYPE_CHECKING:
     from farm.prepare import Preparation
@@ -47,7 +48,7 @@ def _common(command: Command) -> Command:
     )
     for option in reversed(options):
         command = option(command)
-    return worker_options(command)
+    return worker_options(time_options(command))
 
 
 def pair_options(command: Command, *, per_image: int = 1) -> Command:
@@ -256,6 +257,7 @@ def _run(manifest: str, operation: str, prepare: PrepareConfig, flags: dict[str,
         worker=worker_config(flags),
         limits=LimitConfig(max_pixels_in=flags["max_pixels"], limit=flags["limit"]),
         prepare=prepare,
+        stop=stop_config(flags),
         quiet=flags["quiet"],
     )
     prepared = prepare_manifest(config, operation, shard_mib * _MIB)
@@ -273,7 +275,8 @@ def _print(prepared: Preparation, *, quiet: bool) -> None:
         for message in summary.failures:
             click.echo(f"  {printable(message)}", err=True)
         click.echo(f"{summary.done + summary.reused} of {summary.rows} packs are done", err=True)
-        click.echo("run the same command again to finish", err=True)
+        stopped = f"stopped by {summary.stopped}; " if summary.stopped else ""
+        click.echo(f"{stopped}run the same command again to finish", err=True)
         return
     for message in counted.failures:
         click.echo(f"  {printable(message)}", err=True)

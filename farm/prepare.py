@@ -34,7 +34,7 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
 
     `shard_bytes`: what the files of a pack's samples may take together. Raises FarmError when it cannot start or go on.
     """
-    out = run.output_root(config)
+    out, stop = run.output_root(config), run.stop_now(config)
     options = config.prepare.options(operation)
     most_rows = dataset.rows_of_pack(options, operation, shard_bytes)
     with lock.RunLock(out) as held:
@@ -43,7 +43,7 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
         packs = dataset.plan_packs(sources, out, most_rows=most_rows, run=held.run)
         held.check()
         dataset.withdraw(out, packs, config.prepare, operation, held.run)
-        summary = run.run_manifest(_of_packs(config, packs, operation, out), held)
+        summary = run.run_manifest(_of_packs(config, packs, operation, out), held, stop)
         if summary.left or summary.signum or summary.failed:
             return Preparation(summary=summary, counted=None)
         held.check()

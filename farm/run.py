@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ from farm.resolver import resolve_denoise
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.several import settled
 from farm.signals import Received, stopped_by_signals
+from farm.stop import Stop, stop_of
 from farm.storage import faults
-from farm.summary import SHOWN, RowState, RunSummary, Tally
+from farm.summary import MAX_FAILURES, SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
 from sr_kernel.hardware import cpu_has_bf16
 from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES, FILE_PREFIX, flop_per_px
@@ -61,16 +63,21 @@ class DryRun:
     survey: Survey
 
 
-def run_manifest(config: RunConfig, held: lock.RunLock | None = None) -> RunSummary:
+def run_manifest(config: RunConfig, held: lock.RunLock | None = None, stop: Stop | None = None) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on.
 
-    `held`: the lock of the output root, of who holds it already.
+    `held`: the lock of the output root, of who holds it already; `stop`: when the run ends, of who has begun before.
     """
     with stopped_by_signals() as received:
-        return _run_stoppable(settled(config), received, held)
+        return _run_stoppable(settled(config), received, held, stop or stop_now(config))
 
 
-def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLock | None) -> RunSummary:
+def stop_now(config: RunConfig) -> Stop:
+    """When a run ends that begins now."""
+    return stop_of(config.stop, datetime.now().astimezone(), time.monotonic())
+
+
+def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLock | None, stop: Stop) -> RunSummary:
     started_s = time.monotonic()
     out = output_root(config)
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
@@ -79,10 +86,10 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         planner, models = _planner(config, out)
         with Surveyor(config, planner, out) as surveyor:
             is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
-            counted = surveyor.survey()
+            counted = surveyor.survey(lambda: stop.check(time.monotonic(), "the manifest was read"))
             if not is_said:
                 ledger.write_form(out, held.run)
-            run = _Run(config, out, held, surveyor, counted, models)
+            run = _Run(config, out, held, surveyor, counted, models, stop)
             with ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
         held.check()
@@ -121,7 +128,14 @@ class _Run:
     """The part of a run that has state: what has ended so far."""
 
     def __init__(
-        self, config: RunConfig, out: str, held: lock.RunLock, surveyor: Surveyor, counted: Survey, models: ModelBook
+        self,
+        config: RunConfig,
+        out: str,
+        held: lock.RunLock,
+        surveyor: Surveyor,
+        counted: Survey,
+        models: ModelBook,
+        stop: Stop,
     ) -> None:
         self._config = config
         self._out = out
@@ -131,6 +145,7 @@ class _Run:
         self._face = surveyor.planner.face
         self._counted = counted
         self._models = models
+        self._stop = stop
         self._assembly = Assembly()
         self._failed_items: set[str] = set()
         """cut pictures and films that failed while other pieces of theirs were in flight"""
@@ -149,12 +164,23 @@ class _Run:
         closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
         self._feed = Feed(self._surveyor, self._counted, book, closing, self._tally, self._id)
         self._feed.on_shard = self._forget_failed
+        self._feed.is_over = self._is_over
         parts = self._feed.parts()
         first = next(parts, None)
         if first is not None:
             with faults.run_level(self._out):
                 storage.capabilities(self._out)  # a root that cannot be written to is known before anything starts
             self._run_parts(chain([first], parts), received)
+
+    @property
+    def _too_many_failed(self) -> bool:
+        """Whether more rows have failed in this run than it may go on with."""
+        refused = self._tally.states[RowState.REFUSED] - self._counted.states[RowState.REFUSED]
+        return self._stop.too_many(self._tally.failed + refused, self._counted.rows)
+
+    def _is_over(self) -> bool:
+        """Whether no more rows are wanted."""
+        return self._stop.is_over(time.monotonic()) or self._too_many_failed
 
     def _forget_failed(self) -> None:
         """Of items that failed, those are forgotten of which nothing is in flight any more."""
@@ -186,7 +212,9 @@ class _Run:
 
             pace = self._pace()
             schedule = self._schedule = Schedule(SchedulePolicy(), pace)
-            slots, engine_config = plan_fleet(self._config.worker, self._context(), pace.deadline_s, self._body_bytes)
+            slots, engine_config = plan_fleet(
+                self._config.worker, self._context(), pace.deadline_s, self._body_bytes, self._stop.ends_s
+            )
             engine = Engine(engine_config, slots, schedule)
             engine.session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
             engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
@@ -194,6 +222,8 @@ class _Run:
 
             def turn() -> None:
                 self._held.check()
+                if self._too_many_failed:
+                    engine.stop()
                 progress.tick()
 
             def end() -> None:
@@ -371,6 +401,14 @@ class _Run:
 
     def summary(self, results: str, seconds: float) -> RunSummary:
         summary = self._tally.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)
+        summary = replace(summary, stopped=self._stopped_by(summary))
         if not self._feed.unverified:
             return summary
         return replace(summary, warning=f"{self._feed.unverified} rows have no digest of their source: not verified")
+
+    def _stopped_by(self, summary: RunSummary) -> str:
+        """The option by which the run ended, if one did."""
+        if self._too_many_failed:
+            return MAX_FAILURES
+        closing = self._schedule is not None and self._schedule.is_closing
+        return self._stop.name if summary.left and (closing or self._stop.is_over(time.monotonic())) else ""

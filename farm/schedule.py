@@ -7,6 +7,7 @@ everything else is finished it gets one last run alone. A death by memory is no 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from itertools import chain
 
 from farm.errors import ErrorKind
 from farm.params import UpscaleParams
-from farm.records import Failed, Outcome, Part, PartKind, Unit
+from farm.records import Failed, Outcome, Part, PartKind, Split, Unit
 from farm.target import work_factor
 
 _CARRIED_S: Mapping[PartKind, float] = {PartKind.JOIN: 4 * 3600.0, PartKind.FILM: 1800.0}
@@ -28,6 +29,10 @@ _SEARCHED_PX_S: Mapping[str, float] = {"cpu": 3e4, "cuda": 1e6}
 """pixels a second that no face detector falls below"""
 _CROWD_S: Mapping[str, float] = {"cpu": 3000.0, "cuda": 100.0}
 """what a hundred faces of one picture take at most: GFPGAN and its parser take a face 15 s on a core of 2020"""
+_CARRYING_BYTES_S: Mapping[PartKind, float] = {PartKind.JOIN: 2e7, PartKind.FILM: 5e7}
+"""bytes a second that a join, or the reading of packets, is taken to carry until one has ended"""
+_DOUBT = 1.5
+"""what is expected takes so much longer, to be on the safe side of the end"""
 _DAMAGE_FRAMES = 20_000
 """frames that are decoded at most to list the damaged ones"""
 
@@ -77,6 +82,10 @@ class Pace:
         self._cap_px = cap_px
         self._px_s: dict[str, float] = {}
         """pixels through the network a second of accelerator time, moving average, by model key"""
+        self._size_s: dict[tuple[PartKind, str], float] = {}
+        """size a second of a worker's time, moving average, by kind of part and model key"""
+        self._longest_s = 0.0
+        """that a unit has taken"""
 
     def observe(self, part: Part, px: int, seconds: float) -> None:
         """A part of `px` source pixels has kept its accelerator busy for `seconds`."""
@@ -87,6 +96,29 @@ class Pace:
     def target_px(self, key: str) -> int:
         """Network pixels of a unit that lasts about `unit_s`; 0 (one part a unit) while nothing is known."""
         return int(self._px_s.get(key, 0.0) * self._unit_s)
+
+    def took(self, unit: Unit, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """A unit has kept its worker for `seconds`."""
+        self._longest_s = max(self._longest_s, seconds)
+        part = unit.parts[0]
+        is_cut = part.kind is not PartKind.FILM and any(isinstance(one, Split) for one in outcomes)
+        if seconds <= 0 or is_cut or len(outcomes) < len(unit.parts):
+            return  # what was only opened, or stopped, says nothing of how long others take
+        key, rate = (part.kind, model_key(part)), sum(map(_size, unit.parts)) / seconds
+        if rate > 0:
+            self._size_s[key] = 0.8 * self._size_s.get(key, rate) + 0.2 * rate
+
+    def expected_s(self, part: Part) -> float:
+        """Seconds that a part will keep a worker, rather too many; what nobody knows lasts as the longest unit yet."""
+        if part.item.is_pack and part.kind is PartKind.PICTURE:
+            return 0.0  # it is opened, and cut into its rows
+        if rate := self._size_s.get((part.kind, model_key(part))):
+            return _DOUBT * _size(part) / rate
+        if part.kind in _CARRYING_BYTES_S:
+            return _DOUBT * _size(part) / _CARRYING_BYTES_S[part.kind]
+        if rate := self._px_s.get(model_key(part)):
+            return _DOUBT * _size(part) / rate
+        return self._longest_s or self._unit_s
 
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
@@ -109,6 +141,19 @@ def _factor(part: Part) -> float:
 def _work_px(part: Part) -> int:
     """Pixels that go through the network, estimated."""
     return int(part.cost_px * _factor(part))
+
+
+def _size(part: Part) -> float:
+    """What a part's time grows with: bytes that are carried, or pixels that go through the network.
+
+    A picture that turns out larger than a band is only opened, and cut.
+    """
+    if part.kind in _CARRYING_BYTES_S:
+        return _carried_bytes(part)
+    params = part.item.params
+    if part.kind is PartKind.PICTURE and isinstance(params, UpscaleParams) and params.face is None:
+        return min(part.cost_px, params.band_px) * _factor(part)
+    return _work_px(part)
 
 
 def _carried_bytes(part: Part) -> int:
@@ -184,6 +229,8 @@ class Schedule:
         self._waiting_parts = 0
         self._waiting_px = 0
         """work of the parts that wait"""
+        self.is_closing = False
+        """whether something was left because it would not have ended in time; then no more is wanted"""
 
     # -- what goes in ------------------------------------------------------------------------------------------
 
@@ -220,7 +267,7 @@ class Schedule:
 
     @property
     def wants_more(self) -> bool:
-        return self._waiting_parts < self.policy.look_ahead
+        return not self.is_closing and self._waiting_parts < self.policy.look_ahead
 
     @property
     def in_flight(self) -> int:
@@ -234,31 +281,55 @@ class Schedule:
     def running(self, worker: str) -> tuple[Unit, ...]:
         return tuple(self._workers[worker].running.values())
 
+    def took(self, unit: Unit, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """A unit that comes back has kept its worker for so long."""
+        self._pace.took(unit, outcomes, seconds)
+
+    def backlog_s(self, worker: str) -> float:
+        """Seconds that the units of a worker are expected to take together, from when the first was begun."""
+        return sum(self._pace.expected_s(part) for unit in self.running(worker) for part in unit.parts)
+
     # -- what goes out -----------------------------------------------------------------------------------------
 
-    def next_unit(self, worker: str) -> Unit | None:
-        """The next unit for a worker, or None when it should wait."""
+    def next_unit(self, worker: str, spare_s: float = math.inf, most_s: float = math.inf) -> Unit | None:
+        """The next unit for a worker, or None when it should wait.
+
+        `spare_s`: how long it may last on this worker, `most_s`: on any. What takes longer than that is left.
+        """
         state = self._workers[worker]
         self._release_set_aside()
         if any(unit.alone for unit in state.running.values()):
             return None
-        unit = self._next_alone(state) if self._alone else self._next_shared(state)
+        unit = self._next_alone(state, spare_s, most_s) if self._alone else self._next_shared(state, spare_s, most_s)
         if unit is not None:
             state.running[unit.unit_id] = unit
             for part in unit.parts:
                 self._records.setdefault(part.part_id, _Record()).attempts += 1
         return unit
 
-    def _next_alone(self, state: _WorkerState) -> Unit | None:
+    def _next_alone(self, state: _WorkerState, spare_s: float, most_s: float) -> Unit | None:
         if state.running:
             return None  # drains first: whoever runs alone must be alone
         while self._alone:
-            part, batch_limit = self._alone.popleft()
-            if part.item.item_id not in self._dropped:
+            part, batch_limit = self._alone[0]
+            if part.item.item_id not in self._dropped and not self._is_late(part, most_s):
+                if not self._fits(part, spare_s):
+                    return None
+                self._alone.popleft()
                 return self._unit((part,), alone=True, batch_limit=batch_limit)
-        return self._next_shared(state)
+            self._alone.popleft()
+        return self._next_shared(state, spare_s, most_s)
 
-    def _next_shared(self, state: _WorkerState) -> Unit | None:
+    def _fits(self, part: Part, spare_s: float) -> bool:
+        return spare_s == math.inf or self._pace.expected_s(part) <= spare_s
+
+    def _is_late(self, part: Part, most_s: float) -> bool:
+        """Whether no worker would end a part in time: then it is left."""
+        late = not self._fits(part, most_s)
+        self.is_closing = self.is_closing or late
+        return late
+
+    def _next_shared(self, state: _WorkerState, spare_s: float, most_s: float) -> Unit | None:
         if len(state.running) >= self.policy.units_in_flight:
             return None
         if state.running and self._waiting_parts < max(self.expected_workers, len(self._workers)):
@@ -267,17 +338,21 @@ class Schedule:
         parts: list[Part] = []
         cost_px, limit_px = 0, self._unit_limit_px(queue)
         while queue and len(parts) < self.policy.max_parts:
-            work_px = _work_px(queue[0])
+            part, work_px = queue[0], _work_px(queue[0])
             if parts and cost_px + work_px > limit_px:
                 break
-            part = queue.popleft()
-            self._waiting_parts -= 1
-            self._waiting_px -= work_px
-            if part.item.item_id not in self._dropped:
+            is_dropped = part.item.item_id in self._dropped
+            if not is_dropped and not self._is_late(part, most_s):
+                if not self._fits(part, spare_s):
+                    break
                 parts.append(part)
                 cost_px += work_px
+                spare_s -= self._pace.expected_s(part) if spare_s < math.inf else 0.0
+            queue.popleft()
+            self._waiting_parts -= 1
+            self._waiting_px -= work_px
         if not parts:
-            return self._next_shared(state) if self._waiting_parts else None
+            return self._next_shared(state, spare_s, most_s) if self._waiting_parts and not queue else None
         if key := model_key(parts[0]):
             state.models = [*(one for one in state.models if one != key), key]
         return self._unit(tuple(parts))

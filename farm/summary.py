@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from farm.errors import BusyError, InterruptedRun
+from farm.errors import BusyError, InterruptedRun, TooManyFailures
 
+MAX_FAILURES = "--max-failures"
 SHOWN = 5
 """outputs and failures that a summary names"""
 
@@ -45,6 +46,8 @@ class RunSummary:
     failures: tuple[str, ...]
     """the first few messages"""
     signum: int | None = None
+    stopped: str = ""
+    """the option that ended it before all was done, or by which too much has failed"""
     warned: int = 0
     """done, but with something that a person should know"""
     warnings: tuple[str, ...] = ()
@@ -54,12 +57,19 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 3 some failed, 75 something is left, 130 or 143 after a signal."""
+        """0 all done, 3 some failed, 4 too many did, 75 something is left, 130 or 143 after a signal."""
         if self.signum:
             return InterruptedRun(self.signum).exit_code
+        if self.failures_stopped:
+            return TooManyFailures.exit_code
         if self.left:
             return BusyError.exit_code
         return 3 if self.failed else 0
+
+    @property
+    def failures_stopped(self) -> bool:
+        """Whether more rows failed than were allowed."""
+        return self.stopped == MAX_FAILURES
 
 
 @dataclass(slots=True)

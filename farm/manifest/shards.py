@@ -51,6 +51,11 @@ class ShardRows(Protocol):
 class ManifestShards(Protocol):
     """A manifest in shards, which may be walked several times."""
 
+    @property
+    def seeks(self) -> bool:
+        """Whether shards that are not wanted cost nothing."""
+        ...
+
     def walk(self, wanted: Callable[[int], bool]) -> Iterator[ShardRows]:
         """Those of the shards that are wanted, in order. Raises ManifestError."""
         ...
@@ -62,6 +67,8 @@ class ManifestShards(Protocol):
 
 class RowShards:
     """The shards of a manifest that is read row by row."""
+
+    seeks = False
 
     def __init__(self, read: Callable[[], Iterator[Row]], shard_rows: int) -> None:
         self._read = read
@@ -101,6 +108,8 @@ class _RowShard:
 
 class TableShards:
     """The shards of one Parquet manifest, which may be walked several times."""
+
+    seeks = True
 
     def __init__(self, url: str, root: str, *, limit: int | None, shard_rows: int) -> None:
         self._url = url

@@ -7,7 +7,7 @@ named, and no more: what is to be done for each is found out when it is its turn
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 
 from farm import ledger, manifest, plan, storage
@@ -35,6 +35,8 @@ class Survey:
     """of the whole manifest"""
     open: dict[int, int] = field(default_factory=dict[int, int])
     """rows of each shard that has no mark that holds"""
+    best: dict[int, int] = field(default_factory=dict[int, int])
+    """the highest priority of each of these shards"""
     models: set[str] = field(default_factory=set[str])
     """models that rows of open shards may need"""
     operations: set[str] = field(default_factory=set[str])
@@ -50,13 +52,13 @@ class Survey:
     def open_rows(self) -> int:
         return sum(self.open.values())
 
-    def not_begun(self, shards: Iterable[int], current: int) -> set[int]:
+    def not_begun(self, shards: Iterable[int], begun: Set[int]) -> set[int]:
         """Those of the ledger's shards whose marks, if any, may stand for rows of another manifest than this one.
 
-        Open shards lose such marks when it is their turn; `current` is the one whose turn it is.
+        Open shards lose such marks when it is their turn; `begun` are those whose turn it was, or is.
         """
         beyond = -(-self.rows // plan.SHARD_ROWS)
-        return {number for number in shards if number >= beyond or (number in self.open and number > current)}
+        return {number for number in shards if number >= beyond or (number in self.open and number not in begun)}
 
     def need(self, params: Iterable[Params]) -> None:
         """Note what open rows are made with."""
@@ -100,11 +102,13 @@ class Surveyor:
     def __exit__(self, *exc: object) -> None:
         self._peek.__exit__(*exc)
 
-    def survey(self) -> Survey:
-        """Look at every shard. Raises ManifestError for a value that means nothing and for outputs that clash."""
+    def survey(self, on_shard: Callable[[], None] = lambda: None) -> Survey:
+        """Look at every shard, after calling `on_shard`. Raises ManifestError for a value that means nothing and for
+        outputs that clash."""
         counted, done = Survey(), set[int]()
         with Collisions(self._namer) as collisions:
             for shard in self._manifest.walk(lambda _: True):
+                on_shard()
                 trusted = self._trust(shard)
                 if trusted is not None:
                     done.add(shard.number)
@@ -113,6 +117,8 @@ class Surveyor:
                 counted.rows += len(shard)
                 counted.open[shard.number] = len(shard)
                 for block in self._blocks(shard):
+                    best = max(block.priorities or (0,), default=0)
+                    counted.best[shard.number] = max(best, counted.best.get(shard.number, best))
                     named = self._namer.names(block)
                     collisions.add(block.urls, named.outputs)
                     counted.need(recipe.params for recipe in {*named.recipes} if recipe is not None)
@@ -126,7 +132,8 @@ class Surveyor:
         if not self._trusts:
             return None
         files = self.ledger.get(shard.number)
-        return trust(shard, files, self.planner.fingerprint, self._sources, self._outputs)
+        found = trust(shard, files, self.planner.fingerprint, self._sources, self._outputs)
+        return None if found is not None and found.mark.failed and self._config.stop.retry_failed else found
 
     def _blocks(self, shard: ShardRows) -> Iterator[RowBlock]:
         return map(self._peek.of_kind, shard.blocks())
@@ -152,8 +159,22 @@ class Surveyor:
             outputs=self._outputs,
             looks_into_all=looks_into_all,
         )
-        for shard in self._manifest.walk(lambda number: number in counted.open):
-            yield shard, ShardPlan(tools, shard)
+        for turn in self._turns(counted):
+            for shard in self._manifest.walk(turn.__contains__):
+                yield shard, ShardPlan(tools, shard)
+
+    def _turns(self, counted: Survey) -> list[set[int]]:
+        """Open shards, each set of them to be had by walking over the manifest once."""
+        if self._config.stop.first != "priority" or not self._manifest.seeks:
+            return [set(counted.open)]
+        turns: list[set[int]] = []
+        last = 0
+        for number in sorted(counted.open, key=lambda one: (-counted.best.get(one, 0), one)):
+            if not turns or number < last:
+                turns.append(set())
+            turns[-1].add(number)
+            last = number
+        return turns or [set()]
 
 
 def _marked(files: ShardFiles) -> tuple[list[str], list[str]]:

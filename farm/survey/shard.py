@@ -169,7 +169,10 @@ class ShardPlan:
 
     def _redo(self, states: NDArray[np.int8]) -> None:
         """Films whose entries were made under allowances that do not hold any more are pending, and packs that lack
-        sources which could not be read; so are suspect outputs that the run wants otherwise."""
+        sources which could not be read; so are suspect outputs that the run wants otherwise, and what failed where
+        that is asked for."""
+        if self._tools.config.stop.retry_failed:
+            states[states == _SETTLED] = _PENDING
         asked = self._tools.config.fidelity.suspect
         for at in np.flatnonzero((states == _REUSED) | (states == _SETTLED)) if self._known.suspects else ():
             suspect = self._known.suspects.get(int(self._where[at]), "")
@@ -215,8 +218,11 @@ class ShardPlan:
         there[[at for at, is_same in zip(asked, same, strict=True) if not is_same]] = False
 
     def _unseen(self) -> list[int]:
-        """Pending rows that nobody has looked at: asked for free on disks, on stores where their size is not known."""
+        """Pending rows that nobody has looked at: asked for free on disks, on stores where their size is not known, or
+        when they were made decides what comes first."""
         pending = [at for at in _positions(self._states == _PENDING) if at not in self._stats]
+        if self._tools.config.stop.first == "oldest":
+            return pending
         return [at for at in pending if self._urls[at].startswith("/") or self._nbytes[at] is None]
 
     @property
@@ -265,7 +271,7 @@ class ShardPlan:
     # -- rows ----------------------------------------------------------------------------------------------------
 
     def rows(self) -> Iterator[PlannedRow]:
-        """Every row of the shard: those of higher priority first, else in order."""
+        """Every row of the shard: those of higher priority first, else in order; or the oldest sources first."""
         rows = self._planned_rows()
         if not self._tools.looks_into_all and self.pending > MOST_PROBED:
             yield from rows
@@ -278,6 +284,9 @@ class ShardPlan:
                 yield _declined(row.item, refusal) if isinstance(row, PendingRow) and refusal else row
 
     def _in_order(self) -> Sequence[int]:
+        if self._tools.config.stop.first == "oldest":
+            ages = [self._stats[at].mtime_ns if at in self._stats else 0 for at in range(len(self))]
+            return _listed(np.argsort(np.array(ages, np.int64), kind="stable"))
         if all(block.priorities is None for block in self._blocks):
             return range(len(self))
         priorities = [one for block in self._blocks for one in block.priorities or (0,) * len(block)]
