@@ -115,6 +115,7 @@ class Engine:
 
     def __enter__(self) -> Engine:
         try:
+            self._stop_in_time()
             self.session.connect()
             self._await_workers()
         except BaseException:

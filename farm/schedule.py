@@ -15,9 +15,9 @@ from enum import Enum
 from itertools import chain
 
 from farm.errors import ErrorKind
+from farm.expected import Expected, carried_bytes, factor, model_key, work_px
 from farm.params import UpscaleParams
-from farm.records import Failed, Outcome, Part, PartKind, Split, Unit
-from farm.target import work_factor
+from farm.records import Failed, Outcome, Part, PartKind, Unit
 
 _CARRIED_S: Mapping[PartKind, float] = {PartKind.JOIN: 4 * 3600.0, PartKind.FILM: 1800.0}
 _CARRIED_BYTES_S = 1e6
@@ -29,10 +29,6 @@ _SEARCHED_PX_S: Mapping[str, float] = {"cpu": 3e4, "cuda": 1e6}
 """pixels a second that no face detector falls below"""
 _CROWD_S: Mapping[str, float] = {"cpu": 3000.0, "cuda": 100.0}
 """what a hundred faces of one picture take at most: GFPGAN and its parser take a face 15 s on a core of 2020"""
-_CARRYING_BYTES_S: Mapping[PartKind, float] = {PartKind.JOIN: 2e7, PartKind.FILM: 5e7}
-"""bytes a second that a join, or the reading of packets, is taken to carry until one has ended"""
-_DOUBT = 1.5
-"""what is expected takes so much longer, to be on the safe side of the end"""
 _DAMAGE_FRAMES = 20_000
 """frames that are decoded at most to list the damaged ones"""
 
@@ -62,13 +58,6 @@ class SchedulePolicy:
     """parts that wait in memory; rows are grouped by model within it"""
 
 
-def model_key(part: Part) -> str:
-    """Parts with equal keys can share a unit and a resident model; a join needs no model."""
-    if part.kind is PartKind.JOIN:
-        return ""
-    return part.item.params.resident
-
-
 class Pace:
     """How fast workers are with each model, learned from what has ended: sizes units and sets deadlines.
 
@@ -82,83 +71,31 @@ class Pace:
         self._cap_px = cap_px
         self._px_s: dict[str, float] = {}
         """pixels through the network a second of accelerator time, moving average, by model key"""
-        self._size_s: dict[tuple[PartKind, str], float] = {}
-        """size a second of a worker's time, moving average, by kind of part and model key"""
-        self._longest_s = 0.0
-        """that a unit has taken"""
 
     def observe(self, part: Part, px: int, seconds: float) -> None:
         """A part of `px` source pixels has kept its accelerator busy for `seconds`."""
         if px > 0 and seconds > 0:
-            key, rate = model_key(part), px * _factor(part) / seconds
+            key, rate = model_key(part), px * factor(part) / seconds
             self._px_s[key] = 0.8 * self._px_s.get(key, rate) + 0.2 * rate
+
+    def rate(self, key: str) -> float | None:
+        """Pixels through the network a second; None while nothing is known."""
+        return self._px_s.get(key)
 
     def target_px(self, key: str) -> int:
         """Network pixels of a unit that lasts about `unit_s`; 0 (one part a unit) while nothing is known."""
         return int(self._px_s.get(key, 0.0) * self._unit_s)
 
-    def took(self, unit: Unit, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """A unit has kept its worker for `seconds`."""
-        self._longest_s = max(self._longest_s, seconds)
-        part = unit.parts[0]
-        is_cut = part.kind is not PartKind.FILM and any(isinstance(one, Split) for one in outcomes)
-        if seconds <= 0 or is_cut or len(outcomes) < len(unit.parts):
-            return  # what was only opened, or stopped, says nothing of how long others take
-        key, rate = (part.kind, model_key(part)), sum(map(_size, unit.parts)) / seconds
-        if rate > 0:
-            self._size_s[key] = 0.8 * self._size_s.get(key, rate) + 0.2 * rate
-
-    def expected_s(self, part: Part) -> float:
-        """Seconds that a part will keep a worker, rather too many; what nobody knows lasts as the longest unit yet."""
-        if part.item.is_pack and part.kind is PartKind.PICTURE:
-            return 0.0  # it is opened, and cut into its rows
-        if rate := self._size_s.get((part.kind, model_key(part))):
-            return _DOUBT * _size(part) / rate
-        if part.kind in _CARRYING_BYTES_S:
-            return _DOUBT * _size(part) / _CARRYING_BYTES_S[part.kind]
-        if rate := self._px_s.get(model_key(part)):
-            return _DOUBT * _size(part) / rate
-        return self._longest_s or self._unit_s
-
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
         if all(part.kind in (PartKind.JOIN, PartKind.FILM) for part in unit.parts):
-            return max(_CARRIED_S[part.kind] + _carried_bytes(part) / _CARRIED_BYTES_S for part in unit.parts)
-        px = sum(max(_work_px(part), self._cap_px * _factor(part)) for part in unit.parts)
+            return max(_CARRIED_S[part.kind] + carried_bytes(part) / _CARRIED_BYTES_S for part in unit.parts)
+        px = sum(max(work_px(part), self._cap_px * factor(part)) for part in unit.parts)
         part = unit.parts[0]
         rate = self._px_s.get(model_key(part))
         floor = self._floors_px_s.get(part.item.params.model, min(self._floors_px_s.values()))
         beside_s = sum(_beside_network_s(part) + _faces_s(part) for part in unit.parts)
         return 180.0 + beside_s + (20 * px / rate if rate else px / floor)
-
-
-def _factor(part: Part) -> float:
-    """Pixels that go through the network for one of the part's source."""
-    params = part.item.params
-    return work_factor(params) if isinstance(params, UpscaleParams) else 1.0
-
-
-def _work_px(part: Part) -> int:
-    """Pixels that go through the network, estimated."""
-    return int(part.cost_px * _factor(part))
-
-
-def _size(part: Part) -> float:
-    """What a part's time grows with: bytes that are carried, or pixels that go through the network.
-
-    A picture that turns out larger than a band is only opened, and cut.
-    """
-    if part.kind in _CARRYING_BYTES_S:
-        return _carried_bytes(part)
-    params = part.item.params
-    if part.kind is PartKind.PICTURE and isinstance(params, UpscaleParams) and params.face is None:
-        return min(part.cost_px, params.band_px) * _factor(part)
-    return _work_px(part)
-
-
-def _carried_bytes(part: Part) -> int:
-    """What a part reads and writes that computes nothing: a whole source, all pieces of an item."""
-    return (part.item.row.bytes or part.item.cost_px) + sum(piece.bytes for piece in part.pieces)
 
 
 def _beside_network_s(part: Part) -> float:
@@ -217,6 +154,7 @@ class Schedule:
     def __init__(self, policy: SchedulePolicy, pace: Pace) -> None:
         self.policy = policy
         self._pace = pace
+        self._expected = Expected(pace.rate)
         self.expected_workers = 0
         """workers that will be there, counting those that still start"""
         self._waiting: dict[str, deque[Part]] = {}
@@ -249,7 +187,7 @@ class Schedule:
             queue = self._waiting.setdefault(model_key(part), deque())
             (queue.appendleft if first else queue.append)(part)
             self._waiting_parts += 1
-            self._waiting_px += _work_px(part)
+            self._waiting_px += work_px(part)
 
     def drop_item(self, item_id: str) -> None:
         """Do not start any further part of an item that has already failed."""
@@ -283,11 +221,11 @@ class Schedule:
 
     def took(self, unit: Unit, outcomes: Sequence[Outcome], seconds: float) -> None:
         """A unit that comes back has kept its worker for so long."""
-        self._pace.took(unit, outcomes, seconds)
+        self._expected.took(unit, outcomes, seconds)
 
     def backlog_s(self, worker: str) -> float:
         """Seconds that the units of a worker are expected to take together, from when the first was begun."""
-        return sum(self._pace.expected_s(part) for unit in self.running(worker) for part in unit.parts)
+        return sum(self._expected.part_s(part) for unit in self.running(worker) for part in unit.parts)
 
     # -- what goes out -----------------------------------------------------------------------------------------
 
@@ -321,7 +259,7 @@ class Schedule:
         return self._next_shared(state, spare_s, most_s)
 
     def _fits(self, part: Part, spare_s: float) -> bool:
-        return spare_s == math.inf or self._pace.expected_s(part) <= spare_s
+        return spare_s == math.inf or self._expected.part_s(part) <= spare_s
 
     def _is_late(self, part: Part, most_s: float) -> bool:
         """Whether no worker would end a part in time: then it is left."""
@@ -338,19 +276,19 @@ class Schedule:
         parts: list[Part] = []
         cost_px, limit_px = 0, self._unit_limit_px(queue)
         while queue and len(parts) < self.policy.max_parts:
-            part, work_px = queue[0], _work_px(queue[0])
-            if parts and cost_px + work_px > limit_px:
+            part, px = queue[0], work_px(queue[0])
+            if parts and cost_px + px > limit_px:
                 break
             is_dropped = part.item.item_id in self._dropped
             if not is_dropped and not self._is_late(part, most_s):
                 if not self._fits(part, spare_s):
                     break
                 parts.append(part)
-                cost_px += work_px
-                spare_s -= self._pace.expected_s(part) if spare_s < math.inf else 0.0
+                cost_px += px
+                spare_s -= self._expected.part_s(part) if spare_s < math.inf else 0.0
             queue.popleft()
             self._waiting_parts -= 1
-            self._waiting_px -= work_px
+            self._waiting_px -= px
         if not parts:
             return self._next_shared(state, spare_s, most_s) if self._waiting_parts and not queue else None
         if key := model_key(parts[0]):

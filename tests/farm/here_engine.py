@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from farm.engine import EngineConfig
 from farm.records import Done, Failed, Outcome, Part
 from farm.schedule import Finished, Schedule
 
@@ -27,7 +29,8 @@ class HereEngine:
 
     work: Work
 
-    def __init__(self, config: object, slots: list[Any], schedule: Schedule) -> None:
+    def __init__(self, config: EngineConfig, slots: list[Any], schedule: Schedule) -> None:
+        self._config = config
         self._schedule = schedule
         self._stopped = False
         self.session = _Session()
@@ -50,7 +53,8 @@ class HereEngine:
 
     def run(self, parts: Iterator[Part]) -> Iterator[Finished]:
         exhausted = False
-        while not self._stopped:
+        while not self._stopped and time.monotonic() < self._config.ends_s:
+            self.on_turn()
             while not exhausted and self._schedule.wants_more:
                 part = next(parts, None)
                 if part is None:
@@ -62,5 +66,7 @@ class HereEngine:
                 if exhausted and self._schedule.empty:
                     return
                 continue
+            if self._stopped:
+                return
             outcomes: list[Outcome] = [type(self).work(part) for part in unit.parts]
             yield from self._schedule.finish("here", unit.unit_id, outcomes)

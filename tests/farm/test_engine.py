@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from farm.engine import Engine, EngineConfig, Slot
 from farm.errors import ModelError, UnreachableError
 from farm.schedule import DeathCause, Pace, Schedule, SchedulePolicy
 from farm.tasks.base import WorkerContext
+from farm.worker import WorkerInfo
+
+from .items import DONE, make_part
 
 
 def make_engine(
@@ -113,3 +117,43 @@ ModuleNotFoundError: No module named 'av'
 """
     assert session.start_failure(rx.RayActorError(error_msg=text)) == "ModuleNotFoundError: No module named 'av'"
     assert session.start_failure(OSError("no\nmore")) == "no"
+
+
+def test_a_slot_is_given_up_for_deaths_in_a_row_and_not_for_those_of_a_long_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The unit that comes back between them is what tells a bad place from a long night."""
+    made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
+    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    for name in ("gpu-0", "gpu-1"):
+        made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
+        made._schedule.add_worker(name)
+    for _ in range(3):
+        for _ in range(11):
+            made._replace("gpu-0", "gone")
+            made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
+            made._schedule.add_worker("gpu-0")
+        assert made._actors["gpu-0"].deaths == 11
+        bring_back(monkeypatch, made, "gpu-0")
+        assert made._actors["gpu-0"].deaths == 0
+    for _ in range(11):
+        made._replace("gpu-0", "gone")
+    assert "gpu-0" in made._actors
+    made._replace("gpu-0", "gone")
+    assert list(made._actors) == ["gpu-1"]
+
+
+def _put_in(made: Engine, slot: Slot, deaths: int = 0) -> None:
+    made._actors[slot.name] = engine._Actor(slot=slot, handle=slot.name, starting=None, started_s=0.0, deaths=deaths)
+
+
+def bring_back(monkeypatch: pytest.MonkeyPatch, made: Engine, name: str) -> None:
+    """A worker is given a unit, and answers."""
+    part = make_part(1)
+    made._schedule.add([part])
+    unit = made._schedule.next_unit(name)
+    assert unit is not None
+    made._calls["call"] = engine._Call(unit, name, 0.0)
+    monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
+    monkeypatch.setattr(engine.ray, "get", lambda reference: (replace(DONE, part_id=part.part_id),))
+    assert [one.part for one in made._collect(0)] == [part]
