@@ -23,6 +23,6 @@ def submit(config: RunConfig) -> RunSummary:
     Blocks until every row is done, skipped or failed. Rows that fail do not raise: they are counted in the summary.
     Raises the `FarmError` whose `exit_code` the command would have answered with.
     """
-    from farm.run import run_manifest  # loads ray: only who runs pays for it
+    from farm.begin import run_locked  # loads ray in the end: only who runs pays for it
 
-    return run_manifest(config)
+    return run_locked(config)

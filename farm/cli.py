@@ -153,9 +153,9 @@ def submit(manifest: str, **flags: Any) -> None:
     if config.dry_run:
         _print_plan(config)
         return
-    from farm.run import run_manifest
+    from farm.begin import run_locked
 
-    summary = run_manifest(config)
+    summary = run_locked(config)
     _print_summary(summary, quiet=config.quiet)
     leave(summary.exit_code, stopped=summary.signum is not None)
 

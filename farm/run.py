@@ -114,7 +114,7 @@ def dry_run(config: RunConfig) -> DryRun:
 
 def output_root(config: RunConfig) -> str:
     """Where outputs go: as asked for, or farm-out/ beside the manifest; absolute."""
-    return manifest.canonical(config.output.out) if config.output.out else manifest.default_out(config.manifest)
+    return manifest.output_root(config.manifest, config.output.out)
 
 
 def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:

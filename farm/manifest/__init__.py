@@ -31,6 +31,7 @@ __all__ = [
     "canonical",
     "default_out",
     "form_of",
+    "output_root",
     "read_manifest",
     "shards",
 ]
@@ -95,6 +96,11 @@ def _is_there(place: str) -> bool:
         return storage.exists(place) or (storage.is_remote(place) and next(storage.list_prefix(place + "/"), "") != "")
     except ItemError:  # what may not be asked for may still be listed; if not, the listing says why
         return False
+
+
+def output_root(url: str, out: str | None) -> str:
+    """Where outputs of a manifest go: as asked for, or farm-out/ beside it; absolute."""
+    return canonical(out) if out else default_out(url)
 
 
 def default_out(url: str) -> str:
