@@ -57,7 +57,9 @@ def open_ids(store: Store) -> set[str]:
 
 
 def files(root: str) -> list[str]:
-    return [one.url.removeprefix(f"{root}/") for one in storage.list_files(root)]
+    """All but the lock, which says that it is free."""
+    found = [one.url.removeprefix(f"{root}/") for one in storage.list_files(root)]
+    return [name for name in found if not name.startswith(".farm/lock/")]
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------

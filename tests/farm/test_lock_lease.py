@@ -10,18 +10,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from farm import storage
+from farm import engine, storage
+from farm.config import OutputConfig
 from farm.errors import BusyError, LostLockError, UsageError
 from farm.ledger import Ledger
 from farm.lock import RunLock, holds
 from farm.lock import lease as leases
 from farm.lock.lease import LeaseLock, epochs, newest
+from farm.records import Done, Failed, Part
+from tests.farm.here_engine import HereEngine
 from tests.farm.test_lock import line
+from tests.farm.test_shards import World, fill
 from tests.s3_server import require_s3
+from tests.seeded import save_srvgg
 from tests.stores import Store, behind_proxy, opened
 
 LEASE_S = 2.0
@@ -135,6 +141,34 @@ def test_a_holder_that_cannot_renew_counts_itself_out_before_anybody_else_may(
         wait_until(lambda: can_be_had(store.root))  # it does not begin again, although the store answers
         with pytest.raises(LostLockError):
             held.check()
+
+
+def test_a_run_that_loses_its_lock_ends_and_writes_no_more(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray. Its ledger entries, which wait for their segment, are not written any more."""
+    monkeypatch.setattr(engine, "Engine", HereEngine)
+    model = save_srvgg(tmp_path / "tiny.pth", features=8, convs=2)
+    with behind_proxy(store, monkeypatch) as proxy:
+        world = World(tmp_path, model, "csv")
+        fill(world, 6)
+        to_store = {"output": OutputConfig(out=store.root, stamp=False)}
+        make = world.work
+
+        def work(part: Part) -> Done | Failed:
+            if len(world.worked) == 3:
+                proxy.inject(times=10**6, reset="request")
+                time.sleep(LEASE_S)
+            local = replace(part.item, output_url=str(tmp_path / "made"))
+            return make(replace(part, item=local))
+
+        world.work = work
+        with pytest.raises(LostLockError):
+            world.run(**to_store)
+        assert len(world.worked) == 4, "no more work is begun"
+        proxy.clear()
+        assert [one.url for one in storage.list_files(f"{store.root}/.farm/ledger/shard-00000")] == []
+        wait_until(lambda: can_be_had(store.root))
 
 
 def test_an_old_holder_sees_the_new_one_and_neither_deletes_nor_overwrites_it(store: Store) -> None:
