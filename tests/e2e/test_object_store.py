@@ -122,7 +122,8 @@ def test_from_a_bucket_to_a_bucket_outputs_are_those_of_the_disk_and_a_rerun_wri
     others = [one for one in proxy.seen if one not in lock and one not in probe]
     assert [one.path for one in others if one.method not in ("GET", "HEAD")] == [], "a rerun writes nothing"
     assert len(others) <= 25, [f"{one.method} {one.path}" for one in others]
-    assert (len(lock), len(probe)) == (6, 4), [f"{one.method} {one.path}" for one in (*lock, *probe)]
+    assert len(probe) == 4, [f"{one.method} {one.path}" for one in probe]
+    assert 6 <= len(lock) <= 12, "two more for every quarter of a minute"
 
 
 def test_a_run_on_a_store_that_takes_two_requests_at_once_loses_nothing(
