@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,26 @@ def bring_back(monkeypatch: pytest.MonkeyPatch, made: Engine, name: str) -> None
     monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
     monkeypatch.setattr(engine.ray, "get", lambda reference: (replace(DONE, part_id=part.part_id),))
     assert [one.part for one in made._collect(0)] == [part]
+
+
+def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten seconds before the run's last three; two workers, one of which has a unit of about four seconds."""
+    made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
+    now = time.monotonic()
+    made._config = replace(made._config, ends_s=now + 13)
+    for name in ("gpu-0", "gpu-1"):
+        made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
+        made._schedule.add_worker(name)
+    made._schedule.add([make_part(1), make_part(2)])
+    unit = made._next_unit("gpu-0")
+    assert unit is not None
+    made._calls["call"] = engine._Call(unit, "gpu-0", now)
+    assert made._spare_s("gpu-0", now) == pytest.approx(6)
+    assert made._spare_s("gpu-0", now + 3) == pytest.approx(6), "what is begun goes on meanwhile"
+    assert made._spare_s("gpu-0", now + 5) == pytest.approx(5), "and may take longer than it should"
+    assert made._spare_s("gpu-1", now) == pytest.approx(10)
+    made._stop_in_time()
+    assert not made._stop.is_set()
+    made._config = replace(made._config, ends_s=now)
+    made._stop_in_time()
+    assert made._stop.is_set()
