@@ -10,11 +10,14 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.node as ray_node
+import ray._private.parameter as ray_parameter
 import ray.exceptions as rx
 
 from farm import leftovers
@@ -74,15 +77,16 @@ class Session:
             _join_cluster(self._address)
             return
         try:
-            ray.init(
-                address="local",
-                num_cpus=self._cpus,
-                num_gpus=self._gpus,
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                _temp_dir=str(self._temp),
-                **_QUIET,
-            )
+            with _workers_alone():
+                ray.init(
+                    address="local",
+                    num_cpus=self._cpus,
+                    num_gpus=self._gpus,
+                    include_dashboard=False,
+                    object_store_memory=_STORE_BYTES,
+                    _temp_dir=str(self._temp),
+                    **_QUIET,
+                )
         except Exception as error:  # Ray raises anything here, a bare Exception for its own time-out
             raise UnreachableError(
                 f"Ray does not start on this machine: {first_line(error)}; try again when it is less busy, "
@@ -138,6 +142,34 @@ def start_failure(error: BaseException) -> str:
     """Why an actor did not start: what its own process raised, which Ray puts last, after where it was raised."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines and "creation task" in lines[0] else first_line(error)
+
+
+class _Bare(ray_parameter.RayParams):
+    """What a node of Ray is started with, less an autoscaler and a reader of logs."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.no_monitor = True
+        self.include_log_monitor = False
+
+
+@contextmanager
+def _workers_alone() -> Generator[None]:
+    """Inside the block a Ray starts without the three programs that serve a cluster and its watchers, not a run.
+
+    Nothing here scales, log_to_driver is off, and without its pages the dashboard only reports usage. Each is a Python
+    process to wait for and to end. Ray has a switch for two of them, but `ray.init` hands none on.
+    """
+    params, start = ray_parameter.RayParams, ray_node.Node.start_api_server
+    ray_parameter.RayParams, ray_node.Node.start_api_server = _Bare, _no_api_server
+    try:
+        yield
+    finally:
+        ray_parameter.RayParams, ray_node.Node.start_api_server = params, start
+
+
+def _no_api_server(self: ray_node.Node, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:
+    """In place of the dashboard of an embedded Ray."""
 
 
 def _temp_folder() -> Path:
