@@ -56,10 +56,15 @@ class Bench:
         return Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px)
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside what is remembered of it: reading a weight file takes a process of its own and seconds."""
+    return save_srvgg(tmp_path_factory.mktemp("model") / "tiny.pth", features=8, convs=2)
+
+
 @pytest.fixture
-def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    model = save_srvgg(tmp_path / "tiny.pth", features=8, convs=2)
+def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Iterator[Callable[..., Bench]]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(model.parent))
     resolved = fetch.resolve(str(model))
     out = tmp_path / "out"
     made: list[UpscaleImage] = []
@@ -146,13 +151,13 @@ def test_a_picture_beyond_the_workers_memory_is_refused_before_it_is_decoded(mak
     assert failed.value.kind is ErrorKind.OUT_OF_MEMORY
 
 
-def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench]) -> None:
+def test_what_made_the_file_is_written_into_it(make_bench: Callable[..., Bench], model: Path) -> None:
     bench = make_bench(band_px=10**9)
     done = finish(bench.task, bench.picture(noise(20, 20)))
     xmp = pyvips.Image.new_from_file(done.url).get("xmp-data").decode()
     assert "file:tiny" in xmp
     assert "Turns" not in xmp
-    assert fetch.resolve(str(bench.folder / "tiny.pth")).sha256 in xmp
+    assert fetch.resolve(str(model)).sha256 in xmp
 
 
 def test_a_black_result_is_never_published(make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,10 +91,15 @@ class Bench:
             return done, [frame.to_ndarray(format=kind) for frame in container.decode(video=0)]
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Beside what is remembered of it: reading a weight file takes a process of its own and seconds."""
+    return save_srvgg(tmp_path_factory.mktemp("model") / "tiny.pth", features=8, convs=2)
+
+
 @pytest.fixture
-def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    model = save_srvgg(tmp_path / "tiny.pth", features=8, convs=2)
+def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> Iterator[Callable[..., Bench]]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(model.parent))
     resolved = fetch.resolve(str(model))
     out = tmp_path / "out"
     made: list[UpscaleVideo] = []
