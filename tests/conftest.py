@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,17 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"chaos: --trials {config.getoption('--trials')} --seed {config.getoption('--seed')}"
 
 
+FIRST: Sequence[str] = ()
+"""files that take long, the longest first: whoever ended with one of them would leave the other processes idle"""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {config.rootpath / "tests" / name: place for place, name in enumerate(FIRST)}
+    gone = [str(path) for path in places if not path.exists()]
+    assert not gone, f"conftest: FIRST: names files that are not there: {gone}"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """A file's tests share their fixtures and so a process; those of the S3 server, which some of them disturb, too.
@@ -33,6 +45,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             file = nodeid.partition("::")[0]
             return "s3" if _wants_s3(config.rootpath / file) else file
 
+    config.option.loadscopereorder = False  # the order is ours; a file of few tests may take the longest
     return ByFile(config, log)
 
 

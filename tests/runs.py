@@ -53,8 +53,8 @@ class Farm:
         return self.run(*self.submit_args(source, out, *flags), env=env)
 
     def submit_args(self, source: Path, out: Path, *flags: str | Path) -> tuple[str | Path, ...]:
-        """On the tests' cluster two workers, which says more CPUs than this machine may have: each loads torch."""
-        few = ("--workers", "2") if "RAY_ADDRESS" in self.environment and "--workers" not in flags else ()
+        """On the tests' cluster one worker, where a test asks for no number: each loads torch."""
+        few = ("--workers", "1") if "RAY_ADDRESS" in self.environment and "--workers" not in flags else ()
         return ("submit", source, "--model", self.model, "--gpus", "0", "--out", out, *few, *flags)
 
 
@@ -136,7 +136,8 @@ def actors_of(driver: subprocess.Popen[str]) -> list[int]:
 HEAD = """
 import sys
 from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, "include_dashboard": False})
+without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, **without})
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import pyvips
 
 from ..runs import Farm, files, identity, results
 
 Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def farm(farm: Farm, cluster: dict[str, str]) -> Farm:
+    return replace(farm, environment=cluster)
 
 
 def pixels_of(path: Path) -> np.ndarray:
