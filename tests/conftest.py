@@ -21,7 +21,27 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"chaos: --trials {config.getoption('--trials')} --seed {config.getoption('--seed')}"
 
 
-FIRST: Sequence[str] = ()
+FIRST: Sequence[str] = (
+    "farm/test_storage.py",  # and with it all that asks the S3 server
+    "farm/test_upscale_image.py",
+    "sr_kernel/test_foreign.py",
+    "farm/media/test_video_join.py",
+    "farm/test_faces.py",
+    "farm/test_upscale_video.py",
+    "farm/test_shards.py",
+    "sr_kernel/test_faces.py",
+    "sr_kernel/test_golden.py",
+    "sr_kernel/degrade/test_pipeline.py",
+    "farm/media/test_video_encode.py",
+    "farm/media/test_video_tags.py",
+    "e2e/test_object_store.py",
+    "e2e/test_submit.py",
+    "e2e/test_degrade.py",
+    "e2e/test_video.py",
+    "e2e/test_commands.py",
+    "e2e/test_video_options.py",
+    "e2e/test_video_real.py",
+)
 """files that take long, the longest first: whoever ended with one of them would leave the other processes idle"""
 
 
