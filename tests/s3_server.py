@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,7 @@ class S3Server:
 
     def client(self) -> Any:
         """A botocore client of our own, to look at the store without the code under test."""
-        import botocore.session
-
-        return botocore.session.Session().create_client(
-            "s3",
-            endpoint_url=self.endpoint,
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-            region_name="us-east-1",
-        )
+        return _client(self.endpoint, self.key, self.secret)
 
     def new_prefix(self, scheme: str = "s3") -> str:
         """The URL of a fresh, empty folder in the tests' bucket."""
@@ -72,6 +65,20 @@ class S3Server:
         prefix = url.split("/", 3)[3]
         found = self.client().list_multipart_uploads(Bucket=self.bucket, Prefix=prefix)
         return [one["Key"] for one in found.get("Uploads", [])]
+
+
+@lru_cache
+def _client(endpoint: str, key: str, secret: str) -> Any:
+    """Kept: botocore reads a megabyte of JSON for each that it makes, and any thread may use one."""
+    import botocore.session
+
+    return botocore.session.Session().create_client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+    )
 
 
 def require_s3() -> S3Server:
