@@ -13,6 +13,7 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--trials", type=int, default=0, help="disturbances of each test of tests/chaos; 0: a short form")
+    parser.addoption("--record", metavar="FILE", help="append what tests/chaos did, as JSON lines")
     parser.addoption("--seed", type=int, default=secrets.randbelow(10**6), help="of what tests/chaos draws at random")
 
 

@@ -106,10 +106,11 @@ IDENTITY = (
 
 
 def identity(out: Path) -> list[tuple[object, ...]]:
-    """What must be equal after any disturbance; output paths relative to the root."""
+    """What must be equal after any disturbance; paths relative to the root, in which packs have their sources too."""
     rows = []
     for row in results(out):
-        row["output"] = str(row["output"]).removeprefix(str(out))
+        for name in ("source", "output"):
+            row[name] = str(row[name]).removeprefix(str(out))
         rows.append(tuple(row[name] for name in IDENTITY))
     return sorted(rows, key=repr)
 

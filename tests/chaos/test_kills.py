@@ -1,0 +1,161 @@
+"""kill -9 of workers and of the driver, at moments drawn at random: what comes out is what came out undisturbed.
+
+With --trials N: N workers and N / 4 drivers over pictures, films, training data and all of them at once.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..media_reader import Probe
+from ..moving_pattern import frame_number
+from ..runs import Farm
+from ..seeded import save_srvgg
+from .kinds import FILM_FRAMES, Kind, make_kind
+from .record import Note
+from .watch import Watch, check_clean, check_gone, check_identical, kill_an_actor
+
+Make = Callable[..., Path]
+KINDS = ("mixed", "tar", "pictures", "films", "tree")
+SHORT_KINDS = KINDS[:2]
+WORKERS = 3
+DRIVER_KILLS = 5
+"""of one output root, before its command is left alone"""
+WORKER_KILLS = 20
+MADE = (".png", ".mp4", ".mkv", ".webm", ".piece")
+ORPHANS_S = 60.0
+"""that processes of a killed driver may take to notice"""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", KINDS if metafunc.config.getoption("--trials") else SHORT_KINDS)
+
+
+@pytest.fixture(scope="module")
+def small_farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
+    """A network that takes a small picture a fraction of a second."""
+    folder = tmp_path_factory.mktemp("model")
+    return Farm(model=save_srvgg(folder / "small.pth", features=32, convs=6), cache=folder)
+
+
+@dataclass
+class Killed:
+    """What was done to runs of one kind, and what it cost."""
+
+    workers: int = 0
+    drivers: int = 0
+    runs: int = 0
+    roots: int = 0
+    again: int = 0
+    """parts that were made again by the same driver after the death of their worker"""
+    may_again: int = 0
+    unnamed: int = 0
+    """outputs and pieces that were published, but in no ledger when their driver was killed"""
+    gone_s: float = 0.0
+    """until the last process of a killed driver had ended, from the end of the last run on"""
+
+    def add(self, other: Killed) -> None:
+        for name in ("workers", "drivers", "runs", "roots", "again", "may_again", "unnamed"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.gone_s = round(max(self.gone_s, other.gone_s), 1)
+
+
+def draw_moments(chance: random.Random, commits: int, workers: int, drivers: int) -> list[tuple[int, str]]:
+    """(commits, whom to kill) in order, each at least one commit after the one before."""
+    count = min(workers + drivers, commits - 2)
+    whom = ["driver"] * drivers + ["worker"] * (count - drivers)
+    chance.shuffle(whom)
+    return list(zip(sorted(chance.sample(range(1, commits - 1), count)), whom, strict=True))
+
+
+def disturb(
+    kind: Kind, out: Path, commits: int, moments: list[tuple[int, str]], chance: random.Random
+) -> tuple[Killed, Watch]:
+    """Runs one command again and again until it ends by itself, killing at the moments that were drawn."""
+    watch, killed, last, waiting = Watch(out), Killed(roots=1), 0, list(moments)
+    while True:
+        driver = kind.farm.start(*kind.start_args(out, WORKERS))
+        killed.runs += 1
+        while waiting and watch.until(max(waiting[0][0], last + 1), driver):
+            if waiting[0][1] == "driver" and driver.poll() is None:
+                watch.kill(driver)
+                killed.drivers += 1
+                killed.unnamed += check_kept(watch)
+            elif waiting[0][1] == "worker" and kill_an_actor(driver, chance.choice):
+                killed.workers += 1
+                killed.may_again += 4 + max(0, commits - len(watch.entries)) // 2
+            elif driver.poll() is None:
+                time.sleep(0.05)  # all workers are being replaced
+                continue
+            else:
+                break
+            waiting.pop(0)
+            last = watch.look()
+            if driver.returncode is not None:
+                break
+        if driver.returncode != -signal.SIGKILL:
+            said = watch.to_end(driver)
+            assert driver.returncode == kind.code, said
+            killed.again = sum(int(str(entry["attempts"])) - 1 for entry in watch.entries)
+            return killed, watch
+
+
+def check_kept(watch: Watch) -> int:
+    """Whatever is in the ledger is there; returns how many pieces and outputs are there that the ledger lacks."""
+    named = {str(entry["output"]) for entry in watch.entries if entry["status"] == "done"}
+    paths = [path for path in watch.out.rglob("*") if path.suffix in MADE and "tmp" not in path.parts]
+    joined = {str(entry["key"]).partition("/")[0] for entry in watch.entries if "/" not in str(entry["key"])}
+    lost = {url for url in named if not Path(url).exists() and Path(url).parent.name not in joined}
+    assert lost == set()
+    return sum(str(path) not in named for path in paths)
+
+
+def check(killed: Killed, watch: Watch, undisturbed: Path) -> float:
+    """Nothing is lost, doubled, changed or left behind; returns for how long processes of killed drivers went on."""
+    check_identical(watch.out, undisturbed)
+    assert max(watch.done().values()) == 1, "what the ledger has is not made again"
+    blamed = [entry for entry in watch.entries if entry.get("error") in ("worker_died", "timeout", "out_of_memory")]
+    assert blamed == [], "no innocent item is given up"
+    assert killed.again <= killed.may_again, "only what was in the hands of who was killed is made again"
+    check_clean(watch.out)
+    return check_gone(watch.family, ORPHANS_S)
+
+
+def test_killed_workers_and_drivers_change_nothing(
+    name: str,
+    small_farm: Farm,
+    cluster: dict[str, str],
+    make_picture: Make,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    trials: int,
+    chance: random.Random,
+    note: Note,
+) -> None:
+    films = tmp_path_factory.getbasetemp() / "films"
+    kind = make_kind(name, tmp_path / "in", small_farm, make_picture, films, 3 if trials else 1)
+    undisturbed = tmp_path / "undisturbed"
+    commits = kind.undisturbed(undisturbed, cluster)
+    for film in undisturbed.rglob("film_4x.mp4"):
+        assert [frame_number(pixels) for pixels in Probe(film).rgb()] == list(range(FILM_FRAMES))
+    workers = -(-trials // len(KINDS)) if trials else 3
+    drivers = -(-workers // 4)
+    all_ = Killed()
+    while all_.workers < workers or all_.drivers < drivers:
+        few = min(WORKER_KILLS, max(0, workers - all_.workers)), min(DRIVER_KILLS, max(0, drivers - all_.drivers))
+        moments = draw_moments(chance, commits, *few)
+        killed, watch = disturb(kind, tmp_path / f"out{all_.roots}", commits, moments, chance)
+        killed.gone_s = check(killed, watch, undisturbed)
+        all_.add(killed)
+        note(kind=name, commits=commits, **vars(killed))
+        shutil.rmtree(watch.out)
+    note(kind=name, all=vars(all_), wanted=(workers, drivers))
