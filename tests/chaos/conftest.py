@@ -6,11 +6,15 @@ Without --trials every test runs its short form. What was done is said at the en
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from ..runs import cluster, farm, make_picture, slow_farm
+from ..runs import Farm, cluster, farm, make_picture, slow_farm
+from ..seeded import save_srvgg
 from . import record
+from .kinds import Subject, make_kind
 
 __all__ = ["cluster", "farm", "make_picture", "slow_farm"]
 
@@ -35,3 +39,35 @@ def trials(request: pytest.FixtureRequest) -> int:
 def chance(request: pytest.FixtureRequest) -> random.Random:
     """What is drawn: by the seed of the session and the test's own name, whatever else runs."""
     return random.Random(f"{request.config.getoption('--seed')} {request.node.nodeid}")
+
+
+@pytest.fixture(scope="session")
+def small_farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
+    """A network that takes a small picture a fraction of a second."""
+    folder = tmp_path_factory.mktemp("model")
+    return Farm(model=save_srvgg(folder / "small.pth", features=32, convs=6), cache=folder, timeout_s=600)
+
+
+Subjects = Callable[[str, Callable[..., Path]], Subject]
+
+
+@pytest.fixture(scope="session")
+def subjects(
+    small_farm: Farm,
+    cluster: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Subjects:
+    """What is disturbed, by the name of its kind; each is made, and run undisturbed, once a session."""
+    made: dict[str, Subject] = {}
+    films = tmp_path_factory.getbasetemp() / "films"
+    size = 3 if request.config.getoption("--trials") else 1
+
+    def subject(name: str, make: Callable[..., Path]) -> Subject:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            kind = make_kind(name, folder / "in", small_farm, make, films, size)
+            made[name] = Subject(kind, folder / "undisturbed", kind.undisturbed(folder / "undisturbed", cluster))
+        return made[name]
+
+    return subject

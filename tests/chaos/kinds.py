@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ FILM_FRAMES = 96
 OTHER_FILMS = ("av1.mp4", "main10.mkv", "odd.webm")
 """further codecs, in 24 frames each"""
 BANDS = ("--band-px", "12000", "--tile-px", "64")
-FLAGS = (*BANDS, "--segment-frames", str(SEGMENT))
 DEGRADE = ("--gt-size", "96", "--per-image", "2", "--seed", "7")
 TAR = ("--form", "tar", "--shard-size", "1")
 """packs of some seven pictures"""
@@ -31,21 +31,43 @@ TAR = ("--form", "tar", "--shard-size", "1")
 class Kind:
     """One command that can be started again and again."""
 
-    args: tuple[str | Path, ...]
+    name: str
+    command: str
+    folder: Path
+    columns: str
+    rows: tuple[str, ...]
+    """of its manifest"""
+    flags: tuple[str | Path, ...]
     code: int
     """how it ends when it is left alone: some rows of the training data are no pictures"""
     farm: Farm
 
-    def start_args(self, out: Path, workers: int) -> tuple[str | Path, ...]:
-        return (*self.args, "--gpus", "0", "--out", out, "--workers", str(workers))
+    def args(self, out: Path, workers: int, chance: random.Random | None = None) -> tuple[str | Path, ...]:
+        """The command, its manifest in an order that is drawn."""
+        rows = list(self.rows)
+        if chance:
+            chance.shuffle(rows)
+        manifest = out.with_name(f"{out.name}.csv")
+        manifest.write_text("".join(f"{row}\n" for row in [self.columns, *rows]))
+        where = ("--root", self.folder, "--out", out, "--gpus", "0", "--workers", str(workers))
+        return (self.command, manifest, *self.flags, *where)
 
     def undisturbed(self, out: Path, environment: dict[str, str]) -> int:
         """A run that nothing happens to, of one worker, on a cluster that is there; returns how often it commits."""
         watch = Watch(out)
-        driver = self.farm.start(*self.start_args(out, 1), env=environment)
+        driver = self.farm.start(*self.args(out, 1), env=environment)
         said = watch.to_end(driver)
         assert driver.returncode == self.code, said
         return len(watch.entries)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is disturbed, and what must come of it."""
+
+    kind: Kind
+    undisturbed: Path
+    commits: int
 
 
 def write_pictures(folder: Path, count: int, large: int, make: Make) -> None:
@@ -71,9 +93,10 @@ def write_films(folder: Path, copies: int, films: Path) -> None:
         shutil.copyfile(make_film(name, films), folder / name)
 
 
-def write_sources(folder: Path, count: int) -> None:
-    """Good crops for training, one of each picture that is no plain RGB of 8 bits, and two that are no pictures."""
+def write_sources(folder: Path, count: int) -> set[str]:
+    """Pictures for training, one of 16 bits, and two that are no pictures; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
+    before = set(folder.iterdir())
     noise = np.random.default_rng(3)
     for index in range(count):
         coarse = noise.integers(0, 256, (20, 24, 3), dtype=np.uint8)
@@ -84,24 +107,22 @@ def write_sources(folder: Path, count: int) -> None:
     whole = (folder / "deep.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "words.png").write_text("no picture")
+    return {path.name for path in set(folder.iterdir()) - before}
 
 
 def make_kind(name: str, folder: Path, farm: Farm, make: Make, films: Path, size: int) -> Kind:
     """A kind by its name; `size` 1 for the short form, more for runs that are to be hit often."""
-    submit = ("submit", folder, "--model", farm.model)
-    if name == "pictures":
-        write_pictures(folder, 60 * size, 3 * size, make)
-        return Kind((*submit, *BANDS), 0, farm)
-    if name == "films":
-        write_films(folder, 2 * size, films)
-        return Kind((*submit, "--segment-frames", str(SEGMENT)), 0, farm)
+    upscale: tuple[str | Path, ...] = ("--model", farm.model, *BANDS, "--segment-frames", str(SEGMENT))
+    if name in ("pictures", "mixed"):
+        write_pictures(folder, (60 if name == "pictures" else 16) * size, size, make)
+    if name in ("films", "mixed"):
+        write_films(folder, size, films)
+    trained: set[str] = set()
+    if name in ("tar", "tree", "mixed"):
+        trained = write_sources(folder, (6 if name == "mixed" else 40) * size)
+    names = sorted(path.name for path in folder.iterdir())
     if name in ("tar", "tree"):
-        write_sources(folder, 40 * size)
-        return Kind(("degrade", folder, *DEGRADE, *(TAR if name == "tar" else ("--form", "tree"))), 3, farm)
-    write_pictures(folder / "p", 16 * size, size, make)
-    write_films(folder / "f", 1, films)
-    write_sources(folder / "s", 6 * size)
-    rows = [f"{path.relative_to(folder)},upscale" for sub in "pf" for path in sorted((folder / sub).iterdir())]
-    rows += [f"{path.relative_to(folder)},degrade" for path in sorted((folder / "s").iterdir())]
-    (folder / "rows.csv").write_text("source,task\n" + "\n".join(rows) + "\n")
-    return Kind(("submit", folder / "rows.csv", "--model", farm.model, *FLAGS, "--gt-size", "96"), 3, farm)
+        flags = (*DEGRADE, *(TAR if name == "tar" else ("--form", "tree")))
+        return Kind(name, "degrade", folder, "source", tuple(names), flags, 3, farm)
+    rows = tuple(f"{one},{'degrade' if one in trained else 'upscale'}" for one in names)
+    return Kind(name, "submit", folder, "source,task", rows, (*upscale, "--gt-size", "96"), 3 if trained else 0, farm)

@@ -1,5 +1,6 @@
 """kill -9 of workers and of the driver, at moments drawn at random: what comes out is what came out undisturbed.
 
+Each run takes its manifest in another order and has another number of workers; the undisturbed one had one.
 With --trials N: N workers and N / 4 drivers over pictures, films, training data and all of them at once.
 """
 
@@ -17,16 +18,15 @@ import pytest
 
 from ..media_reader import Probe
 from ..moving_pattern import frame_number
-from ..runs import Farm
-from ..seeded import save_srvgg
-from .kinds import FILM_FRAMES, Kind, make_kind
+from .conftest import Subjects
+from .kinds import FILM_FRAMES, Subject
 from .record import Note
 from .watch import Watch, check_clean, check_gone, check_identical, kill_an_actor
 
 Make = Callable[..., Path]
 KINDS = ("mixed", "tar", "pictures", "films", "tree")
 SHORT_KINDS = KINDS[:2]
-WORKERS = 3
+WORKERS = (2, 3, 4)
 DRIVER_KILLS = 5
 """of one output root, before its command is left alone"""
 WORKER_KILLS = 20
@@ -38,13 +38,6 @@ ORPHANS_S = 60.0
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "name" in metafunc.fixturenames:
         metafunc.parametrize("name", KINDS if metafunc.config.getoption("--trials") else SHORT_KINDS)
-
-
-@pytest.fixture(scope="module")
-def small_farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
-    """A network that takes a small picture a fraction of a second."""
-    folder = tmp_path_factory.mktemp("model")
-    return Farm(model=save_srvgg(folder / "small.pth", features=32, convs=6), cache=folder)
 
 
 @dataclass
@@ -77,13 +70,12 @@ def draw_moments(chance: random.Random, commits: int, workers: int, drivers: int
     return list(zip(sorted(chance.sample(range(1, commits - 1), count)), whom, strict=True))
 
 
-def disturb(
-    kind: Kind, out: Path, commits: int, moments: list[tuple[int, str]], chance: random.Random
-) -> tuple[Killed, Watch]:
+def disturb(subject: Subject, out: Path, moments: list[tuple[int, str]], chance: random.Random) -> tuple[Killed, Watch]:
     """Runs one command again and again until it ends by itself, killing at the moments that were drawn."""
+    kind, commits = subject.kind, subject.commits
     watch, killed, last, waiting = Watch(out), Killed(roots=1), 0, list(moments)
     while True:
-        driver = kind.farm.start(*kind.start_args(out, WORKERS))
+        driver = kind.farm.start(*kind.args(out, chance.choice(WORKERS), chance))
         killed.runs += 1
         while waiting and watch.until(max(waiting[0][0], last + 1), driver):
             if waiting[0][1] == "driver" and driver.poll() is None:
@@ -131,31 +123,20 @@ def check(killed: Killed, watch: Watch, undisturbed: Path) -> float:
 
 
 def test_killed_workers_and_drivers_change_nothing(
-    name: str,
-    small_farm: Farm,
-    cluster: dict[str, str],
-    make_picture: Make,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    trials: int,
-    chance: random.Random,
-    note: Note,
+    name: str, subjects: Subjects, make_picture: Make, tmp_path: Path, trials: int, chance: random.Random, note: Note
 ) -> None:
-    films = tmp_path_factory.getbasetemp() / "films"
-    kind = make_kind(name, tmp_path / "in", small_farm, make_picture, films, 3 if trials else 1)
-    undisturbed = tmp_path / "undisturbed"
-    commits = kind.undisturbed(undisturbed, cluster)
-    for film in undisturbed.rglob("film_4x.mp4"):
+    subject = subjects(name, make_picture)
+    for film in subject.undisturbed.rglob("film_4x.mp4"):
         assert [frame_number(pixels) for pixels in Probe(film).rgb()] == list(range(FILM_FRAMES))
     workers = -(-trials // len(KINDS)) if trials else 3
     drivers = -(-workers // 4)
     all_ = Killed()
     while all_.workers < workers or all_.drivers < drivers:
         few = min(WORKER_KILLS, max(0, workers - all_.workers)), min(DRIVER_KILLS, max(0, drivers - all_.drivers))
-        moments = draw_moments(chance, commits, *few)
-        killed, watch = disturb(kind, tmp_path / f"out{all_.roots}", commits, moments, chance)
-        killed.gone_s = check(killed, watch, undisturbed)
+        moments = draw_moments(chance, subject.commits, *few)
+        killed, watch = disturb(subject, tmp_path / f"out{all_.roots}", moments, chance)
+        killed.gone_s = check(killed, watch, subject.undisturbed)
         all_.add(killed)
-        note(kind=name, commits=commits, **vars(killed))
+        note(kind=name, commits=subject.commits, **vars(killed))
         shutil.rmtree(watch.out)
     note(kind=name, all=vars(all_), wanted=(workers, drivers))

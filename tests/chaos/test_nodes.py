@@ -1,0 +1,169 @@
+"""A cluster of several nodes that lose their raylet, and one that loses its head: a run goes on, or says what to do.
+
+With --trials N: N lost nodes and N / 4 lost heads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..runs import REPOSITORY
+from .conftest import Subjects
+from .kinds import Subject
+from .record import Note
+from .watch import Watch, check_clean, check_identical
+
+Make = Callable[..., Path]
+NO_HANG_S = 120.0
+RESUMABLE = 75
+NODES = """
+import json, sys
+from ray.cluster_utils import Cluster
+
+def say(node):
+    print(json.dumps({kind: [one.process.pid for one in all_] for kind, all_ in node.all_processes.items()}), flush=True)
+
+few = {"num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **few})
+print(json.dumps(cluster.address), flush=True)
+say(cluster.head_node)
+for line in sys.stdin:
+    if line.strip() != "add":
+        break
+    say(cluster.add_node(num_cpus=2, **few))
+cluster.shutdown()
+"""
+
+
+@dataclass
+class Nodes:
+    """A cluster of our own; only its head has no place for workers."""
+
+    keeper: subprocess.Popen[str]
+    """the process that started it, and ends it"""
+    environment: dict[str, str]
+    head: list[int]
+    """ids of the processes of its head, without which there is no cluster"""
+    raylets: list[int] = field(default_factory=list[int])
+    """of the nodes that are there"""
+
+    def add(self) -> None:
+        self.raylets += _ask(self.keeper, "add")["raylet"]
+
+    def lose(self, at: int) -> None:
+        os.kill(self.raylets.pop(at), signal.SIGKILL)
+
+    def lose_head(self) -> None:
+        for pid in self.head:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _ask(keeper: subprocess.Popen[str], word: str) -> dict[str, list[int]]:
+    assert keeper.stdin is not None
+    keeper.stdin.write(f"{word}\n")
+    keeper.stdin.flush()
+    return json.loads(_line(keeper))
+
+
+def _line(keeper: subprocess.Popen[str]) -> str:
+    """The next line that is ours: Ray says things there, too."""
+    assert keeper.stdout is not None
+    return next(line for line in keeper.stdout if line.startswith(("{", '"')))
+
+
+@contextmanager
+def cluster_of(nodes: int) -> Iterator[Nodes]:
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**token, "PYTHONPATH": str(REPOSITORY)}
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", NODES],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        address, head = json.loads(_line(keeper)), json.loads(_line(keeper))
+        made = Nodes(keeper, {**environment, "RAY_ADDRESS": address}, [*head["raylet"], *head["gcs_server"]])
+        for _ in range(nodes):
+            made.add()
+        yield made
+    finally:
+        keeper.communicate("", timeout=60)
+
+
+def lose_nodes(subject: Subject, out: Path, losses: int, chance: random.Random) -> tuple[Watch, int]:
+    """A run from which nodes are taken, once all at once, and to which others are added."""
+    watch, lost = Watch(out), 0
+    with cluster_of(2) as nodes:
+        driver = subject.kind.farm.start(*subject.kind.args(out, 2, chance), env=nodes.environment)
+        for at in range(losses):
+            if not watch.until(len(watch.entries) + chance.randint(1, 8), driver):
+                break
+            for _ in range(len(nodes.raylets) if at == 0 else 1):
+                nodes.lose(chance.randrange(len(nodes.raylets)))
+                lost += 1
+            while len(nodes.raylets) < 2:
+                nodes.add()
+        said = watch.to_end(driver)
+        assert driver.returncode == subject.kind.code, said
+    return watch, lost
+
+
+def lose_head(subject: Subject, watch: Watch, chance: random.Random) -> tuple[int, float]:
+    """A run whose cluster is gone; returns its exit code, and the seconds that it took to end."""
+    with cluster_of(1) as nodes:
+        driver = subject.kind.farm.start(*subject.kind.args(watch.out, 2, chance), env=nodes.environment)
+        if watch.until(len(watch.entries) + chance.randint(1, 8), driver):
+            nodes.lose_head()
+        lost = time.monotonic()
+        said = watch.to_end(driver)
+        took_s = time.monotonic() - lost
+    assert driver.returncode in (subject.kind.code, RESUMABLE), said
+    assert took_s < NO_HANG_S
+    if driver.returncode == RESUMABLE:
+        assert "run the same command again" in said
+    return driver.returncode, round(took_s, 1)
+
+
+def check(subject: Subject, watch: Watch) -> None:
+    check_identical(watch.out, subject.undisturbed)
+    assert max(watch.done().values()) == 1, "what the ledger has is not made again"
+    blamed = [entry for entry in watch.entries if entry.get("error") in ("worker_died", "timeout")]
+    assert blamed == [], "a lost node is nobody's fault"
+    check_clean(watch.out)
+
+
+def test_lost_nodes_and_a_lost_head_cost_time_and_no_data(
+    subjects: Subjects,
+    cluster: dict[str, str],
+    make_picture: Make,
+    tmp_path: Path,
+    trials: int,
+    chance: random.Random,
+    note: Note,
+) -> None:
+    subject = subjects("mixed", make_picture)
+    watch, lost = lose_nodes(subject, tmp_path / "nodes", trials or 2, chance)
+    check(subject, watch)
+    note(lost_nodes=lost)
+    for at in range(-(-trials // 4) or 1):
+        watch = Watch(tmp_path / f"head{at}")
+        code, took_s = lose_head(subject, watch, chance)
+        again = subject.kind.farm.start(*subject.kind.args(watch.out, 2, chance), env=cluster)
+        said = watch.to_end(again)
+        assert again.returncode == subject.kind.code, said
+        check(subject, watch)
+        note(lost_head=at, code=code, ended_s=took_s)

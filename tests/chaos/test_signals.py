@@ -1,0 +1,143 @@
+"""SIGINT and SIGTERM at moments drawn at random, from before Ray starts to the last join: a run ends and loses nothing.
+
+With --trials N: N signals over pictures, films, training data and all of them at once.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runs import Farm, files
+from .conftest import Subjects
+from .kinds import Subject
+from .record import Note
+from .watch import Watch, check_clean, check_free, check_gone, check_identical, content, family_of
+
+Make = Callable[..., Path]
+KINDS = ("mixed", "pictures", "films", "tar")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LIMIT_S = 10.0
+AT_ONCE_S = 3.0
+LISTS = ("sources", "samples", "dataset.json")
+"""tables of training data say what failed, so those of a run that goes on may say more"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a run is told to stop, and how."""
+
+    signum: signal.Signals
+    after_s: float = 0.0
+    """from the moment on that it has taken its lock"""
+    commits: int = 0
+    """of this run; 0 where the time counts"""
+    again: bool = False
+    """a second signal follows at once"""
+
+
+def stop(driver: subprocess.Popen[str], plan: Plan) -> float:
+    """A signal ends a run within 10 s, with 128 + its number and no process of it left; returns seconds."""
+    family = family_of(driver)
+    driver.send_signal(plan.signum)
+    asked = time.monotonic()
+    if plan.again:
+        time.sleep(0.3)
+        driver.send_signal(plan.signum)
+    _, err = driver.communicate(timeout=60)
+    taken_s = time.monotonic() - asked
+    assert driver.returncode == 128 + plan.signum, err
+    assert "Traceback" not in err
+    assert plan.again or "run the same command again to finish" in err
+    assert taken_s < (AT_ONCE_S if plan.again else LIMIT_S)
+    check_gone(family, 5)
+    return taken_s
+
+
+def check_whole(out: Path, undisturbed: Path) -> None:
+    """What a stopped run has published is complete, and nothing else of it is left."""
+    wanted = content(undisturbed)
+    for name, digest in content(out).items():
+        if name.partition("/")[0] not in LISTS:
+            assert digest == wanted[name]
+    check_free(out)
+
+
+def until_locked(out: Path, driver: subprocess.Popen[str]) -> None:
+    """From here on a signal is heard by the run."""
+    end = time.monotonic() + 60
+    while not (out / ".farm").exists():
+        assert time.monotonic() < end, driver.communicate()
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.01)
+
+
+def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random) -> float:
+    """One run that is stopped as planned, and what must be so afterwards; returns the seconds that it took to end."""
+    temp = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets lie in it
+    kind, watch = subject.kind, Watch(out)
+    before, lines = len(content(out)), watch.look()
+    driver = kind.farm.start(*kind.args(out, 2, chance), env={"TMPDIR": str(temp)})
+    until_locked(out, driver)
+    if plan.commits:
+        if not watch.until(lines + plan.commits, driver):
+            driver.communicate(timeout=60)
+            assert driver.returncode == kind.code
+            return 0.0
+    else:
+        time.sleep(plan.after_s)
+    taken_s = stop(driver, plan)
+    if not plan.again:
+        assert not list(temp.iterdir()), "temporary files are gone"
+        check_whole(out, subject.undisturbed)
+    assert len(content(out)) >= before
+    shutil.rmtree(temp, ignore_errors=True)
+    return taken_s
+
+
+def draw(chance: random.Random, moment: int, commits: int) -> Plan:
+    """A signal while Ray starts, one while work is done, and one that is repeated at once, in turns."""
+    signum = chance.choice(SIGNALS)
+    if moment % 3 == 0:
+        return Plan(signum, after_s=chance.uniform(0, 6))
+    return Plan(signum, commits=chance.randint(1, max(1, commits // 4)), again=moment % 3 == 2)
+
+
+def test_a_signal_ends_a_run_within_ten_seconds_and_loses_nothing(
+    subjects: Subjects, make_picture: Make, tmp_path: Path, trials: int, chance: random.Random, note: Note
+) -> None:
+    for at in range(-(-(trials or 3) // 3)):
+        subject = subjects(KINDS[at % len(KINDS)], make_picture)
+        out = tmp_path / f"out{at}"
+        plans = [draw(chance, moment, subject.commits) for moment in range(3)]
+        seconds = [round(stop_once(subject, out, plan, chance), 1) for plan in plans]
+        watch = Watch(out)
+        driver = subject.kind.farm.start(*subject.kind.args(out, 2, chance))
+        said = watch.to_end(driver)
+        assert driver.returncode == subject.kind.code, said
+        check_identical(out, subject.undisturbed)
+        check_clean(out)
+        note(kind=subject.kind.name, plans=[str(plan) for plan in plans], ended_s=seconds)
+
+
+def test_an_interrupt_while_weights_are_fetched_does_not_wait_for_them(
+    farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    picture = make_picture(tmp_path / "a.png")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes every connection and never answers
+        mirror = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        env = {"FARM_WEIGHTS_MIRROR": mirror, "FARM_WEIGHTS_DIR": str(tmp_path)}
+        driver = farm.start("submit", picture, "--model", "animevideov3", "--gpus", "0", env=env)
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            time.sleep(0.5)
+            stop(driver, Plan(signal.SIGINT))
+    assert files(tmp_path / "farm-out") == set()
