@@ -1,10 +1,12 @@
-"""Processes that an embedded Ray leaves behind: found by descent from this process, ended by id, never by name alone.
+"""What an embedded Ray leaves behind: processes, found by descent from this one, ended by id, never by name alone; and
+the folder of a Ray whose run was killed, which the next run removes.
 
 When Ray is shut down while it starts, its agents notice only tens of seconds later that their raylet is gone.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -15,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
+_OWNER = "owner"
+"""a file in the folder of a Ray that whoever uses it keeps locked"""
 _TRIES, _PAUSE_S = 20, 0.05
 _RAY_SCRIPT = re.compile(rb"\A[^\0]+\0(?:-u\0)?[^\0]*/ray/[^\0]*\.py\0")
 
@@ -64,6 +68,28 @@ def remove_folder(folder: Path) -> None:
         if not folder.exists():
             return
         time.sleep(_PAUSE_S)
+
+
+def claim(folder: Path) -> int:
+    """Keep a folder from being taken for an abandoned one until the descriptor is closed, which death does as well."""
+    new = folder / f"{_OWNER}.new"
+    descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    new.rename(folder / _OWNER)  # nobody sees it unlocked
+    return descriptor
+
+
+def remove_abandoned(base: Path, prefix: str) -> None:
+    """Remove what was claimed by runs of this user that are dead, with whatever of Ray still runs in it."""
+    for folder in base.glob(f"{prefix}*"):
+        with suppress(OSError):  # somebody else's, in use, or gone by now
+            descriptor = os.open(folder / _OWNER, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove_folder(folder)
+            finally:
+                os.close(descriptor)
 
 
 def _started_in(folder: Path) -> frozenset[Process]:

@@ -29,6 +29,7 @@ MIN_RAY = (2, 52)
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 _CONNECT_S = 5.0
 _TEMP_BYTES = 24
+_TEMP_PREFIX = "farm-ray-"
 _STORE_BYTES = 100 << 20
 """ids and small values only; pixels never pass through Ray"""
 _LOG = logging.getLogger("farm.session")
@@ -44,6 +45,8 @@ class Session:
         self._gpus = gpus
         self._temp: Path | None = None
         """where an embedded Ray keeps its files and sockets"""
+        self._claim = -1
+        """descriptor that keeps it ours"""
         self._connecting = False
         self._broken_off = False
         self.on_connected: Callable[[], None] = lambda: None
@@ -58,7 +61,10 @@ class Session:
             raise UnreachableError(
                 f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
             )
-        self._temp = None if self._address else _temp_folder()
+        if not self._address:
+            self._temp = _temp_folder()
+            self._claim = leftovers.claim(self._temp)
+            leftovers.remove_abandoned(self._temp.parent, _TEMP_PREFIX)
         self._connecting = True
         try:
             if not self._broken_off:
@@ -115,6 +121,12 @@ class Session:
             leftovers.end(ours)
             if self._temp:
                 leftovers.remove_folder(self._temp)
+                self._release()
+
+    def _release(self) -> None:
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
 
     def abandon(self) -> None:
         """Kill everything that an embedded Ray has started, at once; from any thread, when the process is to end."""
@@ -175,7 +187,7 @@ def _no_api_server(self: ray_node.Node, *, include_dashboard: bool | None, raise
 def _temp_folder() -> Path:
     """A folder for Ray's files and sockets; a socket's path must stay below 108 bytes, whatever TMPDIR says."""
     base = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="farm-ray-", dir=base if len(os.fsencode(base)) <= _TEMP_BYTES else "/tmp"))
+    return Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=base if len(os.fsencode(base)) <= _TEMP_BYTES else "/tmp"))
 
 
 def _join_cluster(address: str) -> None:

@@ -43,12 +43,13 @@ class Kind:
     farm: Farm
 
     def args(self, out: Path, workers: int, chance: random.Random | None = None) -> tuple[str | Path, ...]:
-        """The command, its manifest in an order that is drawn."""
+        """The command; its manifest is left as it was, or put in an order that is drawn."""
         rows = list(self.rows)
-        if chance:
-            chance.shuffle(rows)
         manifest = out.with_name(f"{out.name}.csv")
-        manifest.write_text("".join(f"{row}\n" for row in [self.columns, *rows]))
+        if chance or not manifest.exists():
+            if chance:
+                chance.shuffle(rows)
+            manifest.write_text("".join(f"{row}\n" for row in [self.columns, *rows]))
         where = ("--root", self.folder, "--out", out, "--gpus", "0", "--workers", str(workers))
         return (self.command, manifest, *self.flags, *where)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .record import Note
 from .watch import Watch, check_clean, check_gone, check_identical, kill_an_actor
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.timeout(900)
 KINDS = ("mixed", "tar", "pictures", "films", "tree")
 SHORT_KINDS = KINDS[:2]
 WORKERS = (2, 3, 4)
@@ -74,8 +76,9 @@ def disturb(subject: Subject, out: Path, moments: list[tuple[int, str]], chance:
     """Runs one command again and again until it ends by itself, killing at the moments that were drawn."""
     kind, commits = subject.kind, subject.commits
     watch, killed, last, waiting = Watch(out), Killed(roots=1), 0, list(moments)
+    temp = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets lie in it
     while True:
-        driver = kind.farm.start(*kind.args(out, chance.choice(WORKERS), chance))
+        driver = kind.farm.start(*kind.args(out, chance.choice(WORKERS), chance), env={"TMPDIR": str(temp)})
         killed.runs += 1
         while waiting and watch.until(max(waiting[0][0], last + 1), driver):
             if waiting[0][1] == "driver" and driver.poll() is None:
@@ -97,6 +100,8 @@ def disturb(subject: Subject, out: Path, moments: list[tuple[int, str]], chance:
         if driver.returncode != -signal.SIGKILL:
             said = watch.to_end(driver)
             assert driver.returncode == kind.code, said
+            assert not list(temp.iterdir()), "temporary files of those that were killed are gone, too"
+            temp.rmdir()
             killed.again = sum(int(str(entry["attempts"])) - 1 for entry in watch.entries)
             return killed, watch
 

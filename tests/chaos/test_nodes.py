@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from ..runs import REPOSITORY
 from .conftest import Subjects
 from .kinds import Subject
@@ -25,6 +27,7 @@ from .record import Note
 from .watch import Watch, check_clean, check_identical
 
 Make = Callable[..., Path]
+pytestmark = pytest.mark.timeout(900)
 NO_HANG_S = 120.0
 RESUMABLE = 75
 NODES = """
@@ -32,7 +35,8 @@ import json, sys
 from ray.cluster_utils import Cluster
 
 def say(node):
-    print(json.dumps({kind: [one.process.pid for one in all_] for kind, all_ in node.all_processes.items()}), flush=True)
+    pids = {kind: [one.process.pid for one in started] for kind, started in node.all_processes.items()}
+    print(json.dumps(pids), flush=True)
 
 few = {"num_gpus": 0, "include_dashboard": False, "object_store_memory": 100 << 20}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **few})

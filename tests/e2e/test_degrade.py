@@ -1,12 +1,9 @@
-"""Training pairs by the command: the same shards whoever makes them, in whatever order, killed or not."""
+"""Training pairs by the command: the same shards whoever makes them, in whatever order."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import random
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import pyvips
 
-from ..runs import Farm, actors_of, files, results
+from ..runs import Farm, files, results
 
 Make = Callable[..., Path]
 GOOD = 32
@@ -118,23 +115,6 @@ def test_two_and_four_workers_and_another_order_change_nothing(
         assert digests(out) == digests(undisturbed)
 
 
-def test_killed_twice_nothing_is_lost_or_doubled(farm: Farm, undisturbed: Path, folder: Path, tmp_path: Path) -> None:
-    out, manifest = tmp_path / "out", shuffled_manifest(folder, tmp_path / "m.csv", 9)
-    args = ("degrade", manifest, "--root", folder, "--out", out, *FLAGS)
-    for wanted in (10, 30):  # pieces and shards together: the second time some were there before
-        driver = farm.start(*args)
-        wait_for_progress(out, wanted, driver)
-        for victim in actors_of(driver)[:1]:
-            os.kill(victim, signal.SIGKILL)
-        time.sleep(0.3)
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.communicate(timeout=60)
-    done = farm.run(*args)
-    assert done.returncode == 3, done.stderr
-    assert digests(out) == digests(undisturbed)
-    assert not list((out / ".farm" / "parts").iterdir())
-
-
 def test_a_rerun_does_nothing(farm: Farm, undisturbed: Path, folder: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.tar")}
     started = time.monotonic()
@@ -182,11 +162,3 @@ def test_one_submit_does_all_tasks_on_the_same_actors(
     assert "sources/p01.degrade.parquet" in made
     again = farm.run(*args)
     assert "6 done before" in again.stderr
-
-
-def wait_for_progress(out: Path, count: int, driver: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 90
-    while sum(1 for _ in out.rglob("*.piece")) + 7 * sum(1 for _ in out.rglob("*.tar")) < count:
-        assert time.monotonic() < until, "the run does not get on"
-        assert driver.poll() is None, driver.communicate()
-        time.sleep(0.02)

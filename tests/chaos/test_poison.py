@@ -1,0 +1,83 @@
+"""Inputs that kill or hang whoever opens them, among good and bad ones: they alone are given up, and cost nobody else.
+
+With --trials any number, one that hangs is among them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from farm import failpoints
+
+from ..runs import Farm, files, results
+from .record import Note
+from .watch import Watch, check_clean, check_gone, content
+
+pytestmark = pytest.mark.timeout(900)
+Make = Callable[..., Path]
+GOOD = 18
+BAD = {"empty.png": "empty_input", "words.png": "not_an_image"}
+POISON = {"kills.png": ("kill", "worker_died"), "hangs.png": ("hang", "timeout")}
+STEP_LIMIT_S = "10"
+"""after which whoever does not answer is taken for hung"""
+DEATHS = 5
+"""of an input that nobody survives: one among others, three alone, and one when all else is done"""
+
+
+def write_manifest(folder: Path, make: Make, poison: list[str], chance: random.Random) -> Path:
+    """Good rows, a tenth of bad ones, and poison, in any order."""
+    for at in range(GOOD):
+        make(folder / f"good{at:02d}.png", 64 + at, 48, seed=at)
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "words.png").write_text("no picture")
+    for name in poison:
+        make(folder / name, 64, 48, seed=99)
+    rows = sorted(path.name for path in folder.iterdir())
+    chance.shuffle(rows)
+    manifest = folder.with_name("rows.csv")
+    manifest.write_text("source\n" + "".join(f"{row}\n" for row in rows))
+    return manifest
+
+
+def test_an_input_that_kills_its_worker_is_given_up_and_nothing_else(
+    small_farm: Farm,
+    cluster: dict[str, str],
+    make_picture: Make,
+    tmp_path: Path,
+    trials: int,
+    chance: random.Random,
+    note: Note,
+) -> None:
+    poison = list(POISON) if trials else ["kills.png"]
+    manifest = write_manifest(tmp_path / "in", make_picture, poison, chance)
+    flags = ("--root", tmp_path / "in", "--workers", "2")
+    undisturbed, watch = tmp_path / "undisturbed", Watch(tmp_path / "out")
+    alone = small_farm.submit(manifest, undisturbed, *flags, env=cluster)
+    assert alone.returncode == 3, alone.stderr
+    rules = ";".join(f"decode~*/{name}={POISON[name][0]}" for name in poison)
+    env = {failpoints.VARIABLE: rules, "FARM_STEP_LIMIT_S": STEP_LIMIT_S}
+    driver = small_farm.start(*small_farm.submit_args(manifest, watch.out, *flags), env=env)
+    said = watch.to_end(driver)
+    assert driver.returncode == 3, said
+
+    errors = {Path(str(row["source"])).name: row["error"] for row in results(watch.out) if row["error"]}
+    assert errors == {**BAD, **{name: POISON[name][1] for name in poison}}
+    made = content(watch.out)
+    assert made == {name: digest for name, digest in content(undisturbed).items() if name in made}
+    assert files(watch.out) == {f"good{at:02d}_4x.png" for at in range(GOOD)} | {"results.parquet"}
+    attempts = {Path(str(entry["source"])).name: int(str(entry["attempts"])) for entry in watch.entries}
+    assert [attempts[name] for name in poison] == [DEATHS] * len(poison)
+    assert len(watch.entries) == GOOD + len(BAD) + len(poison), "each row ends once"
+    for row in results(watch.out):
+        if row["error"] in ("worker_died", "timeout"):
+            assert f"its worker was lost {DEATHS} times while it ran alone" in str(row["message"])
+    again = Counter(attempts[name] - 1 for name in attempts if name not in poison)
+    assert set(again) <= set(range(len(poison) + 1)), "who was beside it runs once more, alone; bad rows cost nobody"
+    check_clean(watch.out)
+    check_gone(watch.family, 5)
+    note(poison=poison, again=again.total() - again[0])
