@@ -1,0 +1,94 @@
+"""Rows are done, skipped, failed or left, however a run ends; outputs that clash are found before any work."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from farm import engine, plan
+from farm.config import RunConfig
+from farm.errors import ManifestError
+from farm.records import Done, Failed, Part
+from farm.run import run_manifest
+
+from ..seeded import save_srvgg
+from .here_engine import HereEngine
+from .test_shards import World
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setattr(engine, "Engine", HereEngine)
+    monkeypatch.setattr(plan, "SHARD_ROWS", 4)
+    return World(tmp_path, save_srvgg(tmp_path / "tiny.pth", features=8, convs=2), "csv")
+
+
+def draw_rows(world: World, chance: random.Random) -> None:
+    """Good sources, bad ones, some that are missing and some that lie where none may."""
+    world.rows = []
+    for at in range(chance.randint(1, 25)):
+        name = f"in/{at:02d}.png"
+        what = chance.choice(["good", "good", "good", "bad for good", "bad today", "missing", "hostile"])
+        world.rows.append(f"../{at}.png" if what == "hostile" else name)
+        if what not in ("missing", "hostile"):
+            world.write_source(name, f"{what} {at}")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_that_a_signal_left_are_counted_as_left(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    draw_rows(world, chance)
+    stop_at, stopped = chance.randint(1, 12), []
+
+    def work(part: Part) -> Done | Failed:
+        if len(world.worked) == stop_at and not stopped:
+            stopped.append(part)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return world.work(part)
+
+    HereEngine.work = staticmethod(work)
+    summary = run_manifest(world.config())
+    assert summary.rows == len(world.rows) == summary.done + summary.failed + summary.left
+    assert (summary.signum == signal.SIGTERM) == bool(stopped)
+    assert stopped or not summary.left
+    before = summary.done
+    summary = world.run()
+    assert summary.rows == summary.done + summary.reused + summary.failed
+    assert (summary.reused, summary.left) == (before, 0)
+    rows = world.results()
+    assert sorted(row["row"] for row in rows) == list(range(len(world.rows)))
+    assert sum(row["status"] == "done" for row in rows) == summary.done + summary.reused
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_outputs_that_clash_are_found_before_any_work(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    names = [f"in/{at:02d}.png" for at in range(chance.randint(2, 25))]
+    outputs = [f"made/{chance.randrange(len(names) ** 2)}.png" for _ in names]
+    for name in names:
+        world.write_source(name, f"good {name}")
+    config = written(world, names, outputs)
+    world.worked = []
+    HereEngine.work = staticmethod(world.work)
+    if len(set(outputs)) == len(outputs):
+        assert run_manifest(config).done == len(names)
+        return
+    with pytest.raises(ManifestError) as raised:
+        run_manifest(config)
+    twice = {one for one in outputs if outputs.count(one) > 1}
+    assert any(one in str(raised.value) for one in twice)
+    assert world.worked == []
+    assert not (world.out / "made").exists()
+
+
+def written(world: World, names: list[str], outputs: list[str]) -> RunConfig:
+    """A run over rows that say where their outputs go."""
+    config = world.config()
+    with Path(config.manifest).open("w", newline="") as file:
+        csv.writer(file).writerows([("source", "output"), *zip(names, outputs, strict=True)])
+    return config
