@@ -28,7 +28,8 @@ Make = Callable[..., Path]
 pytestmark = pytest.mark.timeout(900)
 KINDS = ("mixed", "tar", "pictures", "films", "tree")
 SHORT_KINDS = KINDS[:2]
-WORKERS = (2, 3, 4)
+WORKERS, FEW_WORKERS = (1, 2, 4), (2, 3)
+"""of a run of the long form, and of the short one"""
 DRIVER_KILLS = 5
 """of one output root, before its command is left alone"""
 WORKER_KILLS = 20
@@ -72,13 +73,15 @@ def draw_moments(chance: random.Random, commits: int, workers: int, drivers: int
     return list(zip(sorted(chance.sample(range(1, commits - 1), count)), whom, strict=True))
 
 
-def disturb(subject: Subject, out: Path, moments: list[tuple[int, str]], chance: random.Random) -> tuple[Killed, Watch]:
+def disturb(
+    subject: Subject, out: Path, moments: list[tuple[int, str]], sizes: tuple[int, ...], chance: random.Random
+) -> tuple[Killed, Watch]:
     """Runs one command again and again until it ends by itself, killing at the moments that were drawn."""
     kind, commits = subject.kind, subject.commits
     watch, killed, last, waiting = Watch(out), Killed(roots=1), 0, list(moments)
     temp = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets lie in it
     while True:
-        driver = kind.farm.start(*kind.args(out, chance.choice(WORKERS), chance), env={"TMPDIR": str(temp)})
+        driver = kind.farm.start(*kind.args(out, chance.choice(sizes), chance), env={"TMPDIR": str(temp)})
         killed.runs += 1
         while waiting and watch.until(max(waiting[0][0], last + 1), driver):
             if waiting[0][1] == "driver" and driver.poll() is None:
@@ -133,13 +136,14 @@ def test_killed_workers_and_drivers_change_nothing(
     subject = subjects(name, make_picture)
     for film in subject.undisturbed.rglob("film_4x.mp4"):
         assert [frame_number(pixels) for pixels in Probe(film).rgb()] == list(range(FILM_FRAMES))
+    sizes = WORKERS if trials else FEW_WORKERS
     workers = -(-trials // len(KINDS)) if trials else 3
     drivers = -(-workers // 4)
     all_ = Killed()
     while all_.workers < workers or all_.drivers < drivers:
         few = min(WORKER_KILLS, max(0, workers - all_.workers)), min(DRIVER_KILLS, max(0, drivers - all_.drivers))
         moments = draw_moments(chance, subject.commits, *few)
-        killed, watch = disturb(subject, tmp_path / f"out{all_.roots}", moments, chance)
+        killed, watch = disturb(subject, tmp_path / f"out{all_.roots}", moments, sizes, chance)
         killed.gone_s = check(killed, watch, subject.undisturbed)
         all_.add(killed)
         note(kind=name, commits=subject.commits, **vars(killed))
