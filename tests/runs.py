@@ -149,10 +149,11 @@ cluster.shutdown()
 def cluster() -> Iterator[dict[str, str]]:
     """Environment of a user of a cluster of our own: its address and its token."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    patient = {"RAY_raylet_start_wait_time_s": "150"}  # Ray's own 30 s are not enough on a busy machine
     head = subprocess.Popen(
         [sys.executable, "-c", HEAD],
         cwd=REPOSITORY,
-        env={**os.environ, **token, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, **token, **patient, "PYTHONPATH": str(REPOSITORY)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -94,7 +94,7 @@ def cluster_of(nodes: int) -> Iterator[Nodes]:
     environment = {**token, "PYTHONPATH": str(REPOSITORY)}
     keeper = subprocess.Popen(
         [sys.executable, "-c", NODES],
-        env={**os.environ, **environment},
+        env={**os.environ, **environment, "RAY_raylet_start_wait_time_s": "150"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -36,7 +36,7 @@ class Watch:
     out: Path
     open_files: dict[tuple[str, int], BufferedReader] = field(default_factory=dict[tuple[str, int], BufferedReader])
     entries: list[dict[str, object]] = field(default_factory=list[dict[str, object]])
-    """every line, in the order in which it was seen"""
+    """every line, in the order in which it was seen; but where rows stand now, which a run notes, is no commit"""
     family: set[psutil.Process] = field(default_factory=set[psutil.Process])
     """every process that a run has ever started, by descent"""
     _rest: dict[tuple[str, int], bytes] = field(default_factory=dict[tuple[str, int], bytes])
@@ -50,7 +50,7 @@ class Watch:
                 self.open_files[key] = path.open("rb")
         for key, file in self.open_files.items():
             *lines, self._rest[key] = (self._rest.get(key, b"") + file.read()).split(b"\n")
-            self.entries += [json.loads(line) for line in lines]
+            self.entries += [entry for entry in map(json.loads, lines) if not entry.get("noted_unix")]
         if driver is not None and driver.poll() is None and time.monotonic() - self._looked_s > FAMILY_EVERY_S:
             self._looked_s = time.monotonic()
             self.family |= family_of(driver)
