@@ -71,11 +71,15 @@ def remove_folder(folder: Path) -> None:
 
 
 def claim(folder: Path) -> int:
-    """Keep a folder from being taken for an abandoned one until the descriptor is closed, which death does as well."""
+    """Keep a folder from being taken for an abandoned one until the descriptor is closed, which death does as well.
+
+    Where files cannot be locked nobody will remove it but who made it.
+    """
     new = folder / f"{_OWNER}.new"
     descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    new.rename(folder / _OWNER)  # nobody sees it unlocked
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(folder / _OWNER)  # nobody sees it unlocked
     return descriptor
 
 
