@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from farm import ledger
+from farm import failpoints, ledger
 from farm.ledger import Compared, Ledger, Mark, MarkedKeys, ShardFiles
 from farm.summary import RowState
 
@@ -98,7 +98,9 @@ class Closing:
         mark = self._mark(shard) if shard.is_settled and len(shard.keys) == shard.rows else None
         if files.segments or (mark is not None and mark != shard.mark):
             self._book.may_write()
+            failpoints.hit("mark.before", self._root)
             ledger.compact_shard(self._root, self._run, files, mark, shard.keys, gone=shard.gone)
+            failpoints.hit("mark.after", self._root)
             files = ledger.read_shard(self._root, number)
         self._files[number] = files
 

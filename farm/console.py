@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from farm.errors import FarmError, InterruptedRun
+from farm.errors import DiskError, FarmError, InterruptedRun, is_of_the_machine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,10 +26,22 @@ def explained(function: F) -> F:
         except FarmError as error:
             click.echo(f"farm: {printable(str(error))}", err=True)
             leave(error.exit_code, stopped=isinstance(error, InterruptedRun))
+        except OSError as error:
+            if not is_of_the_machine(error):
+                raise
+            click.echo(f"farm: {printable(_refused(error))}", err=True)
+            sys.exit(DiskError.exit_code)
         except KeyboardInterrupt:  # before the run has put in its own handlers
             sys.exit(128 + signal.SIGINT)
 
     return run  # pyright: ignore[reportReturnType]
+
+
+def _refused(error: OSError) -> str:
+    """What the machine refused in a place where nobody had a better word for it."""
+    said = os.strerror(error.errno) if error.errno else type(error).__name__
+    where = error.filename or "this machine"
+    return f"{where}: {said}; look after its disk and its limits, then run the same command again"
 
 
 def leave(code: int, *, stopped: bool) -> NoReturn:

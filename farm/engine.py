@@ -17,6 +17,7 @@ from typing import Any, cast
 import ray
 import ray.exceptions as rx
 
+from farm import failpoints
 from farm.errors import FarmError, StalledError, UnreachableError
 from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
@@ -267,8 +268,10 @@ class Engine:
     def _dispatch(self) -> None:
         for name in list(self.workers):
             while not self._stop.is_set() and (unit := self._next_unit(name)) is not None:
+                failpoints.hit("claim.before")
                 reference = self._actors[name].handle.run.remote(unit)
                 self._calls[reference] = _Call(unit, name, time.monotonic())
+                failpoints.hit("claim.after")
 
     def _next_unit(self, name: str) -> Unit | None:
         if self._config.ends_s == math.inf:

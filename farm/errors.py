@@ -23,6 +23,7 @@ Every message is one sentence of the form ``what: where: what was found; what to
 
 from __future__ import annotations
 
+import errno
 import re
 from enum import Enum
 
@@ -33,6 +34,18 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
 def without_credentials(text: str) -> str:
     """`text` without users and passwords in URLs; somebody may write them there, and nobody else should read them."""
     return _CREDENTIALS.sub("***@", text) if "@" in text else text
+
+
+_MACHINE = frozenset(
+    {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE}
+)
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""of an OSError: there is no room"""
+
+
+def is_of_the_machine(error: OSError) -> bool:
+    """Whether a disk, its file system or the kernel's limits refused, and not a mistake of ours."""
+    return error.errno in _MACHINE
 
 
 class ErrorKind(str, Enum):

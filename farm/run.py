@@ -6,6 +6,7 @@ output is published before its ledger entry is written; the result manifest come
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -23,6 +24,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import done_entry, failed_entry
+from farm.errors import UsageError
 from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
@@ -51,6 +53,9 @@ _SAMPLES_PX_BYTES = 160
 """a source pixel, its sixteen output pixels, and their encoded bytes"""
 _OPERATION_FLOP_PX = 20_000.0
 """what a source pixel of training data is taken to cost, in floating-point operations; rates are learned"""
+_STEP_LIMIT = "FARM_STEP_LIMIT_S"
+"""environment: seconds after which a worker that has not answered is taken for hung, where that is sooner than the
+deadline of what it was given"""
 _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
 """floating-point operations a second that no working device falls below; deadlines rest on it until a rate is known"""
 
@@ -290,7 +295,8 @@ class _Run:
         floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
         floors = {model: floor_flops / cost for model, cost in self._costs.items()}
         model = self._config.model
-        return Pace(floors_px_s=floors, cap_px=max(model.band_px, model.exact_px if self._whole else 1))
+        cap_px = max(model.band_px, model.exact_px if self._whole else 1)
+        return Pace(floors_px_s=floors, cap_px=cap_px, most_s=_longest_step_s())
 
     def _context(self) -> WorkerContext:
         from farm.tasks.base import WorkerContext
@@ -412,3 +418,17 @@ class _Run:
             return MAX_FAILURES
         closing = self._schedule is not None and self._schedule.is_closing
         return self._stop.name if summary.left and (closing or self._stop.is_over(time.monotonic())) else ""
+
+
+def _longest_step_s() -> float | None:
+    """What the environment says of deadlines. Raises UsageError."""
+    text = os.environ.get(_STEP_LIMIT)
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{_STEP_LIMIT}: {text!r} is no number of seconds above 0; correct it or leave it out")
+    return seconds

@@ -65,7 +65,11 @@ class Pace:
     machine falls below. `cap_px`: no single part computes more source pixels, whatever its estimate says.
     """
 
-    def __init__(self, *, floors_px_s: Mapping[str, float], unit_s: float = 4.0, cap_px: int) -> None:
+    def __init__(
+        self, *, floors_px_s: Mapping[str, float], unit_s: float = 4.0, cap_px: int, most_s: float | None = None
+    ) -> None:
+        """`most_s`: the latest deadline, whatever the work; None lets each be as late as its work may need."""
+        self._most_s = most_s
         self._floors_px_s = floors_px_s
         self._unit_s = unit_s
         self._cap_px = cap_px
@@ -88,6 +92,10 @@ class Pace:
 
     def deadline_s(self, unit: Unit) -> float:
         """Far beyond what the unit can need: it tells a hung worker from a slow one."""
+        needed_s = self._needed_s(unit)
+        return needed_s if self._most_s is None else min(self._most_s, needed_s)
+
+    def _needed_s(self, unit: Unit) -> float:
         if all(part.kind in (PartKind.JOIN, PartKind.FILM) for part in unit.parts):
             return max(_CARRIED_S[part.kind] + carried_bytes(part) / _CARRIED_BYTES_S for part in unit.parts)
         px = sum(max(work_px(part), self._cap_px * factor(part)) for part in unit.parts)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from farm.errors import ErrorKind, FarmError, ItemError
+from farm.errors import FULL, DiskError, ErrorKind, FarmError, ItemError, is_of_the_machine
 from farm.records import Done, Failed, Outcome, Part, Split, Unit
 
 if TYPE_CHECKING:
@@ -75,13 +75,23 @@ class Worker:
             return replace(failed, suspect=error.suspect)
         except FarmError:
             raise
+        except OSError as error:
+            if not is_of_the_machine(error):
+                return self._unexpected(part, error)
+            if error.errno in FULL:
+                raise DiskError(_refused(part, error, "free space, then run the same command again")) from error
+            message = f"storage_error: {_refused(part, error, 'check the disk, then run the same command again')}"
+            return self._failed(part, ErrorKind.STORAGE_ERROR, message)
         except MemoryError as error:
             return self._failed(part, ErrorKind.OUT_OF_MEMORY, _out_of_memory(part, error))
         except Exception as error:
-            if self._stopping:
-                return None
-            _LOG.exception("part %s of %s", part.part_id, part.item.row.source_url)
-            return self._failed(part, ErrorKind.WORKER_DIED, _unexpected(part, error))
+            return self._unexpected(part, error)
+
+    def _unexpected(self, part: Part, error: Exception) -> Failed | None:
+        if self._stopping:
+            return None
+        _LOG.error("part %s of %s", part.part_id, part.item.row.source_url, exc_info=error)
+        return self._failed(part, ErrorKind.WORKER_DIED, _unexpected(part, error))
 
     def _failed(self, part: Part, kind: ErrorKind, message: str, *, is_final: bool = False) -> Failed:
         return Failed(
@@ -101,6 +111,13 @@ def _result(future: Future[Done | Split | Failed | None], siblings: list[Future[
         for sibling in siblings:
             sibling.cancel()
         raise
+
+
+def _refused(part: Part, error: OSError, advice: str) -> str:
+    """What the machine said in a place that is about no one file: scratch, or a library in the middle of its work."""
+    said = os.strerror(error.errno) if error.errno else type(error).__name__
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{part.item.row.source_url}: {said} while it was worked on{where}; {advice}"
 
 
 def _out_of_memory(part: Part, error: MemoryError) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
+from farm import failpoints
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan
 from farm.media.video import Frame
@@ -99,6 +100,7 @@ class FramePipeline:
     def _decoded(self, frames: Iterator[Frame]) -> Iterator[Frame]:
         while True:
             with self._clock.stage("decode"):
+                failpoints.hit("decode", self._item.row.source_url)
                 frame = next(frames, None)
             if frame is None:
                 return
@@ -125,6 +127,7 @@ class FramePipeline:
         """In the lane. Another film's model may have been resident in between."""
         upscaler = self._station.resident.get(self._model)
         started_s = time.monotonic()
+        failpoints.hit("infer", self._item.row.source_url)
         if self._resident is None or self._resident[0] is not upscaler:
             self._resident = upscaler, self._made(upscaler, self._settings)
         started = _in_parts(self._resident[1], planes)
@@ -142,6 +145,7 @@ class FramePipeline:
     def _finished(self, batch: _Batch) -> Iterator[ShownFrame]:
         with self._clock.stage("wait"):
             started = batch.started.result()
+        failpoints.hit("assemble", self._item.output_url)
         with self._clock.stage("infer"):
             restored = [frame for some in started for frame in some.frames()]
         made = dict(zip(batch.fresh, restored, strict=True))

@@ -17,6 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from farm import failpoints
 from farm.params import UpscaleParams
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import cut_window
@@ -191,6 +192,7 @@ class Lane:
 
     def _run_batch(self, taken: list[tuple[Job, Tile]], upscaler: Upscaler, settings: Settings) -> None:
         started_s = time.monotonic()
+        failpoints.hit("infer")
         results = upscaler.restore_windows(
             [cut_window(job.rgb, tile.read, job.y0) for job, tile in taken],
             [tile for _, tile in taken],
@@ -210,6 +212,7 @@ class Lane:
 
     def _run_body(self, job: Job, upscaler: Upscaler) -> None:
         job.started_s = time.monotonic()
+        failpoints.hit("infer")
         job.stats, job.finite = upscaler.restore_body(job.rgb, job.plan, job.settings, job.emit)
         job.infer_s = time.monotonic() - job.started_s
         self._finish(job)

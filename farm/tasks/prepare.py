@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
-from farm import shards, storage
+from farm import failpoints, shards, storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.kinds import MediaKind
 from farm.media import image
@@ -80,6 +80,7 @@ class Prepare:
         with clock.stage("write"):
             if part.item.prepare.form == "tree":
                 report = self._publish_members(part.item, report)
+            failpoints.hit("encode", part.item.output_url)
             data = shards.write_piece([report])
             published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
         return replace(self._station.done(part, published, clock), source_px=part.cost_px, extent=part.grid_rows)
@@ -97,6 +98,7 @@ class Prepare:
         )
         ends = _Ends()
         self._station.check_alive()
+        failpoints.hit("join", item.output_url)
         with clock.stage("encode"):
             written = shards.write_pack(spec, ends.counted(_joined(part, rows)), self._station.root)
         done = self._station.done(part, written.published, clock)
@@ -130,10 +132,12 @@ class Prepare:
     def _made(self, item: WorkItem, row: SourceRow, first: int, last: int, clock: Clock) -> Made:
         source = _as_item(item, row)
         with ExitStack() as stack:
+            failpoints.hit("decode", row.url)
             content = self._content(source, row, clock, stack)
             if row.kind is MediaKind.IMAGE:
                 stack.enter_context(self._station.held(source, _needed_bytes(content, row, item.prepare), _LESS))
             with clock.stage("infer"):
+                failpoints.hit("infer", row.url)
                 return self._operation(item.prepare).make(row, content, first, last)
 
     def _content(self, source: WorkItem, row: SourceRow, clock: Clock, stack: ExitStack) -> Content:
@@ -250,6 +254,7 @@ def _failed(row: SourceRow, kind: ErrorKind, message: str) -> SourceReport:
 def _joined(part: Part, rows: tuple[SourceRow, ...]) -> Iterator[SourceReport]:
     """The reports of a pack's sources, in order, from its pieces."""
     for at, pieces in groupby(part.pieces, key=lambda piece: piece.extent[0] // SLOTS):
+        failpoints.hit("assemble", rows[at].url)
         yield _merged(report for piece in pieces for report in _reports(part, piece, rows[at]))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from farm import failpoints
 from farm.errors import ErrorKind, ItemError
 from farm.params import UpscaleParams
 from farm.tasks.lane import Job, Lane, Restored, model_of
@@ -111,6 +112,7 @@ class Restorer:
             rgb, cut, settings_of(params, precision, batch_limit), params, url
         )
         alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
+        failpoints.hit("assemble", url)
         merged = px.merge_planes(colour, alpha, planes.gray)
         return RestoredPixels(pixels=merged, verdict=verdict, precision=precision)
 

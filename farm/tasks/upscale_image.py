@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from farm import storage
+from farm import failpoints, storage
 from farm.entries import joined_precision
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
@@ -82,6 +82,7 @@ class UpscaleImage:
         links = whole_links(plans)
         with self._held(item, links, header):
             with clock.stage("decode"):
+                failpoints.hit("decode", item.row.source_url)
                 picture = image.decode(source, item.row.source_url, _limits(params))
                 image.check_holds(picture.pixels, _encode_spec(item, plans, params.precision), item.output_url)
             made, beyond = self._restored(picture.pixels, links, item, clock, batch_limit)
@@ -89,6 +90,7 @@ class UpscaleImage:
             faces = self._station.faces.restore(picture.pixels, made.pixels, params.face, item.row.source_url)
             clock.add("infer", faces.infer_s if faces else 0.0)
             with clock.stage("encode"):
+                failpoints.hit("encode", item.output_url)
                 quality = niqe(made.pixels) if params.niqe else None
                 spec = _encode_spec(item, plans, made.precision, faces.count if faces else None)
                 data = image.encode(made.pixels, picture.meta, spec, item.output_url)
@@ -114,9 +116,11 @@ class UpscaleImage:
         links = band_links(plans, part.grid_rows, alpha=header.has_alpha)
         with self._held(item, links, header):
             with clock.stage("decode"):
+                failpoints.hit("decode", item.row.source_url)
                 rows = image.decode_rows(source, item.row.source_url, _limits(params), *links[0].rows)
             made, _ = self._restored(rows.pixels, links, item, clock, batch_limit)
             with clock.stage("encode"):
+                failpoints.hit("encode", item.output_url)
                 data = image.encode_piece(made.pixels)
         with clock.stage("write"):
             published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
@@ -147,6 +151,7 @@ class UpscaleImage:
         opened = root.open_write if encode.format in image.SOUGHT_FORMATS else root.open_stream
         with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:
             with self._joining(part):
+                failpoints.hit("join", item.output_url)
                 meta = first_row.meta
                 image.join_pieces(openers, spec.out_width, spec.out_height, meta, encode, item.output_url, sink)
             self._station.check_alive()

@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import partial
 from typing import BinaryIO, Protocol
 
-from farm import entries, storage
+from farm import entries, failpoints, storage
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.film import FilmPlan, SegmentReport, Span
 from farm.kinds import is_frame_name
@@ -94,6 +94,7 @@ class UpscaleVideo:
                 for shown in pipeline.run(frames):
                     notes.add(shown)
                     with clock.stage("encode"):
+                        failpoints.hit("encode", item.output_url)
                         sink.write(shown.index, shown.planes)
                 with clock.stage("encode"):
                     data = sink.finish()
@@ -130,6 +131,7 @@ class UpscaleVideo:
             self._joining(part),
             clock.stage("encode"),
         ):
+            failpoints.hit("join", item.output_url)
             join = self._joined if film.encoder else self._indexed
             published, joined = join(part, source, film, stamp)
         done = self._done(

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from farm import failpoints, storage
-from farm.errors import FarmError, UsageError
+from farm import console, failpoints, storage
+from farm.errors import DiskError, ErrorKind, FarmError, ItemError, UsageError
 from farm.ledger import Ledger, compact, read_ledger, write_results
 from farm.ledger.codec import decode, encode
 from farm.records import ItemStatus, LedgerEntry
+from farm.storage import faults
 
+ROOT = Path(__file__).resolve().parents[2]
 ENTRY = LedgerEntry(key="k", shard=0, row=0, source="/in/a.png", output="a", status=ItemStatus.DONE, finished_unix=1.0)
 CONTENT = {"small.bin": b"s" * 1000, "large.bin": b"l" * 3_000_000}
 CYCLE = "import sys; from tests.farm.test_failpoints import work; work(sys.argv[1], sys.argv[2])"
@@ -26,9 +32,9 @@ CYCLE = "import sys; from tests.farm.test_failpoints import work; work(sys.argv[
 
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
-    failpoints.reset()
+    failpoints.disarm()
     yield
-    failpoints.reset()
+    failpoints.disarm()
 
 
 def work(root: str, run: str) -> None:
@@ -50,6 +56,12 @@ def work(root: str, run: str) -> None:
     write_results(root)
 
 
+def raised(kind: type[ItemError], call: Callable[[], object]) -> ItemError:
+    with pytest.raises(kind) as caught:
+        call()
+    return caught.value
+
+
 def assert_nothing_partial(root: Path) -> None:
     for name, data in CONTENT.items():
         if (root / name).exists():
@@ -64,18 +76,17 @@ def assert_finished(root: Path) -> None:
     assert left == [".farm/ledger/shard-00000.parquet", "large.bin", "results.parquet", "small.bin"]
 
 
-def test_an_error_at_any_single_step_is_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule = "*=EIO@1000000"  # never reached: it counts the steps
-    monkeypatch.setenv(failpoints.VARIABLE, rule)
+def test_an_error_at_any_single_step_is_survived(tmp_path: Path) -> None:
+    failpoints.arm("*=EIO@1000000")  # never reached: it counts the steps
     work(str(tmp_path / "undisturbed"), "first")
-    steps = next(failpoints._rules(rule)[0].hits)
+    (steps,) = failpoints.counted()
     assert steps > 30
-    for step in range(1, steps):
+    for step in range(1, steps + 1):
         root = tmp_path / str(step)
-        monkeypatch.setenv(failpoints.VARIABLE, f"*={'EIO' if step % 2 else 'ENOSPC'}@{step}")
+        failpoints.arm(f"*={'EIO' if step % 2 else 'ENOSPC'}@{step}")
         with contextlib.suppress(FarmError):  # or it went on, as it may where it only looked
             work(str(root), "first")
-        monkeypatch.delenv(failpoints.VARIABLE)
+        failpoints.disarm()
         assert_nothing_partial(root)
         work(str(root), "second")
         assert_finished(root)
@@ -102,18 +113,87 @@ def test_a_kill_at_any_step_is_survived(tmp_path: Path) -> None:
     assert killed >= 3
 
 
-def test_hits_are_counted_and_names_matched(monkeypatch: pytest.MonkeyPatch) -> None:
-    failpoints.hit("storage.anything")
-    monkeypatch.setenv(failpoints.VARIABLE, "storage.*=ENOSPC@2; other=EIO")
-    failpoints.hit("storage.a")
+def test_hits_are_counted_and_names_matched() -> None:
+    failpoints.hit("storage.stat")
+    failpoints.arm("storage.*=ENOSPC@2; decode~*.png=EIO")
+    failpoints.hit("storage.stat")
     with pytest.raises(OSError, match="No space") as caught:
-        failpoints.hit("storage.b", "/path")
+        failpoints.hit("storage.list", "/path")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, "/path")
-    failpoints.hit("storage.c")
+    failpoints.hit("storage.read")
+    failpoints.hit("decode", "/in/a.jpg")
+    with pytest.raises(OSError, match=r"/in/a\.png"):
+        failpoints.hit("decode", "/in/a.png")
+    assert failpoints.counted() == (3, 1)
 
 
-@pytest.mark.parametrize("text", ["nonsense", "a=explode", "a=EIO@x", "=EIO"])
-def test_a_rule_that_cannot_be_read_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(failpoints.VARIABLE, text)
-    with pytest.raises(UsageError, match="PATTERN=ACTION"):
-        failpoints.hit("storage.a")
+def test_a_rule_acts_once_whatever_the_process(tmp_path: Path) -> None:
+    """A second process, which counts anew, finds the file of the first."""
+    rule = f"infer=kill@2,once={tmp_path / 'acted'}"
+    code = "from farm import failpoints\nfor _ in range(4): failpoints.hit('infer')"
+    environment = {**os.environ, failpoints.VARIABLE: rule}
+    ends = [subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode for _ in range(2)]
+    assert ends == [-signal.SIGKILL, 0]
+
+
+def test_a_busy_store_is_what_a_store_says_and_a_disk_has_an_error_instead() -> None:
+    failpoints.arm("storage.read=503")
+    assert raised(ItemError, lambda: storage.read_bytes(__file__)).kind is ErrorKind.STORAGE_ERROR
+    with pytest.raises(failpoints.BusyStoreError) as caught:
+        failpoints.hit("storage.read", "s3://bucket/key")
+    said = faults.store_fault("s3://bucket/key", caught.value, endpoint="store")
+    assert str(said).startswith("storage_error: s3://bucket/key: the store failed (SlowDown); ")
+
+
+def test_a_process_that_started_without_rules_calls_a_function_that_does_nothing() -> None:
+    late = "import os; os.environ[f.VARIABLE] = '*=kill'"
+    code = f"from farm import failpoints as f; {late}; f.hit('infer'); print(f.hit)"
+    environment = {name: value for name, value in os.environ.items() if name != failpoints.VARIABLE}
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert "function _nothing" in ran.stdout
+    assert not inspect.getsource(failpoints._nothing).split('"""')[2].strip()
+
+
+@pytest.mark.parametrize("text", ["nonsense", "infer=explode", "infer=EIO@x", "=EIO", "infer=kill,once="])
+def test_a_rule_that_cannot_be_read_is_said(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not PATTERN"):
+        failpoints.arm(text)
+
+
+def test_a_rule_that_no_point_matches_is_said() -> None:
+    with pytest.raises(UsageError, match=r"'storage\.nothing' matches no point; use some of claim\.before, "):
+        failpoints.arm("storage.nothing=EIO")
+
+
+def test_every_point_that_is_hit_is_in_the_table_and_every_point_of_the_table_is_hit() -> None:
+    hits = re.compile(r'failpoints\.hit\(\s*"([^"]+)"')
+    found = {name for path in (ROOT / "farm").rglob("*.py") for name in hits.findall(path.read_text("utf-8"))}
+    assert found == set(failpoints.POINTS)
+
+
+def test_what_the_machine_refuses_where_nobody_expects_it_is_one_sentence(tmp_path: Path) -> None:
+    """And what is a mistake of ours keeps its traceback."""
+
+    @console.explained
+    def fail(number: int) -> None:
+        raise OSError(number, os.strerror(number), "/scratch/file")
+
+    @click.command()
+    @click.argument("number", type=int)
+    def command(number: int) -> None:
+        fail(number)
+
+    refused = CliRunner().invoke(command, [str(errno.EIO)])
+    assert refused.exit_code == DiskError.exit_code
+    assert refused.stderr == (
+        "farm: /scratch/file: Input/output error; look after its disk and its limits, then run the same command again\n"
+    )
+    assert isinstance(CliRunner().invoke(command, [str(errno.EBADF)]).exception, OSError)
+
+
+def test_rules_that_make_no_sense_are_a_usage_error_of_the_command(tmp_path: Path) -> None:
+    environment = {**os.environ, failpoints.VARIABLE: "no.such.point=EIO"}
+    command = [sys.executable, "-m", "farm", "submit", str(tmp_path), "--dry-run"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == UsageError.exit_code, ran.stderr
+    assert ran.stderr.startswith(f"farm: {failpoints.VARIABLE}: 'no.such.point' matches no point; use some of ")

@@ -59,9 +59,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.fixture(autouse=True)
 def _fresh_failpoints() -> Iterator[None]:
-    failpoints.reset()
+    failpoints.disarm()
     yield
-    failpoints.reset()
+    failpoints.disarm()
 
 
 def done(row: int, **changes: Any) -> LedgerEntry:
@@ -264,9 +264,9 @@ with Ledger(sys.argv[1], "run-1") as book:
 @pytest.mark.parametrize("point", ["ledger.write.before", "ledger.fsync.before"])
 @pytest.mark.parametrize("action", ["EIO", "ENOSPC"])
 def test_a_failed_append_is_an_error_of_the_run_and_leaves_no_half_line(
-    tmp_path: Path, point: str, action: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, point: str, action: str
 ) -> None:
-    monkeypatch.setenv(failpoints.VARIABLE, f"{point}={action}@2")
+    failpoints.arm(f"{point}={action}@2")
     with Ledger(str(tmp_path), "run-1") as book:
         book.append(done(0))
         with pytest.raises(DiskError, match=r"run-1\.jsonl"):
@@ -315,7 +315,7 @@ def test_segments_go_out_when_full_and_when_old(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_store_that_fails_keeps_the_entries_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(failpoints.VARIABLE, "ledger.write.before=EIO@1")
+    failpoints.arm("ledger.write.before=EIO@1")
     sent: list[bytes] = []
     monkeypatch.setattr(log.storage, "publish", lambda url, data, attempt: sent.append(data))
     book = Ledger("s3://bucket/out", "run-1")

@@ -158,13 +158,13 @@ def test_whoever_stops_reading_leaves_no_listing_behind(deep: str) -> None:
 
 
 @pytest.mark.parametrize("request_number", [1, 2, 6, 20])
-def test_a_listing_that_fails_fails_the_reading(
-    deep: str, request_number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failpoints.reset()
-    monkeypatch.setenv(failpoints.VARIABLE, f"storage.list=EIO@{request_number}")
-    with pytest.raises(DiskError):
-        list(read_manifest(deep))
+def test_a_listing_that_fails_fails_the_reading(deep: str, request_number: int) -> None:
+    failpoints.arm(f"storage.list=EIO@{request_number}")
+    try:
+        with pytest.raises(DiskError):
+            list(read_manifest(deep))
+    finally:
+        failpoints.disarm()
 
 
 def test_a_prefix_says_versions_and_times(prefix: str) -> None:

@@ -234,6 +234,12 @@ def test_the_pace_sizes_units_and_sets_deadlines_model_by_model() -> None:
     assert pace.deadline_s(Unit(unit_id=2, parts=(slow,))) == pytest.approx(180 + 10_000)
 
 
+def test_no_deadline_is_later_than_the_latest() -> None:
+    pace = Pace(floors_px_s={"animevideov3": 1000.0}, cap_px=100_000, most_s=181.0)
+    assert pace.deadline_s(Unit(unit_id=1, parts=(make_part(0),))) == 181.0
+    assert pace.deadline_s(Unit(unit_id=2, parts=(replace(make_part(0), kind=PartKind.JOIN),))) == 181.0
+
+
 def test_a_part_with_faces_may_take_the_time_of_a_crowd() -> None:
     face = FaceParams(
         model="gfpgan-1.3",

@@ -148,7 +148,7 @@ class World:
 def world(request: pytest.FixtureRequest, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(engine, "Engine", HereEngine)
     monkeypatch.setattr(plan, "SHARD_ROWS", SHARD_ROWS)
-    failpoints.reset()
+    failpoints.disarm()
     return World(tmp_path, model, request.param)
 
 

@@ -44,9 +44,9 @@ def root(store: Store) -> str:
 
 @pytest.fixture(autouse=True)
 def _fresh_failpoints() -> Iterator[None]:
-    failpoints.reset()
+    failpoints.disarm()
     yield
-    failpoints.reset()
+    failpoints.disarm()
 
 
 @pytest.mark.parametrize("data", [b"", b"x", os.urandom(100_000)], ids=["empty", "one", "some"])
@@ -184,14 +184,12 @@ def test_trees_are_listed_and_deleted(root: str) -> None:
 
 @pytest.mark.parametrize("action", ["EIO", "ENOSPC"])
 @pytest.mark.parametrize("point", ["storage.open_write", "storage.fsync.before", "storage.publish.before"])
-def test_a_failed_step_publishes_nothing_and_says_so(
-    root: str, point: str, action: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_step_publishes_nothing_and_says_so(root: str, point: str, action: str) -> None:
     if storage.is_remote(root) and point == "storage.fsync.before":
         point = "storage.publish.before"  # a store has no fsync of ours
     url = storage.join(root, "a.bin")
     output(root).publish(url, b"old")
-    monkeypatch.setenv(failpoints.VARIABLE, f"{point}={action}")
+    failpoints.arm(f"{point}={action}")
 
     def write() -> None:
         with output(root).open_write(url) as writer:
@@ -200,15 +198,15 @@ def test_a_failed_step_publishes_nothing_and_says_so(
 
     error = raised(FarmError, write)
     assert url in str(error) or point == "storage.open_write"
-    monkeypatch.delenv(failpoints.VARIABLE)
+    failpoints.disarm()
     assert storage.read_bytes(url) == b"old"
     assert len(list(storage.list_files(root))) == 1
 
 
-def test_an_error_while_reading_is_one_rows_error(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_while_reading_is_one_rows_error(root: str) -> None:
     url = storage.join(root, "a.bin")
     output(root).publish(url, b"old")
-    monkeypatch.setenv(failpoints.VARIABLE, "storage.read=EIO@1")
+    failpoints.arm("storage.read=EIO@1")
     assert kind_of(lambda: storage.read_bytes(url)) is ErrorKind.STORAGE_ERROR
     assert storage.read_bytes(url) == b"old"
 

@@ -36,9 +36,9 @@ def s3_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]
 
 @pytest.fixture(autouse=True)
 def _fresh_failpoints() -> Iterator[None]:
-    failpoints.reset()
+    failpoints.disarm()
     yield
-    failpoints.reset()
+    failpoints.disarm()
 
 
 def listed(root: str) -> list[str]:
@@ -116,10 +116,8 @@ def test_a_stream_that_is_left_leaves_nothing(s3_store: Store) -> None:
 
 @pytest.mark.s3
 @pytest.mark.parametrize("nth", [1, 2, 3])
-def test_a_failure_between_parts_leaves_no_object_and_no_upload(
-    s3_store: Store, nth: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(failpoints.VARIABLE, f"storage.part=EIO@{nth}")
+def test_a_failure_between_parts_leaves_no_object_and_no_upload(s3_store: Store, nth: int) -> None:
+    failpoints.arm(f"storage.part=EIO@{nth}")
     raised(ItemError, lambda: output(s3_store.root).publish(storage.join(s3_store.root, "large.bin"), LARGE))
     assert listed(s3_store.root) == []
     assert s3_store.server is not None

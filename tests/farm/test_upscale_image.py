@@ -15,10 +15,10 @@ import pyvips
 import torch
 from torch import Tensor
 
-from farm import fetch, storage
+from farm import failpoints, fetch, storage
 from farm.assemble import Assembly
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
-from farm.errors import ErrorKind, ItemError
+from farm.errors import DiskError, ErrorKind, ItemError
 from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, Failed, ManifestRow, Part, PartKind, Split
@@ -336,6 +336,28 @@ def test_a_device_that_is_out_of_memory_fails_the_row_as_such(
     assert isinstance(outcome, Failed)
     assert outcome.kind is ErrorKind.OUT_OF_MEMORY
     assert "lower --exact-px" in outcome.message
+
+
+@pytest.mark.parametrize("point", ["decode", "infer", "assemble", "encode"])
+def test_what_the_machine_refuses_in_the_middle_of_a_part_is_no_defect(
+    make_bench: Callable[..., Bench], point: str
+) -> None:
+    """One broken read fails the row, and is tried again; a full disk ends the run."""
+    bench = make_bench(band_px=10**9)
+    worker = object.__new__(Worker)  # without its process-wide side effects
+    vars(worker).update(_stopping=False, _tasks={"upscale_image": bench.task}, _node="n", _context=bench.context)
+    part = bench.picture(noise(40, 30))
+    try:
+        failpoints.arm(f"{point}=EIO@1;{point}=ENOSPC@1")
+        outcome = worker._run_part(part, None)
+        assert isinstance(outcome, Failed)
+        assert (outcome.kind, outcome.retryable) == (ErrorKind.STORAGE_ERROR, True)
+        assert outcome.message.startswith(f"storage_error: {part.item.row.source_url}: Input/output error while ")
+        with pytest.raises(DiskError, match="No space left on device while it was worked on"):
+            worker._run_part(part, None)
+        assert isinstance(worker._run_part(part, None), Done)
+    finally:
+        failpoints.disarm()
 
 
 def spoil(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from contextlib import AbstractContextManager
 from typing import Any
 
 from farm import failpoints
@@ -47,8 +48,12 @@ class Stream(io.RawIOBase):
                 self._send(PART_BYTES)
         return len(view)
 
+    def faults(self) -> AbstractContextManager[None]:
+        """Inside, what the store raises becomes one of our errors."""
+        return self._target.faults(self._size)
+
     def _send(self, length: int) -> None:
-        with self._target.faults(self._size):
+        with self.faults():
             if self._parts is None:
                 self._parts = Multipart(self._target, Label(key=self._key), self._staging)
             if self._parts.count == MAX_PARTS:
@@ -61,7 +66,7 @@ class Stream(io.RawIOBase):
         may fail to say that it succeeded."""
         sha256 = self._digest.hexdigest()
         try:
-            with self._target.faults(self._size):
+            with self.faults():
                 failpoints.hit("storage.publish.before", self.url)
                 if self._parts is None:
                     put(self._target, bytes(self._held), Label(key=self._key, sha256=sha256), self._staging)
@@ -89,5 +94,7 @@ class Stream(io.RawIOBase):
 
 def open_stream(url: str, *, key: str, staging: str | None) -> Stream:
     """A stream that becomes `url` on commit."""
-    failpoints.hit("storage.open_write", url)
-    return Stream(url, key=key, staging=staging)
+    made = Stream(url, key=key, staging=staging)
+    with made.faults():
+        failpoints.hit("storage.open_write", url)
+    return made

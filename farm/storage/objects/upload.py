@@ -26,7 +26,7 @@ from farm.storage.objects.capability import has_md5_part_etags, probe
 from farm.storage.objects.client import Response, Target, target
 from farm.storage.objects.read import DIGEST_FIELD, KEY_FIELD
 from farm.storage.objects.uploads import Announcement, announce
-from farm.storage.urls import parent, split_key
+from farm.storage.urls import parent
 from farm.storage.writer import Writer
 
 PART_BYTES = 16 << 20
@@ -56,10 +56,10 @@ class Label:
 
 def open_write(url: str, *, key: str, staging: str | None) -> Writer:
     """A file without a name in the scratch folder (FARM_SCRATCH_DIR, else the system's), uploaded on commit."""
-    split_key(url)
+    with target(url).faults(0):
+        failpoints.hit("storage.open_write", url)
     folder = os.environ.get("FARM_SCRATCH_DIR") or tempfile.gettempdir()
     with faults.writing(folder, 0):
-        failpoints.hit("storage.open_write", url)
         descriptor, name = tempfile.mkstemp(prefix="farm-", dir=folder)
         os.unlink(name)
 
@@ -131,7 +131,7 @@ class Multipart:
 
     def send(self, body: bytes) -> None:
         """Begin the next part; waits while enough are under way. Raises what botocore raises, of any part."""
-        failpoints.hit("storage.part", self._at.key)
+        failpoints.hit("storage.part", self._at.url)
         if len(self._pending) == _PARTS_IN_FLIGHT:
             self._receive()
         md5 = _md5(body)

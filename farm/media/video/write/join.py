@@ -24,6 +24,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from farm import failpoints
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, VideoParams
 from farm.media.video.faults import check_memory
@@ -250,6 +251,7 @@ class _Join:
     ) -> None:
         """By decode time, a packet of each side in memory; then the end of the file."""
         for _, packet in heapq.merge(video, others, key=itemgetter(0)):  # of two at one time the video's comes first
+            failpoints.hit("mux", self._url)
             with _written():
                 output.mux(packet)
         with _written():

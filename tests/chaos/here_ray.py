@@ -1,0 +1,106 @@
+"""A whole run in one process: the real engine, worker, tasks, storage and ledger, and in place of Ray a few threads.
+
+What the real engine asks of Ray is answered here: actors, references, waiting, killing. A killed actor is told to stop
+and its answers are lost, but its threads go on: one that hangs hangs until the process ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import SimpleNamespace
+from typing import Any
+
+import ray.exceptions
+
+from farm import engine
+from farm.worker import Worker
+
+
+class _Method:
+    def __init__(self, pool: ThreadPoolExecutor, made: Future[Worker], name: str) -> None:
+        self._pool = pool
+        self._made = made
+        self._name = name
+
+    def remote(self, *args: object) -> Future[Any]:
+        return self._pool.submit(lambda: getattr(self._made.result(), self._name)(*args))
+
+
+class _Handle:
+    """An actor: one thread a call, as Ray gives those of one actor."""
+
+    def __init__(self, context: Any, threads: int) -> None:
+        self.pool = ThreadPoolExecutor(threads)
+        self.made: Future[Worker] = Future()
+        threading.Thread(target=self._make, args=(context,), daemon=True).start()
+
+    def _make(self, context: Any) -> None:
+        try:
+            self.made.set_result(Worker(context))
+        except BaseException as error:
+            self.made.set_exception(error)
+
+    def __getattr__(self, name: str) -> _Method:
+        return _Method(self.pool, self.made, name)
+
+    def kill(self) -> None:
+        if self.made.done() and not self.made.exception():
+            self.made.result().stop()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+class _Remote:
+    """As ray.remote(Worker)."""
+
+    def options(self, *, max_concurrency: int, **_resources: object) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda context: _Handle(context, max_concurrency))
+
+
+class _TaskError(ray.exceptions.RayTaskError):
+    """As Ray hands on what an actor raised."""
+
+    def __init__(self, cause: BaseException) -> None:
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"{type(self.cause).__name__}: {self.cause}"
+
+
+class _Session:
+    """As farm.session.Session."""
+
+    def __init__(self, *_: object) -> None:
+        self.on_connected: Callable[[], None] = lambda: None
+        self.on_terminated: Callable[[], None] = lambda: None
+
+    def connect(self) -> None:
+        self.on_connected()
+
+    def disconnect(self) -> None:
+        """There is nothing to end."""
+
+    abandon = break_off = disconnect
+
+
+def _get(reference: Future[Any]) -> Any:
+    try:
+        return reference.result()
+    except Exception as error:
+        raise _TaskError(error) from error
+
+
+def _wait(references: Sequence[Future[Any]], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+    assert num_returns == 1
+    found = wait(references, timeout, "FIRST_COMPLETED")
+    first = [one for one in references if one in found.done][:1]
+    return first, [one for one in references if one not in first]
+
+
+def install() -> None:
+    """From now on runs of this process start no Ray."""
+    kill = lambda handle, no_restart: handle.kill()  # noqa: E731
+    engine.ray = SimpleNamespace(wait=_wait, get=_get, kill=kill)
+    engine._RemoteWorker = _Remote()
+    engine.Session = _Session

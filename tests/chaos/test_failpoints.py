@@ -1,0 +1,206 @@
+"""{kill, EIO, ENOSPC, 503, hang} at every named point of a run, and an error at every call, on a disk and on a store.
+
+Each case is a whole run in a process that can be killed as a whole (see zygote.py), and a second one of the same
+command, which must finish with the outputs, the results and the remains of a run that nothing happened to.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+
+from farm import failpoints
+
+from ..clips import X264, clip, with_sound
+from ..s3_server import require_s3
+from ..seeded import save_srvgg
+from .cases import Bucket, Disk, Place, Work, undisturbed
+from .zygote import Zygote
+
+DRIVER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("driver:"))
+WORKER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("worker:"))
+KINDS = ("restore", "degrade")
+"""pictures, one of them in bands, and a film with sound; training data in packs"""
+ERRORS = ("EIO", "ENOSPC", "503")
+LARGE_UPLOADS = {"storage.part"}
+"""tests/farm/test_storage_objects.py and tests/farm/test_gc.py have it: such a picture takes minutes here"""
+HUNG_S = 14.0
+"""after which a driver that hangs is told to stop"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    kind: str
+    point: str
+    action: str
+    nth: int = 1
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    made = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Path, ...]]:
+    """By kind of work; all that is read lies on a disk."""
+    folder = tmp_path_factory.mktemp("in")
+    for kind in KINDS:
+        (folder / kind).mkdir()
+    draw_picture(folder / "restore" / "a.png", 40, 30, 1)
+    draw_picture(folder / "restore" / "large.png", 96, 160, 2)
+    film = clip("libx264", "mp4", options=X264, frames=8, size=(32, 24))
+    (folder / "restore" / "film.mp4").write_bytes(with_sound(film, "mp4"))
+    for seed in range(3):
+        draw_picture(folder / "degrade" / f"{seed}.png", 110, 100, seed)
+    model = save_srvgg(folder / "tiny.pth", features=8, convs=2)
+    cut = ("--band-px", "8000", "--tile-px", "64", "--segment-frames", "4")
+    few = ("--gpus", "0", "--workers", "1")
+    return {
+        "restore": ("submit", folder / "restore", "--model", model, *cut, *few),
+        "degrade": ("degrade", folder / "degrade", "--gt-size", "96", "--form", "tar", "--seed", "7", *few),
+    }
+
+
+@pytest.fixture(scope="module")
+def works(
+    zygote: Zygote, commands: dict[str, tuple[str | Path, ...]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Work]:
+    """By kind, on a disk."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return {
+        kind: undisturbed(Work(zygote=zygote, scratch=folder / "scratch", args=args), Disk(folder / kind))
+        for kind, args in commands.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def stored_works(works: dict[str, Work]) -> dict[str, Work]:
+    """By kind, on a store: outputs and results are those of the disk."""
+    server = require_s3()
+    found = {kind: undisturbed(work, Bucket(server)) for kind, work in works.items()}
+    for kind, work in works.items():
+        assert (found[kind].outputs, found[kind].identity) == (work.outputs, work.identity)
+    return found
+
+
+@pytest.fixture
+def fresh_disk(tmp_path: Path) -> Callable[[], Place]:
+    return lambda: Disk(tmp_path / f"out-{len(list(tmp_path.iterdir()))}")
+
+
+@pytest.fixture
+def fresh_bucket() -> Callable[[], Place]:
+    server = require_s3()
+    return lambda: Bucket(server)
+
+
+def draw_picture(path: Path, width: int, height: int, seed: int) -> None:
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
+    smooth = pyvips.Image.new_from_array(coarse).resize(8, kernel="cubic").crop(0, 0, width, height)
+    smooth.copy(interpretation="srgb").write_to_file(str(path))
+
+
+def all_cases(works: dict[str, Work], chance: random.Random) -> list[Case]:
+    """Every action at every point that the work passes, each at a hit drawn at random."""
+    return [
+        Case(kind=kind, point=point, action=action, nth=chance.randint(1, hits))
+        for kind, work in works.items()
+        for point, hits in work.hits.items()
+        for action in failpoints.ACTIONS
+        if hits
+    ]
+
+
+def short_cases(works: dict[str, Work], chance: random.Random, points: set[str], *, hangs: int) -> list[Case]:
+    """Each point once, in the order of the table, and each action; few that hang, which takes its time."""
+    actions = [action for action in failpoints.ACTIONS if action != "hang"] * len(points)
+    chance.shuffle(actions)
+    named = [point for point in failpoints.POINTS if point in points]
+    hung = chance.sample([point for point in named if point in WORKER], hangs)
+    cases: list[Case] = []
+    for at, point in enumerate(named):
+        kinds = [kind for kind, work in works.items() if work.hits[point]]
+        action = "hang" if point in hung else failpoints.ACTIONS[0] if at == 0 else actions[at]
+        cases.append(Case(kind=chance.choice(kinds), point=point, action=action))
+    return cases
+
+
+def strike(work: Work, place: Place, case: Case, mark: Path) -> bool:
+    """Run once while the case happens, and look at what it left; whether its point was hit."""
+    ran = work.run(place, f"{case.point}={case.action}@{case.nth},once={mark}", limit_s=HUNG_S)
+    told = f"{case} ended with {ran.code} after {ran.seconds:.1f} s: {ran.said}"
+    if not mark.exists():
+        assert ran.code == 0, told
+        return False
+    if case.action == "kill":
+        assert ran.code == -9, told
+    elif case.action == "hang":
+        assert ran.code == 0 or (ran.code == 143 and case.point not in WORKER), told
+    else:
+        assert ran.code in (0, 3, 69, 74), told
+    work.check_left(place, ran)
+    return True
+
+
+def check_case(work: Work, fresh: Callable[[], Place], case: Case, mark: Path) -> None:
+    """The case on an empty root, and the same command again."""
+    place = fresh()
+    if not strike(work, place, case, mark):  # threads come by in another order: fewer hits than when they were counted
+        place = fresh()
+        assert strike(work, place, replace(case, nth=1), mark), f"{case} was not met"
+    work.check_rerun(place)
+
+
+def check_chain(works: dict[str, Work], fresh: Callable[[], Place], cases: list[Case], folder: Path) -> None:
+    """One case after the other in the same roots, as long as there is something left to do in them."""
+    places: dict[str, Place] = {}
+    for number, case in enumerate(cases):
+        work, mark = works[case.kind], folder / f"met-{number}"
+        place = places.setdefault(case.kind, fresh())
+        if not strike(work, place, case, mark):
+            places[case.kind] = place = fresh()
+            assert strike(work, place, case, mark), f"{case} was not met"
+    for kind, place in places.items():
+        works[kind].check_rerun(place)
+
+
+@pytest.fixture
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("marks")
+
+
+def test_whatever_happens_at_a_named_point_the_same_command_finishes(
+    works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+) -> None:
+    points = {point for work in works.values() for point, hits in work.hits.items() if hits}
+    assert points == set(failpoints.POINTS) - LARGE_UPLOADS, "every point is met on a disk"
+    if not trials:
+        check_chain(works, fresh_disk, short_cases(works, chance, points, hangs=1), marks)
+        return
+    check_all(works, fresh_disk, drawn(all_cases(works, chance), chance, trials), marks)
+
+
+def drawn(cases: list[Case], chance: random.Random, trials: int) -> list[Case]:
+    """So many of them, all if there are no more."""
+    return chance.sample(cases, min(trials, len(cases)))
+
+
+def check_all(works: dict[str, Work], fresh: Callable[[], Place], cases: list[Case], folder: Path) -> None:
+    """Every case, whatever the others give; says how many there were and which failed."""
+    failures: list[str] = []
+    for number, case in enumerate(cases):
+        try:
+            check_case(works[case.kind], fresh, case, folder / f"met-{number}")
+        except AssertionError as error:
+            failures.append(f"{case}: {error}")
+    print(f"{len(cases) - len(failures)} of {len(cases)} cases passed")
+    assert not failures, "\n\n".join(failures)
