@@ -29,6 +29,7 @@ from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
+from farm.pieces import clear_pieces
 from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
 from farm.resolver import resolve_denoise
@@ -101,6 +102,7 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         ledger.compact(out, held.run)
         held.check()
         results = run.write_results()
+        run.clear_pieces()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
         warnings = filter(None, (held.warning, *models.notes, summary.warning))
@@ -404,6 +406,11 @@ class _Run:
         if self._signum is not None and len(self._surveyor.ledger) > _WRITTEN_WHEN_STOPPED:
             return storage.join(self._out, ledger.RESULTS)
         return ledger.write_results(self._out)
+
+    def clear_pieces(self) -> None:
+        """Remove what a run that was killed had joined and not removed. Not after a signal: the next run does it."""
+        if self._signum is None:
+            clear_pieces(self._out)
 
     def summary(self, results: str, seconds: float) -> RunSummary:
         summary = self._tally.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)

@@ -19,6 +19,7 @@ from farm.ledger.index import LedgerIndex, index_ledger
 from farm.ledger.known import KnownShard, moved_entry
 from farm.ledger.log import Ledger
 from farm.ledger.mark import Compared, Mark, MarkedKeys
+from farm.ledger.open_items import open_items
 from farm.ledger.read import Compacted, open_compacted, read_ledger, read_mark
 from farm.ledger.results import RESULT_COLUMNS, RESULTS, write_results
 from farm.ledger.table import MARK
@@ -41,6 +42,7 @@ __all__ = [
     "index_ledger",
     "moved_entry",
     "open_compacted",
+    "open_items",
     "read_ledger",
     "read_mark",
     "read_shard",

@@ -126,8 +126,8 @@ class Work:
 
     def check_left(self, place: Place, ran: Ran) -> None:
         """After a disturbed run: all is done, or its end is explained; and every output that is there is right."""
-        there = place.outputs()
-        assert there.items() <= self.outputs.items(), set(there.items()) - set(self.outputs.items())
+        wrong = place.outputs().items() - self.outputs.items()
+        assert not wrong, f"partial, wrong or unknown: {sorted(wrong)}"
         assert "Traceback" not in ran.said, ran.said
         assert "defect" not in ran.said, ran.said
         if ran.code == 0:
@@ -137,10 +137,14 @@ class Work:
 
     def check_finished(self, place: Place) -> None:
         """All outputs are there, and nothing else but what every run keeps."""
-        assert place.outputs() == self.outputs
-        assert tuple(place.identity()) == self.identity
-        assert place.kept() == self.kept
-        assert list(self.scratch.iterdir()) == []
+        wrong = place.outputs().items() ^ self.outputs.items()
+        assert not wrong, f"lost or wrong: {sorted(wrong)}"
+        said = set(place.identity()) ^ set(self.identity)
+        assert not said, f"results say otherwise: {sorted(said, key=repr)}"
+        left = place.kept() ^ self.kept
+        assert not left, f"left behind, or not there any more: {sorted(left)}"
+        scratch = sorted(self.scratch.iterdir())
+        assert not scratch, f"left in scratch: {scratch}"
         place.check_free()
 
     def check_rerun(self, place: Place) -> None:
