@@ -183,10 +183,51 @@ def test_whatever_happens_at_a_named_point_the_same_command_finishes(
 ) -> None:
     points = {point for work in works.values() for point, hits in work.hits.items() if hits}
     assert points == set(failpoints.POINTS) - LARGE_UPLOADS, "every point is met on a disk"
-    if not trials:
+    if trials:
+        check_all(works, fresh_disk, drawn(all_cases(works, chance), chance, trials), marks)
+    else:
         check_chain(works, fresh_disk, short_cases(works, chance, points, hangs=1), marks)
-        return
-    check_all(works, fresh_disk, drawn(all_cases(works, chance), chance, trials), marks)
+
+
+@pytest.mark.s3
+def test_whatever_happens_at_a_named_point_of_a_run_to_a_store_the_same_command_finishes(
+    stored_works: dict[str, Work],
+    fresh_bucket: Callable[[], Place],
+    chance: random.Random,
+    trials: int,
+    marks: Path,
+) -> None:
+    if trials:
+        check_all(stored_works, fresh_bucket, drawn(all_cases(stored_works, chance), chance, trials), marks)
+    else:
+        points = {"storage.stat", "storage.read", "storage.publish.before", "storage.publish.after", "mark.before"}
+        check_chain(stored_works, fresh_bucket, short_cases(stored_works, chance, points, hangs=0), marks)
+
+
+def test_an_error_at_any_single_call_is_survived(
+    works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+) -> None:
+    check_calls(works, fresh_disk, chance, trials or 8, marks)
+
+
+@pytest.mark.s3
+def test_an_error_at_any_single_call_of_a_run_to_a_store_is_survived(
+    stored_works: dict[str, Work], fresh_bucket: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+) -> None:
+    check_calls(stored_works, fresh_bucket, chance, trials or 3, marks)
+
+
+def check_calls(
+    works: dict[str, Work], fresh: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+) -> None:
+    """So many of: an error of each sort at the k-th of all points, for every k of an undisturbed run."""
+    cases = [
+        Case(kind=kind, point="*", action=action, nth=nth)
+        for kind, work in works.items()
+        for nth in range(1, sum(work.hits.values()) + 1)
+        for action in ERRORS
+    ]
+    check_all(works, fresh, drawn(cases, chance, trials), marks)
 
 
 def drawn(cases: list[Case], chance: random.Random, trials: int) -> list[Case]:
