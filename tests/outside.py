@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ REASONS = {
     "realesr-animevideov3.pth",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
+    "mount": "a disk that is really full is a small one of its own, which only who may mount can make: run as root",
     "s3-control": "only a server of ours may be made to fail: set FARM_TEST_S3_FOLDER, as scripts/s3-test-server says",
 }
 """by what is needed: why the project does not bring it, and what to do"""
@@ -86,6 +88,19 @@ def public_folder() -> Generator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
+
+
+@contextmanager
+def small_disk(folder: Path, nbytes: int) -> Generator[Path]:
+    """A file system of that size at a folder, which is made; in memory, and gone afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={nbytes}", "tmpfs", str(folder)]
+    made = shutil.which("mount") and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    require("mount", made)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def require_face() -> None:

@@ -28,27 +28,34 @@ class Writer(io.BufferedRandom):
     close(), leaving the context, an exception, being collected) leaves no trace of it."""
 
     def __init__(
-        self, url: str, raw: io.FileIO, *, deliver: Callable[[io.FileIO, int, str], None], drop: Callable[[], None]
+        self,
+        url: str,
+        raw: io.FileIO,
+        *,
+        deliver: Callable[[io.FileIO, int, str], None],
+        drop: Callable[[], None],
+        place: str = "",
     ) -> None:
         """`deliver` makes the file the object, given its size in bytes and its sha256; `drop` removes its temporary
-        name, if any."""
+        name, if any. `place`: where the file lies until then, if that is on another disk; errors name it."""
         super().__init__(raw, _CHUNK_BYTES)  # pyright: ignore[reportArgumentType]
         self.url = url
+        self._place = place or url
         self._file = raw
         self._deliver = deliver
         self._drop = drop
 
     def write(self, buffer: Any, /) -> int:
         nbytes = memoryview(buffer).nbytes
-        with faults.writing(self.url, nbytes):
+        with faults.writing(self._place, nbytes):
             return super().write(buffer)
 
     def flush(self) -> None:
-        with faults.writing(self.url, self.tell()):
+        with faults.writing(self._place, self.tell()):
             super().flush()
 
     def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
-        with faults.writing(self.url, self.tell()):  # it writes what is buffered
+        with faults.writing(self._place, self.tell()):  # it writes what is buffered
             return super().seek(target, whence)
 
     def commit(self) -> Published:
@@ -83,7 +90,7 @@ class Writer(io.BufferedRandom):
         self.seek(0)
         digest = hashlib.sha256()
         chunk = memoryview(bytearray(_CHUNK_BYTES))
-        with faults.writing(self.url, 0):
+        with faults.writing(self._place, 0):
             while count := self.readinto(chunk):
                 digest.update(chunk[:count])
         return digest.hexdigest()

@@ -112,16 +112,20 @@ class Work:
     hits: Mapping[str, int] = field(default_factory=dict)
     """by point: how often it is hit"""
 
-    def run(self, place: Place, rules: str = "", *, limit_s: float = 60.0, files_bytes: int = 0) -> Ran:
+    def run(self, place: Place, rules: str = "", *, limit_s: float = 60.0, scratch: Path | None = None) -> Ran:
+        """The command; `scratch`: another folder than our own."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
-        own = {"TMPDIR": str(self.scratch), "FARM_STEP_LIMIT_S": STEP_S if "=hang" in rules else ""}
+        own = {
+            "TMPDIR": str(self.scratch),
+            "FARM_SCRATCH_DIR": str(scratch or ""),
+            "FARM_STEP_LIMIT_S": STEP_S if "=hang" in rules else "",
+        }
         return self.zygote.run(
             *(*self.args, "--out", place.root),
             rules=rules,
             env={**place.environment, **own},
             limit_s=limit_s,
-            files_bytes=files_bytes,
         )
 
     def check_left(self, place: Place, ran: Ran) -> None:

@@ -7,6 +7,8 @@ command, which must finish with the outputs, the results and the remains of a ru
 from __future__ import annotations
 
 import random
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ import pyvips
 from farm import failpoints
 
 from ..clips import X264, clip, with_sound
+from ..outside import small_disk
 from ..s3_server import require_s3
 from ..seeded import save_srvgg
 from .cases import Bucket, Disk, Place, Work, undisturbed
@@ -30,6 +33,7 @@ KINDS = ("restore", "degrade")
 ERRORS = ("EIO", "ENOSPC", "503")
 LARGE_UPLOADS = {"storage.part"}
 """tests/farm/test_storage_objects.py and tests/farm/test_gc.py have it: such a picture takes minutes here"""
+DISK_BYTES = 8 << 20
 HUNG_S = 14.0
 """after which a driver that hangs is told to stop"""
 
@@ -215,6 +219,45 @@ def test_an_error_at_any_single_call_of_a_run_to_a_store_is_survived(
     stored_works: dict[str, Work], fresh_bucket: Callable[[], Place], chance: random.Random, trials: int, marks: Path
 ) -> None:
     check_calls(stored_works, fresh_bucket, chance, trials or 3, marks)
+
+
+@pytest.mark.parametrize(("what", "left_bytes"), [("output", 200_000), ("ledger", 4096)])
+def test_a_full_disk_is_an_orderly_stop(
+    works: dict[str, Work], fresh_disk: Callable[[], Place], what: str, left_bytes: int
+) -> None:
+    """As the root of the outputs, and as the place of the ledger alone."""
+    place = fresh_disk()
+    root = Path(place.root)
+    with small_disk(root if what == "output" else root / ".farm" / "ledger", DISK_BYTES) as disk:
+        for work in works.values():
+            check_full(work, place, disk, left_bytes)
+            for path in (one for one in root.rglob("*") if one.is_file()):
+                path.unlink()
+
+
+@pytest.mark.s3
+def test_full_scratch_is_an_orderly_stop(
+    stored_works: dict[str, Work], fresh_bucket: Callable[[], Place], tmp_path: Path
+) -> None:
+    """Films on their way to a store lie there."""
+    with small_disk(tmp_path / "scratch", DISK_BYTES) as disk:
+        check_full(stored_works["restore"], fresh_bucket(), disk, 0, scratch=disk)
+
+
+def check_full(work: Work, place: Place, disk: Path, left_bytes: int, scratch: Path | None = None) -> None:
+    """Fill a disk but for so much, run, free it and run again."""
+    filler = disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(disk).free - left_bytes))
+    ran = work.run(place, scratch=scratch)
+    assert ran.code == 74, ran.said
+    (said,) = [line for line in ran.said.splitlines() if line.startswith("farm: ")]
+    found = re.fullmatch(r"farm: (.+): No space left on device at \d+ bytes, (\d+) bytes free; free space, .+", said)
+    assert found, said
+    assert found[1].startswith(str(disk)), said
+    assert int(found[2]) <= left_bytes, said
+    filler.unlink()
+    work.check_left(place, ran)
+    work.check_rerun(place)
 
 
 def check_calls(

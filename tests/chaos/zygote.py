@@ -56,20 +56,16 @@ class Zygote:
         rules: str = "",
         env: Mapping[str, str] | None = None,
         limit_s: float = 60.0,
-        files_bytes: int = 0,
     ) -> Ran:
         """`farm` with these arguments, failpoints and variables.
 
-        Args:
-            limit_s: a run that takes longer is told to stop by SIGTERM, and two seconds later once more.
-            files_bytes: the most that one file may hold; 0: as much as it likes.
+        A run that takes longer than `limit_s` is told to stop by SIGTERM, and two seconds later once more.
         """
         request = {
             "args": [str(arg) for arg in args],
             "rules": rules,
             "env": dict(env or {}),
             "limit_s": limit_s,
-            "files_bytes": files_bytes,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -143,8 +139,6 @@ def _child(request: Mapping[str, Any], said: Path, counted: Path) -> None:
 
 
 def _run(request: Mapping[str, Any], said: Path) -> int:
-    import resource
-
     from farm import failpoints
     from farm.cli import main
 
@@ -157,9 +151,6 @@ def _run(request: Mapping[str, Any], said: Path) -> int:
         import tempfile
 
         tempfile.tempdir = None
-    if request["files_bytes"]:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (request["files_bytes"], resource.RLIM_INFINITY))
     failpoints.arm(request["rules"])
     try:
         main(request["args"], standalone_mode=True)

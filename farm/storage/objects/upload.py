@@ -67,7 +67,7 @@ def open_write(url: str, *, key: str, staging: str | None) -> Writer:
         label = Label(key=key, sha256=sha256)
         publish(url, size, lambda at, length: os.pread(file.fileno(), length, at), label=label, staging=staging)
 
-    return Writer(url, io.FileIO(descriptor, "r+b"), deliver=deliver, drop=lambda: None)
+    return Writer(url, io.FileIO(descriptor, "r+b"), deliver=deliver, drop=lambda: None, place=folder)
 
 
 def publish(url: str, size: int, read_at: ReadAt, *, label: Label, staging: str | None) -> None:
