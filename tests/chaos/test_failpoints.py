@@ -6,21 +6,28 @@ command, which must finish with the outputs, the results and the remains of a ru
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import pyvips
+import torch
 
 from farm import failpoints
 
 from ..clips import X264, clip, with_sound
+from ..networks import seeded_state, srvgg_spec
 from ..outside import small_disk
+from ..runs import Farm, actors_of
 from ..s3_server import require_s3
 from ..seeded import save_srvgg
 from .cases import Bucket, Disk, Place, Work, undisturbed
@@ -219,6 +226,70 @@ def test_an_error_at_any_single_call_of_a_run_to_a_store_is_survived(
     stored_works: dict[str, Work], fresh_bucket: Callable[[], Place], chance: random.Random, trials: int, marks: Path
 ) -> None:
     check_calls(stored_works, fresh_bucket, chance, trials or 3, marks)
+
+
+def test_workers_that_hang_or_are_stopped_are_replaced_and_the_run_goes_on(
+    works: dict[str, Work], farm: Farm, tmp_path: Path
+) -> None:
+    """Under Ray: one worker never comes back from a picture; then all that there are are stopped."""
+    work, place, mark = works["restore"], Disk(tmp_path / "out"), tmp_path / "hung"
+    rules = {failpoints.VARIABLE: f"decode=hang,once={mark}", "FARM_STEP_LIMIT_S": "15"}
+    process = farm.start(*work.args, "--workers", "2", "--out", place.root, env=rules)
+    deadline_s = time.monotonic() + 90
+    while not mark.exists() and process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    stopped = actors_of(process) if process.poll() is None else []
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    _, said = process.communicate(timeout=150)
+    assert stopped, said
+    assert process.returncode == 0, said
+    work.check_finished(place)
+    assert not any(psutil.pid_exists(pid) for pid in stopped), "a stopped process is killed all the same"
+
+
+KILLS = (
+    *(Case(kind="restore", point=point, action="kill") for point in ("infer", "encode", "mux", "join", "assemble")),
+    Case(kind="restore", point="storage.publish.before~*_4x.*", action="kill"),
+    Case(kind="degrade", point="decode", action="kill"),
+    Case(kind="degrade", point="join", action="kill"),
+    *(Case(kind="restore", point=point, action="kill", nth=2) for point in ("claim.after", "ledger.write.before")),
+    *(Case(kind=kind, point="mark.before", action="kill") for kind in KINDS),
+)
+
+
+def test_a_kill_at_a_point_of_a_run_under_ray_is_survived(
+    works: dict[str, Work], farm: Farm, trials: int, chance: random.Random, tmp_path: Path
+) -> None:
+    """A worker's: the run goes on; the driver's: the same command finishes."""
+    for number, case in enumerate(chance.sample(KILLS, min(trials, len(KILLS)))):
+        work, place, mark = works[case.kind], Disk(tmp_path / f"out-{number}"), tmp_path / f"met-{number}"
+        command = (*work.args, "--out", place.root)
+        rules = f"{case.point}=kill@{case.nth},once={mark}"
+        ran = farm.run(*command, env={failpoints.VARIABLE: rules})
+        assert mark.exists(), f"{case} was not met: {ran.stderr}"
+        if case.point in DRIVER:
+            assert ran.returncode == -signal.SIGKILL, f"{case}: {ran.stderr}"
+            ran = farm.run(*command)
+        assert ran.returncode == 0, f"{case}: {ran.stderr}"
+        work.check_finished(place)
+
+
+def test_weights_that_give_no_numbers_are_found_by_a_trial_when_they_are_loaded(
+    works: dict[str, Work], tmp_path: Path
+) -> None:
+    """Those that hold NaN, and those that overflow although each of them is a number: exit 78, nothing published."""
+    spec = srvgg_spec(4, features=8, convs=2)
+    for name in ("nan", "overflow"):
+        state = seeded_state(spec, 0)
+        for key in [key for key, value in state.items() if value.ndim == 4]:
+            state[key] = state[key] * (float("nan") if name == "nan" else 1e18)
+        torch.save({"params": state}, tmp_path / f"{name}.pth")
+        work, place = works["restore"], Disk(tmp_path / name)
+        ran = replace(work, args=(*work.args, "--model", tmp_path / f"{name}.pth")).run(place)
+        assert ran.code == 78, ran.said
+        assert ("not finite" if name == "nan" else "NaN or infinity on a gradient") in ran.said
+        assert place.outputs() == {}
 
 
 @pytest.mark.parametrize(("what", "left_bytes"), [("output", 200_000), ("ledger", 4096)])
