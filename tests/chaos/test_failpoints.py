@@ -218,14 +218,14 @@ def test_whatever_happens_at_a_named_point_of_a_run_to_a_store_the_same_command_
 def test_an_error_at_any_single_call_is_survived(
     works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path
 ) -> None:
-    check_calls(works, fresh_disk, chance, trials or 8, marks)
+    check_calls(works, fresh_disk, chance, trials or 6, marks)
 
 
 @pytest.mark.s3
 def test_an_error_at_any_single_call_of_a_run_to_a_store_is_survived(
     stored_works: dict[str, Work], fresh_bucket: Callable[[], Place], chance: random.Random, trials: int, marks: Path
 ) -> None:
-    check_calls(stored_works, fresh_bucket, chance, trials or 3, marks)
+    check_calls(stored_works, fresh_bucket, chance, trials or 2, marks)
 
 
 def test_workers_that_hang_or_are_stopped_are_replaced_and_the_run_goes_on(
