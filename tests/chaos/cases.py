@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,9 @@ from .zygote import Ran, Zygote
 RESULTS = "results.parquet"
 SENTENCE = re.compile(r"^(farm: |  )\S.*: .+; .+$", re.M)
 NEVER = sys.maxsize
+LEASE_S = 6
+"""of the lock of a store"""
+BUSY = 75
 STEP_S = "3"
 """after which a worker that has not answered is taken for hung"""
 
@@ -48,8 +52,8 @@ class Place(ABC):
         return {name: hashlib.sha256(data).hexdigest() for name, data in shown.items() if name != RESULTS}
 
     def kept(self) -> set[str]:
-        """Names of what the farm keeps for itself."""
-        return {name for name in self.contents() if name.startswith(".farm/")}
+        """Names of what the farm keeps for itself, but the lock: see check_free()."""
+        return {name for name in self.contents() if name.startswith(".farm/") and not name.startswith(".farm/lock")}
 
     def identity(self) -> list[tuple[object, ...]]:
         """What must be equal after any disturbance, wherever the root lies."""
@@ -83,7 +87,7 @@ class Bucket(Place):
 
     def __init__(self, server: S3Server) -> None:
         self.root = f"{server.new_prefix()}/out"
-        self.environment = server.environment
+        self.environment = {**server.environment, "FARM_LOCK_LEASE_S": str(LEASE_S)}
         self._server = server
 
     def contents(self) -> dict[str, bytes]:
@@ -121,12 +125,14 @@ class Work:
             "FARM_SCRATCH_DIR": str(scratch or ""),
             "FARM_STEP_LIMIT_S": STEP_S if "=hang" in rules else "",
         }
-        return self.zygote.run(
-            *(*self.args, "--out", place.root),
-            rules=rules,
-            env={**place.environment, **own},
-            limit_s=limit_s,
-        )
+        until_s = time.monotonic() + 3 * LEASE_S
+        while True:
+            ran = self.zygote.run(
+                *(*self.args, "--out", place.root), rules=rules, env={**place.environment, **own}, limit_s=limit_s
+            )
+            if ran.code != BUSY or isinstance(place, Disk) or time.monotonic() > until_s:
+                return ran
+            time.sleep(0.5)  # whoever was killed holds a lease on a store, until it is over
 
     def check_left(self, place: Place, ran: Ran) -> None:
         """After a disturbed run: all is done, or its end is explained; and every output that is there is right."""
