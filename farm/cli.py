@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from farm.config import (
 )
 from farm.console import explained, leave, printable
 from farm.errors import UsageError
-from farm.flags import Rate, worker_config, worker_options
+from farm.flags import Rate, Share, worker_config, worker_options
 from farm.manifest_commands import manifest_group, scan
 from farm.model_commands import models_group
 from farm.preparation_commands import (
@@ -272,6 +273,34 @@ def gc(out: str) -> None:
         f"{found.attempts} dead attempts cleared, {found.uploads} open uploads aborted, "
         f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB)"
     )
+
+
+@main.command(short_help="Read outputs and compare them with what the ledger says.")
+@click.argument("run")
+@click.option("--subset", type=Share(), default=(1, 1), help="One share of all outputs, such as 3/7. Default: all.")
+@click.option("--workers", type=int, help="Threads that read and decode. Default: two a core.")
+@click.option("--no-decode", is_flag=True, help="Compare sizes and digests alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
+@explained
+def verify(run: str, subset: tuple[int, int], workers: int | None, no_decode: bool, quiet: bool) -> None:
+    """Read every output that is done in the output root RUN: it must have the recorded size and digest, and decode to
+    the recorded width, height and frames. Exit code 3 when one is damaged or missing; each is named.
+
+    Each output is in exactly one of the T shares of --subset N/T, so that T nights read all. Writes nothing.
+    """
+    from farm.progress import Lines, duration
+    from farm.verify import VerifyConfig, verify
+
+    config = VerifyConfig(root=run, share=subset[0], shares=subset[1], workers=workers, decode=not no_decode)
+    with Lines(quiet=quiet) as lines:
+        found = verify(config, lambda so_far: lines.show(str(so_far)))
+    for one in found.named:
+        click.echo(f"  {printable(one.message)}", err=True)
+    if found.damaged > len(found.named):
+        click.echo(f"  and {found.damaged - len(found.named)} more", err=True)
+    if found.damaged or not quiet:
+        click.echo(f"{found} in {duration(lines.seconds)}", err=bool(found.damaged))
+    sys.exit(found.exit_code)
 
 
 @main.command(short_help="What this machine has and what is missing; with OUT: what that store can do.")

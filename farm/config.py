@@ -251,6 +251,8 @@ class WorkerConfig:
     """threads of an actor that read, decode, encode and write"""
     address: str | None = None
     """Ray cluster; None means RAY_ADDRESS, else an embedded one"""
+    insecure: bool = False
+    """use a cluster although it authenticates nobody and can be reached from elsewhere"""
     wait_gpus_s: float = 900.0
     min_gpus: int = 0
     pin_cores: bool | None = None

@@ -12,6 +12,7 @@ FarmError                      1   something the farm can explain
 ├── StalledError             75   every worker is gone and none comes back; the run can be resumed
 ├── CredentialsError          77   the store refused our credentials
 ├── ModelError                78   a model, its weights or the configuration is bad
+├── ConfigurationError        78   what the farm is told to use is not safe to use
 ├── InterruptedRun       130/143   SIGINT or SIGTERM
 └── ItemError                  3   one row failed; the run goes on (never leaves a worker: it becomes a `Failed`)
     ├── LostPiecesError        3   what a join needs is gone: made anew by the next run
@@ -178,6 +179,12 @@ class CredentialsError(FarmError):
 
 class ModelError(FarmError):
     """A model, its weights or the configuration is bad."""
+
+    exit_code = 78
+
+
+class ConfigurationError(FarmError):
+    """What the farm is told to use is not safe to use."""
 
     exit_code = 78
 

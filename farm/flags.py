@@ -51,6 +51,18 @@ class Rate(click.ParamType[Fraction | None]):
             self.fail(f"{value!r} is no rate such as 25, 24000/1001 or 29.97", param, ctx)
 
 
+class Share(click.ParamType[tuple[int, int]]):
+    name = "N/T"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        share, slash, shares = str(value).partition("/")
+        if not slash or not share.isdecimal() or not shares.isdecimal() or not 1 <= int(share) <= int(shares):
+            self.fail(f"{value!r} is no share such as 3/7", param, ctx)
+        return int(share), int(shares)
+
+
 def worker_options(command: Command) -> Command:
     """Who works, and where: what `worker_config` takes."""
     for option in reversed(_WORKER):
@@ -60,8 +72,9 @@ def worker_options(command: Command) -> Command:
 
 def worker_config(flags: Mapping[str, Any]) -> WorkerConfig:
     """From the values of `worker_options`."""
-    names = ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address", "min_gpus", "pin_cores")
-    return WorkerConfig(**{name: flags[name] for name in names}, wait_gpus_s=flags["wait_gpus"])
+    names = ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address", "insecure")
+    more = ("min_gpus", "pin_cores")
+    return WorkerConfig(**{name: flags[name] for name in (*names, *more)}, wait_gpus_s=flags["wait_gpus"])
 
 
 _WORKER: tuple[Callable[[Any], Any], ...] = (
@@ -76,6 +89,7 @@ _WORKER: tuple[Callable[[Any], Any], ...] = (
         "--pin-cores/--no-pin-cores", default=None, help="One core a CPU worker. Default: when they fill the machine."
     ),
     click.option("--address", help="Ray cluster to run on. Default: RAY_ADDRESS, else Ray inside this command."),
+    click.option("--insecure", is_flag=True, help="Use a cluster that lets everybody in who can reach it."),
     click.option(
         "--wait-gpus", type=float, default=900.0, show_default=True, help="Seconds to wait for a cluster's GPUs."
     ),

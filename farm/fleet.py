@@ -14,6 +14,7 @@ from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from farm import access
 from farm.config import WorkerConfig
 from farm.errors import UsageError
 from farm.fetch import cache_folder
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _MEMORY_SHARE = 0.6
 """of the machine's memory, for the pictures of all its workers together"""
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""off, Ray takes 127.0.0.1 for the address of its node on every system, and all that it starts listens there alone"""
 _GPU_PROBE = """
 import torch
 torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8, device="cuda"), torch.ones(3, 3, 3, 3, device="cuda"))
@@ -35,7 +38,8 @@ torch.cuda.synchronize()
 
 def cluster_address(worker: WorkerConfig) -> str | None:
     """The cluster a run goes to, or None for an embedded one."""
-    return worker.address or os.environ.get("RAY_ADDRESS") or None
+    address = worker.address or os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "local") else address
 
 
 def wanted_gpus(worker: WorkerConfig) -> int:
@@ -48,6 +52,7 @@ def wanted_gpus(worker: WorkerConfig) -> int:
             raise UsageError("--gpu-ids: names GPUs of this machine and cannot be used with a cluster")
         if worker.gpus is not None:
             return worker.gpus
+        access.check_cluster(address, insecure=worker.insecure)
         from farm.session import cluster_resource
 
         return cluster_resource(address, "GPU")
@@ -83,15 +88,22 @@ def _torch_can_use_gpus() -> bool:
 
 
 def prepare_ray(worker: WorkerConfig) -> None:
-    """Settings that Ray reads when it is imported: no usage statistics; an embedded Ray asks for a token.
+    """Settings that Ray reads when it is imported, and whether a cluster may be used at all.
 
-    The token is made for this process, lives in its environment and on no disk. Whoever has imported ray before us has
-    settled these questions already.
+    No usage statistics. An embedded Ray listens on the loopback interface alone and asks for a token, which is made
+    for this process, lives in its environment and on no disk (Ray itself would write one that everybody may read).
+    Whoever has imported ray before us has settled these questions already.
+
+    Raises as `farm.access.check_cluster`.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not cluster_address(worker) and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+    address = cluster_address(worker)
+    if address:
+        access.check_cluster(address, insecure=worker.insecure)
+    elif "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        os.environ[_CLUSTERS] = "0"
 
 
 def device_class(worker: WorkerConfig) -> str:

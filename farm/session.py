@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -20,14 +19,11 @@ import ray._private.node as ray_node
 import ray._private.parameter as ray_parameter
 import ray.exceptions as rx
 
-from farm import leftovers
+from farm import access, leftovers
 from farm.errors import UnreachableError
 from farm.signals import Interrupt
 
-MIN_RAY = (2, 52)
-"""older versions have no token authentication"""
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-_CONNECT_S = 5.0
 _TEMP_BYTES = 24
 _TEMP_PREFIX = "farm-ray-"
 _STORE_BYTES = 100 << 20
@@ -56,11 +52,7 @@ class Session:
 
     def connect(self) -> None:
         """Start Ray, or join the cluster; comes back early when that is broken off. Raises UnreachableError."""
-        version = tuple(int(part) for part in ray.__version__.split(".")[:2])
-        if version < MIN_RAY:
-            raise UnreachableError(
-                f"ray {ray.__version__} is too old; install ray >= 2.52, which authenticates its users"
-            )
+        access.check_version(ray.__version__)
         if not self._address:
             self._temp = _temp_folder()
             self._claim = leftovers.claim(self._temp)
@@ -192,10 +184,8 @@ def _temp_folder() -> Path:
 
 def _join_cluster(address: str) -> None:
     """Connect to a cluster; Ray itself would try for minutes where nobody listens."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    access.check_answers(address)
     try:
-        if port.isdigit():
-            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
         ray.init(address=address, **_QUIET)
     except (OSError, rx.RayError, RuntimeError, ValueError) as error:
         raise UnreachableError(

@@ -21,8 +21,8 @@ from farm.ledger.log import Ledger
 from farm.ledger.mark import Compared, Mark, MarkedKeys
 from farm.ledger.open_items import open_items
 from farm.ledger.read import Compacted, open_compacted, read_ledger, read_mark
-from farm.ledger.results import RESULT_COLUMNS, RESULTS, write_results
-from farm.ledger.table import MARK
+from farm.ledger.results import RESULT_COLUMNS, RESULTS, iter_results, write_results
+from farm.ledger.table import MARK, Table
 
 __all__ = [
     "MARK",
@@ -36,10 +36,12 @@ __all__ = [
     "Mark",
     "MarkedKeys",
     "ShardFiles",
+    "Table",
     "check_form",
     "compact",
     "compact_shard",
     "index_ledger",
+    "iter_results",
     "moved_entry",
     "open_compacted",
     "open_items",

@@ -84,6 +84,11 @@ def write_results(root: str) -> str:
     return url
 
 
+def iter_results(root: str) -> Iterator[Table]:
+    """What results.parquet would say if it were written now, shard by shard. Raises as the ledger is read."""
+    return _Chosen(list(read_shards(root).values())).tables()
+
+
 def _mark(shards: list[ShardFiles]) -> bytes:
     """A digest of all that results are made of, whether it is compacted yet or not."""
     digest = hashlib.sha256(repr(RESULT_COLUMNS).encode())

@@ -116,6 +116,18 @@ def decode_rows(source: Source, url: str, limits: ReadLimits, y0: int, y1: int) 
     return _read(source, url, limits, (y0, y1))
 
 
+def prove(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
+    """Decode every pixel and keep none: memory is that of some lines, save for what `decode_rows` says unfolds whole.
+
+    Raises:
+        ItemError: as `decode`.
+    """
+    opened = _open(source, url, limits, strict=True)
+    with _judged(opened.source, opened.header.format, url):
+        opened.image.avg()
+    return opened.header
+
+
 def _read(
     source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool = False
 ) -> Picture:

@@ -6,7 +6,7 @@ what travelled along; `encode_piece` and `join_pieces` put a large picture toget
 """
 
 from farm.kinds import FORMAT_LIMITS
-from farm.media.decode import decode, decode_rows, read_header
+from farm.media.decode import decode, decode_rows, prove, read_header
 from farm.media.encode import check_holds, encode, encode_piece
 from farm.media.formats import EXTENSIONS, SOUGHT_FORMATS, check_fits, format_of
 from farm.media.join import join_pieces
@@ -35,5 +35,6 @@ __all__ = [
     "format_of",
     "join_pieces",
     "jpeg_quality",
+    "prove",
     "read_header",
 ]

@@ -1,6 +1,7 @@
 """How far a run is: what is ahead of it, how fast it goes, and what of that a person sees."""
 
 from farm.progress.display import Progress, duration, pixel_rate
+from farm.progress.lines import Lines
 from farm.progress.work import Likeness, Workload, likeness, likeness_of
 
-__all__ = ["Likeness", "Progress", "Workload", "duration", "likeness", "likeness_of", "pixel_rate"]
+__all__ = ["Likeness", "Lines", "Progress", "Workload", "duration", "likeness", "likeness_of", "pixel_rate"]

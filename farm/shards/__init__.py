@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farm.shards.index import DatasetIndex, PackFile, PartEntry, read_index, write_index
-from farm.shards.pack import PackSpec, Written, check_form, read_part, write_pack
+from farm.shards.pack import PackSpec, Written, check_form, iter_members, read_part, write_pack
 from farm.shards.piece import read_piece, write_piece
 from farm.shards.place import INDEX, lmdb_folder, role_folder, samples_path, sources_path, tar_path, tree_path
 from farm.shards.read import Reader, ReadSample, SourceEnd, open_dataset
@@ -22,6 +22,7 @@ __all__ = [
     "Written",
     "check_form",
     "digest_of",
+    "iter_members",
     "lmdb_folder",
     "open_dataset",
     "read_index",

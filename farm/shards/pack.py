@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
@@ -95,6 +95,27 @@ def read_part(out: str, part: str) -> PartEntry:
         raise ItemError(ErrorKind.CORRUPT, url, f"no table of a part ({error})", "delete it and run again") from error
     own = PackFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     return replace(entry, files=(*entry.files, own))
+
+
+def iter_members(out: str, part: str) -> Iterator[tuple[str, str, int, int, int]]:
+    """(path below the output root, sha256, bytes, width, height) of every sample's files of a part that is a tree.
+
+    Raises the storage's errors, and ItemError(corrupt) for a table that is none of ours.
+    """
+    from pyarrow import parquet
+
+    url = storage.join(out, place.samples_path(part))
+    try:
+        with storage.open_read(url) as source:
+            file = cast(Any, parquet).ParquetFile(source)
+            roles = [name.removesuffix("_sha256") for name in file.schema_arrow.names if name.endswith("_sha256")]
+            names = [[f"{role}_{what}" for what in ("path", "sha256", "bytes", "width", "height")] for role in roles]
+            for batch in file.iter_batches(columns=[name for one in names for name in one]):
+                for row in batch.to_pylist():
+                    members = (tuple(row[name] for name in one) for one in names)
+                    yield from (member for member in members if member[0] is not None)
+    except (KeyError, ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+        raise ItemError(ErrorKind.CORRUPT, url, f"no table of samples ({error})", "delete it and run again") from error
 
 
 class _Pack:

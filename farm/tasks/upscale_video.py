@@ -168,14 +168,14 @@ class UpscaleVideo:
         item = part.item
         folder = storage.parent(item.output_url)
         there = {stat.url: stat.bytes for stat in storage.list_files(folder)}
-        wanted = {url: size for piece in part.pieces for url, size in _pictures_of(piece)}
-        if any(there.get(url) != size for url, size in wanted.items()):
+        wanted = {url: (sha256, size) for piece in part.pieces for url, sha256, size in _pictures_of(piece)}
+        if any(there.get(url) != size for url, (_, size) in wanted.items()):
             found = f"pictures of it in {folder} are not those that its segments wrote"
             raise ItemError(ErrorKind.MISSING, item.row.source_url, found, "run the same command again")
         for url in there.keys() - wanted.keys() - {item.output_url}:
             if is_frame_name(storage.name(url)):
                 storage.delete(url)  # of a longer film that had this name before
-        index = video.sequence_index(film, part.out_pts, item.upscale, stamp)
+        index = video.sequence_index(film, part.out_pts, item.upscale, stamp, tuple(wanted.values()))
         source.settled.check()
         warning = video.left_behind(source.file, item.row.source_url, film, item.upscale)
         return self._station.publish(item.output_url, index, key=item.item_id), video.Joined(warning=warning)
@@ -388,15 +388,15 @@ def _is_whole(piece: Piece) -> bool:
     try:
         if storage.sha256_of(piece.url) != piece.sha256:
             return False
-        return all(storage.stat(url).bytes == size for url, size in _pictures_of(piece))
+        return all(storage.stat(url).bytes == size for url, _, size in _pictures_of(piece))
     except ItemError:
         return False
 
 
-def _pictures_of(piece: Piece) -> list[tuple[str, int]]:
-    """(URL, bytes) of the pictures that a segment of a sequence wrote; empty for segments of a film."""
+def _pictures_of(piece: Piece) -> list[tuple[str, str, int]]:
+    """(URL, sha256, bytes) of the pictures that a segment of a sequence wrote; empty for segments of a film."""
     with storage.open_read(piece.url) as file:
         if file.read(1) != b"[":
             return []
     listed: list[tuple[str, str, int]] = json.loads(storage.read_bytes(piece.url))
-    return [(url, size) for url, _, size in listed]
+    return [(url, sha256, size) for url, sha256, size in listed]

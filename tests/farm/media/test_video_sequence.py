@@ -245,16 +245,20 @@ def test_a_foreign_colour_profile_is_left_out_with_a_warning(tmp_path: Path) -> 
         assert (warning is None) == (name == "srgb"), (name, warning)
 
 
+FILES = (("ab", 7), ("cd", 8))
+
+
 def test_the_index_says_what_pictures_do_not(tmp_path: Path) -> None:
     wanted = params(container="sequence", picture="jpg")
     film = replace(FILM, frames=2, sample_aspect=Fraction(4, 3), rotation=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
-    index = json.loads(sequence_index(film, (5, 9), wanted, {"Model": "x"}))
+    index = json.loads(sequence_index(film, (5, 9), wanted, {"Model": "x"}, FILES))
     assert (
         index["names"] == ["frame00000000.jpg", "frame00000001.jpg"] == [frame_name(0, wanted), frame_name(1, wanted)]
     )
     assert (index["pts"], index["time_base"], index["rate"]) == ([5, 9], "1/25", "25/1")
     assert (index["width"], index["height"], index["sample_aspect"]) == (80, 120, "4/3")
-    assert sequence_index(film, (5, 9), wanted, None) == sequence_index(film, (5, 9), wanted, None)
+    assert (index["sha256"], index["bytes"]) == (["ab", "cd"], [7, 8])
+    assert sequence_index(film, (5, 9), wanted, None, FILES) == sequence_index(film, (5, 9), wanted, None, FILES)
 
 
 @pytest.mark.parametrize("turn", ["ROTATE_90", "ROTATE_180", "ROTATE_270", "FLIP_LEFT_RIGHT", "FLIP_TOP_BOTTOM"])

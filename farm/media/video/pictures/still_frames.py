@@ -105,10 +105,15 @@ def encode_still(planes: Planes, film: FilmPlan, params: UpscaleParams, url: str
 
 
 def sequence_index(
-    film: FilmPlan, out_pts: Sequence[int], params: UpscaleParams, stamp: Mapping[str, str] | None
+    film: FilmPlan,
+    out_pts: Sequence[int],
+    params: UpscaleParams,
+    stamp: Mapping[str, str] | None,
+    files: Sequence[tuple[str, int]],
 ) -> bytes:
     """What the pictures of a numbered sequence do not say: their order, when each is shown, colours, who made them.
 
+    `files`: (sha256, bytes) of each, by which damage is found later.
     JSON in UTF-8, the same bytes for the same film; `pts` counts in `time_base` seconds.
     """
     primaries, transfer, _, _ = film.colour_tags
@@ -128,6 +133,8 @@ def sequence_index(
         "stamp": dict(stamp) if stamp is not None else None,
         "names": [frame_name(index, params) for index in range(film.frames)],
         "pts": list(out_pts),
+        "sha256": [sha256 for sha256, _ in files],
+        "bytes": [size for _, size in files],
     }
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
