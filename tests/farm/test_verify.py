@@ -1,0 +1,195 @@
+"""What lies in an output root is read and compared with what the ledger says: everything, once, and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from farm import storage
+from farm.cli import main
+from farm.errors import UsageError
+from farm.records import ItemStatus
+from farm.verify import Verified, VerifyConfig, verify
+from tests.farm.outputs import SIZE, Root, film, flipped, overwrite, part, picture, pictures, sequence
+from tests.stores import opened, output, raised
+
+
+@pytest.fixture(params=["file", pytest.param("s3-path", marks=pytest.mark.s3)])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with opened(request.param, tmp_path, monkeypatch) as found:
+        yield found.root
+
+
+def look(url: str, **options: object) -> Verified:
+    return verify(VerifyConfig(root=url, **options))  # pyright: ignore[reportArgumentType]
+
+
+def harm(url: str) -> None:
+    """One bit in the middle."""
+    data = storage.read_bytes(url)
+    overwrite(url, flipped(data, len(data) // 2, 3))
+
+
+def test_films_sequences_and_training_data_are_read_file_by_file(url: str) -> None:
+    root = Root(url)
+    made = root.put("a.mp4", film(), (96, 64), frames=40)
+    frames = list(sequence(root, "b", 3))
+    tree, tar, parquet = (part(root, form, number) for number, form in enumerate(("tree", "tar", "parquet")))
+    root.close()
+    found = look(url)
+    assert (found.outputs, found.damaged, found.unjudged) == (5, 0, 0)
+    assert found.files == 1 + 4 + (2 + 18) + 3 + 2
+    sample = next(one.url for one in storage.list_files(storage.join(url, "gt")))
+    harmed = [made, frames[1], sample, storage.join(url, tar[0]), storage.join(url, parquet[-1])]
+    for one in harmed:
+        harm(one)
+    storage.delete(frames[2])
+    storage.delete(storage.join(url, tree[0]))
+    found = look(url)
+    assert found.damaged == 5
+    message = "\n".join(one.message for one in found.named)
+    assert all(f"corrupt: {one}: sha256" in message for one in harmed if one != sample)
+    assert f"missing: {frames[2]}: " in message
+    assert f"missing: {storage.join(url, tree[0])}: " in message
+    assert "--verify-outputs" in message
+    assert f"delete {storage.join(url, 'b/frames.json')} and run" in message
+
+
+def test_a_sample_of_a_tree_that_is_damaged_is_named(tmp_path: Path) -> None:
+    root = Root(str(tmp_path))
+    part(root, "tree", 0)
+    root.close()
+    sample = sorted((tmp_path / "lq").rglob("*.png"))[0]
+    harm(str(sample))
+    (one,) = look(root.url).named
+    assert f"corrupt: {sample}: sha256" in one.message
+
+
+def test_a_sequence_of_an_earlier_version_is_decoded(tmp_path: Path) -> None:
+    root = Root(str(tmp_path))
+    frames = list(sequence(root, "b", 3, digests=False))
+    root.close()
+    assert look(root.url).damaged == 0
+    overwrite(frames[0], picture(0, "png")[:-60])
+    overwrite(frames[1], b"")
+    (one,) = look(root.url).named
+    assert f"truncated: {frames[0]}: " in one.message
+    assert f"empty_input: {frames[1]}: " in one.message
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp", "tiff", "avif", "mp4"])
+def test_what_was_damaged_before_its_digest_was_taken_is_found_by_decoding(tmp_path: Path, form: str) -> None:
+    data = film() if form == "mp4" else picture(1, form)
+    root = Root(str(tmp_path))
+    root.put(f"cut.{form}", data[: len(data) * 3 // 5], SIZE, frames=40 * (form == "mp4"))
+    root.put(f"other.{form}", data, (SIZE[0], SIZE[1] + 2), frames=40 * (form == "mp4"))
+    root.close()
+    assert look(root.url, decode=False).damaged == 0
+    found = look(root.url)
+    assert found.damaged == 2
+    assert f"other.{form}: 96 x 64" in found.named[1].message
+    assert "(recorded: 96 x 66" in found.named[1].message
+
+
+def test_a_frame_that_is_missing_is_found(tmp_path: Path) -> None:
+    root = Root(str(tmp_path))
+    root.put("a.mp4", film(), (96, 64), frames=41)
+    root.close()
+    assert "96 x 64, 40 frames (recorded: 96 x 64, 41 frames)" in look(root.url).named[0].message
+
+
+def test_large_files_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("farm.verify._WHOLE_BYTES", 1000)
+    root = pictures(str(tmp_path), 10)
+    root.close()
+    assert look(root.url).damaged == 0
+    harm(root.entries[3].output)
+    assert [one.output for one in look(root.url).named] == [root.entries[3].output]
+
+
+def test_shares_hold_every_output_once(tmp_path: Path) -> None:
+    root = pictures(str(tmp_path), 20)
+    root.close()
+    for one in root.entries:
+        storage.delete(one.output)
+    seen = Counter(one.output for share in range(1, 8) for one in look(root.url, share=share, shares=7).named)
+    assert seen == Counter(one.output for one in root.entries)
+    moved = pictures(str(tmp_path / "elsewhere"), 20)
+    moved.close()
+    for one in moved.entries:
+        storage.delete(one.output)
+    for share in (1, 5):
+        names = [
+            {one.output.removeprefix(each.url) for one in look(each.url, share=share, shares=7).named}
+            for each in (root, moved)
+        ]
+        assert names[0] == names[1], "a share is of names, wherever the root lies"
+
+
+def test_only_what_counts_is_looked_at(tmp_path: Path) -> None:
+    root = pictures(str(tmp_path), 5)
+    first = root.entries[0]
+    root.entries.append(replace(first, key="failed", status=ItemStatus.FAILED, output=f"{tmp_path}/no.png"))
+    root.entries.append(replace(first, key="piece", output=f"{tmp_path}/.farm/parts/x", extent=(0, 8)))
+    overwrite(first.output, b"made anew")
+    made = output(root.url).publish(first.output, picture(99, "png"))
+    root.note(made, SIZE)
+    root.close()
+    found = look(root.url)
+    assert (found.outputs, found.damaged) == (5, 0)
+
+
+def test_what_a_run_makes_anew_meanwhile_is_not_called_damaged(tmp_path: Path) -> None:
+    root = pictures(str(tmp_path), 5)
+    root.close()
+    harm(root.entries[1].output)
+    again = Root(root.url, entries=list(root.entries))
+
+    def run(_: Verified) -> None:
+        if len(again.entries) == 5:
+            again.note(output(root.url).publish(root.entries[1].output, picture(50, "jpg")), SIZE)
+            again.close()
+
+    assert verify(VerifyConfig(root=root.url, workers=1), run).damaged == 0
+
+
+def test_parts_that_a_data_set_no_longer_has_are_not_missed(tmp_path: Path) -> None:
+    from tests.farm import packs
+
+    root = Root(str(tmp_path))
+    part(root, "tar", 7)
+    index = packs.make("tar", root.url, parts=1)
+    root.close()
+    for path in tmp_path.rglob("part-7*"):
+        path.unlink()
+    assert [one.name for one in index.parts] == ["part-0"]
+    assert (look(root.url).outputs, look(root.url).damaged) == (0, 0)
+
+
+def test_a_root_without_a_ledger_is_said(tmp_path: Path) -> None:
+    assert "no ledger" in str(raised(UsageError, lambda: look(str(tmp_path))))
+
+
+def test_the_command_names_what_is_wrong_and_is_quiet_else(tmp_path: Path) -> None:
+    root = pictures(str(tmp_path), 5)
+    root.put("bad\x1b[31m\n.png", picture(7, "png"), SIZE)
+    root.close()
+    run = lambda *flags: CliRunner().invoke(main, ["verify", str(tmp_path), *flags])  # noqa: E731
+    whole = run()
+    assert whole.exit_code == 0, whole.output
+    assert whole.output.startswith("6 outputs as recorded, 0 damaged or missing (0.00 GB) in ")
+    assert run("--quiet").output == ""
+    storage.delete(root.entries[-1].output)
+    wrong = run("--quiet", "--workers", "1")
+    assert wrong.exit_code == 3
+    assert "missing: " in wrong.output
+    assert "\x1b" not in wrong.output
+    assert "5 outputs as recorded, 1 damaged or missing" in wrong.output
+    assert run("--subset", "0/7").exit_code == 2
+    assert run("--subset", "8/7").exit_code == 2
+    assert CliRunner().invoke(main, ["verify", str(tmp_path / "none")]).exit_code == 2
