@@ -165,7 +165,7 @@ def exposed_token() -> str | None:
         return None
     try:
         mode = path.stat().st_mode
-    except OSError:  # Ray says what it lacks
+    except OSError:  # there is none, or Ray says what is wrong with it
         return None
     if not mode & (stat.S_IRWXG | stat.S_IRWXO):
         return None
@@ -174,7 +174,7 @@ def exposed_token() -> str | None:
 
 def _token_file() -> Path | None:
     """Where Ray looks for the token in this environment; None where it needs no file."""
-    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token" or os.environ.get("RAY_AUTH_TOKEN"):
         return None
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     return Path(named) if named else Path.home() / ".ray" / "auth_token"

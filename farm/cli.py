@@ -27,7 +27,7 @@ from farm.config import (
     RunConfig,
     VideoConfig,
 )
-from farm.console import explained, leave, printable
+from farm.console import explained, leave, printable, printable_lines
 from farm.errors import UsageError
 from farm.flags import Rate, Share, worker_config, worker_options
 from farm.manifest_commands import manifest_group, scan
@@ -294,8 +294,8 @@ def verify(run: str, subset: tuple[int, int], workers: int | None, no_decode: bo
     config = VerifyConfig(root=run, share=subset[0], shares=subset[1], workers=workers, decode=not no_decode)
     with Lines(quiet=quiet) as lines:
         found = verify(config, lambda so_far: lines.show(str(so_far)))
-    for one in found.named:
-        click.echo(f"  {printable(one.message)}", err=True)
+    for message in (message for one in found.named for message in one.messages):
+        click.echo(f"  {printable(message)}", err=True)
     if found.damaged > len(found.named):
         click.echo(f"  and {found.damaged - len(found.named)} more", err=True)
     if found.damaged or not quiet:
@@ -314,7 +314,7 @@ def doctor(out: str | None) -> None:
     from farm.doctor import examine, examine_root
 
     for finding in examine_root(out) if out else examine():
-        click.echo(printable(str(finding)))
+        click.echo(printable_lines(str(finding)))
 
 
 if __name__ == "__main__":

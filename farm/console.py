@@ -55,5 +55,10 @@ def leave(code: int, *, stopped: bool) -> NoReturn:
 
 
 def printable(text: str) -> str:
-    """Text from names and files without what a terminal would act on."""
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+    """Text from names and files without what a terminal would act on, or take for another line."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Of a text of ours that has several lines, none of which ends in a name."""
+    return "\n".join(map(printable, text.split("\n")))

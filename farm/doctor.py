@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from typing import Any
 
+from farm import access
 from farm.encoders import CODECS
 from farm.errors import FarmError
 from sr_kernel import hardware
@@ -232,7 +233,15 @@ def _ray() -> Finding:
     if version is None:
         return Finding(topic="ray", ok=False, found="not installed", advice="pip install sr-farm installs it")
     where = os.environ.get("RAY_ADDRESS")
-    return Finding(topic="ray", ok=True, found=f"{version}, {f'cluster at {where}' if where else 'embedded'}")
+    found = f"{version}, {f'cluster at {where}' if where else 'embedded'}"
+    exposed = access.exposed_token() if where else None
+    try:
+        access.check_version(version)
+        if where:
+            access.check_cluster(where, insecure=False)
+    except FarmError as error:
+        return Finding(topic="ray", ok=False, found=found, advice=str(error))
+    return Finding(topic="ray", ok=exposed is None, found=found, advice=exposed or "")
 
 
 def _torch(answer: dict[str, Any]) -> Finding:

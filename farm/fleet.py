@@ -106,6 +106,11 @@ def prepare_ray(worker: WorkerConfig) -> None:
         os.environ[_CLUSTERS] = "0"
 
 
+def exposed_token(worker: WorkerConfig) -> str | None:
+    """What a person should know of the token of the cluster that is used; None where all is well."""
+    return access.exposed_token() if cluster_address(worker) else None
+
+
 def device_class(worker: WorkerConfig) -> str:
     """cuda or cpu; identity of bytes is promised within one class."""
     return "cuda" if wanted_gpus(worker) else "cpu"

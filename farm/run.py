@@ -27,7 +27,7 @@ from farm.entries import done_entry, failed_entry
 from farm.errors import UsageError
 from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
-from farm.fleet import device_class, plan_fleet, prepare_ray, runs_fused
+from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.pieces import clear_pieces
 from farm.progress import Likeness, Progress, Workload
@@ -105,7 +105,7 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         run.clear_pieces()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
-        warnings = filter(None, (held.warning, *models.notes, summary.warning))
+        warnings = filter(None, (held.warning, exposed_token(config.worker), *models.notes, summary.warning))
         return replace(summary, warning="; ".join(warnings) or None)
 
 

@@ -66,8 +66,8 @@ class Damage:
     output: str
     sha256: str
     """that the ledger says of it"""
-    message: str
-    """``class: url: what was found (what was expected); what to do``"""
+    messages: tuple[str, ...]
+    """of each of its files that is wrong, ``class: url: what was found (what was expected); what to do``"""
 
 
 @dataclass(slots=True)
@@ -163,8 +163,8 @@ def _take(
         total.unjudged += found.unjudged
         total.damaged += bool(found.wrong)
         if found.wrong and len(total.named) < _NAMED:
-            message = "\n".join(map(str, found.wrong))
-            total.named.append(Damage(output=found.record.url, sha256=found.record.sha256, message=message))
+            messages = tuple(map(str, found.wrong))
+            total.named.append(Damage(output=found.record.url, sha256=found.record.sha256, messages=messages))
     on_progress(total)
     return left
 

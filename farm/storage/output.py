@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.errors import ErrorKind, ItemError
 from farm.storage import faults, local, objects
 from farm.storage.publish import Bytes, Sink, open_stream, open_write, publish
 from farm.storage.urls import join, local_path
@@ -30,15 +31,32 @@ class OutputRoot:
 
     def publish(self, url: str, data: Bytes, *, key: str = "") -> Published:
         """As farm.storage.publish, staged under the root."""
+        self._check(url)
         return publish(url, data, attempt=self.attempt, staging=self.staging, key=key)
 
     def open_write(self, url: str, *, key: str = "") -> Writer:
         """As farm.storage.open_write, staged under the root."""
+        self._check(url)
         return open_write(url, attempt=self.attempt, staging=self.staging, key=key)
 
     def open_stream(self, url: str, *, key: str = "") -> Sink:
         """As farm.storage.open_stream, staged under the root."""
+        self._check(url)
         return open_stream(url, attempt=self.attempt, staging=self.staging, key=key)
+
+    def _check(self, url: str) -> None:
+        """Raises ItemError(unsafe_path) for a file of a disk whose folder is not below the root: a link leads out."""
+        root, path = local_path(self.url), local_path(url)
+        if root is None or path is None:
+            return
+        real, folder = os.path.realpath(root), os.path.realpath(path.parent)
+        if folder != real and not folder.startswith(real.rstrip("/") + "/"):
+            raise ItemError(
+                ErrorKind.UNSAFE_PATH,
+                url,
+                f"its folder leads out of the output root to {folder} through a link",
+                "remove the link, or name that folder with --out",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
