@@ -25,6 +25,8 @@ from sr_kernel.models import FILE_PREFIX, ModelSpec, radius_px, rrdb_align_px
 
 _SCALE_OF_COLOURS = {3: 4, 12: 2, 48: 1}
 """RRDBNet: channels of the first convolution to scale"""
+_MIN_TORCH = (2, 10)
+"""before it `weights_only` could be got round"""
 _MAX_BYTES = 4 << 30
 """no network of ours is near; a longer file is not read at all, nor one whose tensors would be larger"""
 _MAX_TENSORS = 100_000
@@ -117,16 +119,36 @@ def _parse(data: bytes, path: str | Path) -> object:
             from safetensors.torch import load
 
             return load(data)
+        return unpickled(data, path)
+    except WeightsError:
+        raise
+    except Exception as error:  # hostile or damaged bytes make the parser raise anything
+        raise _no_weights(path, error) from error
+
+
+def unpickled(data: bytes, path: str | Path) -> object:
+    """What a .pth file holds: tensors and plain containers, or WeightsError. Nothing in it is run."""
+    found = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if found < _MIN_TORCH:
+        raise WeightsError(
+            f"weights: {path}: torch {torch.__version__} may run what is hidden in a .pth file; install torch >= "
+            f"{'.'.join(map(str, _MIN_TORCH))}, or give a .safetensors file"
+        )
+    try:
         _check_archive(data, path)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except WeightsError:
         raise
-    except Exception as error:  # hostile or damaged bytes make the parsers raise anything
-        # Of the error only its type: torch advises to load such files unsafely.
-        raise WeightsError(
-            f"weights: {path}: not a weight file, or one that holds more than tensors ({type(error).__name__});"
-            " give a .safetensors file or a .pth file of tensors only"
-        ) from error
+    except Exception as error:  # hostile or damaged bytes make the parser raise anything
+        raise _no_weights(path, error) from error
+
+
+def _no_weights(path: str | Path, error: Exception) -> WeightsError:
+    # Of the error only its type: torch advises to load such files unsafely.
+    return WeightsError(
+        f"weights: {path}: not a weight file, or one that holds more than tensors ({type(error).__name__});"
+        " give a .safetensors file or a .pth file of tensors only"
+    )
 
 
 def _check_archive(data: bytes, path: str | Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sr_kernel.faces.basicsr_import import mend_torchvision
-from sr_kernel.weights import WeightsError
+from sr_kernel.weights import WeightsError, unpickled
 
 FACE_PX = 512
 """side of an aligned face"""
@@ -84,14 +83,7 @@ def _load_state(file: FaceFile) -> dict[str, Tensor]:
     digest = hashlib.sha256(data).hexdigest()
     if digest != file.sha256:
         raise WeightsError(f"weights: {file.path}: sha256 is {digest}, not {file.sha256}; fetch it again")
-    try:
-        loaded: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # hostile or damaged bytes make the parser raise anything
-        # Of the error only its type: torch advises to load such files unsafely.
-        raise WeightsError(
-            f"weights: {file.path}: not a weight file, or one that holds more than tensors ({type(error).__name__});"
-            " give a .pth file of tensors only"
-        ) from error
+    loaded = unpickled(data, file.path)
     state: dict[str, Tensor] = {}
     for name, tensor in _inner(loaded).items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
