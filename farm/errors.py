@@ -30,11 +30,18 @@ from enum import Enum
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]*@")
 """before the host of a URL; what follows is left as it is"""
+_SIGNATURES = re.compile(
+    r"(?i)(?<=[?&])(x-(?:amz|goog)-[a-z-]+|q-[a-z-]+|signature|awsaccesskeyid|googleaccessid|sig|[a-z_-]*token|policy)"
+    r"=[^&\s#;]+"
+)
+"""what makes a URL open a private object: of S3, COS, Google's and Azure's stores"""
 
 
 def without_credentials(text: str) -> str:
-    """`text` without users and passwords in URLs; somebody may write them there, and nobody else should read them."""
-    return _CREDENTIALS.sub("***@", text) if "@" in text else text
+    """`text` without users and passwords in URLs, and without the signatures of presigned ones; somebody may write
+    them there, and nobody else should read them."""
+    text = _CREDENTIALS.sub("***@", text) if "@" in text else text
+    return _SIGNATURES.sub(r"\1=***", text) if "=" in text else text
 
 
 _MACHINE = frozenset(

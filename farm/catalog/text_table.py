@@ -17,6 +17,10 @@ from farm.storage import Sink
 _UNSAID: Mapping[str, object] = {"task": UPSCALE, "face": False, "priority": 0, "tags": (), "format": "same"}
 """values that say no more than their absence"""
 _MARK = "\ufeff"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""how what a spreadsheet runs begins"""
+_PATHS = frozenset({SOURCE, LQ, "output"})
+"""columns whose relative values mean the same with ./ before them"""
 
 
 class CsvTable:
@@ -56,7 +60,7 @@ def _field(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)) and name == "tags":
-        return ",".join(cast("Sequence[str]", value))
+        return _no_formula(name, ",".join(cast("Sequence[str]", value)))
     if not isinstance(value, (str, int, float)):
         kind = type(cast(object, value)).__name__
         raise CannotHoldError(name, f"holds a {kind}, which CSV has no text for")
@@ -68,7 +72,24 @@ def _field(name: str, value: object) -> str:
         raise CannotHoldError(name, "holds a NUL")
     if len(text) > csv.field_size_limit():
         raise CannotHoldError(name, f"holds more than {csv.field_size_limit()} characters, the most of a CSV field")
-    return text
+    return _no_formula(name, text) if isinstance(value, str) else text
+
+
+def _no_formula(name: str, text: str) -> str:
+    """The text as a spreadsheet does not run it, and as the farm reads it back as the same."""
+    if not text.startswith(_FORMULA) or _is_number(text):
+        return text
+    if name in _PATHS:
+        return f"./{text}"
+    raise CannotHoldError(name, f"begins with {text[0]!r}, as formulas do, which spreadsheets run")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class JsonlTable:

@@ -93,6 +93,30 @@ def answers(dashboard: str, token: str) -> dict[str, str]:
     return found
 
 
+def with_keys(server: S3Server) -> list[str]:
+    """Sources in which somebody has written keys."""
+    return [
+        f"s3://{server.key}:{server.secret}@{BUCKET}/a.png",
+        f"{server.endpoint}/{BUCKET}/a.png?X-Amz-Credential={server.key}%2Fx&X-Amz-Signature={server.secret}",
+        f"{server.endpoint}/{BUCKET}/a.png?AWSAccessKeyId={server.key}&Signature={server.secret}&Expires=1",
+    ]
+
+
+def unauthenticated(dashboard: str) -> set[int]:
+    """What the API of jobs says to somebody without a token who wants something run, and wants to know."""
+    body = json.dumps({"entrypoint": "true"}).encode()
+    headers = {"Content-Type": "application/json"}
+    found: set[int] = set()
+    for data, token in ((body, None), (None, None), (body, "Bearer " + "0" * 64)):
+        more = headers | ({"Authorization": token} if token else {})
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{dashboard}/api/jobs/", data, more), timeout=10) as ok:
+                found.add(ok.status)
+        except urllib.error.HTTPError as error:
+            found.add(401 if error.code == 403 else error.code)
+    return found
+
+
 def command_lines() -> str:
     """Of every process of this machine."""
     lines: list[str] = []
@@ -115,11 +139,15 @@ def test_no_credential_is_in_logs_ledger_results_processes_or_the_api_of_ray(
         picture = make_picture(tmp_path / f"{index}.png", 128, 96, seed=index)
         client.put_object(Bucket=BUCKET, Key=f"{prefix}/in/{index}.png", Body=picture.read_bytes())
     client.put_object(Bucket=BUCKET, Key=f"{prefix}/in/bad.png", Body=b"no picture")
-    command = ("submit", f"{source}/in/", "--model", slow_farm.model, "--workers", "1", "--out", f"{source}/out")
+    names = [*(f"{index}.png" for index in range(6)), "bad.png", *with_keys(server)]
+    manifest = "".join(json.dumps({"source": name}) + "\n" for name in names)
+    client.put_object(Bucket=BUCKET, Key=f"{prefix}/in/m.jsonl", Body=manifest.encode())
+    command = ("submit", f"{source}/in/m.jsonl", "--model", slow_farm.model, "--workers", "1", "--out", f"{source}/out")
     process = slow_farm.start(*command, env=environment)
     said: dict[str, str] = {}
     while process.poll() is None:
         said["command lines"] = said.get("command lines", "") + command_lines()
+        assert unauthenticated(dashboard) == {401}, "who has no token gives no work"
         said |= answers(dashboard, environment["RAY_AUTH_TOKEN"])
         time.sleep(0.5)
     said["standard output"], said["standard error"] = process.communicate()
@@ -128,6 +156,13 @@ def test_no_credential_is_in_logs_ledger_results_processes_or_the_api_of_ray(
     actors = json.loads(said["/logical/actors"])
     assert actors["data"]["actors"], "the workers were seen"
     said |= written(server, f"{prefix}/out") | logs(folder)
+    for after in (("doctor", f"{source}/out"), ("verify", f"{source}/out"), ("gc", f"{source}/out")):
+        ran = slow_farm.run(*after, env=environment)
+        assert ran.returncode == 0, ran.stderr
+        said[" ".join(after)] = ran.stdout + ran.stderr
+    wrong = slow_farm.run("verify", f"{source}/out", env={**environment, "AWS_SECRET_ACCESS_KEY": server.secret[::-1]})
+    assert wrong.returncode == 77, wrong.stderr
+    said["refused keys"] = wrong.stdout + wrong.stderr.replace(server.secret[::-1], server.secret)
     assert any(name.endswith("results.parquet") for name in said)
     assert any(".farm/ledger" in name for name in said)
     assert any("raylet" in name for name in said), "the logs of Ray are there"

@@ -386,6 +386,10 @@ def test_tags_without_end_end_fast_and_small(tmp_path: Path, lengths: list[int],
         "s3://AKIA1:SECRET2@bucket/",
         "x s3://AKIA1:SECRET2@b/..",
         "http://u:SECRET2@h/a",
+        "https://b.s3.amazonaws.com/a.png?X-Amz-Credential=SECRET2%2F1&X-Amz-Signature=SECRET2",
+        "https://b.cos.ap-x.myqcloud.com/a.png?q-sign-algorithm=sha1&q-signature=SECRET2&x-cos-security-token=SECRET2",
+        "https://a.blob.core.windows.net/a.png?sv=1&sig=SECRET2",
+        "https://b.s3.amazonaws.com/a.png?AWSAccessKeyId=SECRET2&Signature=SECRET2&Expires=1",
     ],
 )
 def test_credentials_in_a_source_are_refused_and_not_repeated(tmp_path: Path, source: str) -> None:
