@@ -269,9 +269,10 @@ def gc(out: str) -> None:
     found = collect(out)
     if found.warning:
         click.echo(f"farm: {printable(found.warning)}", err=True)
+    strays = f", {found.strays} stray files removed" if found.strays else ""
     click.echo(
         f"{found.attempts} dead attempts cleared, {found.uploads} open uploads aborted, "
-        f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB)"
+        f"{found.pieces} pieces removed ({found.bytes / 1e6:.1f} MB){strays}"
     )
 
 

@@ -6,11 +6,17 @@ good. Pieces of an item that a later run can still join are kept, and so is ever
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from farm import lock, manifest, storage
 from farm.errors import UsageError
 from farm.pieces import clear_pieces, files_below
+from farm.storage import faults
+
+_PROBE = re.compile(r"probe-[0-9a-f]{32}")
+_MOVED = re.compile(r"\.farm-[0-9a-f]{32}\.tmp")
+"""beside an output on another file system than the root's; what others stage beside their target names its attempt"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,8 @@ class Collected:
     """bands and segments"""
     bytes: int
     """of the pieces"""
+    strays: int = 0
+    """small objects by which a store was tried, and files on their way to another file system, whose makers died"""
     warning: str | None
     """what the lock cannot promise, and what could not be removed"""
 
@@ -40,10 +48,25 @@ def collect(root: str) -> Collected:
     with lock.RunLock(root) as held:
         cleared = storage.clear_staging(root, keep="")
         pieces = clear_pieces(root, held.check)
+        strays = _strays(root)
+        for url in strays:
+            held.check()
+            with faults.run_level(root):
+                storage.delete(url)
     return Collected(
         attempts=cleared.attempts,
         uploads=cleared.uploads,
         pieces=pieces.count,
         bytes=pieces.bytes,
+        strays=len(strays),
         warning="; ".join(filter(None, (held.warning, *cleared.stuck))) or None,
     )
+
+
+def _strays(root: str) -> list[str]:
+    """Files of ours that lie outside of the staging, by names that nobody else gives."""
+    own = storage.join(root, ".farm")
+    found = [stat.url for stat in files_below(root, own) if _PROBE.fullmatch(stat.url.removeprefix(own).strip("/"))]
+    if not storage.is_remote(root):
+        found += [stat.url for stat in files_below(root, root) if _MOVED.fullmatch(storage.name(stat.url))]
+    return found

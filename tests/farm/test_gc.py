@@ -159,6 +159,18 @@ def test_staged_files_of_dead_attempts_are_removed(tmp_path: Path) -> None:
     assert not staged.parent.exists()
 
 
+def test_strays_of_ours_are_removed_by_their_names_and_no_others(root: str) -> None:
+    ours = [f".farm/probe-{'a1' * 16}"]
+    others = ["a/.farm-notes.tmp", f".farm/probe-{'a1' * 15}", f"probe-{'a1' * 16}", "a/b.png"]
+    if not storage.is_remote(root):
+        ours.append(f"a/.farm-{'0f' * 16}.tmp")
+        others.append(f"a/.farm-run-1-{'0f' * 16}.tmp")  # of a manifest that somebody is writing
+    for name in (*ours, *others):
+        storage.publish(storage.join(root, name), b"x", attempt="x")
+    assert collect(root).strays == len(ours)
+    assert {name for name in files(root) if name != ".farm/lock"} == set(others)
+
+
 def test_a_root_where_a_run_works_is_left_alone(tmp_path: Path) -> None:
     output(str(tmp_path), "alive").open_write(str(tmp_path / "a.bin"))
     with RunLock(str(tmp_path)):
