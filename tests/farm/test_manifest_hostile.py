@@ -219,6 +219,25 @@ def prefix_many_times(path: Path) -> Path:
     return path
 
 
+def many_columns(path: Path) -> object:
+    nothing = pa.array([None], pa.int8())
+    return pq.write_table(pa.table({"source": ["a.png"], **{f"x_{at}": nothing for at in range(15_000)}}), path)
+
+
+def lying_footer(path: Path) -> object:
+    """It says that its footer begins before the file does."""
+    data = parquet(path, ["a.png"]).read_bytes()
+    return path.write_bytes(data[:-8] + struct.pack("<I", 0xFFFFFFF0) + b"PAR1")
+
+
+def footer_of_zeros(path: Path) -> object:
+    """A footer of 3 GB that takes no room on the disk."""
+    path.write_bytes(b"PAR1")
+    os.truncate(path, 3 << 30)
+    with path.open("ab") as file:
+        return file.write(struct.pack("<I", (3 << 30) - 4) + b"PAR1")
+
+
 _HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
     "deep": lambda path: path.write_bytes(nested_schema(20_000)),
     "deeper": lambda path: path.write_bytes(nested_schema(2_000_000)),
@@ -226,6 +245,9 @@ _HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
     "rows": many_equal_rows,
     "dictionary": long_entry_many_times,
     "prefix": prefix_many_times,
+    "columns": many_columns,
+    "lying": lying_footer,
+    "zeros": footer_of_zeros,
 }
 
 
@@ -238,6 +260,9 @@ _HOSTILE_PARQUET: dict[str, Callable[[Path], object]] = {
         ("rows", "cannot be different paths"),
         ("dictionary", "a value of more than"),
         ("prefix", "a value of more than"),
+        ("columns", "a footer of"),
+        ("lying", "does not end in a footer"),
+        ("zeros", "a footer of 3221225468 bytes"),
     ],
 )
 def test_hostile_parquet_ends_fast_and_small(tmp_path: Path, hostile: str, found: str) -> None:
