@@ -17,6 +17,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from farm import access
+from farm.errors import ConfigurationError
+
 from ..farm.hostile_rows import HOSTILE_ROWS, plant
 from ..runs import REPOSITORY, Farm, files, results
 
@@ -156,14 +159,16 @@ def open_cluster() -> Iterator[str]:
 
 
 def test_a_cluster_that_lets_everybody_in_is_refused_unless_that_is_wanted(
-    farm: Farm, make_picture: Make, tmp_path: Path, open_cluster: str
+    farm: Farm, make_picture: Make, tmp_path: Path, open_cluster: str, cluster: dict[str, str]
 ) -> None:
     picture = make_picture(tmp_path / "a.png")
     command = ("submit", picture, "--model", farm.model, "--workers", "1", "--out", tmp_path / "out")
-    for address in (open_cluster, f"127.0.0.1:{open_cluster.rpartition(':')[2]}"):
-        made = farm.run(*command, "--address", address)
-        assert made.returncode == 78, made.stderr
-        assert f"cluster {address} lets everybody in" in made.stderr
+    made = farm.run(*command, "--address", open_cluster)
+    assert made.returncode == 78, made.stderr
+    assert f"cluster {open_cluster} lets everybody in" in made.stderr
     assert not (tmp_path / "out" / "a_4x.png").exists()
-    made = farm.run(*command, "--address", open_cluster, "--insecure", env={"RAY_AUTH_MODE": "disabled"})
-    assert made.returncode == 0, made.stderr
+    by_loopback = f"127.0.0.1:{open_cluster.rpartition(':')[2]}"
+    with pytest.raises(ConfigurationError, match="lets everybody in"):
+        access.check_cluster(by_loopback, insecure=False)
+    access.check_cluster(by_loopback, insecure=True)
+    assert access.asks_for_token(cluster["RAY_ADDRESS"])
