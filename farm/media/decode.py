@@ -18,12 +18,14 @@ import pyvips
 from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
+from farm.media.complaints import COMPLAINING, ComplaintError, late_complaint, tells_of_lost_tiles
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
-from farm.media.picture import ImageHeader, ImageMeta, Picture, Pixels, ReadLimits, Source
-from farm.media.png_head import read_png_head
-from farm.media.profile import profile_fault
+from farm.media.metadata import read_int, read_meta
+from farm.media.picture import ImageHeader, Picture, Pixels, ReadLimits, Source
+from farm.media.png_head import PngHead, read_png_head
+from farm.media.tiff_head import read_tiff_size
 from farm.media.truncation import is_cut
-from farm.media.vips import MESSAGE_BREAK, OpenSource, translated
+from farm.media.vips import MESSAGE_BREAK, OpenSource, errors_left, translated, warnings_heard
 
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
@@ -52,20 +54,23 @@ _SPEAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """format -> who speaks for it in libvips' messages"""
-_UNSUPPORTED = ("codec", "unsupported", "not support", "samples out of range", "bad labq")
+_UNSUPPORTED = (
+    *("codec", "unsupported", "not support", "samples out of range", "bad labq", "not implemented", "compile time"),
+    *("not a whole number of bytes", "not configured"),
+)
 """what libvips says about files that are whole but of a kind it does not decode"""
-_JPEG_DAMAGE = ("premature end", "bad Huffman", "found marker")
-"""complaints of libjpeg about entropy-coded data: pixels are lost"""
-_JPEG_HARMLESS = ("extraneous bytes", "Adobe", "progression", "JFIF", "SOS")
-"""complaints of libjpeg about what stands around the pixels"""
+_GIANT = "Maximum supported image dimension"
+"""what libjpeg says about sides that it does not hold"""
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
 _CONVERTED: Mapping[str, str] = MappingProxyType({"cmyk": "cmyk", "labs": "lab"})
 """libvips' name of a colour space that becomes sRGB -> its name in a header"""
 _RETRYING = Lock()
 _TRIES = 8
+_LOOKING = Lock()
+_LOOKS = 3
+_DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED})
 _STRIP_ROWS = 64
-_NO_RESOLUTION = (1.0, 72 / 25.4)
-"""what libvips reports, in pixels/mm, when a file says nothing; 72 dpi and nothing mean the same"""
+_GIF_SCREEN_END = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,8 @@ class _Opened:
     header: ImageHeader
     url: str
     warnings: tuple[str, ...]
+    profile: bool = False
+    """whether the file holds a colour profile, which libpng drops without a word where it is broken"""
     alone: bool = False
     """whether the calling thread decodes by itself"""
 
@@ -131,35 +138,89 @@ def prove(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
 def _read(
     source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool = False
 ) -> Picture:
-    """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel."""
-    opened = replace(_open(source, url, limits, strict=True), alone=alone)
+    """Decode what is whole; of a damaged file, where that is asked for, what the decoder still makes of it."""
     try:
-        return _picture(opened, limits, rows)
+        return _whole(source, url, replace(limits, salvage=False), rows, alone=alone)
     except ItemError as error:
-        damage = any(words in error.found for words in _JPEG_DAMAGE)
-        harmless = any(words in error.found for words in _JPEG_HARMLESS)
-        if opened.header.format != "jpg" or error.kind is not ErrorKind.CORRUPT or damage or not harmless:
+        if not limits.salvage or error.kind not in _DAMAGE:
             raise
-        complaint = error.found
-    picture = _picture(replace(_open(source, url, limits), alone=alone), limits, rows)
-    return replace(picture, warning="; ".join(filter(None, (picture.warning, complaint))))
+        state, found = "cut" if error.kind is ErrorKind.TRUNCATED else "damaged", error.found
+    picture = _attempt(source, url, limits, rows, alone=alone, strict=False)
+    kept = f"the file is {state} ({found}); what it still holds was kept"
+    return replace(picture, warning="; ".join(filter(None, (picture.warning, kept))))
+
+
+def _whole(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool) -> Picture:
+    """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel."""
+    try:
+        return _attempt(source, url, limits, rows, alone=alone, strict=True)
+    except ComplaintError as error:
+        if error.final:
+            raise
+        complaint = error.found if error.found.startswith("damaged jpg") else None
+    picture = _second_look(source, url, limits, rows)
+    return replace(picture, warning="; ".join(filter(None, (picture.warning, complaint))) or None)
+
+
+def _second_look(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None) -> Picture:
+    """Decode and go on at complaints.
+
+    Of lost tiles of a TIFF only a note is left, among those of other threads: what is there each time is of this one.
+    """
+    with _LOOKING:
+        for _ in range(_LOOKS):
+            errors_left()
+            picture = _attempt(source, url, limits, rows, alone=True, strict=False)
+            if picture.header.format != "tiff" or not tells_of_lost_tiles(errors_left()):
+                return picture
+    raise ItemError(ErrorKind.CORRUPT, url, "damaged tiff (some of its tiles cannot be decoded)", "copy it again")
+
+
+def _attempt(
+    source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool, strict: bool
+) -> Picture:
+    """Decode once.
+
+    Args:
+        strict: complaints that libvips tells when it lets a picture go are errors, too.
+    """
+    with warnings_heard() as heard:
+        opened = replace(_open(source, url, limits, strict=strict), alone=alone)
+        picture = _picture(opened, limits, rows)
+        file = opened.source
+        del opened
+    kind = picture.header.format
+    found = late_complaint(kind, heard)
+    if found and strict and kind == "jpg":
+        if is_cut(kind, file.file()):
+            raise ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again")
+        raise ComplaintError(ErrorKind.CORRUPT, url, found, "copy it again")
+    if found:
+        picture = replace(picture, warning="; ".join(filter(None, (picture.warning, found))))
+    return picture
 
 
 def _open(source: Source, url: str, limits: ReadLimits, *, strict: bool = False) -> _Opened:
     opened = OpenSource(source)
     head = opened.file().read(HEAD_BYTES)
     file_format = sniff(head, url)
-    pages = _judge_png(head, url, limits) if file_format == "png" else 1
+    png = _judge_png(opened, url, limits) if file_format == "png" else None
+    screen = _judge_screen(head, url, limits) if file_format == "gif" else None
+    if file_format == "tiff" and (size := read_tiff_size(opened.file())):
+        _judge_size(*size, url, limits)
     warnings: list[str] = []
     if warning := misnamed(url, file_format):
         warnings.append(warning)
-    # libpng and libtiff complain of much that harms nothing; libjpeg only complains where it has lost pixels.
-    fail_on = "none" if limits.salvage else "warning" if strict and file_format == "jpg" else "error"
+    fail_on = "none" if limits.salvage else "warning" if strict and file_format in COMPLAINING else "error"
     image = _load_told(opened, file_format, url, fail_on)
-    header = _judge(image, file_format, url, limits, pages)
+    header = _judge(image, file_format, url, limits, png.frames if png else 1)
     if header.pages > 1:
         warnings.append(f"first of {header.pages} pages or frames taken")
-    return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings))
+    if screen and screen != (image.width, image.height):
+        found = f"its screen is {screen[0]}x{screen[1]}, its frames fill {image.width}x{image.height}"
+        warnings.append(f"{found}, which was taken")
+    profile = png is not None and png.profile
+    return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings), profile=profile)
 
 
 def _load_told(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvips.Image:
@@ -197,28 +258,40 @@ def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, N
         if file_format == "heic" or any(words in text.lower() for words in _UNSUPPORTED):
             found = f"{file_format.upper()} of a kind this libvips does not decode ({text})"
             return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
-        return ItemError(ErrorKind.CORRUPT, url, f"damaged {file_format} ({text})", "copy it again")
+        if _GIANT in text:
+            return ItemError(ErrorKind.TOO_LARGE, url, f"its header says {text}", "cut the picture first")
+        error = ComplaintError if file_format in COMPLAINING else ItemError
+        return error(ErrorKind.CORRUPT, url, f"damaged {file_format} ({text})", "copy it again")
 
     with translated(classify, source):
         yield
 
 
-def _judge_png(head: bytes, url: str, limits: ReadLimits) -> int:
-    """Refuse what libpng would take for damage (a giant) or finds only with the pixels; give the number of frames."""
-    png = read_png_head(head)
+def _judge_png(source: OpenSource, url: str, limits: ReadLimits) -> PngHead | None:
+    """What stands before the pixels; refuses what libpng would take for damage (a giant) or finds only with them."""
+    png = read_png_head(source.file())
     if png is None:
-        return 1
+        return None
     if not png.sound:
         raise ItemError(ErrorKind.CORRUPT, url, "the checksum of the PNG header is wrong", "copy it again")
     _judge_size(png.width, png.height, url, limits)
-    return png.frames
+    return png
+
+
+def _judge_screen(head: bytes, url: str, limits: ReadLimits) -> tuple[int, int] | None:
+    """Width and height of a GIF's screen, which libvips takes for those of its frames where they are unlikely."""
+    if len(head) < _GIF_SCREEN_END:
+        return None
+    width, height = (int.from_bytes(head[at : at + 2], "little") for at in (6, 8))
+    _judge_size(width, height, url, limits)
+    return width, height
 
 
 def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits, pages: int) -> ImageHeader:
     """The header, or the reason why such a picture is refused."""
     width, height = image.width, image.height
     _judge_size(width, height, url, limits)
-    pages = max(pages, _int(image, "n-pages", 1))
+    pages = max(pages, read_int(image, "n-pages", 1))
     if pages > 1 and limits.pages == "refuse":
         raise ItemError(ErrorKind.UNSUPPORTED, url, f"{pages} pages or frames", "take the first with --pages first")
     space, bands = str(image.interpretation), _bands(image)
@@ -228,7 +301,7 @@ def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits, 
     if str(image.format) not in ("uchar", "ushort") and space != "labs":
         found = f"{image.format} samples (expected 8 or 16 bits, unsigned)"
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to 16 bits first; it is not squashed silently")
-    orientation = _int(image, "orientation", 1)
+    orientation = read_int(image, "orientation", 1)
     turned = orientation in (5, 6, 7, 8)
     deep = str(image.format) != "uchar"
     return ImageHeader(
@@ -261,16 +334,6 @@ def _bands(image: pyvips.Image) -> int:
     return image.bands if image.bands in (3, 4) else 0
 
 
-def _int(image: pyvips.Image, name: str, default: int) -> int:
-    value = image.get(name) if image.get_typeof(name) else default
-    return value if isinstance(value, int) else default
-
-
-def _blob(image: pyvips.Image, name: str) -> bytes | None:
-    value = image.get(name) if image.get_typeof(name) else None
-    return value if isinstance(value, bytes) else None
-
-
 def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) -> Picture:
     y0, y1 = rows or (0, opened.header.height)
     if not 0 <= y0 < y1 <= opened.header.height:
@@ -278,10 +341,10 @@ def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) 
     header, warnings = opened.header, list(opened.warnings)
     with _judged(opened.source, header.format, opened.url):
         pixels = _upright(opened, y0, y1)
-    meta, faults = _meta(opened.image, header)
+    if header.format == "png" and not limits.salvage and is_cut("png", opened.source.file()):
+        raise ItemError(ErrorKind.TRUNCATED, opened.url, "the file ends too early, behind its pixels", "copy it again")
+    meta, faults = read_meta(opened.image, header, profile=opened.profile)
     warnings.extend(faults)
-    if limits.salvage and is_cut(header.format, opened.source.file()):
-        warnings.append("the file is cut; what it still holds was kept")
     return Picture(pixels=pixels, header=header, meta=meta, warning="; ".join(warnings) or None)
 
 
@@ -340,22 +403,3 @@ def _turn(pixels: NDArray[Sample], orientation: int) -> NDArray[Sample]:
     rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
     columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
     return np.ascontiguousarray(pixels[rows, columns])
-
-
-def _meta(image: pyvips.Image, header: ImageHeader) -> tuple[ImageMeta, tuple[str, ...]]:
-    """What travels along, and what is wrong with it."""
-    icc = _blob(image, "icc-profile-data")
-    faults: tuple[str, ...] = ()
-    if header.converted:
-        icc = None  # the pixels are sRGB now
-    elif icc is not None and (fault := profile_fault(icc, header.gray)):
-        icc, faults = None, (f"colour profile dropped: {fault}",)
-    known = all(abs(image.xres - nothing) > 1e-3 for nothing in _NO_RESOLUTION)
-    return ImageMeta(
-        icc=icc,
-        exif=_blob(image, "exif-data"),
-        xmp=_blob(image, "xmp-data"),
-        iptc=_blob(image, "iptc-data"),
-        xres=image.xres if known else None,
-        yres=image.yres if known else None,
-    ), faults

@@ -1,6 +1,7 @@
 """Is a file that could not be decoded cut short, or damaged inside? Read from its structure, not from error texts.
 
-Only asked after a decoder has failed; the answer chooses between the classes `truncated` and `corrupt`.
+Asked after a decoder has failed; the answer chooses between the classes `truncated` and `corrupt`. Of PNG also asked
+when it has not: libpng is content with the pixels and never looks for what should stand behind them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 _SCAN_BYTES = 1 << 16
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def is_cut(file_format: str, file: BinaryIO) -> bool:
@@ -27,6 +29,9 @@ def is_cut(file_format: str, file: BinaryIO) -> bool:
 
 
 def _png(file: BinaryIO, size: int) -> bool:
+    file.seek(max(0, size - len(_PNG_END)))
+    if file.read() == _PNG_END:
+        return False
     at = 8
     while at < size:
         file.seek(at)

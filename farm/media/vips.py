@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
+from threading import get_ident
 from typing import BinaryIO, Protocol
 
 import pyvips
@@ -32,6 +34,44 @@ def configure_vips() -> None:
 
 
 configure_vips()
+
+
+class _Ear(logging.Handler):
+    """Hears what libvips warns of; each thread what it says in that thread."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._listeners: dict[int, list[str]] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        heard = self._listeners.get(get_ident())
+        if heard is not None:
+            heard.append(record.getMessage())
+
+    @contextmanager
+    def listening(self) -> Generator[list[str]]:
+        heard = self._listeners[get_ident()] = []
+        try:
+            yield heard
+        finally:
+            del self._listeners[get_ident()]
+
+
+_EAR = _Ear()
+logging.getLogger("pyvips").addHandler(_EAR)
+
+
+def warnings_heard() -> AbstractContextManager[list[str]]:
+    """What libvips warns of in this thread while the block runs: some it says only when an image is let go.
+
+    Does not nest.
+    """
+    return _EAR.listening()
+
+
+def errors_left() -> list[str]:
+    """Errors that libvips noted without failing, of this thread's pictures or another's; forgotten when told."""
+    return str(pyvips.Error("").detail).splitlines()
 
 
 def let_threads_end() -> None:
