@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.corpus.contained import End
+
 DONE = "done"
 AVIF_NEAR = 48
 """levels by which single pixels differ between decoders of AVIF, which stretch halved chroma each in its own way"""
+HEADER_S, HEADER_MB = 0.05, 50
+"""within which a giant is refused"""
 CANARY = b"CANARY-behind-the-end"
 """what polyglots carry behind the end of their picture"""
 CUT = frozenset({"truncated"})
@@ -42,6 +46,8 @@ class Case:
     """whether pixels mean anything where none are given: of bombs and of frames of no size they do not"""
     warning: str = ""
     """what is said of a file that is done"""
+    memory_mb: int = 150
+    """by which a process may grow that decodes it"""
     header_only: bool = False
     """whether it must be refused from its header, in less than 50 ms and 50 MB"""
     frames: int = 0
@@ -58,6 +64,25 @@ class Case:
     @property
     def is_good(self) -> bool:
         return self.ends == GOOD
+
+
+def faults(case: Case, end: End) -> list[str]:
+    """In which ways a file ended otherwise than it must; empty: in none."""
+    found: list[str] = []
+    if end.end not in case.ends:
+        found.append(f"ended as {end.end} instead of {' or '.join(sorted(case.ends))}")
+    if end.grown_mb > case.memory_mb:
+        found.append(f"took {end.grown_mb} MB (limit {case.memory_mb})")
+    if case.header_only and end.end != DONE and (end.header_s > HEADER_S or end.grown_mb > HEADER_MB):
+        found.append(f"its header took {end.header_s} s and {end.grown_mb} MB")
+    if end.end == DONE:
+        if case.compared and end.same not in ("", "same", "near") and not end.message:
+            found.append(f"its pixels are {end.same}, and nothing is said")
+        if case.warning not in end.message:
+            found.append(f"{case.warning!r} is not said ({end.message!r})")
+        if case.frames not in (0, end.frames):
+            found.append(f"{end.frames} frames instead of {case.frames}")
+    return [f"{case.name}: {one} ({end.message})" for one in found]
 
 
 def write(cases: Iterable[Case], folder: Path) -> None:

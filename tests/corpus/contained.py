@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class End:
     grown_mb: float
     """peak of the process that decoded, above what it began with"""
     same: str = ""
-    """of a picture that is done: `same` as the reference decoder's, `near`, or in which way other"""
+    """of what is done: `same` as it should be or as another decoder has it, `near`, or in which way other"""
     header_s: float = 0
     """of processor time, for judging the header alone"""
     frames: int = 0
@@ -92,9 +93,11 @@ def serve() -> None:
     import PIL.ImageOps
 
     import farm.media.image
-    import farm.media.video.film  # all before the fork: it must not be paid for every file
+    import farm.media.video.film
+    import tests.clips
+    import tests.farm.media.films  # all before the fork: it must not be paid for every file
 
-    loaded = (PIL.AvifImagePlugin, PIL.ImageOps, farm.media.image, farm.media.video.film)
+    loaded = (PIL.AvifImagePlugin, PIL.ImageOps, farm.media.image, tests.clips, tests.farm.media.films)
     for line in sys.stdin:
         asked = json.loads(line)
         sys.stdout.write(json.dumps(asdict(_forked(asked, loaded))) + "\n")
@@ -103,7 +106,6 @@ def serve() -> None:
 
 def _forked(asked: dict[str, object], loaded: tuple[object, ...]) -> End:
     reads, writes = os.pipe()
-    own = _resident_kb()
     begun = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -112,6 +114,7 @@ def _forked(asked: dict[str, object], loaded: tuple[object, ...]) -> End:
         try:
             resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.write(writes, f"{_resident_kb()}\n".encode())
             os.write(writes, json.dumps(_answer(asked)).encode())
             code = 0
         finally:
@@ -121,14 +124,15 @@ def _forked(asked: dict[str, object], loaded: tuple[object, ...]) -> End:
     if hung:
         os.kill(child, signal.SIGKILL)
     _, status, usage = os.wait4(child, 0)
-    answer = json.loads(said) if said else {}
+    own, _, told = said.partition(b"\n")
+    answer = json.loads(told) if told else {}
     if hung:
         answer = {"end": "hang"}
     elif os.WIFSIGNALED(status):
         answer = {"end": f"crash: {signal.Signals(os.WTERMSIG(status)).name}"}
     elif not answer:
         answer = {"end": "crash: without a word"}
-    grown = max(0, usage.ru_maxrss - own) / 1024
+    grown = max(0, usage.ru_maxrss - int(own or 0)) / 1024
     return End(seconds=round(time.monotonic() - begun, 4), grown_mb=round(grown, 1), **answer)
 
 
@@ -215,7 +219,42 @@ def pillow_pixels(data: bytes) -> Any:
 
 
 def _film(path: Path, asked: dict[str, object]) -> dict[str, object]:
-    raise NotImplementedError
+    from farm.media.video.film import iter_frames, read_film
+    from farm.media.video.values import ONE_THREAD
+    from tests.farm.media.films import video_params
+
+    params = video_params(salvage=bool(asked["salvage"]))
+    with path.open("rb") as file:
+        begun = time.process_time()
+        cut = read_film(file, path.name, params)
+        header_s = time.process_time() - begun
+        frames, digests = 0, list[str]()
+        for span in cut.spans:
+            for frame in iter_frames(file, path.name, cut.film, span, params, ONE_THREAD):
+                frames += 1
+                digests.append(sha256(b"".join(plane.tobytes() for plane in frame.planes)).hexdigest())
+    return {
+        "end": "done",
+        "message": cut.film.warning or "",
+        "frames": frames,
+        "same": _as_pyav(path, digests),
+        "header_s": round(header_s, 4),
+    }
+
+
+def _as_pyav(path: Path, digests: list[str]) -> str:
+    """Whether these are the frames that PyAV gives from the start of a film to its end."""
+    from av.error import FFmpegError
+
+    from tests.clips import sequential
+
+    try:
+        found = [sha256(b"".join(planes)).hexdigest() for _, planes in sequential(path.read_bytes())]
+    except (FFmpegError, AssertionError) as error:
+        return f"refused by PyAV: {error}"
+    if found == digests:
+        return "same"
+    return f"other: {len(digests)} frames instead of {len(found)}, {len(set(found) & set(digests))} of them alike"
 
 
 if __name__ == "__main__":

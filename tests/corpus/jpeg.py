@@ -144,7 +144,7 @@ def _sizes(seed: int) -> Iterator[Case]:
     for width, height in ((20_000, 20_000), (65_500, 7_000)):
         giant = good[: frame + 5] + struct.pack(">HH", height, width) + good[frame + 9 :]
         # Below the limit of pixels: it is decoded as far as it goes, in the memory that such a picture needs.
-        yield Case(name=f"jpeg-hollow/{width}x{height}.jpg", data=giant, ends=DAMAGED)
+        yield Case(name=f"jpeg-hollow/{width}x{height}.jpg", data=giant, ends=DAMAGED, memory_mb=1500)
 
 
 def jpeg_kinds(seed: int) -> Iterator[Case]:

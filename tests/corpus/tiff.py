@@ -198,4 +198,6 @@ def _giants(seed: int) -> Iterator[Case]:
         tags = base(1, t256=(LONG, (20_000,)), t257=(LONG, (20_000,)), t259=(SHORT, (compression,)))
         tags |= {278: (LONG, (rows,)), 279: (LONG, (len(packed),))}
         # 400 million pixels of one strip, below the limit of pixels: done or refused, in the memory it needs.
-        yield Case(name=f"tiff-hollow/{name}.tif", data=tiff(tags, packed), ends=GOOD | DAMAGED | UNSUPPORTED)
+        yield Case(
+            name=f"tiff-hollow/{name}.tif", data=tiff(tags, packed), ends=GOOD | DAMAGED | UNSUPPORTED, memory_mb=900
+        )
