@@ -122,7 +122,7 @@ def main() -> None:
 )
 @click.option("--audio", type=click.Choice(AUDIOS), default="copy", show_default=True, help="Films: sound.")
 @click.option("--deinterlace", is_flag=True, help="Films: deinterlace (bwdif); interlaced films are refused without.")
-@click.option("--salvage", is_flag=True, help="Films: publish what a cut file still holds.")
+@click.option("--salvage", is_flag=True, help="Publish what a cut film or picture still holds, with a mark.")
 @click.option("--allow-damaged", is_flag=True, help="Films: go on over damaged frames and list them.")
 @click.option("--tag-colours", is_flag=True, help="Films: name the colour matrix that was assumed if none was named.")
 @click.option("--encoder", type=click.Choice(ENCODERS), default="software", show_default=True, help="Films: encoder.")

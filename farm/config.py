@@ -199,7 +199,7 @@ class VideoConfig:
     audio: str = "copy"
     deinterlace: bool = False
     salvage: bool = False
-    """publish what a cut file still holds"""
+    """publish what a cut file still holds, a picture or a film, and of a picture that is damaged within"""
     allow_damaged: bool = False
     """publish although frames were damaged, and list them"""
     tag_colours: bool = False

@@ -14,10 +14,11 @@ PIXEL_EPOCH = 1
 """Part of every identity. Raise it when a change of ours gives other bytes for the same parameters (a network, the
 resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
 are made again instead of being taken for what the new code would have made."""
-_NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect"})
+_NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect", "salvage"})
 """Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
-ALLOWANCES of films, of which the ledger remembers where they made a difference (`farm.entries.suffices`), and of
-suspect outputs it remembers that they are (`farm.entries.suspect_stands`). What is done without NIQE stays so."""
+`salvage` and the ALLOWANCES of films, of which the ledger remembers where they made a difference
+(`farm.entries.suffices`), and of suspect outputs it remembers that they are (`farm.entries.suspect_stands`). What is
+done without NIQE stays so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +89,19 @@ class UpscaleParams:
     """publish or refuse: what becomes of outputs that are not believable; decides no byte"""
     origin_px: int = 1
     """windows start at multiples of this"""
+    salvage: bool = False
+    """of pictures: publish what a cut or damaged file still holds; decides no byte of what is whole"""
 
     @property
     def allowances(self) -> tuple[str, ...]:
-        """What a film may lack; empty for pictures."""
-        return self.video.allowances if self.video else ()
+        """What the output may lack: of a picture `salvage` or nothing, of a film what it says itself."""
+        if self.video is not None:
+            return self.video.allowances
+        return ("salvage",) if self.salvage else ()
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """What a film may lack that was published only because of its allowances."""
+        """What an output may lack that was published only because of its allowances."""
         return self.allowances
 
     @property

@@ -69,9 +69,9 @@ class Recipe:
         return self.params.model.rpartition(":")[2].replace("/", "_")
 
     @property
-    def is_picture(self) -> bool:
-        """Whether what is published lacks nothing, whatever the run allows."""
-        return isinstance(self.params, UpscaleParams) and self.params.video is None
+    def allowances(self) -> tuple[str, ...]:
+        """What an output may lack."""
+        return self.params.allowances
 
 
 class Planner:

@@ -244,7 +244,7 @@ class Done:
     report: SegmentReport = NOTHING_KNOWN
     """of a film or a segment"""
     lacking: bool = False
-    """of a film or a segment: published only because the parameters allow that something of the source is lost"""
+    """published only because the parameters allow that something of the source is lost"""
     source_sha256: str = ""
     """of the source's content, where all of it was at hand"""
     niqe: float | None = None

@@ -109,6 +109,7 @@ class Resolver:
             niqe=config.fidelity.niqe,
             suspect=config.fidelity.suspect,
             origin_px=spec.origin_px,
+            salvage=config.video.salvage and kind is MediaKind.IMAGE,
         )
 
     def _video(self, container: str) -> VideoParams:

@@ -68,6 +68,7 @@ _RETRYING = Lock()
 _TRIES = 8
 _LOOKING = Lock()
 _LOOKS = 3
+_SALVAGE = "copy it again, or keep what it still holds with --salvage"
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED})
 _STRIP_ROWS = 64
 _GIF_SCREEN_END = 10
@@ -147,7 +148,7 @@ def _read(
         state, found = "cut" if error.kind is ErrorKind.TRUNCATED else "damaged", error.found
     picture = _attempt(source, url, limits, rows, alone=alone, strict=False)
     kept = f"the file is {state} ({found}); what it still holds was kept"
-    return replace(picture, warning="; ".join(filter(None, (picture.warning, kept))))
+    return replace(picture, warning="; ".join(filter(None, (picture.warning, kept))), lacking=True)
 
 
 def _whole(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool) -> Picture:
@@ -193,7 +194,7 @@ def _attempt(
     found = late_complaint(kind, heard)
     if found and strict and kind == "jpg":
         if is_cut(kind, file.file()):
-            raise ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again")
+            raise ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", _SALVAGE)
         raise ComplaintError(ErrorKind.CORRUPT, url, found, "copy it again")
     if found:
         picture = replace(picture, warning="; ".join(filter(None, (picture.warning, found))))
@@ -254,7 +255,7 @@ def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, N
         said = [line for line in messages.split(MESSAGE_BREAK) if line.startswith(_SPEAKERS[file_format])]
         text = "; ".join(dict.fromkeys(said))[:200]
         if is_cut(file_format, source.file()):
-            return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", "copy it again")
+            return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", _SALVAGE)
         if file_format == "heic" or any(words in text.lower() for words in _UNSUPPORTED):
             found = f"{file_format.upper()} of a kind this libvips does not decode ({text})"
             return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
@@ -342,7 +343,7 @@ def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) 
     with _judged(opened.source, header.format, opened.url):
         pixels = _upright(opened, y0, y1)
     if header.format == "png" and not limits.salvage and is_cut("png", opened.source.file()):
-        raise ItemError(ErrorKind.TRUNCATED, opened.url, "the file ends too early, behind its pixels", "copy it again")
+        raise ItemError(ErrorKind.TRUNCATED, opened.url, "the file ends too early, behind its pixels", _SALVAGE)
     meta, faults = read_meta(opened.image, header, profile=opened.profile)
     warnings.extend(faults)
     return Picture(pixels=pixels, header=header, meta=meta, warning="; ".join(warnings) or None)

@@ -77,6 +77,8 @@ class Picture:
     meta: ImageMeta
     warning: str | None = None
     """what a person should know although the picture was read, in one sentence"""
+    lacking: bool = False
+    """read only because `ReadLimits.salvage` allows that pixels are lost"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

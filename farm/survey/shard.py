@@ -168,7 +168,7 @@ class ShardPlan:
         return states
 
     def _redo(self, states: NDArray[np.int8]) -> None:
-        """Films whose entries were made under allowances that do not hold any more are pending, and packs that lack
+        """Whatever was made or failed under allowances that do not hold any more is pending, and packs that lack
         sources which could not be read; so are suspect outputs that the run wants otherwise, and what failed where
         that is asked for."""
         if self._tools.config.stop.retry_failed:
@@ -179,10 +179,11 @@ class ShardPlan:
             if not suspect_stands(suspect, asked, is_done=bool(states[at] == _REUSED)):
                 states[at] = _PENDING
         for at, recipe in enumerate(self._recipes):
-            if recipe is None or recipe.is_picture or states[at] == _PENDING:
+            if recipe is None or states[at] == _PENDING:
                 continue
-            then = self._known.allowances.get(int(self._where[at]), ())
-            if not holds(then, recipe.params.allowances, is_done=bool(states[at] == _REUSED)):
+            now = recipe.allowances
+            then = self._known.allowances.get(int(self._where[at]), ()) if self._known.allowances else ()
+            if (then or now) and not holds(then, now, is_done=bool(states[at] == _REUSED)):
                 states[at] = _PENDING
 
     def _is_there(self, done: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -102,6 +102,7 @@ class UpscaleImage:
             height=made.pixels.shape[0],
             source_px=header.width * header.height,
             warning=picture.warning,
+            lacking=picture.lacking,
             source_sha256=hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else "",
             niqe=quality,
             suspect=suspect,
@@ -143,8 +144,9 @@ class UpscaleImage:
         stats = sum((piece.stats for piece in part.pieces), PixelStats())
         self._station.check_believable(stats, item)
         suspect = self._station.judged(suspicions(stats), item)
+        row = part.size[1] - 1 if params.salvage else 0  # what is lost is only known behind the last row
         with self._station.source(item, clock, version=part.version) as source, clock.stage("decode"):
-            first_row = image.decode_rows(source.data, item.row.source_url, _limits(params), 0, 1)
+            one_row = image.decode_rows(source.data, item.row.source_url, _limits(params), row, row + 1)
         openers = [partial(storage.open_read, piece.url) for piece in part.pieces]
         precision = joined_precision(piece.precision for piece in part.pieces)
         root, encode = self._station.root, _encode_spec(item, plans, precision)
@@ -152,7 +154,7 @@ class UpscaleImage:
         with clock.stage("encode"), opened(item.output_url, key=item.item_id) as sink:
             with self._joining(part):
                 failpoints.hit("join", item.output_url)
-                meta = first_row.meta
+                meta = one_row.meta
                 image.join_pieces(openers, spec.out_width, spec.out_height, meta, encode, item.output_url, sink)
             self._station.check_alive()
             published = sink.commit()
@@ -164,7 +166,8 @@ class UpscaleImage:
             width=spec.out_width,
             height=spec.out_height,
             source_px=part.size[0] * part.size[1],
-            warning=first_row.warning,
+            warning=one_row.warning,
+            lacking=one_row.lacking,
         )
 
     @contextmanager
@@ -225,7 +228,7 @@ class UpscaleImage:
 
 
 def _limits(params: UpscaleParams) -> image.ReadLimits:
-    return image.ReadLimits(max_pixels=params.max_pixels_in, pages=params.pages)
+    return image.ReadLimits(max_pixels=params.max_pixels_in, pages=params.pages, salvage=params.salvage)
 
 
 def _encode_spec(item: WorkItem, plans: Plans, precision: str, faces: int | None = None) -> image.EncodeSpec:

@@ -226,7 +226,7 @@ LATER: dict[str, object] = {
 """parameters that came after the first release of ids, which are hashed only when they ask for something"""
 
 
-NO_BYTES = {"max_pixels_in": 1, "max_pixels_out": 1, "niqe": True, "suspect": "refuse"}
+NO_BYTES = {"max_pixels_in": 1, "max_pixels_out": 1, "niqe": True, "suspect": "refuse", "salvage": True}
 """what only refuses or measures, with another value"""
 
 

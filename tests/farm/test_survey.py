@@ -102,6 +102,16 @@ def test_a_film_that_has_failed_is_tried_again_where_more_is_allowed(folder: Fol
     assert folder.state(loose) is RowState.SETTLED
 
 
+def test_a_cut_picture_is_done_only_where_that_is_allowed(folder: Folder) -> None:
+    (folder.source / "a.mkv").rename(folder.source / "a.jpg")
+    strict, made = folder.failed(ErrorKind.TRUNCATED), folder.done("salvage", lacking=True)
+    assert folder.state(strict) is RowState.SETTLED
+    assert folder.state(strict, "salvage") is RowState.PENDING
+    assert folder.state(made, "salvage") is RowState.REUSED
+    assert folder.state(made) is RowState.PENDING
+    assert folder.state(folder.done("salvage", lacking=False)) is RowState.REUSED
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.png"])
 def test_suspect_outputs_are_made_again_where_they_are_wanted_otherwise(folder: Folder, name: str) -> None:
     (folder.source / "a.mkv").rename(folder.source / name)

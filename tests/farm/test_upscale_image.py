@@ -20,6 +20,7 @@ from farm.assemble import Assembly
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
 from farm.errors import DiskError, ErrorKind, ItemError
 from farm.lock import RunLock
+from farm.params import params_hash
 from farm.plan import Planner
 from farm.records import Done, Failed, ManifestRow, Part, PartKind, Split
 from farm.tasks import station
@@ -91,6 +92,27 @@ def make_bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Path) -> 
 
 def noise(width: int, height: int, bands: int = 3, dtype: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (height, width, bands), dtype=dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("band_px", [2000, 10**9])
+def test_a_damaged_picture_is_salvaged_whole_or_in_bands_and_says_so(
+    make_bench: Callable[..., Bench], band_px: int
+) -> None:
+    bench = make_bench(band_px=band_px)
+    part = bench.picture(noise(60, 130), "a.png")
+    whole = finish(bench.task, part)
+    cut = bench.folder / "cut.png"
+    cut.write_bytes(Path(part.item.row.source_url).read_bytes()[:-2000])
+    row = ManifestRow(index=0, source_url=str(cut), relative_path="cut.png")
+    part = replace(part, item=bench.planner.plan(row, storage.stat(str(cut))))
+    params = replace(part.item.upscale, salvage=True)
+    assert params_hash(params) == params_hash(part.item.upscale)
+    with pytest.raises(ItemError, match="truncated"):
+        finish(bench.task, part)
+    kept = finish(bench.task, replace(part, item=replace(part.item, params=params)))
+    assert (whole.lacking, kept.lacking) == (False, True)
+    assert "was kept" in (kept.warning or "")
+    assert (kept.width, kept.height) == (whole.width, whole.height)
 
 
 @pytest.mark.parametrize(
