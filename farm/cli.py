@@ -43,6 +43,7 @@ from farm.preparation_commands import (
 )
 from farm.restore_flags import face_config, fidelity_config, restore_fields, restore_options
 from farm.stop_flags import stop_config, stop_options
+from farm.watch_commands import list_roots, report, status
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 
@@ -257,6 +258,9 @@ main.add_command(models_group)
 main.add_command(degrade)
 main.add_command(preview)
 main.add_command(prepare_group)
+main.add_command(report)
+main.add_command(status)
+main.add_command(list_roots)
 
 
 @main.command(short_help="Remove what killed runs left in an output root.")

@@ -19,9 +19,11 @@ _STILL = 0.25
 """change of a second below which its score is not told from noise, in mean levels of 0..255 times frames"""
 
 
-def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: float | None = None) -> LedgerEntry:
-    """An item that is published, or a piece that waits for its join. `infer_s` replaces the part's own seconds."""
+def done_entry(part: Part, done: Done, attempts: int, run: str, *, pieces: StageSeconds | None = None) -> LedgerEntry:
+    """An item that is published, or a piece that waits for its join. `pieces`: seconds of those that a join put
+    together."""
     item = part.item
+    spent = done.seconds if pieces is None else added_seconds(done.seconds, pieces)
     is_piece = part.kind in (PartKind.BAND, PartKind.SEGMENT)
     return LedgerEntry(
         key=part.part_id if is_piece else item.item_id,
@@ -53,8 +55,13 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, infer_s: floa
         source_version=item.source_version,
         params_hash=item.params_hash,
         attempts=attempts,
-        infer_s=round(done.seconds.infer if infer_s is None else infer_s, 3),
+        infer_s=round(spent.infer, 3),
         total_s=round(total_s(done.seconds), 3),
+        read_s=round(spent.read, 3),
+        decode_s=round(spent.decode, 3),
+        wait_s=round(spent.wait, 3),
+        encode_s=round(spent.encode, 3),
+        write_s=round(spent.write, 3),
         node=done.node,
         worker=done.worker,
         finished_unix=round(time.time(), 3),
@@ -164,6 +171,18 @@ def known_piece(index: int, entry: LedgerEntry) -> Piece:
 def total_s(seconds: StageSeconds) -> float:
     """Wall clock of a part without the time it only queued for the network."""
     return seconds.read + seconds.decode + seconds.infer + seconds.encode + seconds.write
+
+
+def added_seconds(one: StageSeconds, two: StageSeconds) -> StageSeconds:
+    """Stage by stage."""
+    return StageSeconds(
+        read=one.read + two.read,
+        decode=one.decode + two.decode,
+        wait=one.wait + two.wait,
+        infer=one.infer + two.infer,
+        encode=one.encode + two.encode,
+        write=one.write + two.write,
+    )
 
 
 def flicker(report: SegmentReport) -> float:

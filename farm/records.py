@@ -337,6 +337,13 @@ class LedgerEntry:
     infer_s: float = 0.0
     """accelerator seconds"""
     total_s: float = 0.0
+    read_s: float | None = None
+    """this and the next four: the other stages, see StageSeconds, with those of all its pieces that the same run made;
+    None for what failed, or was made before they were kept"""
+    decode_s: float | None = None
+    wait_s: float | None = None
+    encode_s: float | None = None
+    write_s: float | None = None
     node: str = ""
     worker: str = ""
     finished_unix: float = 0.0
@@ -361,7 +368,7 @@ class LedgerEntry:
     noted_unix: float = 0.0
     """when the entry was written again for a row that had moved; 0 for one that was written when it ended"""
     run: str = ""
-    schema: int = 5
+    schema: int = 6
 
     @property
     def asserted_unix(self) -> float:

@@ -23,15 +23,15 @@ from farm.assemble import Assembly
 from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
-from farm.entries import done_entry, failed_entry
-from farm.errors import UsageError
+from farm.entries import added_seconds, done_entry, failed_entry
+from farm.errors import UsageError, without_credentials
 from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.pieces import clear_pieces
 from farm.progress import Likeness, Progress, Workload
-from farm.records import Done, Failed, Part, PartKind, Split, WorkItem
+from farm.records import Done, Failed, Part, PartKind, Split, StageSeconds, WorkItem
 from farm.resolver import resolve_denoise
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.several import settled
@@ -95,6 +95,8 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
             counted = surveyor.survey(lambda: stop.check(time.monotonic(), "the manifest was read"))
             if not is_said:
                 ledger.write_form(out, held.run)
+            note = _note(config, held.run, counted)
+            ledger.write_note(out, note)
             run = _Run(config, out, held, surveyor, counted, models, stop)
             with ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
@@ -105,8 +107,36 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         run.clear_pieces()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
+        ledger.write_note(out, _ended(note, summary))
         warnings = filter(None, (held.warning, exposed_token(config.worker), *models.notes, summary.warning))
         return replace(summary, warning="; ".join(warnings) or None)
+
+
+def _note(config: RunConfig, run: str, counted: Survey) -> ledger.RunNote:
+    return ledger.RunNote(
+        run=run,
+        manifest=without_credentials(manifest.canonical(config.manifest)),
+        models=config.model.models or (config.model.model,),
+        rows=counted.rows,
+        known=sum(counted.states.values()),
+        started_unix=round(time.time(), 3),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def _ended(note: ledger.RunNote, summary: RunSummary) -> ledger.RunNote:
+    return replace(
+        note,
+        rows=summary.rows,
+        ended_unix=round(time.time(), 3),
+        exit_code=summary.exit_code,
+        done=summary.done,
+        failed=summary.failed,
+        left=summary.left,
+        source_px=summary.source_px,
+        frames=summary.frames,
+    )
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -163,7 +193,8 @@ class _Run:
         )
         self._schedule: Schedule | None = None
         self._signum: int | None = None
-        self._infer_s: dict[str, float] = {}
+        self._spent: dict[str, StageSeconds] = {}
+        """on pieces of items that are not joined yet, by item"""
 
     def work(self, book: ledger.Ledger, fingerprint: str, received: Received) -> None:
         """Write down what needs no worker; start Ray, if a row does, and run all that do."""
@@ -352,14 +383,13 @@ class _Run:
         part = finished.part
         item_id = part.item.item_id
         if part.kind in (PartKind.BAND, PartKind.SEGMENT):
-            self._infer_s[item_id] = self._infer_s.get(item_id, 0.0) + done.seconds.infer
+            self._spent[item_id] = added_seconds(self._spent.get(item_id, StageSeconds()), done.seconds)
             self._book.append(done_entry(part, done, finished.attempts, self._id))
             self._go_on(self._assembly.add(part, done), engine)
             progress.piece(part.item, done.source_px, done.frames)
             return
-        infer_s = self._infer_s.get(item_id) if part.kind is PartKind.JOIN else None
-        self._book.append(done_entry(part, done, finished.attempts, self._id, infer_s=infer_s))
-        self._infer_s.pop(item_id, None)
+        pieces = self._spent.pop(item_id, None)
+        self._book.append(done_entry(part, done, finished.attempts, self._id, pieces=pieces))
         if self._assembly.end(item_id):
             self._delete_pieces(item_id)
         is_open = part.item.is_pack and done.lacking
@@ -382,7 +412,7 @@ class _Run:
 
     def _fail(self, item: WorkItem, failed: Failed, attempts: int, progress: Progress) -> None:
         self._book.append(failed_entry(item, failed, attempts, self._id))
-        self._infer_s.pop(item.item_id, None)
+        self._spent.pop(item.item_id, None)
         if self._assembly.end(item.item_id):
             self._failed_items.add(item.item_id)
             if failed.kind.lasting:

@@ -28,6 +28,8 @@ _ANY_PX = 1 << 48
 """what is decoded was made by us, and its size is compared before"""
 _AHEAD = 4
 """outputs that wait for each thread"""
+_COLUMNS = ["output", "status", "sha256", "bytes", "width", "height", "frames", "model"]
+"""of the ledger that are looked at"""
 _ROWS = 1024
 _NAMED = 10_000
 """damaged outputs that are held to be named"""
@@ -185,7 +187,7 @@ def _forget_replaced(total: Verified, root: str, config: VerifyConfig) -> None:
 def _records(root: str, config: VerifyConfig) -> Iterator[_Record]:
     """The outputs of the share."""
     found, named = False, _named_parts(root)
-    for table in ledger.iter_results(root):
+    for table in ledger.iter_results(root, _COLUMNS):
         for row in _rows(table):
             found = True
             if row["status"] != "done" or _share_of(row["output"], root, config.shares) != config.share:

@@ -19,6 +19,7 @@ import pytest
 
 _NOBODY = 65534
 REASONS = {
+    "chromium": "pages are looked at by a real browser: install chromium, such as Debian's",
     "data": "real weights, pictures and films are not the project's to give away: set FARM_TEST_DATA to a folder with "
     "weights/ and media/",
     "face": "the packages that restore faces build on a torch that is installed: scripts/setup, or "
@@ -114,6 +115,14 @@ def face_weights() -> Path:
     names = ("GFPGANv1.4.pth", "parsing_parsenet.pth", "detection_Resnet50_Final.pth", "realesr-animevideov3.pth")
     require("face-weights", all((folder / name).is_file() for name in names))
     return folder
+
+
+def require_chromium() -> str:
+    """The browser, which draws pages without a window."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    require("chromium", found)
+    assert found is not None
+    return found
 
 
 def require_ffmpeg() -> str:

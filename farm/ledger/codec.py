@@ -12,10 +12,10 @@ from farm.film import SegmentReport
 from farm.records import ItemStatus, LedgerEntry
 from sr_kernel.fidelity import Blocks, PixelStats
 
-SCHEMA = 5
+SCHEMA = 6
 """of LedgerEntry; entries of a higher number are refused. 1 had no films, and `rows_out` for `extent`; 2 no
 `allowances`; 3 no `noted_unix`, and in compacted shards one column of JSON lines where there are columns now; 4 no
-figures of `sr_kernel.believable`, and only four sums in `stats`"""
+figures of `sr_kernel.believable`, and only four sums in `stats`; 5 no seconds of stages but `infer_s`"""
 _FIELDS = tuple(field.name for field in fields(LedgerEntry))
 _values = attrgetter(*_FIELDS)
 

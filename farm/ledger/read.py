@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from farm import storage
-from farm.errors import DiskError, UsageError
+from farm.errors import DiskError, UnreachableError, UsageError
 from farm.ledger.codec import SCHEMA, decode
 from farm.ledger.files import ShardFiles, read_shards
 from farm.ledger.mark import Mark, mark_from
@@ -15,6 +15,8 @@ from farm.ledger.table import ENTRY, Table, concatenated, constant, iter_entries
 from farm.records import ItemStatus, LedgerEntry
 from farm.storage import faults
 
+T = TypeVar("T")
+_TRIES = 3
 SCHEMA_KEY, CONTENT_KEY, MARK_KEY = b"farm.schema", b"farm.content", b"farm.mark"
 """metadata of a compacted file: schema of its entries, digest of them, its done mark"""
 
@@ -33,6 +35,17 @@ def read_ledger(root: str) -> dict[str, LedgerEntry]:
             if other is None or entry.asserted_unix >= other.asserted_unix:
                 owner[entry.output] = entry
     return {key: one for key, one in entries.items() if not made_output(one) or owner[one.output] is one}
+
+
+def reread(read: Callable[[], T]) -> T:
+    """What `read` gives, which looks on while a run works: once its shard is compacted, segments that were listed are
+    gone, and it is tried anew. Raises what it raises at last."""
+    for _ in range(_TRIES - 1):
+        try:
+            return read()
+        except (DiskError, UnreachableError):
+            continue
+    return read()
 
 
 def _iter_shard(files: ShardFiles) -> Iterator[LedgerEntry]:
@@ -59,7 +72,7 @@ def made_output(entry: LedgerEntry) -> bool:
 
 def read_table(files: ShardFiles) -> Table:
     """What counts of a shard, all columns, sorted by row and key."""
-    return settled(_concatenated(files))
+    return settled(read_entries(files))
 
 
 def read_columns(files: ShardFiles, names: list[str]) -> Table:
@@ -71,7 +84,8 @@ def read_columns(files: ShardFiles, names: list[str]) -> Table:
     return read_table(files).select(names)
 
 
-def _concatenated(files: ShardFiles) -> Table:
+def read_entries(files: ShardFiles) -> Table:
+    """All that is written in a shard, all columns: also what has been done again, and pieces of what is done since."""
     tables: list[Table] = []
     if files.compacted:
         with open_compacted(files.compacted) as file:

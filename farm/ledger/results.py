@@ -64,6 +64,8 @@ _GROUP_ROWS = 65_536
 _DIGEST_KEY = b"farm.digest"
 _RANKED = ("key", "row", "output", "source", "finished_unix", "noted_unix", PIECE)
 """columns that decide which entries are results"""
+_ORDER = ("row", "output", "source")
+"""columns that they are sorted by"""
 
 
 def write_results(root: str) -> str:
@@ -79,14 +81,16 @@ def write_results(root: str) -> str:
         return url
     chosen = _Chosen(shards)
     with faults.run_level(url), storage.OutputRoot(url=root, attempt="results").open_stream(url) as sink:
-        _write_results(sink, chosen.tables(), mark)
+        _write_results(sink, chosen.tables([name for name, _ in RESULT_COLUMNS]), mark)
         sink.commit()
     return url
 
 
-def iter_results(root: str) -> Iterator[Table]:
-    """What results.parquet would say if it were written now, shard by shard. Raises as the ledger is read."""
-    return _Chosen(list(read_shards(root).values())).tables()
+def iter_results(root: str, names: list[str]) -> Iterator[Table]:
+    """Some columns of the ledger for each row of the result manifest, in its order: shard by shard, also while a run
+    works, and whether it is written yet or not. A closing shard's segments may go meanwhile: then DiskError.
+    """
+    yield from _Chosen(list(read_shards(root).values())).tables(names)
 
 
 def _mark(shards: list[ShardFiles]) -> bytes:
@@ -161,9 +165,9 @@ class _Chosen:
             where = np.flatnonzero(self._bits[start : start + len(table)])
             yield table.take(where), where + start
 
-    def tables(self) -> Iterator[Table]:
-        """The results, in order of their rows."""
-        names = [name for name, _ in RESULT_COLUMNS]
+    def tables(self, asked: list[str]) -> Iterator[Table]:
+        """Columns of the results, in order of their rows."""
+        names = list(dict.fromkeys((*asked, *_ORDER)))
         strays = self._strays(names)
         numbers = {files.number: (files, start) for files, start in zip(self._shards, self._starts, strict=True)}
         for number in sorted({*numbers, *strays}):
@@ -173,7 +177,7 @@ class _Chosen:
                 table = read_columns(files, names)
                 chosen = self._bits[start : start + len(table)] & (_shards_of(table) == number)
                 parts = [*parts, table.filter(chosen)]
-            yield concatenated(parts).sort_by([(name, "ascending") for name in ("row", "output", "source")])
+            yield concatenated(parts).sort_by([(name, "ascending") for name in _ORDER]).select(asked)
 
     def _strays(self, names: list[str]) -> dict[int, list[Table]]:
         strays: dict[int, list[Table]] = {}

@@ -19,6 +19,7 @@ _PLACE, _NOTICE = (232, 232, 232), (160, 30, 30)
 _GAP_PX, _LINE_PX = 8, 18
 _FONT = "sans 10"
 _DPI = 96
+_TITLE_CHARS = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,11 @@ class Cell:
     pictures: tuple[NDArray[np.uint8], ...] = ()
     """side by side, HWC of three channels; of a cell without any, `notice` stands in their place"""
     notice: str = ""
+
+
+def shortened(title: str) -> str:
+    """A name that fits a cell: names lose their beginning, which is folders."""
+    return title if len(title) <= _TITLE_CHARS else f"…{title[-_TITLE_CHARS:]}"
 
 
 def draw_sheet(title: str, cells: Sequence[Cell], *, picture_px: int, pictures: int, columns: int) -> bytes:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from farm.media.sheet import Cell, draw_sheet
+from farm.media.sheet import Cell, draw_sheet, shortened
 from farm.preview.pairs import ROLE_NAMES, Shown
 from farm.sample import DegradeOptions
 
-_TITLE_CHARS = 90
 _TWO_COLUMNS_FROM = 7
 """pairs: three pictures are wider than high, and many of them would make a ribbon"""
 
@@ -21,7 +20,7 @@ def sheet_of(title: str, shown: Sequence[Shown], options: DegradeOptions) -> byt
     names = ", ".join(ROLE_NAMES[role] for role in options.roles)
     cells = [
         Cell(
-            title=_shortened(one.title),
+            title=shortened(one.title),
             lines=one.lines,
             pictures=tuple(_enlarged(pixels, options.gt_px) for _, pixels in one.pictures),
             notice=one.notice,
@@ -41,8 +40,3 @@ def _enlarged(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """To the crop's side, which is a multiple of the picture's own."""
     times = side // pixels.shape[0]
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _shortened(title: str) -> str:
-    """Names lose their beginning, which is folders."""
-    return title if len(title) <= _TITLE_CHARS else f"…{title[-_TITLE_CHARS:]}"

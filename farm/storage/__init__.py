@@ -41,6 +41,7 @@ __all__ = [
     "is_remote",
     "join",
     "list_files",
+    "list_folders",
     "list_prefix",
     "local_path",
     "name",
@@ -107,6 +108,17 @@ def list_prefix(prefix: str, *, level: bool = False) -> Iterator[FileStat | str]
     """What begins with an object store's `prefix`, sorted by key; with `level` only up to the next slash, folders as
     URLs with a slash at the end. Raises as list_files()."""
     return objects.list_prefix(prefix, level=level)
+
+
+def list_folders(url: str) -> Iterator[str]:
+    """Names of the folders in a folder, or of the next level of a prefix, sorted. Raises ItemError(missing)."""
+    path = local_path(url)
+    if path:
+        yield from local.list_folders(path)
+        return
+    for found in objects.list_prefix(f"{url.rstrip('/')}/", level=True):
+        if isinstance(found, str):
+            yield name(found)
 
 
 def read_bytes(url: str, max_bytes: int | None = None) -> bytes:

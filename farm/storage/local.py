@@ -53,6 +53,11 @@ def list_files(root: Path) -> Iterator[FileStat]:
             stack.pop()
 
 
+def list_folders(root: Path) -> list[str]:
+    """Names of the folders in `root`, sorted, without links. Raises ItemError(missing, forbidden)."""
+    return [entry.name for entry in _scan(str(root)) if entry.is_dir(follow_symlinks=False)]
+
+
 def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
     with faults.reading(folder):
         failpoints.hit("storage.list", folder)

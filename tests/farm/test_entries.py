@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from farm.entries import done_entry, flicker, joined_report, known_piece, worst_seconds
+from farm.entries import added_seconds, done_entry, flicker, joined_report, known_piece, worst_seconds
 from farm.film import SegmentReport
 from farm.ledger.codec import decode, encode
 from farm.records import PartKind, StageSeconds
@@ -44,6 +44,15 @@ def test_a_film_is_scored_over_all_its_segments() -> None:
     part = replace(make_film(0), kind=PartKind.JOIN)
     entry = done_entry(part, replace(SEGMENT, extent=None, report=joined, frames=100), 1, "run")
     assert (entry.frames, entry.flicker, entry.worst_seconds) == (100, 1.3881, "1:1.50 0:1.20")
+
+
+def test_a_join_has_the_seconds_of_its_pieces_too() -> None:
+    spent = StageSeconds(read=1, decode=2, wait=3, infer=4, encode=5, write=6)
+    own = replace(SEGMENT, seconds=StageSeconds(read=0.25, encode=0.5, write=0.125))
+    entry = done_entry(replace(make_film(0), kind=PartKind.JOIN), own, 1, "run", pieces=added_seconds(spent, spent))
+    stages = (entry.read_s, entry.decode_s, entry.wait_s, entry.infer_s, entry.encode_s, entry.write_s)
+    assert stages == (2.25, 4, 6, 8, 10.5, 12.125)
+    assert entry.total_s == 0.875, "of the join alone, as ever"
 
 
 def test_a_film_that_does_not_move_has_no_score() -> None:

@@ -31,16 +31,21 @@ from farm.ledger import (
     Ledger,
     Mark,
     MarkedKeys,
+    RunNote,
     check_form,
     compact,
     compact_shard,
+    iter_results,
     log,
     moved_entry,
     open_compacted,
     read_ledger,
     read_mark,
+    read_notes,
     read_shard,
+    reread,
     write_form,
+    write_note,
     write_results,
 )
 from farm.ledger.codec import SCHEMA, decode, encode
@@ -453,6 +458,81 @@ def test_a_ledger_of_schema_4_has_no_figures_and_gets_them_as_items_end(tmp_path
     assert [row["row"] for row in rows] == [0, 1, 2, 4, 6]
     assert [row["stripes"] for row in rows] == [None, None, None, None, 0.25]
     assert rows[-1]["suspect"] == "stripes seam"
+
+
+def test_a_ledger_of_schema_5_has_no_seconds_of_stages_and_gets_them_as_items_end(tmp_path: Path) -> None:
+    shutil.copytree(OLD.with_name("ledger-schema-5"), tmp_path / ".farm/ledger")
+    root = str(tmp_path)
+    before = read_ledger(root)
+    assert {(entry.read_s, entry.write_s) for entry in before.values()} == {(None, None)}
+    assert before[f"{7:032x}"].consistency == 31.5, "a line of a segment"
+    assert before[f"{3:032x}/band/0"].stats == PixelStats(samples=3, sum_in=4, sum_out=5, sum_abs_diff=6)
+    append(root, "run-3", done(6, read_s=0.5, write_s=0.25))
+    compact(root, "run-3")
+    assert read_ledger(root) == before | {"key-6": done(6, read_s=0.5, write_s=0.25)}
+
+
+# --- what runs say of themselves -------------------------------------------------------------------------------------
+
+
+def note_of(number: int, **changes: Any) -> RunNote:
+    made = RunNote(
+        run=f"2026010{number}T000000Z-0",
+        manifest="/in/\udcff",
+        models=("x4plus", "x2plus"),
+        rows=7,
+        started_unix=1000.0 + number,
+        host="host",
+        pid=5,
+    )
+    return replace(made, **changes)
+
+
+def test_a_run_says_what_it_began_with_and_how_it_ended(root: str) -> None:
+    assert read_notes(root) == []
+    first, second = note_of(1), note_of(2)
+    for note in (second, first):
+        write_note(root, note)
+    ended = replace(second, ended_unix=1060.0, exit_code=3, done=4, failed=2, left=1, source_px=9, frames=8)
+    write_note(root, ended)
+    assert read_notes(root) == [first, ended]
+    assert (first.seconds, ended.seconds) == (None, 58.0)
+    assert read_notes(root, 1) == [ended]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"run": 1}', '{"models": 3}', "\xff", '{"run": {}, "models": [], "rows": "<b>"}'],
+)
+def test_what_is_no_note_is_left_out(text: str, tmp_path: Path) -> None:
+    write_note(str(tmp_path), note_of(1))
+    (tmp_path / ".farm/runs/20260102T000000Z-1.json").write_text(text, "latin-1")
+    said = json.loads((tmp_path / ".farm/runs/20260101T000000Z-0.json").read_text())
+    (tmp_path / ".farm/runs/20260103T000000Z-1.json").write_text(json.dumps({**said, "exit_code": "<b>"}))
+    (tmp_path / ".farm/runs/20260104T000000Z-1.json").write_text(json.dumps({**said, "later": 1, "run": "known"}))
+    assert [note.run for note in read_notes(str(tmp_path))] == [note_of(1).run, "known"]
+
+
+def test_results_are_read_while_a_run_works_and_as_they_are_written(root: str) -> None:
+    append(root, "run-1", done(1), done(0), done(2, output="/out/0_4x.png"), done(60_000, shard=1))
+    names = ["output", "row", "read_s"]
+    rows = [row for table in iter_results(root, names) for row in table.to_pylist()]
+    assert [(row["row"], list(row)) for row in rows] == [(1, names), (2, names), (60_000, names)]
+    assert [row["row"] for row in results(root)] == [1, 2, 60_000]
+
+
+def test_who_looks_on_while_a_shard_closes_looks_again() -> None:
+    errors = iter([DiskError("gone"), UnreachableError("gone")])
+
+    def read() -> int:
+        for error in errors:
+            raise error
+        return 5
+
+    assert reread(read) == 5
+    errors = iter([DiskError("gone")] * 3)
+    with pytest.raises(DiskError):
+        reread(read)
 
 
 def test_a_compacted_shard_of_a_newer_farm_is_refused(tmp_path: Path) -> None:

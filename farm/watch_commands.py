@@ -1,0 +1,124 @@
+"""The commands that look on or look back: parse, call, print, exit code."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from farm.console import explained, printable
+from farm.progress import duration, pixel_rate
+
+if TYPE_CHECKING:
+    from farm.status import Status
+
+
+@click.command(short_help="A run as one page: figures, failures, pictures before and after.")
+@click.argument("run")
+@click.option("-o", "--output", default="report.html", show_default=True, help="Page to write, on a disk or a store.")
+@click.option("--sample", type=int, default=12, show_default=True, help="Rows shown before and after, 0 to 100.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one draws other rows.")
+@click.option("--contact-sheet", metavar="PNG", help="Write the sample as one picture too.")
+@explained
+def report(run: str, output: str, sample: int, seed: int, contact_sheet: str | None) -> None:
+    """Write a page about RUN, an output root or its results.parquet. It needs nothing beside it and no network.
+
+    Suspect outputs are shown first, then some of every kind, model, size and folder, drawn by seed.
+    """
+    from farm.report import ReportConfig
+    from farm.report import report as make
+
+    made = make(ReportConfig(run=run, page=output, sheet=contact_sheet, sample=sample, seed=seed))
+    for notice in made.notices:
+        click.echo(f"  not shown: {printable(notice)}", err=True)
+    click.echo(f"{made.done} done, {made.failed} failed, {made.suspect} suspect; {made.shown} shown", err=True)
+    for place in filter(None, (made.page, made.sheet)):
+        click.echo(printable(place))
+
+
+@click.command(short_help="What an output root holds, who works there, and how long it takes.")
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
+@explained
+def status(run: str | None, as_json: bool) -> None:
+    """Look at RUN, an output root; without one, at this folder or its farm-out/. Starts and changes nothing."""
+    from farm.status import here, read_status
+
+    found = read_status(run if run is not None else here())
+    if as_json:
+        click.echo(json.dumps(_json(found)))
+        return
+    for line in _lines(found, time.time()):
+        click.echo(printable(line))
+
+
+@click.command("list", short_help="Every output root below a folder, a line each.")
+@click.argument("folder", default=".")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
+@explained
+def list_roots(folder: str, as_json: bool) -> None:
+    """Look for output roots at and below FOLDER, a path or a prefix of a store, four folders deep."""
+    from farm.status import iter_roots, read_status
+
+    for root in iter_roots(folder):
+        found = read_status(root)
+        if as_json:
+            click.echo(json.dumps(_json(found)))
+        else:
+            click.echo(printable(f"{found.state:8}  {', '.join(_counts(found))}  {_ago(found)}  {found.root}"))
+
+
+def _json(status: Status) -> dict[str, object]:
+    """Its fields, and what follows from them."""
+    return {**asdict(status), "eta_s": status.eta_s}
+
+
+def _lines(status: Status, now: float) -> list[str]:
+    lines = [f"{status.root}: {_state(status, now)}"]
+    if status.manifest:
+        lines.append(f"  manifest  {status.manifest} ({', '.join(status.models)})")
+    total = f"{status.rows} of the manifest: " if status.rows is not None else ""
+    lines.append(f"  rows      {total}{', '.join(_counts(status))}")
+    frames = f", {status.frames} frames" if status.frames else ""
+    pieces = f", {status.pieces} pieces wait for their join" if status.pieces else ""
+    made = f"outputs {status.output_bytes / 1e6:.1f} MB"
+    lines.append(f"  restored  {status.source_px / 1e6:.2f} MP{frames}, {made}{pieces}")
+    if status.pace is not None:
+        pace = status.pace
+        left = f"; {duration(status.eta_s)} left" if status.eta_s is not None else ""
+        rate = f"{pixel_rate(pace.source_px / pace.seconds)}, {60 * pace.rows / pace.seconds:.1f} rows a minute"
+        lines.append(f"  rate      {rate} in the last {duration(pace.seconds)}{left}")
+    if status.failures:
+        lines.append(f"  failures  {', '.join(f'{name} {number}' for name, number in status.failures.items())}")
+    return lines
+
+
+def _state(status: Status, now: float) -> str:
+    ran, took = f"began {_before(now, status.started_unix)}", duration(status.ended_unix - status.started_unix)
+    words = {
+        "running": f"at work (run {status.run}, process {status.pid} on {status.host}), {ran}",
+        "finished": f"finished {_before(now, status.ended_unix)}, after {took}",
+        "stopped": f"stopped {_before(now, status.ended_unix)}; the same command does what is left",
+        "killed": f"killed (run {status.run}, {ran}, no end is noted); the same command does what is left",
+        "unclear": f"at work or killed: {ran}, no end is noted, and on this store nobody can be asked",
+        "idle": "nobody works there",
+    }
+    return words[status.state]
+
+
+def _before(now: float, unix: float) -> str:
+    return f"{duration(max(0.0, now - unix))} ago"
+
+
+def _ago(status: Status) -> str:
+    return _before(time.time(), status.last_unix) if status.last_unix else "nothing yet"
+
+
+def _counts(status: Status) -> list[str]:
+    counts = [f"{status.done} done", f"{status.failed} failed"]
+    counts += [f"{status.left} left"] if status.left else []
+    counts += [f"{status.suspect} suspect"] if status.suspect else []
+    return counts
