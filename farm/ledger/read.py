@@ -86,11 +86,11 @@ def read_columns(files: ShardFiles, names: list[str]) -> Table:
 
 def read_entries(files: ShardFiles) -> Table:
     """All that is written in a shard, all columns: also what has been done again, and pieces of what is done since."""
-    tables: list[Table] = []
+    # Segments first: who looks on while they are compacted finds them gone, or finds in the other file what they held.
+    tables = [table_of(_read_segment(url)) for url in files.segments]
     if files.compacted:
         with open_compacted(files.compacted) as file:
-            tables.append(file.entries())
-    tables.extend(table_of(_read_segment(url)) for url in files.segments)
+            tables.insert(0, file.entries())
     return concatenated(tables) if tables else table_of(())
 
 
