@@ -43,7 +43,7 @@ from farm.preparation_commands import (
 )
 from farm.restore_flags import face_config, fidelity_config, restore_fields, restore_options
 from farm.stop_flags import stop_config, stop_options
-from farm.watch_commands import list_roots, report, status
+from farm.watch_commands import list_roots, print_forecast, print_rates, report, status
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
 
@@ -162,6 +162,44 @@ def submit(manifest: str, **flags: Any) -> None:
     leave(summary.exit_code, stopped=summary.signum is not None)
 
 
+def _plan(manifest: str | None, rate: str | None, measure: str | None, *, as_json: bool, **flags: Any) -> None:
+    """Say what MANIFEST would take: rows, pixels, hours, bytes, memory, and what would be refused.
+
+    All flags of `farm submit` count. Nothing is started and no output root is touched; a model is timed here for some
+    seconds, unless --rate names a file that --measure has written, on this machine or another.
+    """
+    from farm import forecast
+
+    if measure is not None:
+        if manifest is not None or rate is not None:
+            raise UsageError("--measure: only times the models and writes FILE; leave MANIFEST and --rate out")
+        found = forecast.measure_models(_config(".", flags))
+        print_rates(found)
+        click.echo(printable(forecast.write_rates(measure, found)))
+        return
+    if manifest is None:
+        raise UsageError("MANIFEST: missing; name what is to be restored, or --measure FILE")
+    config = _config(manifest, flags)
+    print_forecast(forecast.forecast(config, forecast.read_rates(rate) if rate else None), as_json=as_json)
+
+
+_PLAN_OPTIONS = (
+    click.Argument(["manifest"], required=False),
+    click.Option(["--rate"], metavar="FILE", help="Rates that were measured before, instead of timing models now."),
+    click.Option(["--measure"], metavar="FILE", help="Only time the models and write their rates."),
+    click.Option(["--json", "as_json"], is_flag=True, help="One object of JSON."),
+)
+_OF_RUNS_ALONE = ("manifest", "dry_run", "quiet")
+"""parameters of submit that plan has not"""
+plan = click.Command(
+    "plan",
+    callback=explained(_plan),
+    params=[*_PLAN_OPTIONS, *(param for param in submit.params if param.name not in _OF_RUNS_ALONE)],
+    help=_plan.__doc__,
+    short_help="What a manifest would take: hours, bytes, memory, refusals.",
+)
+
+
 def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     name = flags["name"]
     if flags["suffix"] is not None:
@@ -184,7 +222,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
         pages=flags["pages"],
     )
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
-    switches = {name: flags[name] for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
+    switches = {name: flags.get(name, False) for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
     prepare = PrepareConfig(degrade=degrade_options_of(flags), subimages=subimages_options_of(flags))
     switches["stop"] = stop_config(flags)
     looks = {"face": face_config(flags), "fidelity": fidelity_config(flags)}
@@ -258,6 +296,7 @@ main.add_command(models_group)
 main.add_command(degrade)
 main.add_command(preview)
 main.add_command(prepare_group)
+main.add_command(plan)
 main.add_command(report)
 main.add_command(status)
 main.add_command(list_roots)

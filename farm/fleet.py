@@ -141,9 +141,8 @@ def plan_fleet(
     """
     from farm.engine import EngineConfig
 
-    gpus = wanted_gpus(worker)
+    gpus, count = worker_count(worker, body_bytes)
     cores = cores_here()
-    count = gpus * worker.actors_per_gpu if gpus else (worker.workers or _default_workers(worker, body_bytes))
     if worker.gpu_ids and gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in worker.gpu_ids)
     slots = _gpu_slots(worker, context, count) if gpus else _cpu_slots(worker, context, count, cores)
@@ -157,6 +156,17 @@ def plan_fleet(
         ends_s=ends_s,
     )
     return slots, config
+
+
+def worker_count(worker: WorkerConfig, body_bytes: int) -> tuple[int, int]:
+    """GPUs, and workers on them or on CPUs; `body_bytes` as of plan_fleet."""
+    gpus = wanted_gpus(worker)
+    return gpus, gpus * worker.actors_per_gpu if gpus else (worker.workers or _default_workers(worker, body_bytes))
+
+
+def memory_share(count: int) -> int:
+    """Bytes that the pictures of each of so many workers of this machine may take."""
+    return int(_MEMORY_SHARE * hardware.memory_bytes() / count)
 
 
 def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
@@ -179,7 +189,7 @@ def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: 
 
     # Fewer workers than cores float: two runs side by side must not sit on the same core.
     pin = worker.pin_cores if worker.pin_cores is not None else count == len(cores) and not cluster_address(worker)
-    memory_bytes = int(_MEMORY_SHARE * hardware.memory_bytes() / count)
+    memory_bytes = memory_share(count)
     return [
         Slot(
             context=replace(
@@ -199,7 +209,7 @@ def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: 
 def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list[Slot]:
     from farm.engine import Slot
 
-    memory_bytes = int(_MEMORY_SHARE * hardware.memory_bytes() / count)
+    memory_bytes = memory_share(count)
     return [
         Slot(
             context=replace(context, name=f"gpu-{index}", device="cuda:0", memory_bytes=memory_bytes),

@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
 from farm.book import ModelBook
 from farm.closing import Closing
-from farm.config import RunConfig
+from farm.config import ModelConfig, RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
 from farm.errors import UsageError, without_credentials
 from farm.face import FACE_RESIDENT_BYTES
@@ -89,14 +89,12 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
         received.on_end = held.abandon
         storage.clear_staging(out, keep=held.run)
-        planner, models = _planner(config, out)
+        planner, models = planner_of(config, out)
         with Surveyor(config, planner, out) as surveyor:
             is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
             counted = surveyor.survey(lambda: stop.check(time.monotonic(), "the manifest was read"))
             if not is_said:
                 ledger.write_form(out, held.run)
-            note = _note(config, held.run, counted)
-            ledger.write_note(out, note)
             run = _Run(config, out, held, surveyor, counted, models, stop)
             with ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
@@ -107,7 +105,8 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         run.clear_pieces()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
-        ledger.write_note(out, _ended(note, summary))
+        if run.note is not None:
+            ledger.write_note(out, _ended(run.note, summary))
         warnings = filter(None, (held.warning, exposed_token(config.worker), *models.notes, summary.warning))
         return replace(summary, warning="; ".join(warnings) or None)
 
@@ -139,11 +138,23 @@ def _ended(note: ledger.RunNote, summary: RunSummary) -> ledger.RunNote:
     )
 
 
+def body_bytes(model: ModelConfig, whole: Sequence[ModelSpec], *, faces: bool) -> int:
+    """What the largest 8-bit picture that goes whole through a body needs in a worker, and faces.
+
+    `whole`: models of the run that take whole pictures through their body.
+    """
+    full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
+    px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
+    if model.tta or model.keep_colour:
+        px_bytes += CANVAS_PX_BYTES * max((spec.scale for spec in whole), default=0) ** 2
+    return (FACE_RESIDENT_BYTES if faces else 0) + (model.exact_px * px_bytes if whole else 0)
+
+
 def dry_run(config: RunConfig) -> DryRun:
     """Count, plan and check everything; start and write nothing."""
     config = settled(config)
     out = output_root(config)
-    planner, _ = _planner(config, out)
+    planner, _ = planner_of(config, out)
     with Surveyor(config, planner, out) as surveyor:
         ledger.check_form(out, is_empty=not surveyor.ledger)
         return DryRun(out=out, survey=count_rows(surveyor))
@@ -154,8 +165,9 @@ def output_root(config: RunConfig) -> str:
     return manifest.output_root(config.manifest, config.output.out)
 
 
-def _planner(config: RunConfig, out: str) -> tuple[plan.Planner, ModelBook]:
-    models, device = ModelBook(config.model), device_class(config.worker)
+def planner_of(config: RunConfig, out: str, device: str | None = None) -> tuple[plan.Planner, ModelBook]:
+    """Who resolves the rows of a run, and its models; `device`: cuda or cpu instead of what this machine has."""
+    models, device = ModelBook(config.model), device or device_class(config.worker)
     fused = device == "cuda" and config.model.kernel == "auto" and runs_fused(config.worker)
     face = fetch.resolve_face(config.face, config.model.weights_dir)
     return plan.Planner(config, models, out, device, fused=fused, face=face), models
@@ -193,6 +205,8 @@ class _Run:
         )
         self._schedule: Schedule | None = None
         self._signum: int | None = None
+        self.note: ledger.RunNote | None = None
+        """what the run says of itself, once it has work: one that finds nothing to do leaves no trace"""
         self._spent: dict[str, StageSeconds] = {}
         """on pieces of items that are not joined yet, by item"""
 
@@ -208,6 +222,8 @@ class _Run:
         if first is not None:
             with faults.run_level(self._out):
                 storage.capabilities(self._out)  # a root that cannot be written to is known before anything starts
+            self.note = _note(self._config, self._id, self._counted)
+            ledger.write_note(self._out, self.note)
             self._run_parts(chain([first], parts), received)
 
     @property
@@ -308,14 +324,7 @@ class _Run:
 
     @property
     def _body_bytes(self) -> int:
-        """What the largest 8-bit picture that goes whole through a body needs in a worker, and faces."""
-        model = self._config.model
-        full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
-        px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
-        if model.tta or model.keep_colour:
-            px_bytes += CANVAS_PX_BYTES * max((spec.scale for spec in self._whole), default=0) ** 2
-        faces = FACE_RESIDENT_BYTES if self._face else 0
-        return faces + (model.exact_px * px_bytes if self._whole else 0)
+        return body_bytes(self._config.model, self._whole, faces=self._face is not None)
 
     @property
     def _costs(self) -> dict[str, float]:

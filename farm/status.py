@@ -46,8 +46,8 @@ class Status:
 
     root: str
     state: str
-    """running, finished, stopped (rows are left), killed (no end is noted and nobody works there), unclear (the same
-    where no lock can be asked), or idle (no run has left a note)"""
+    """running, finished, stopped (rows are left), killed (rows are left, no end is noted and nobody works there),
+    unclear (the same where no lock can be asked), or idle (no run has left a note)"""
     run: str
     """the latest run; empty where none has left a note"""
     manifest: str
@@ -146,7 +146,8 @@ def _status(root: str) -> Status:
     count = _Count()
     latest = {files.number: _add(files, count) for files in shards.values()}
     holder = _holder(root)
-    state = _state(root, note, is_held=holder is not None)
+    left = _left(note, count)
+    state = _state(root, note, left, is_held=holder is not None)
     is_working = state in ("running", "unclear")
     return Status(
         root=root,
@@ -159,7 +160,7 @@ def _status(root: str) -> Status:
         rows=note.rows if note else None,
         done=count.done,
         failed=count.failed,
-        left=_left(note, count),
+        left=left,
         suspect=count.suspect,
         source_px=count.source_px,
         frames=count.frames,
@@ -173,13 +174,13 @@ def _status(root: str) -> Status:
     )
 
 
-def _state(root: str, note: RunNote | None, *, is_held: bool) -> str:
+def _state(root: str, note: RunNote | None, left: int | None, *, is_held: bool) -> str:
     if is_held:
         return "running"
     if note is None:
         return "idle"
-    if note.ended_unix:
-        return "stopped" if note.left else "finished"
+    if note.ended_unix or not left:
+        return "stopped" if left else "finished"
     return "killed" if storage.local_path(root) else "unclear"
 
 

@@ -79,8 +79,8 @@ def stop_config(flags: Mapping[str, Any]) -> StopConfig:
     """From the values of `stop_options` or `time_options`."""
     most, percent = flags.get("max_failures") or (None, None)
     return StopConfig(
-        until=flags["until"],
-        max_time_s=flags["max_time"],
+        until=flags.get("until"),
+        max_time_s=flags.get("max_time"),
         first=flags.get("first", "manifest"),
         max_failures=most,
         max_failures_percent=percent,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from farm.console import explained, printable
-from farm.progress import duration, pixel_rate
 
 if TYPE_CHECKING:
+    from farm.forecast import Forecast, Rates
     from farm.status import Status
 
 
@@ -71,12 +71,71 @@ def list_roots(folder: str, as_json: bool) -> None:
             click.echo(printable(f"{found.state:8}  {', '.join(_counts(found))}  {_ago(found)}  {found.root}"))
 
 
+def print_rates(rates: Rates) -> None:
+    """A line a model."""
+    from farm.progress import pixel_rate
+
+    for one in rates.models:
+        timed = f"{one.side_px} x {one.side_px} px in {one.seconds:.2f} s, {one.precision}"
+        click.echo(printable(f"{one.model}: {pixel_rate(one.px_s)} a worker ({timed}; {rates.machine})"), err=True)
+
+
+def print_forecast(found: Forecast, *, as_json: bool) -> None:
+    """For people, or for machines."""
+    if as_json:
+        more = {"worker_hours": found.worker_hours, "hours": found.hours, "fits": found.fits}
+        click.echo(json.dumps({**asdict(found), **more}))
+        return
+    for line in _forecast_lines(found):
+        click.echo(printable(line))
+
+
+def _forecast_lines(found: Forecast) -> list[str]:
+    from farm.progress import duration, pixel_rate
+
+    before = f"{found.reused} done before, {found.settled} failed before"
+    lines = [f"{found.rows} rows: {found.pending} to do, {before}, {found.refused} refused"]
+    looked = (
+        f"sizes from the manifest and from a look into {found.looked}" if found.looked else "sizes from the manifest"
+    )
+    films = f", {found.films} films of {found.frames:.0f} frames" if found.films else ""
+    lines.append(f"  source    {found.pictures} pictures{films}: {found.source_px / 1e6:.2f} MP ({looked})")
+    lines += [f"  {name}: {rows} rows, whose time and bytes are not estimated" for name, rows in found.others.items()]
+    lines += [
+        f"  {one.model}: {one.work_px / 1e6:.2f} MP to go through it, at {pixel_rate(one.px_s)} a worker "
+        f"in {one.precision} ({found.rates.machine})"
+        for one in found.models
+    ]
+    who = f"{found.gpus} GPUs" if found.gpus else f"{found.workers} CPU workers"
+    kind = "GPU-hours" if found.gpus else "worker-hours"
+    lines.append(f"  time      {found.worker_hours:.2f} {kind}: {duration(3600 * found.hours)} on {who}")
+    made = f"{found.output_px / 1e6:.2f} MP, about {found.output_bytes / 1e6:.1f} MB"
+    lines.append(f"  outputs   {made} (typical bytes a pixel of their formats; pictures differ by a factor of two)")
+    lines.append(f"  memory    {_memory(found)}")
+    lines += [f"  refused   {name} {number}" for name, number in found.refusals.items()]
+    lines += [f"  unread    {found.unreadable} of those that were looked into would fail"] if found.unreadable else []
+    lines += [f"    {message}" for message in found.examples]
+    return [*lines, f"output: {found.out}"]
+
+
+def _memory(found: Forecast) -> str:
+    needs = f"the largest picture that is restored whole takes {found.body_bytes / 1e9:.1f} GB"
+    if found.worker_bytes is None:
+        return f"{needs} of a worker there" if found.body_bytes else "pictures are restored in windows"
+    has = f"{found.worker_bytes / 1e9:.1f} GB for the pictures of each worker"
+    if not found.body_bytes:
+        return f"{has}; pictures are restored in windows"
+    return f"{has}; {needs}" + ("" if found.fits else ": lower --exact-px or the number of workers")
+
+
 def _json(status: Status) -> dict[str, object]:
     """Its fields, and what follows from them."""
     return {**asdict(status), "eta_s": status.eta_s}
 
 
 def _lines(status: Status, now: float) -> list[str]:
+    from farm.progress import duration, pixel_rate
+
     lines = [f"{status.root}: {_state(status, now)}"]
     if status.manifest:
         lines.append(f"  manifest  {status.manifest} ({', '.join(status.models)})")
@@ -97,10 +156,13 @@ def _lines(status: Status, now: float) -> list[str]:
 
 
 def _state(status: Status, now: float) -> str:
-    ran, took = f"began {_before(now, status.started_unix)}", duration(status.ended_unix - status.started_unix)
+    from farm.progress import duration
+
+    ended_unix = status.ended_unix or status.last_unix
+    ran, took = f"began {_before(now, status.started_unix)}", duration(max(0.0, ended_unix - status.started_unix))
     words = {
         "running": f"at work (run {status.run}, process {status.pid} on {status.host}), {ran}",
-        "finished": f"finished {_before(now, status.ended_unix)}, after {took}",
+        "finished": f"finished {_before(now, ended_unix)}, after {took}",
         "stopped": f"stopped {_before(now, status.ended_unix)}; the same command does what is left",
         "killed": f"killed (run {status.run}, {ran}, no end is noted); the same command does what is left",
         "unclear": f"at work or killed: {ran}, no end is noted, and on this store nobody can be asked",
@@ -110,6 +172,8 @@ def _state(status: Status, now: float) -> str:
 
 
 def _before(now: float, unix: float) -> str:
+    from farm.progress import duration
+
     return f"{duration(max(0.0, now - unix))} ago"
 
 

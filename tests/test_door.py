@@ -13,8 +13,8 @@ import farm
 HEAVY = ("ray", "torch", "av", "pyvips", "pyarrow", "fsspec", "numpy")
 
 
-def test_the_public_door_is_these_four_names() -> None:
-    assert sorted(farm.__all__) == ["FarmError", "RunConfig", "__version__", "submit"]
+def test_the_public_door_is_these_six_names() -> None:
+    assert sorted(farm.__all__) == ["FarmError", "Result", "Run", "RunConfig", "__version__", "submit"]
     assert all(hasattr(farm, name) for name in farm.__all__)
 
 

@@ -1,4 +1,4 @@
-"""What a run says of itself in its output root: a small file each, written when its rows are counted and when it ends.
+"""What a run says of itself in its output root: a small file each, written when it has work, and when it ends.
 
     ROOT/.farm/runs/RUN.json
 

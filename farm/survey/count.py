@@ -20,7 +20,7 @@ from farm.names import Namer
 from farm.params import Params, UpscaleParams
 from farm.summary import SHOWN, RowState
 from farm.survey.peek import Peek
-from farm.survey.planned import DeclinedRow
+from farm.survey.planned import DeclinedRow, PlannedRow
 from farm.survey.shard import PlanTools, ShardPlan
 from farm.survey.trust import Trusted, trust
 
@@ -187,12 +187,14 @@ def _marked(files: ShardFiles) -> tuple[list[str], list[str]]:
     return table["source"].to_pylist(), table["output"].to_pylist()
 
 
-def count_rows(surveyor: Surveyor, *, show: int = 20) -> Survey:
-    """Look at every row; for who wants to know and does nothing."""
+def count_rows(surveyor: Surveyor, *, show: int = 20, seen: Callable[[PlannedRow], None] | None = None) -> Survey:
+    """Look at every row; for who wants to know and does nothing. `seen` is told of each row of an open shard."""
     counted = surveyor.survey()
     for _, planned in surveyor.plans(counted, looks_into_all=True):
         for row in planned.rows():
             counted.states[row.state] += 1
+            if seen is not None:
+                seen(row)
             if isinstance(row, DeclinedRow) and len(counted.refused) < show:
                 counted.refused.append(row)
     return counted
