@@ -45,9 +45,10 @@ svg { display: block; width: 100%; } .bar { height: 10px; border-radius: 5px; ma
 .wait { fill: var(--wait); background: var(--wait); } .infer { fill: var(--infer); background: var(--infer); }
 .encode { fill: var(--encode); background: var(--encode); } .write { fill: var(--write); background: var(--write); }
 .key { display: inline-block; width: .7rem; height: .7rem; border-radius: .2rem; margin-right: .5rem; }
+td:has(.key) { padding-left: 1.2rem; text-indent: -1.2rem; }
 .axis { display: flex; justify-content: space-between; gap: 1rem; font-size: .8rem; color: var(--soft);
   font-variant-numeric: tabular-nums; margin-top: .3rem; }
-figure { margin: 0; } figcaption { font-size: .84rem; }
+figure { margin: 0; } figcaption { font-size: .84rem; margin-top: .5rem; } figure + .scroll { margin-top: 1rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th { font-weight: 500; text-align: left; font-size: .82rem; } th, td { padding: .38rem .9rem .38rem 0;
   border-bottom: 1px solid var(--line); vertical-align: baseline; } tr:last-child td { border-bottom: 0; }
@@ -76,13 +77,14 @@ details ul { margin: .4rem 0 .2rem; padding: 0; list-style: none; } details li {
 .tag { position: absolute; bottom: .5rem; padding: .15rem .5rem; border-radius: .3rem; font-size: .75rem;
   line-height: 1.3; background: rgb(0 0 0 / .55); color: #fff; pointer-events: none; z-index: 1; }
 .tag.left { left: .5rem; } .tag.right { right: .5rem; }
-.pairs figcaption { margin-top: .5rem; } .pairs figcaption b { color: var(--ink); font-weight: 600; display: block;
+.pairs figcaption b { color: var(--ink); font-weight: 600; display: block;
   overflow-wrap: anywhere; } .suspect { color: var(--warn); font-weight: 600; }
 .notice { border: 1px dashed var(--line); border-radius: .5rem; padding: 1.2rem; color: var(--soft);
   overflow-wrap: anywhere; font-size: .88rem; min-height: 8rem; }
 footer { color: var(--soft); font-size: .84rem; padding: .3rem .2rem; }
 @media (max-width: 560px) { main { padding: 1.4rem .8rem 2rem; } section { padding: 1rem; border-radius: .6rem; }
-  h1 { font-size: 1.4rem; } .tiles { grid-template-columns: 1fr 1fr; } .tiles dd { font-size: 1.25rem; } }
+  h1 { font-size: 1.4rem; } table { font-size: .84rem; } th, td { padding-right: .6rem; } td.path { min-width: 5.5rem; font-size: .76rem; }
+  .tiles { grid-template-columns: 1fr 1fr; } .tiles dd { font-size: 1.25rem; } }
 """
 SCRIPT = """
 for (const view of document.querySelectorAll(".view")) {

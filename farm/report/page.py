@@ -253,7 +253,7 @@ def _fidelity(account: Account) -> str:
         axis = f'<div class="axis"><span>{_DB_LOW} dB and less</span><span>{_DB_HIGH} dB and more</span></div>'
         caption = f"Outputs by consistency with their source. Below {floor:g} dB an output is suspect."
         chart = f"<figure>{drawn}{axis}<figcaption>{caption}</figcaption></figure>"
-    head = ("figure", "outputs", "median", "worst", "suspect beyond")
+    head = ("figure", "outputs", "median", "worst", "floor")
     return _section("Fidelity", chart + _table(head, rows, 1))
 
 
