@@ -83,7 +83,8 @@ details ul { margin: .4rem 0 .2rem; padding: 0; list-style: none; } details li {
   overflow-wrap: anywhere; font-size: .88rem; min-height: 8rem; }
 footer { color: var(--soft); font-size: .84rem; padding: .3rem .2rem; }
 @media (max-width: 560px) { main { padding: 1.4rem .8rem 2rem; } section { padding: 1rem; border-radius: .6rem; }
-  h1 { font-size: 1.4rem; } table { font-size: .84rem; } th, td { padding-right: .6rem; } td.path { min-width: 5.5rem; font-size: .76rem; }
+  h1 { font-size: 1.4rem; } table { font-size: .84rem; } th, td { padding-right: .6rem; }
+  td.path { min-width: 5.5rem; font-size: .76rem; }
   .tiles { grid-template-columns: 1fr 1fr; } .tiles dd { font-size: 1.25rem; } }
 """
 SCRIPT = """
