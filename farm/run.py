@@ -11,8 +11,8 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -24,7 +24,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import ModelConfig, RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
-from farm.errors import UsageError, without_credentials
+from farm.errors import FarmError, UsageError, without_credentials
 from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
@@ -96,7 +96,7 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
             if not is_said:
                 ledger.write_form(out, held.run)
             run = _Run(config, out, held, surveyor, counted, models, stop)
-            with ledger.Ledger(out, held.run, held.check) as book:
+            with _noted(out, run), ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
         held.check()
         ledger.compact(out, held.run)
@@ -109,6 +109,19 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
             ledger.write_note(out, _ended(run.note, summary))
         warnings = filter(None, (held.warning, exposed_token(config.worker), *models.notes, summary.warning))
         return replace(summary, warning="; ".join(warnings) or None)
+
+
+@contextmanager
+def _noted(out: str, run: _Run) -> Generator[None]:
+    """A run that cannot go on says so in its note."""
+    try:
+        yield
+    except FarmError as error:
+        if run.note is not None:
+            ended = replace(_ended(run.note, run.summary("", 0.0)), exit_code=error.exit_code)
+            with suppress(FarmError):  # what ended the run is what is to be said, and may keep us from writing too
+                ledger.write_note(out, ended)
+        raise
 
 
 def _note(config: RunConfig, run: str, counted: Survey) -> ledger.RunNote:
