@@ -12,7 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
 from farm import Result, Run
+from farm.cli import main
 from farm.forecast import read_rates, write_rates
 from farm.ledger import RESULT_COLUMNS, read_notes
 from tests.clips import film as clip
@@ -29,22 +33,8 @@ def code(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def called(folder: Path, farm: Farm, env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
-    """A Python command in a folder, as somebody who has installed the farm."""
-    paths = {"PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(farm.cache)}
-    return subprocess.run(
-        [sys.executable, *args],
-        cwd=folder,
-        env={**os.environ, **env, **paths},
-        capture_output=True,
-        text=True,
-        timeout=farm.timeout_s,
-        check=False,
-    )
-
-
 def test_the_examples_of_the_docs_work_on_a_run_of_their_own(
-    farm: Farm, cluster: dict[str, str], make_picture: Make, tmp_path: Path
+    farm: Farm, cluster: dict[str, str], make_picture: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = tmp_path / "photos"
     for number in range(3):
@@ -53,25 +43,39 @@ def test_the_examples_of_the_docs_work_on_a_run_of_their_own(
     (photos / "film.mov").write_bytes(clip("runs.mov"))
     (example,) = code("python.md", "python")
     example = example.replace("animevideov3", str(farm.model)).replace("gpus=0", "workers=2")
-    done = called(tmp_path, farm, cluster, "-c", example)
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        env={**os.environ, **cluster, "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": str(farm.cache)},
+        capture_output=True,
+        text=True,
+        timeout=farm.timeout_s,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "4 done, 1 failed" in done.stdout
     assert "finished 4 0 None {'" in done.stdout
     _the_run_says_what_it_did(tmp_path / "restored")
-    commands = [line for block in code("report.md", "") for line in block.splitlines()]
-    assert len(commands) == 11
-    said = {line: _called(tmp_path, farm, line) for line in commands}
-    for line, answer in said.items():
-        assert answer.returncode == 0, (line, answer.stderr)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(farm.cache))
+    said: dict[str, str] = {}
+    for line in (line for block in code("report.md", "") for line in block.splitlines()):
+        words = shlex.split(line, comments=True)
+        monkeypatch.chdir(tmp_path if len(words) > 2 else tmp_path / "restored")
+        said[shlex.join(words)] = _said([str(farm.model) if word == "animevideov3" else word for word in words])
+    assert len(said) == 10
     _the_answers_are_right(tmp_path, said)
-    _a_laptop_plans_for_gpus(tmp_path, farm)
+    here = read_rates("rate.json")
+    write_rates("h100.json", replace(here, device="cuda", host="far", machine="NVIDIA H100"))
+    flags = ["--model", str(farm.model), "--gpus", "8", "--rate", "h100.json"]
+    assert "on 8 GPUs" in _said(["farm", "plan", "photos/", *flags]), "a laptop plans for others' GPUs"
 
 
-def _called(folder: Path, farm: Farm, line: str) -> subprocess.CompletedProcess[str]:
-    """A line of the docs, with the tests' own network; one that names no root, in the root's folder."""
-    words = shlex.split(line, comments=True)
-    arguments = [str(farm.model) if word == "animevideov3" else word for word in words]
-    return called(folder if len(words) > 2 else folder / "restored", farm, {}, "-m", *arguments)
+def _said(words: list[str]) -> str:
+    """What a command of the farm answers."""
+    assert words[0] == "farm"
+    answer = CliRunner().invoke(main, words[1:])
+    assert answer.exit_code == 0, (words, answer.output)
+    return answer.stdout
 
 
 def _the_run_says_what_it_did(out: Path) -> None:
@@ -86,25 +90,16 @@ def _the_run_says_what_it_did(out: Path) -> None:
     assert list(Result.__slots__) == [name for name, _ in RESULT_COLUMNS]
 
 
-def _the_answers_are_right(folder: Path, said: dict[str, subprocess.CompletedProcess[str]]) -> None:
+def _the_answers_are_right(folder: Path, said: dict[str, str]) -> None:
     page = Page((folder / "report.html").read_bytes())
     assert "4 frames, flicker" in page.text
     assert "Where the time went" in page.text
     assert "Known of" not in page.text, "every row that is done knows its stages"
     assert len(page.of("input")) == 4
     assert (folder / "sheet.png").stat().st_size > 1000
-    answers = {line.split("#")[0].strip(): answer.stdout for line, answer in said.items()}
-    assert json.loads(answers["farm status restored/ --json"])["state"] == "finished"
-    assert json.loads(answers["farm list . --json"])["done"] == 4
-    assert "4 done, 1 failed" in answers["farm list ."]
-    planned = json.loads(answers["farm plan photos/ --model animevideov3 --gpus 0 --json"])
+    assert json.loads(said["farm status restored/ --json"])["state"] == "finished"
+    assert json.loads(said["farm list . --json"])["done"] == 4
+    assert "4 done, 1 failed" in said["farm list ."]
+    assert "CPU workers" in said["farm plan photos/ --model animevideov3 --gpus 0"]
+    planned = json.loads(said["farm plan photos/ --model animevideov3 --gpus 0 --rate rate.json --json"])
     assert (planned["rows"], planned["films"], planned["unreadable"]) == (5, 1, 1)
-
-
-def _a_laptop_plans_for_gpus(folder: Path, farm: Farm) -> None:
-    here = read_rates(str(folder / "rate.json"))
-    write_rates(str(folder / "h100.json"), replace(here, device="cuda", host="far", machine="NVIDIA H100"))
-    flags = ("--model", str(farm.model), "--gpus", "8", "--rate", "h100.json")
-    planned = called(folder, farm, {}, "-m", "farm", "plan", "photos/", *flags)
-    assert planned.returncode == 0, planned.stderr
-    assert "on 8 GPUs" in planned.stdout
