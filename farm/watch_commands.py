@@ -108,7 +108,7 @@ def _forecast_lines(found: Forecast) -> list[str]:
     ]
     who = f"{found.gpus} GPUs" if found.gpus else f"{found.workers} CPU workers"
     kind = "GPU-hours" if found.gpus else "worker-hours"
-    lines.append(f"  time      {found.worker_hours:.2f} {kind}: {duration(3600 * found.hours)} on {who}")
+    lines.append(f"  time      {found.worker_hours:.3g} {kind}: {duration(3600 * found.hours)} on {who}")
     made = f"{found.output_px / 1e6:.2f} MP, about {found.output_bytes / 1e6:.1f} MB"
     lines.append(f"  outputs   {made} (typical bytes a pixel of their formats; pictures differ by a factor of two)")
     lines.append(f"  memory    {_memory(found)}")
