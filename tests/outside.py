@@ -28,6 +28,7 @@ REASONS = {
     "set FARM_WEIGHTS_DIR to a folder with GFPGANv1.4.pth, parsing_parsenet.pth, detection_Resnet50_Final.pth and "
     "realesr-animevideov3.pth",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
+    "systemd": "systemd's own checker looks at its units: Debian's systemd has systemd-analyze",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
     "mount": "a disk that is really full is a small one of its own, which only who may mount can make: run as root",
     "s3-control": "only a server of ours may be made to fail: set FARM_TEST_S3_FOLDER, as scripts/s3-test-server says",

@@ -1,0 +1,198 @@
+"""Files of cluster/ are what their own tools want, and the commands in them are commands of ours."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from farm.cli import main
+
+from ..outside import require
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "cluster"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+KUBERNETES = sorted((CLUSTER / "kubernetes").glob("*.yaml"))
+RAY_FIELDS = {
+    "RayCluster": {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"}
+    | {"headGroupSpec", "workerGroupSpecs", "suspend", "headServiceAnnotations", "gcsFaultToleranceOptions"},
+    "RayJob": {"entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "activeDeadlineSeconds"}
+    | {"backoffLimit", "rayClusterSpec", "submissionMode", "submitterPodTemplate", "clusterSelector", "suspend"},
+    "RayCronJob": {"schedule", "jobTemplate", "suspend", "timeZone"},
+    "head": {"rayStartParams", "template", "serviceType", "headService", "enableIngress"},
+    "worker": {"groupName", "replicas", "minReplicas", "maxReplicas", "numOfHosts", "rayStartParams", "template"}
+    | {"scaleStrategy", "idleTimeoutSeconds", "suspend"},
+}
+"""of KubeRay 1.6, https://docs.ray.io/en/master/cluster/kubernetes/references/api.html"""
+
+
+def documents(path: Path) -> list[Any]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+def run(*command: str | Path) -> None:
+    made = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout + made.stderr
+
+
+@pytest.mark.parametrize("script", ["cron/farm-nightly", "ray/head.sh", "ray/worker.sh"])
+def test_scripts_are_sound(script: str) -> None:
+    run(SCRIPTS / "shellcheck", CLUSTER / script)
+    assert os.access(CLUSTER / script, os.X_OK)
+
+
+def test_the_image_is_sound() -> None:
+    run(SCRIPTS / "hadolint", CLUSTER / "container" / "Containerfile")
+    targets = re.findall(r"^FROM \S+ AS (\S+)", (CLUSTER / "container" / "Containerfile").read_text(), re.MULTILINE)
+    assert targets == ["base", "cpu", "cuda"]
+
+
+def test_units_are_what_systemd_takes(tmp_path: Path) -> None:
+    require("systemd", shutil.which("systemd-analyze"))
+    for unit in ("farm-nightly.service", "farm-nightly.timer", "farm-failed@.service"):
+        text = (CLUSTER / "cron" / unit).read_text()
+        (tmp_path / unit).write_text(text.replace("/opt/farm/.venv/bin/farm", "/bin/true"))
+    run("systemd-analyze", "verify", "--man=no", *sorted(tmp_path.iterdir()))
+
+
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_kubernetes_takes_its_objects(path: Path) -> None:
+    import kubernetes_validate as validate
+
+    for one in documents(path):
+        for known in kubernetes_objects(one):
+            validate.validate(known, validate.latest_version(), strict=True)
+
+
+def kubernetes_objects(one: Any) -> Iterator[Any]:
+    """What Kubernetes itself knows of an object: all of it, or the pods of what is KubeRay's, whose fields are checked."""
+    kind, spec = one["kind"], one.get("spec")
+    if not kind.startswith("Ray"):
+        yield one
+        return
+    assert one["apiVersion"] == "ray.io/v1"
+    assert set(spec) <= RAY_FIELDS[kind]
+    if kind == "RayCronJob":
+        yield from kubernetes_objects({"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec["jobTemplate"]})
+    elif kind == "RayJob":
+        yield from kubernetes_objects({"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": spec["rayClusterSpec"]})
+    else:
+        assert spec["authOptions"] == {"mode": "token"}
+        assert set(spec["headGroupSpec"]) <= RAY_FIELDS["head"]
+        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+            assert set(group) <= RAY_FIELDS["head"] | RAY_FIELDS["worker"]
+            assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+            pod = group["template"]
+            yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any", **pod.get("metadata", {})}, **pod}
+
+
+def test_every_night_and_once_are_the_same_job_and_the_same_cluster() -> None:
+    (job,), (nightly,) = (documents(CLUSTER / "kubernetes" / name) for name in ("rayjob.yaml", "raycronjob.yaml"))
+    (cluster,) = documents(CLUSTER / "kubernetes" / "raycluster.yaml")
+    assert nightly["spec"]["jobTemplate"] == job["spec"]
+    assert job["spec"]["rayClusterSpec"] == cluster["spec"]
+
+
+def test_no_credential_is_anywhere_but_in_a_mounted_file() -> None:
+    for path in (path for path in CLUSTER.rglob("*") if path.is_file()):
+        text = path.read_text()
+        assert not re.search(r"(?i)secret_access_key|AKIA[0-9A-Z]{12}|runtimeEnvYAML|--runtime-env", text), path
+
+
+@pytest.mark.parametrize("name", ["on-premise", "aws"])
+def test_ray_up_takes_its_files(name: str) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(yaml.safe_load((CLUSTER / "ray" / f"{name}.yaml").read_text())))
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """(where it stands, words after `farm`) of every command of ours in cluster/."""
+    found: list[tuple[str, list[str]]] = []
+    for path in sorted(path for path in CLUSTER.rglob("*") if path.is_file()):
+        lines = re.sub(r"\\\\\n#? *", " ", path.read_text()).splitlines()
+        if path in KUBERNETES:
+            lines += entrypoints(path)
+        for line in lines:
+            said = re.search(r"(?:\bfarm|farm-nightly \S+|farm:cpu) ((?:submit |verify |s3://).*)", line)
+            if said is None or "printf" in line:
+                continue
+            words = shlex.split(said[1].replace("$(date +\\%u)", "3").replace("${UNTIL}", "06:00"))
+            found.append((path.name, ["submit", *words] if words[0].startswith("s3:") else words))
+    return found
+
+
+def entrypoints(path: Path) -> list[str]:
+    """Of jobs, whose lines YAML folds."""
+    specs = [one["spec"] for one in documents(path) if one["kind"] in ("RayJob", "RayCronJob")]
+    return [spec.get("jobTemplate", spec)["entrypoint"] for spec in specs]
+
+
+@pytest.mark.parametrize(("where", "words"), commands())
+def test_commands_have_only_flags_that_there_are(where: str, words: list[str]) -> None:
+    command = main.commands[words[0]]
+    assert isinstance(command.make_context(where, words[1:]), click.Context)
+
+
+def test_there_are_commands_to_look_at() -> None:
+    expected = {"crontab", "farm-nightly", "farm-nightly.service", "Containerfile", "on-premise.yaml"}
+    assert {where for where, _ in commands()} == expected | {"raycluster.yaml", "rayjob.yaml", "raycronjob.yaml"}
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Path:
+    """Instead of `farm`: says what it was given, and ends with the code of its last argument, when it is told to."""
+    path = tmp_path / "farm"
+    path.write_text(
+        '#!/bin/bash\ntrap "echo drained; exit 143" TERM\necho "$@"\n'
+        '[ "${@: -1}" != wait ] || { touch "$0.waits"; sleep 30 & wait $!; }\nexit "${@: -1}"\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(("code", "ends", "says"), [(0, 0, False), (75, 0, False), (3, 3, True), (74, 74, True)])
+def test_a_night_is_silent_unless_somebody_should_look(
+    stand_in: Path, tmp_path: Path, code: int, ends: int, says: bool
+) -> None:
+    log = tmp_path / "log"
+    made = subprocess.run(
+        [CLUSTER / "cron" / "farm-nightly", log, "s3://bucket/in", "--out", "a b", str(code)],
+        env={**os.environ, "FARM": str(stand_in)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (made.returncode, bool(made.stdout)) == (ends, says)
+    assert f"submit s3://bucket/in --out a b {code}" in log.read_text()
+    assert f"ended with {code}" in log.read_text()
+
+
+def test_a_night_that_is_stopped_lets_the_farm_drain(stand_in: Path, tmp_path: Path) -> None:
+    night = subprocess.Popen(
+        [CLUSTER / "cron" / "farm-nightly", tmp_path / "log", "in", "wait"],
+        env={**os.environ, "FARM": str(stand_in)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 20
+    while not (tmp_path / "farm.waits").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    night.send_signal(signal.SIGTERM)
+    said, _ = night.communicate(timeout=20)
+    assert night.returncode == 143
+    assert "drained" in said
