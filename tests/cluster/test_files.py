@@ -78,7 +78,7 @@ def test_kubernetes_takes_its_objects(path: Path) -> None:
 
 
 def kubernetes_objects(one: Any) -> Iterator[Any]:
-    """What Kubernetes itself knows of an object: all of it, or the pods of what is KubeRay's, whose fields are checked."""
+    """What Kubernetes knows of an object: all of it, or the pods of what is KubeRay's, whose fields are checked."""
     kind, spec = one["kind"], one.get("spec")
     if not kind.startswith("Ray"):
         yield one
