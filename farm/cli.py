@@ -43,6 +43,7 @@ from farm.preparation_commands import (
 )
 from farm.restore_flags import face_config, fidelity_config, restore_fields, restore_options
 from farm.stop_flags import stop_config, stop_options
+from farm.training_commands import train
 from farm.watch_commands import list_roots, print_forecast, print_rates, report, status
 
 _MODEL, _OUTPUT, _VIDEO, _LIMITS = ModelConfig(), OutputConfig(), VideoConfig(), LimitConfig()
@@ -300,6 +301,7 @@ main.add_command(plan)
 main.add_command(report)
 main.add_command(status)
 main.add_command(list_roots)
+main.add_command(train)
 
 
 @main.command(short_help="Remove what killed runs left in an output root.")

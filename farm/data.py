@@ -128,7 +128,10 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """Raises IndexError, the storage's errors, and ItemError for a source that gives no pair."""
-        epoch = int(self._epoch)
+        return self.sample(number, int(self._epoch))
+
+    def sample(self, number: int, epoch: int) -> dict[str, Any]:
+        """The same of an epoch that the caller counts; `set_epoch` is not looked at."""
         key, good, low = self._source.pair(number, epoch)
         dice = Dice(self._seed, key, epoch)
         if self._patch is not None:

@@ -148,7 +148,7 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
         *_storage(),
         _extra("face", ("gfpgan", "facexlib", "basicsr")),
         _extra("foreign", ("spandrel", "einops")),
-        _extra("train", ("basicsr", "torchvision")),
+        _extra("train", ("pandas", "tensorboardX")),
     )
 
 

@@ -27,6 +27,8 @@ REASONS = {
     "face-weights": "the released weights of GFPGAN, its parser and its detector are 546 MB that no package brings: "
     "set FARM_WEIGHTS_DIR to a folder with GFPGANv1.4.pth, parsing_parsenet.pth, detection_Resnet50_Final.pth and "
     "realesr-animevideov3.pth",
+    "onnx": "the package onnx is an extra that nothing else needs: pip install 'sr-farm[onnx]'",
+    "ray-train": "Ray Train asks for packages that nothing else needs: pip install 'sr-farm[train]'",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
     "systemd": "systemd's own checker looks at its units: Debian's systemd has systemd-analyze",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",

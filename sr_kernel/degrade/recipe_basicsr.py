@@ -45,13 +45,14 @@ _BLUR_KEYS = (
     "betag_range",
     "betap_range",
 )
-_TOP_KEYS = frozenset(
+TOP_KEYS = frozenset(
     {f"{key}{suffix}" for key in _STAGE_KEYS for suffix in ("", "2")}
     | {"scale", "second_blur_prob", "gt_usm", "high_order_degradation"}
 )
-_TRAIN_KEYS = frozenset(
+TRAIN_KEYS = frozenset(
     {f"{key}{suffix}" for key in _BLUR_KEYS for suffix in ("", "2")} | {"final_sinc_prob", "use_hflip", "use_rot"}
 )
+"""what a recipe is read from, at the top level and under datasets.train"""
 _TOP_IGNORED = frozenset(
     [
         "name",
@@ -112,11 +113,11 @@ def recipe_from_basicsr(text: str) -> Recipe:
     except yaml.YAMLError as error:
         raise RecipeError(f"recipe: not YAML: {error}") from error
     train = _mapping(_mapping(top.get("datasets", {}), "datasets").get("train", {}), "datasets.train")
-    _refuse_unknown(top, _TOP_KEYS | _TOP_IGNORED, "the top level")
-    _refuse_unknown(train, _TRAIN_KEYS | _TRAIN_IGNORED, "datasets.train")
+    _refuse_unknown(top, TOP_KEYS | _TOP_IGNORED, "the top level")
+    _refuse_unknown(train, TRAIN_KEYS | _TRAIN_IGNORED, "datasets.train")
     if top.get("high_order_degradation", True) is not True:
         raise RecipeError("recipe: high_order_degradation is off: this option file trains on ready pairs")
-    options = _Options({**_only(train, _TRAIN_KEYS), **_only(top, _TOP_KEYS)})
+    options = _Options({**_only(train, TRAIN_KEYS), **_only(top, TOP_KEYS)})
     return Recipe(
         scale=options.whole("scale"),
         hflip_prob=0.5 if options.flag("use_hflip") else 0.0,

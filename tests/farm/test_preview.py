@@ -262,7 +262,7 @@ def test_the_exit_code_says_whether_anything_could_be_shown(good: int, code: int
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
-        (("--recipe", "x5"), 2, "x4plus, x2plus, bicubic, bsrgan"),
+        (("--recipe", "x5"), 2, "x4plus, x2plus, bicubic, bsrgan, light"),
         (("--gt-size", "401"), 2, "no multiple of the scale 4"),
         (("--count", "0"), 2, "--count: 0 is below 1"),
         (("--count", "1000000"), 2, "too much for one sheet"),

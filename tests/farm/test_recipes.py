@@ -32,7 +32,7 @@ def test_a_file_is_read_by_its_extension(name: str, text: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("x5plus", None, "x4plus, x2plus, bicubic, bsrgan"),
+        ("x5plus", None, "x4plus, x2plus, bicubic, bsrgan, light"),
         ("gone.toml", None, "gone.toml"),
         ("folder.toml", "folder", "folder.toml"),
         ("latin.toml", b"# \xfc\n", "UTF-8"),

@@ -1,0 +1,165 @@
+"""What `farm train` is asked: values only, checked where they are made. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from farm.errors import UsageError
+from sr_kernel.train.plan import StagePlan
+
+GT_ROLES = ("gt", "gt_usm")
+PERCEPTUAL = ("vgg19", "none")
+"""where the weights of VGG19 come from, beside a file: the weight store; or no perceptual loss at all"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """Where pairs come from: a data set of `farm degrade`, or a manifest whose pictures are degraded when asked for."""
+
+    pairs: str = ""
+    """output root of `farm degrade`"""
+    manifest: str = ""
+    root: str = ""
+    """what relative paths of the manifest start from; its own folder unless given"""
+    recipe: str = "x4plus"
+    """of what is degraded when asked for: a name or a file"""
+    per_image: int = 1
+    """samples of each picture in an epoch"""
+    jpeg: str = "diff"
+    """diff or codec, as `farm degrade` takes it"""
+    weight: float = 1.0
+    """how often, beside the other sources' weights"""
+
+    def __post_init__(self) -> None:
+        if bool(self.pairs) == bool(self.manifest):
+            raise UsageError("data.sources: name either pairs or a manifest in each")
+        _at_least("data.sources.per_image", self.per_image, 1)
+        _one_of("data.sources.jpeg", self.jpeg, ("diff", "codec"))
+        if not 0 < self.weight < float("inf"):
+            raise UsageError(f"data.sources.weight: {self.weight} is not above 0")
+
+    @property
+    def url(self) -> str:
+        """What messages call it."""
+        return self.pairs or self.manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """What is learned from."""
+
+    sources: tuple[SourceConfig, ...] = ()
+    gt: str = "gt"
+    """gt, or gt_usm: the good pictures as they are, or sharpened"""
+    patch: int = 256
+    """side in good pixels of what is cut out of a pair; 0: pairs whole"""
+    batch: int = 48
+    """pairs of an iteration, over all workers"""
+    flip: bool = True
+    loaders: int = 1
+    """processes a worker that read and degrade; 0: the worker itself does. Decides no pixel"""
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise UsageError("data.sources: is empty; name pairs of farm degrade, or a manifest and a recipe")
+        _one_of("data.gt", self.gt, GT_ROLES)
+        _at_least("data.patch", self.patch, 0)
+        _at_least("data.batch", self.batch, 1)
+        _at_least("data.loaders", self.loaders, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationConfig:
+    """Pictures that are restored now and then, and scored against the good ones."""
+
+    pairs: str = ""
+    """a data set of `farm degrade`; empty: no validation"""
+    gt: str = "gt"
+    every: int = 5000
+    """iterations between two"""
+    most: int = 0
+    """pairs that are scored, the first ones; 0: all"""
+    pictures: int = 4
+    """of these are saved, each beside the poor and the good one"""
+
+    def __post_init__(self) -> None:
+        _one_of("validation.gt", self.gt, GT_ROLES)
+        _at_least("validation.every", self.every, 1)
+        _at_least("validation.most", self.most, 0)
+        _at_least("validation.pictures", self.pictures, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeepConfig:
+    """What is written, and how often."""
+
+    every: int = 5000
+    """iterations between two checkpoints"""
+    checkpoints: int = 2
+    """newest ones that stay; 0: all"""
+    weights: int = 0
+    """sets of exported weights that stay, the newest ones; 0: all"""
+    log: int = 100
+    """iterations between two lines of the log and of the progress"""
+
+    def __post_init__(self) -> None:
+        _at_least("keep.every", self.every, 1)
+        _at_least("keep.checkpoints", self.checkpoints, 0)
+        _at_least("keep.weights", self.weights, 0)
+        _at_least("keep.log", self.log, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """One training, whole."""
+
+    plan: StagePlan
+    data: DataConfig
+    name: str = "model"
+    """what exported weights are called"""
+    seed: int = 0
+    """of fresh weights and of everything that is drawn"""
+    start: str = ""
+    """none, a weight file, or a model's name; empty: what the stage starts from as published"""
+    opponent: str = ""
+    """likewise, of the discriminator"""
+    perceptual: str = "vgg19"
+    """vgg19: from the weight store; none; or a file of torchvision's VGG19"""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    keep: KeepConfig = field(default_factory=KeepConfig)
+
+    def __post_init__(self) -> None:
+        if not self.name or not all(char.isalnum() or char in "-_." for char in self.name):
+            raise UsageError(f"name: {self.name!r} is no name of letters, digits, dots, dashes and underscores")
+        scale = self.plan.network.scale
+        if self.data.patch % scale:
+            raise UsageError(f"data.patch: {self.data.patch} is no multiple of the network's scale, {scale}")
+        if self.plan.stage == "gan" and self.data.patch % 8:
+            raise UsageError(f"data.patch: {self.data.patch} is no multiple of 8, which the discriminator needs")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that decides the curve: a checkpoint of another one is not taken up.
+
+        How long a training runs belongs to it only where the rate depends on that.
+        """
+        names = ("seed", "start", "opponent", "perceptual")
+        said: dict[str, Any] = {"plan": asdict(self.plan), "data": asdict(self.data)}
+        said |= {name: getattr(self, name) for name in names}
+        said["data"].pop("loaders")
+        if self.plan.schedule.kind == "steps":
+            said["plan"]["schedule"].pop("iterations")
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _at_least(name: str, value: float, least: float) -> None:
+    if value < least:
+        raise UsageError(f"{name}: {value} is below {least}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name}: {value!r} is not one of {', '.join(allowed)}")

@@ -1,0 +1,95 @@
+"""What a training leaves under its output root, on a disk or a store: each file in one step, the checkpoint last.
+
+OUT/checkpoints/000005000.ckpt       to go on from       OUT/log/000005000.jsonl        losses up to there
+OUT/weights/NAME-000005000.pth ...   to use              OUT/validation/000005000/      pictures
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from farm import storage
+from farm.errors import ErrorKind, ItemError, UsageError
+from farm.storage import OutputRoot, join
+from farm.training.config import TrainConfig
+from sr_kernel.train.checkpoint import CheckpointError, restore_state, save_state
+from sr_kernel.train.export import opponent_to_pth, to_onnx, to_pth, to_safetensors
+from sr_kernel.train.state import TrainState
+
+_CHECKPOINT = re.compile(r".*/checkpoints/(\d{9})\.ckpt")
+_WEIGHTS = re.compile(r".*/weights/.*-(\d{9})\.[a-z]+")
+Line = Mapping[str, float | int | str | None]
+
+
+@dataclass(slots=True)
+class Kept:
+    """The output root of one training."""
+
+    root: OutputRoot
+    config: TrainConfig
+    onnx: bool = False
+    """whether weights are exported as ONNX too"""
+    lines: list[Line] = field(default_factory=list[Line])
+    """of the log, since the last checkpoint"""
+
+    def checkpoints(self) -> list[int]:
+        """Iterations of the checkpoints that are there, newest first."""
+        return sorted({at for at, _ in _numbered(join(self.root.url, "checkpoints"), _CHECKPOINT)}, reverse=True)
+
+    def resume(self, state: TrainState, at: int) -> None:
+        """Put a fresh state where the checkpoint of an iteration was made.
+
+        Raises UsageError and the storage's errors.
+        """
+        url = self._checkpoint(at)
+        try:
+            restore_state(state, storage.read_bytes(url), self.config.fingerprint, url)
+        except CheckpointError as error:
+            raise UsageError(str(error)) from error
+
+    def save(self, state: TrainState) -> None:
+        """Weights, log and, when these are there, the checkpoint; then older ones go."""
+        at, name = state.iteration, self.config.name
+        forms = {f"{name}-{at:09d}.pth": to_pth, f"{name}-{at:09d}.safetensors": to_safetensors}
+        if self.onnx:
+            forms[f"{name}-{at:09d}.onnx"] = to_onnx
+        if state.opponent is not None:
+            forms[f"{name}-netd-{at:09d}.pth"] = opponent_to_pth
+        for file, form in forms.items():
+            self.publish(join("weights", file), form(state))
+        log = "".join(json.dumps(line) + "\n" for line in self.lines)
+        self.publish(f"log/{at:09d}.jsonl", log.encode())
+        self.root.publish(self._checkpoint(at), save_state(state, self.config.fingerprint))
+        self.lines.clear()
+        _drop(join(self.root.url, "checkpoints"), _CHECKPOINT, self.config.keep.checkpoints)
+        _drop(join(self.root.url, "weights"), _WEIGHTS, self.config.keep.weights)
+
+    def publish(self, name: str, data: bytes) -> None:
+        """A file below the root."""
+        self.root.publish(join(self.root.url, name), data)
+
+    def _checkpoint(self, at: int) -> str:
+        return join(self.root.url, "checkpoints", f"{at:09d}.ckpt")
+
+
+def _numbered(folder: str, form: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+    """Iteration and URL of the files of a folder; none where there is no folder."""
+    try:
+        for file in storage.list_files(folder):
+            if match := form.fullmatch(file.url):
+                yield int(match[1]), file.url
+    except ItemError as error:
+        if error.kind is not ErrorKind.MISSING:
+            raise
+
+
+def _drop(folder: str, form: re.Pattern[str], stay: int) -> None:
+    """Remove the files of all iterations but the newest `stay`; 0: none."""
+    found = list(_numbered(folder, form))
+    newest = sorted({at for at, _ in found}, reverse=True)
+    for at, url in found:
+        if stay and at in newest[stay:]:
+            storage.delete(url)

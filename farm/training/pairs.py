@@ -1,0 +1,116 @@
+"""Batches of pairs, read and degraded by processes of their own while the network works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from farm.data import PairDataset
+from farm.errors import FarmError, UsageError
+from farm.training.config import DataConfig, SourceConfig
+from farm.training.order import Order, Place
+from sr_kernel.train.stage import Batch
+
+_AHEAD = 4
+"""batches a loading process may be ahead"""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every batch is this worker's."""
+
+    rank: int = 0
+    world: int = 1
+
+    def positions(self, iteration: int, batch: int) -> list[int]:
+        """Of the samples of an iteration, from 1: every `world`-th."""
+        start = (iteration - 1) * batch
+        return list(range(start + self.rank, start + batch, self.world))
+
+
+def open_sources(data: DataConfig, seed: int) -> list[PairDataset]:
+    """Raises UsageError, ManifestError and the storage's errors."""
+    return [_open(source, data, seed) for source in data.sources]
+
+
+def _open(source: SourceConfig, data: DataConfig, seed: int) -> PairDataset:
+    patch = data.patch or None
+    if source.pairs:
+        return PairDataset(source.pairs, patch=patch, flip=data.flip, seed=seed, gt=data.gt)
+    return PairDataset.on_the_fly(
+        source.manifest,
+        source.recipe,
+        seed=seed,
+        per_image=source.per_image,
+        jpeg=source.jpeg,
+        root=source.root or None,
+        patch=patch,
+        flip=data.flip,
+        gt=data.gt,
+    )
+
+
+def batches(
+    sources: Sequence[PairDataset], data: DataConfig, seed: int, share: Share, first: int, last: int
+) -> Iterator[Batch]:
+    """This worker's part of the batches of iterations first..last. What cannot be read ends the training: raises it."""
+    if data.batch % share.world:
+        raise UsageError(f"data.batch: {data.batch} is no multiple of the workers, {share.world}")
+    order = Order([len(one) for one in sources], [one.weight for one in data.sources], seed)
+    loader = DataLoader(
+        _Samples(sources, data.gt),
+        batch_sampler=_Numbers(order, data.batch, share, first, last),  # pyright: ignore[reportArgumentType]
+        num_workers=data.loaders,
+        prefetch_factor=_AHEAD if data.loaders else None,
+        collate_fn=_joined,
+    )
+    for batch in loader:
+        if isinstance(batch, FarmError):
+            raise batch
+        yield batch
+
+
+class _Numbers:
+    """The places of each batch."""
+
+    def __init__(self, order: Order, batch: int, share: Share, first: int, last: int) -> None:
+        self._order, self._batch, self._share = order, batch, share
+        self._iterations = range(first, last + 1)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        for iteration in self._iterations:
+            yield [self._order[at] for at in self._share.positions(iteration, self._batch)]
+
+    def __len__(self) -> int:
+        return len(self._iterations)
+
+
+class _Samples(Dataset[Any]):
+    """Samples by place; an error is a value, as a process may lose what is raised in it."""
+
+    def __init__(self, sources: Sequence[PairDataset], gt: str) -> None:
+        self._sources, self._gt = sources, gt
+
+    def __getitem__(self, place: Place) -> tuple[Tensor, Tensor] | FarmError:
+        try:
+            found = self._sources[place.source].sample(place.number, place.epoch)
+        except FarmError as error:
+            return error
+        return found[self._gt], found["lq"]
+
+
+def _joined(samples: list[tuple[Tensor, Tensor] | FarmError]) -> Batch | FarmError:
+    goods, poors = list[Tensor](), list[Tensor]()
+    for one in samples:
+        if isinstance(one, FarmError):
+            return one
+        goods.append(one[0])
+        poors.append(one[1])
+    if len({one.shape for one in goods}) > 1:
+        return UsageError("data.patch: is 0, and pairs have several sizes; say how much of each is cut out")
+    return Batch(gt=torch.stack(goods), lq=torch.stack(poors))

@@ -1,0 +1,108 @@
+"""One training from its configuration to its end: lock, resume, workers, signals."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, replace
+
+from farm.config import WorkerConfig
+from farm.errors import InterruptedRun, UsageError
+from farm.fleet import prepare_ray
+from farm.lock import RunLock
+from farm.signals import stopped_by_signals
+from farm.storage import OutputRoot, clear_staging
+from farm.training.config import TrainConfig
+from farm.training.keep import Kept
+from farm.training.loop import Around, Job, Said, train
+from farm.training.pairs import Share
+
+DEBUG_ITERATIONS = 8
+_DEBUG_BATCH = 4
+_OF_RAY_TRAIN = ("pandas", "tensorboardX")
+"""what Ray Train imports and Ray does not bring"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What `farm train` is asked."""
+
+    config: TrainConfig
+    out: str
+    workers: int = 1
+    device: str = "cpu"
+    """cpu or cuda"""
+    address: str | None = None
+    """of a Ray cluster"""
+    threads: int = 0
+    weights_dir: str | None = None
+    onnx: bool = False
+
+
+def debugged(config: TrainConfig, workers: int) -> TrainConfig:
+    """A few iterations of few pairs end to end: each is said, the middle one and the last are kept and scored."""
+    half = DEBUG_ITERATIONS // 2
+    batch = min(config.data.batch, max(_DEBUG_BATCH // workers, 1) * workers)
+    schedule = replace(config.plan.schedule, iterations=DEBUG_ITERATIONS, warmup=0)
+    plan = replace(config.plan, schedule=schedule, discriminator_first=0)
+    return replace(
+        config,
+        plan=plan,
+        data=replace(config.data, batch=batch),
+        validation=replace(config.validation, every=half, most=2),
+        keep=replace(config.keep, every=half, log=1),
+    )
+
+
+def run(request: Request, said: Said) -> int:
+    """Train, or go on with what was trained into the same output root; the iteration reached comes back.
+
+    Raises InterruptedRun after a signal, when all is saved; UsageError, ModelError, BusyError and what storage raises.
+    """
+    if request.config.data.batch % request.workers:
+        raise UsageError(
+            f"data.batch: {request.config.data.batch} is no multiple of the workers, {request.workers}; change either"
+        )
+    with RunLock(request.out) as lock:
+        if lock.warning:
+            said(lock.warning)
+        clear_staging(request.out, keep=lock.run)
+        job = _job(request, lock.run)
+        if job.resume_at:
+            said(f"goes on after iteration {job.resume_at}")
+        return _here(job, said) if request.workers == 1 and not request.address else _on_ray(request, job, said)
+
+
+def _job(request: Request, attempt: str) -> Job:
+    kept = Kept(OutputRoot(url=request.out, attempt=attempt), request.config)
+    return Job(
+        config=request.config,
+        out=request.out,
+        attempt=attempt,
+        device=request.device,
+        threads=request.threads,
+        weights_dir=request.weights_dir,
+        onnx=request.onnx,
+        resume_at=next(iter(kept.checkpoints()), 0),
+    )
+
+
+def _here(job: Job, said: Said) -> int:
+    """In this process."""
+    asked = list[bool]()
+    with stopped_by_signals(lambda: asked.append(True)) as received:
+        reached = train(job, Around(share=Share(), said=said, stopping=lambda: bool(asked)))
+    if received.signum is not None and reached < job.config.plan.schedule.iterations:
+        raise InterruptedRun(received.signum)
+    return reached
+
+
+def _on_ray(request: Request, job: Job, said: Said) -> int:
+    if lacking := [name for name in _OF_RAY_TRAIN if importlib.util.find_spec(name) is None]:
+        raise UsageError(
+            f"train: several workers need Ray Train, for which {', '.join(lacking)} is not installed; "
+            "pip install 'sr-farm[train]', or train with one worker"
+        )
+    prepare_ray(WorkerConfig(address=request.address))
+    from farm.training.workers import train_on_ray
+
+    return train_on_ray(job, request.workers, request.address, said)

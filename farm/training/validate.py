@@ -1,0 +1,104 @@
+"""Restores the pictures of a data set and scores them against the good ones, beside Lanczos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from farm.data import PairDataset
+from farm.errors import UsageError
+from farm.media.encode import encode_piece
+from farm.training.config import ValidationConfig
+from farm.training.keep import Kept
+from sr_kernel.believable.niqe import niqe
+from sr_kernel.pillow_resize import resize
+from sr_kernel.train.score import psnr, ssim
+from sr_kernel.train.state import TrainState
+
+Picture = NDArray[np.uint8]
+_GAP_PX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Means over the pictures."""
+
+    pictures: int
+    psnr: float
+    """dB, RGB, without a border of 4 pixels"""
+    psnr_lanczos: float
+    """of the poor picture enlarged by Lanczos"""
+    ssim: float
+    niqe: float | None
+    """None where pictures are too small for it"""
+
+
+class Validator:
+    """The pictures of a configuration; Lanczos is scored once."""
+
+    def __init__(self, config: ValidationConfig, scale: int) -> None:
+        """Raises UsageError and the storage's errors."""
+        self._pairs = PairDataset(config.pairs, gt=config.gt)
+        self._config = config
+        self._scale = scale
+        self._count = min(len(self._pairs), config.most or len(self._pairs))
+        if not self._count:
+            raise UsageError(f"validation.pairs: {config.pairs} has no pair; name another")
+        self._lanczos: float | None = None
+
+    def run(self, state: TrainState, kept: Kept) -> Scores:
+        """Restore and score all pictures with the averaged weights, and save the first ones."""
+        figures: list[tuple[float, float, float | None]] = []
+        lanczos: list[float] = []
+        for number in range(self._count):
+            found = self._pairs.sample(number, 0)
+            good, poor = _picture(found[self._config.gt]), _picture(found["lq"])
+            made = restored(state, found["lq"])
+            if made.shape != good.shape:
+                raise UsageError(
+                    f"validation.pairs: {found['key']} is not x{self._scale}; name pairs of the network's scale"
+                )
+            figures.append((psnr(made, good), ssim(made, good), niqe(made)))
+            large = resize(poor, good.shape[1], good.shape[0])
+            if self._lanczos is None:
+                lanczos.append(psnr(large.astype(np.uint8), good))
+            if number < self._config.pictures:
+                kept.publish(f"validation/{state.iteration:09d}/{found['key']}.png", _sheet(poor, made, good))
+        if self._lanczos is None:
+            self._lanczos = fmean(lanczos)
+        natural = [one for _, _, one in figures if one is not None]
+        return Scores(
+            pictures=self._count,
+            psnr=fmean(one for one, _, _ in figures),
+            psnr_lanczos=self._lanczos,
+            ssim=fmean(one for _, one, _ in figures),
+            niqe=fmean(natural) if natural else None,
+        )
+
+
+@torch.no_grad()
+def restored(state: TrainState, lq: Tensor) -> Picture:
+    """A poor picture CHW restored by the averaged weights, rounded to 8 bits."""
+    state.average.eval()
+    made = state.average(lq[None].to(state.device))[0].float().clamp(0, 1)
+    state.average.train(state.average is state.network)
+    return _picture(made.cpu())
+
+
+def _picture(unit: Tensor) -> Picture:
+    levels = (unit * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
+    return cast(Picture, levels.numpy())
+
+
+def _sheet(poor: Picture, made: Picture, good: Picture) -> bytes:
+    """The poor picture in large pixels, the restored one and the good one, side by side, as PNG."""
+    scale = good.shape[0] // poor.shape[0]
+    large = poor.repeat(scale, axis=0).repeat(scale, axis=1)
+    gap = np.full((good.shape[0], _GAP_PX, 3), 255, np.uint8)
+    return encode_piece(np.concatenate([large, gap, made, gap, good], axis=1))

@@ -1,0 +1,184 @@
+"""A training that is killed, stopped or cut into parts has the losses and the weights of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from farm import storage
+from farm.errors import BusyError, InterruptedRun, ModelError, UsageError
+from farm.lock import RunLock
+from farm.training import load_config
+from farm.training.config import TrainConfig
+from farm.training.loop import Progress, Scored
+from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
+from sr_kernel.weights import describe_file
+from tests.farm.training.sets import CONFIG, make_config
+from tests.stores import KINDS, Store, opened
+
+LONG = CONFIG.replace("iterations = 12", "iterations = 120").replace("every = 4", "every = 10")
+LONG = LONG.replace("every = 6", "every = 60")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def config_of(folder: Path, text: str = CONFIG) -> TrainConfig:
+    return load_config(str(make_config(folder, text)), "net")
+
+
+def until(config: TrainConfig, iterations: int) -> TrainConfig:
+    schedule = replace(config.plan.schedule, iterations=iterations)
+    return replace(config, plan=replace(config.plan, schedule=schedule))
+
+
+def trained(config: TrainConfig, out: str) -> list[Progress | Scored | str]:
+    said: list[Progress | Scored | str] = []
+    reached = run(Request(config=config, out=out, threads=1), said.append)
+    assert reached == config.plan.schedule.iterations
+    return said
+
+
+def curve(out: str) -> list[dict[str, float]]:
+    """All lines of the log."""
+    files = sorted(file.url for file in storage.list_files(storage.join(out, "log")))
+    return [json.loads(line) for url in files for line in storage.read_bytes(url).splitlines()]
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with opened(request.param, tmp_path, monkeypatch) as found:
+        yield found
+
+
+def test_a_training_in_two_parts_is_one(store: Store, tmp_path: Path) -> None:
+    """Weights, log, pictures and checkpoints on a disk or a store; two checkpoints stay."""
+    config = config_of(tmp_path / "set")
+    whole, parts = str(tmp_path / "whole"), storage.join(store.root, "parts")
+    said = trained(config, whole)
+    assert [one.iteration for one in said if isinstance(one, Progress)] == [2, 4, 6, 8, 10, 12]
+    scored = [one for one in said if isinstance(one, Scored)]
+    assert [one.iteration for one in scored] == [6, 12]
+    assert all(one.scores.pictures == 2 and 10 < one.scores.psnr < 40 for one in scored)
+    trained(until(config, 8), parts)
+    assert "goes on after iteration 8" in trained(config, parts)
+    assert not [one for one in trained(config, parts) if not isinstance(one, str)]
+    lines = curve(whole)
+    assert [line for line in curve(parts) if "pixel" in line] == [line for line in lines if "pixel" in line]
+    for end in ("pth", "safetensors"):
+        name = f"weights/tiny-000000012.{end}"
+        assert storage.read_bytes(storage.join(parts, name)) == storage.read_bytes(storage.join(whole, name))
+    below = {file.url.removeprefix(parts) for file in storage.list_files(parts)}
+    assert {name for name in below if "checkpoints" in name} == {
+        "/checkpoints/000000008.ckpt",
+        "/checkpoints/000000012.ckpt",
+    }
+    assert "/validation/000000012/pic_0.png" in below
+    spec = describe_file(Path(whole, "weights/tiny-000000012.pth"))
+    assert (spec.arch, spec.features, spec.blocks, spec.scale) == ("srvgg", 8, 2, 4)
+
+
+def test_a_training_that_is_killed_has_the_curve_of_one_that_was_not(tmp_path: Path) -> None:
+    path = make_config(tmp_path / "set", LONG)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "farm", "train", str(path), "--stage", "net", "--gpus", "0", "--threads", "1"]
+    command += ["--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    end_s = time.monotonic() + 120
+    while not list(out.glob("checkpoints/*.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not list(out.glob("checkpoints/000000120.ckpt"))
+    again = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "goes on after iteration" in again.stderr
+    assert again.stdout.strip() == str(out / "weights")
+    whole = str(tmp_path / "whole")
+    trained(load_config(str(path), "net"), whole)
+    assert curve(str(out)) == curve(whole)
+    name = "weights/tiny-000000120.pth"
+    assert (out / name).read_bytes() == Path(whole, name).read_bytes()
+
+
+def test_a_signal_ends_with_a_checkpoint(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", LONG)
+    out = str(tmp_path / "out")
+
+    def interrupting(news: Progress | Scored | str) -> None:
+        if isinstance(news, Progress) and news.iteration == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun) as caught:
+        run(Request(config=config, out=out, threads=1), interrupting)
+    assert caught.value.exit_code == 143
+    kept = [file.url for file in storage.list_files(storage.join(out, "checkpoints"))]
+    assert len(kept) == 1
+    assert kept[0].endswith(("/000000004.ckpt", "/000000005.ckpt"))
+
+
+def test_another_configuration_does_not_go_on(tmp_path: Path) -> None:
+    config, out = config_of(tmp_path / "set"), str(tmp_path / "out")
+    trained(until(config, 4), out)
+    with pytest.raises(UsageError, match="another configuration"):
+        trained(replace(config, seed=9), out)
+    with RunLock(out), pytest.raises(BusyError):
+        trained(config, out)
+
+
+def test_weights_that_are_not_here_are_never_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("FARM_WEIGHTS_DIR", raising=False)
+    config = config_of(tmp_path / "set")
+    with pytest.raises(ModelError, match=r"esrgan-df2kost.*--from none"):
+        trained(replace(config, start="esrgan-df2kost"), str(tmp_path / "a"))
+    with pytest.raises(ModelError, match="neither a file nor known"):
+        trained(replace(config, start="esrgan-df2k"), str(tmp_path / "a"))
+    losses = replace(config.plan.losses, perceptual=1.0)
+    with pytest.raises(ModelError, match=r"vgg19.*--perceptual none"):
+        trained(replace(config, plan=replace(config.plan, losses=losses)), str(tmp_path / "a"))
+
+
+def test_a_training_starts_from_another_ones_weights(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set")
+    trained(until(config, 4), str(tmp_path / "first"))
+    start = str(tmp_path / "first/weights/tiny-000000004.pth")
+    gan = debugged(load_config(str(tmp_path / "set/train.toml"), "gan"), 1)
+    firsts: list[float] = []
+    for name, begun in (("second", start), ("fresh", "none")):
+        said = trained(replace(gan, start=begun), str(tmp_path / name))
+        losses = [one.losses for one in said if isinstance(one, Progress)]
+        assert len(losses) == DEBUG_ITERATIONS
+        assert set(losses[0]) == {"pixel", "gan", "d_real", "d_fake", "out_real", "out_fake"}
+        firsts.append(losses[0]["pixel"])
+    assert firsts[0] < firsts[1]
+    weights = {path.name for path in (tmp_path / "second/weights").iterdir()}
+    assert "tiny-netd-000000008.pth" in weights
+
+
+def test_a_source_that_cannot_be_read_ends_the_training_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics/bad.png").write_bytes(b"no picture")
+    text = CONFIG.replace('pairs = "pairs"\n[val', 'manifest = "../pics"\nrecipe = "bicubic"\n[val')
+    for loaders in (0, 1):
+        config = config_of(tmp_path / "set", text.replace("loaders = 0", f"loaders = {loaders}"))
+        with pytest.raises(storage.ItemError, match=r"bad\.png"):
+            trained(config, str(tmp_path / "out"))
