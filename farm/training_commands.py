@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farm import storage
 from farm.console import explained, printable
 from farm.errors import UsageError
 from farm.flags import Gpus
@@ -63,6 +62,7 @@ def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:
 
 
 def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
+    from farm import storage
     from farm.training.run import Request, debugged, run
 
     out = flags["out"] or storage.join(storage.parent(path), "farm-train")
