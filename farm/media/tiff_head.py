@@ -23,7 +23,7 @@ def read_tiff_size(file: BinaryIO) -> tuple[int, int] | None:
     if len(head) < 16:
         return None
     entry, count, offset = ("HHQ8s", "Q", "Q") if big else ("HHI4s", "H", "I")
-    file.seek(struct.unpack_from(order + offset, head, 8 if big else 4)[0] & 0x7FFFFFFFFFFFFFFF)
+    file.seek(struct.unpack_from(order + offset, head, 8 if big else 4)[0])
     raw = file.read(struct.calcsize(order + count))
     if len(raw) < struct.calcsize(order + count):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -10,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from threading import get_ident
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 import pyvips
 from pyvips import voperation
@@ -19,6 +20,7 @@ from farm.errors import FarmError
 from farm.media.picture import Source
 
 MESSAGE_BREAK = " | "
+_NO_SUCH_PLACE = frozenset({errno.EINVAL, errno.EOVERFLOW})
 
 
 def configure_vips() -> None:
@@ -146,7 +148,19 @@ class FileBridge:
         return self._guard(act)
 
     def seek(self, offset: int, whence: int) -> int:
-        return self._guard(lambda: self.file.seek(offset, whence))
+        """As of any file; -1 for places that no file has, which damaged pictures name: no error of the file."""
+
+        def act() -> int:
+            try:
+                return self.file.seek(offset, whence)
+            except (ValueError, OverflowError):
+                return -1
+            except OSError as error:
+                if error.errno in _NO_SUCH_PLACE:
+                    return -1
+                raise
+
+        return self._guard(act)
 
     def source(self) -> pyvips.Source:
         """This file as a libvips source. Keep it as long as its image: pyvips does not, and C would call a ghost."""
@@ -179,6 +193,27 @@ class TargetBridge(FileBridge):
         return target
 
 
+class _Everywhere:
+    """A file in which every place can be sought: where no file reaches there is nothing, as behind the end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (ValueError, OverflowError):
+            if offset < 0:
+                raise
+        except OSError as error:
+            if error.errno not in _NO_SUCH_PLACE or offset < 0:
+                raise
+        return self._file.seek(0, os.SEEK_END)
+
+
 class OpenSource:
     """A picture source as libvips and as a plain file. Lives as long as the images made from it."""
 
@@ -196,9 +231,9 @@ class OpenSource:
         return source
 
     def file(self) -> BinaryIO:
-        """The file from its start, for reading a few bytes here and there."""
+        """The file from its start, for reading a few bytes here and there, wherever a header says they are."""
         self._file.seek(0)
-        return self._file
+        return cast(BinaryIO, _Everywhere(self._file))
 
     def reraise(self) -> None:
         """Raise what reading the file met below libvips."""

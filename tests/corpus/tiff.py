@@ -147,6 +147,7 @@ def _lying(seed: int) -> Iterator[Case]:
         "jpeg-noise": tiff(base(t259=(SHORT, (7,))), rgb),
         "fax-noise": tiff(base(1, t258=(SHORT, (1,)), t259=(SHORT, (4,))), rgb),
         "big-beyond": b"II+\0\10\0\0\0" + struct.pack("<Q", 1 << 62) + rgb,
+        "big-nowhere": b"II+\0\10\0\0\0" + b"\xff" * 8 + rgb,
         "samples-65535": tiff(base(t277=(SHORT, (65_535,))), rgb),
         "text-mode": tiff(base(), bytes(range(256)) * 3).replace(b"\n", b"\r\n"),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,16 @@ def test_a_gif_whose_frames_do_not_fill_its_screen_says_so() -> None:
     assert "its screen is 640x480" in (decode(other, "x.gif", LIMITS).warning or "")
     giant = data[:6] + b"\xff\xff\xff\xff" + data[10:]
     assert kind(giant, "x.gif") is ErrorKind.TOO_LARGE
+
+
+@pytest.mark.parametrize("place", [1 << 62, (1 << 63) + 8, (1 << 64) - 1])
+def test_places_that_no_file_has_are_damage_of_the_picture_and_no_error_of_the_disk(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(b"II+\0\10\0\0\0" + place.to_bytes(8, "little") + bytes(400))
+    with path.open("rb") as file, pytest.raises(ItemError) as caught:
+        read_header(file, "x.tif", LIMITS)
+    assert caught.value.kind is ErrorKind.TRUNCATED
+    assert kind(path.read_bytes(), "x.tif") is ErrorKind.TRUNCATED
 
 
 @pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"tile": True}])
