@@ -20,11 +20,11 @@ import importlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -50,18 +50,25 @@ def main() -> None:
     parser.add_argument("--package", type=Path)
     parser.add_argument("--only", default="", help="families that begin so")
     arguments = parser.parse_args()
-    shutil.rmtree(arguments.out, ignore_errors=True)
     # Hollow giants below the limit of pixels would be restored, and that takes hours.
     cases = [case for case in pictures(arguments.seed) if not case.family.endswith("hollow")]
     cases = [case for case in cases if case.family.startswith(arguments.only)]
     write(cases, arguments.out / "in")
     model = save_srvgg(arguments.out / "tiny.pth", features=8, convs=2)
+    out, package = arguments.out, arguments.package
     answers = {
-        "farm": of_farm(cases, arguments.out, model),
-        "official": of_official(cases, arguments.out, model, arguments.package),
+        "official": kept(out / "official.json", lambda: of_official(cases, out, model, package)),
+        "farm": kept(out / "farm.json", lambda: of_farm(cases, out, model)),
     }
-    whole = official_run(arguments.out, model, arguments.package)
+    whole = kept(out / "loop.json", lambda: official_run(out, model, package))
     print(report(cases, answers, whole, arguments.seed))
+
+
+def kept(path: Path, act: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `act` answers, or has answered before: after an interruption the same command goes on."""
+    if not path.exists():
+        path.write_text(json.dumps(act()))
+    return json.loads(path.read_text())
 
 
 def of_farm(cases: list[Case], out: Path, model: Path) -> dict[str, str]:
@@ -97,7 +104,7 @@ def expected_file(case: Case, out: Path) -> Path | None:
 def of_official(cases: list[Case], out: Path, model: Path, package: Path | None) -> dict[str, str]:
     """What the loop's body does with each file."""
     upsampler, answers = official(model, package), dict[str, str]()
-    (out / "official").mkdir()
+    (out / "official").mkdir(exist_ok=True)
     for case in cases:
         said = forked(lambda case=case: official_body(upsampler, out / "in" / case.name, out / "official", case))
         if said == DONE:
@@ -194,7 +201,7 @@ def official_run(out: Path, model: Path, package: Path | None) -> dict[str, Any]
 def loop(model: str, package: str, out: str) -> None:
     """The official program over a folder; prints how many files it has done so far."""
     upsampler = official(Path(model), Path(package) if package else None)
-    (Path(out) / "loop").mkdir()
+    (Path(out) / "loop").mkdir(exist_ok=True)
     for number, path in enumerate(sorted(path for path in (Path(out) / "in").rglob("*") if path.is_file())):
         official_body(upsampler, path, Path(out) / "loop", None)
         print(json.dumps({"done": number + 1}), flush=True)
