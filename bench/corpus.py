@@ -166,7 +166,8 @@ def forked(act: Any) -> str:
     child = os.fork()
     if child == 0:
         os.close(reads)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         try:
             answer = act()
         except Exception:  # whatever it is, it is what ends the official program
@@ -203,7 +204,8 @@ def loop(model: str, package: str, out: str) -> None:
     upsampler = official(Path(model), Path(package) if package else None)
     (Path(out) / "loop").mkdir(exist_ok=True)
     for number, path in enumerate(sorted(path for path in (Path(out) / "in").rglob("*") if path.is_file())):
-        official_body(upsampler, path, Path(out) / "loop", None)
+        with contextlib.redirect_stdout(sys.stderr):
+            official_body(upsampler, path, Path(out) / "loop", None)
         print(json.dumps({"done": number + 1}), flush=True)
 
 
@@ -213,16 +215,22 @@ def report(cases: list[Case], answers: dict[str, dict[str, str]], whole: dict[st
         f"# The corpus of {len(cases)} pictures (seed {seed}), {sum(case.is_bad for case in cases)} of them bad",
         "",
     ]
-    lines += [f"Of each family how many files; of each program how they end: {', '.join(COLUMNS)}.", ""]
-    head = ["family", "files", *(f"{name}: {column}" for name in answers for column in COLUMNS)]
+    lines += ["How many files of each family end how. **right**: done, with the pixels and depth that the file holds;"]
+    lines += ["**refused**: an error with a reason and no output; **silent**: an output of what must be refused, or of"]
+    lines += [
+        "other pixels than the file's, and nothing said; **stops**: an error that ends the whole run; **open**: odd"
+    ]
+    lines += ["or damaged so that it may be read or refused, and it was read. No column: none.", ""]
+    used = [(name, one) for name, given in answers.items() for one in COLUMNS
+            if any(column(answer) == one for answer in given.values())]  # fmt: skip
+    head = ["family", "files", *(f"{name}: {one}" for name, one in used)]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     families = dict.fromkeys(case.family for case in cases)
     for family in [*families, ""]:
         group = [case for case in cases if family in ("", case.family)]
         cells = [family or "**all**", str(len(group))]
-        for given in answers.values():
-            counts = Counter(column(given[case.name]) for case in group)
-            cells += [str(counts[one] or "") for one in COLUMNS]
+        counts = Counter((name, column(given[case.name])) for name, given in answers.items() for case in group)
+        cells += [str(counts[one] or "") for one in used]
         lines.append("| " + " | ".join(cells) + " |")
     other = [f"{case.name}: {given[case.name]}" for given in answers.values() for case in cases
              if column(given[case.name]) != given[case.name]]  # fmt: skip
