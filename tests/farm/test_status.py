@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,17 @@ from click.testing import CliRunner, Result
 
 from farm import storage
 from farm.cli import main
-from farm.errors import UsageError
-from farm.ledger import Compared, Ledger, Mark, MarkedKeys, compact_shard, read_shard
+from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
+from farm.errors import DiskError, ErrorKind, UsageError
+from farm.ledger import Compared, Ledger, Mark, MarkedKeys, compact_shard, read_notes, read_shard
 from farm.lock import RunLock
+from farm.records import Done, Failed, Part
+from farm.run import run_manifest
 from farm.status import WINDOW_S, iter_roots, read_status
+from tests.farm.here_engine import HereEngine
 from tests.farm.roots import RUN, entry, failed, note, write
 from tests.s3_server import require_s3
+from tests.seeded import save_srvgg
 from tests.stores import reach
 
 
@@ -169,6 +174,57 @@ def test_looking_on_disturbs_nobody(here: str, at_work: str) -> None:
     assert read_status(here).done == 30
     assert seen == sorted(seen)
     assert len(seen) > 3
+
+
+# -- what a run notes ----------------------------------------------------------------------------------------------
+
+
+def ran(folder: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Part], Done | Failed]) -> Path:
+    """A run over two files, without Ray."""
+    engine = type("Engine", (HereEngine,), {"work": staticmethod(work)})
+    monkeypatch.setattr("farm.engine.Engine", engine)
+    for place in (folder / "0.png", folder / "1.png"):
+        if not place.exists():
+            place.write_bytes(b"picture")
+    model = save_srvgg(folder / "tiny.pth", features=8, convs=2)
+    config = RunConfig(
+        manifest=str(folder),
+        model=ModelConfig(model=str(model)),
+        output=OutputConfig(out=str(folder / "out")),
+        worker=WorkerConfig(gpus=0),
+        quiet=True,
+    )
+    run_manifest(config)
+    return folder / "out"
+
+
+def bad(part: Part) -> Failed:
+    return Failed(part_id=part.part_id, kind=ErrorKind.CORRUPT, message="corrupt: x: y; z", node="n", worker="w")
+
+
+def full(part: Part) -> Failed:
+    raise DiskError("the disk is full")
+
+
+def test_a_run_notes_how_it_ended_and_one_with_nothing_to_do_notes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = ran(tmp_path, monkeypatch, bad)
+    (note,) = read_notes(str(out))
+    assert (note.rows, note.failed, note.done, note.left, note.exit_code) == (2, 2, 0, 0, 3)
+    assert note.manifest == str(tmp_path)
+    ran(tmp_path, monkeypatch, bad)
+    assert read_notes(str(out)) == [note]
+    assert read_status(str(out)).state == "finished"
+
+
+def test_a_run_that_cannot_go_on_says_so_in_its_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DiskError):
+        ran(tmp_path, monkeypatch, full)
+    (note,) = read_notes(str(tmp_path / "out"))
+    assert (note.exit_code, note.left, note.rows) == (74, 2, 2)
+    assert note.seconds is not None
+    assert read_status(str(tmp_path / "out")).state == "stopped"
 
 
 # -- commands ------------------------------------------------------------------------------------------------------
