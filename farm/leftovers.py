@@ -97,10 +97,20 @@ def remove_abandoned(base: Path, prefix: str) -> None:
 
 
 def _started_in(folder: Path) -> frozenset[Process]:
-    """Ray's processes that have the folder in their command line, whoever's children they are by now."""
+    """Ray's processes that have the folder in their command line, or that write into it, whoever's children they are by
+    now: an actor has its class in place of its command line."""
     listed = [process for process, _ in map(_read, _PROC.glob("[0-9]*")) if process is not None]
     wanted = os.fsencode(folder)
-    return frozenset(process for process in listed if wanted in _command(process.pid) and _is_ray(process.pid))
+    ray = (process for process in listed if _is_ray(process.pid))
+    return frozenset(one for one in ray if wanted in _command(one.pid) or _says_into(one.pid, folder))
+
+
+def _says_into(pid: int, folder: Path) -> bool:
+    """Whether what a process prints goes into a file of the folder."""
+    try:
+        return Path(os.readlink(_PROC / str(pid) / "fd" / "1")).is_relative_to(folder)
+    except OSError:
+        return False
 
 
 def _read(folder: Path) -> tuple[Process | None, int]:

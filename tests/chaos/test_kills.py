@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -56,13 +56,13 @@ class Killed:
     may_again: int = 0
     unnamed: int = 0
     """outputs and pieces that were published, but in no ledger when their driver was killed"""
-    gone_s: float = 0.0
-    """until the last process of a killed driver had ended, from the end of the last run on"""
+    slow_to_go: list[str] = field(default_factory=list[str])
+    """processes of killed drivers that were still there a moment after the last run had ended"""
 
     def add(self, other: Killed) -> None:
         for name in ("workers", "drivers", "runs", "roots", "again", "may_again", "unnamed"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.gone_s = round(max(self.gone_s, other.gone_s), 1)
+        self.slow_to_go += other.slow_to_go
 
 
 def draw_moments(chance: random.Random, commits: int, workers: int, drivers: int) -> list[tuple[int, str]]:
@@ -119,8 +119,8 @@ def check_kept(watch: Watch) -> int:
     return sum(str(path) not in named for path in paths)
 
 
-def check(killed: Killed, watch: Watch, undisturbed: Path) -> float:
-    """Nothing is lost, doubled, changed or left behind; returns for how long processes of killed drivers went on."""
+def check(killed: Killed, watch: Watch, undisturbed: Path) -> list[str]:
+    """Nothing is lost, doubled, changed or left behind; returns processes of killed drivers that took long to end."""
     check_identical(watch.out, undisturbed)
     assert max(watch.done().values()) == 1, "what the ledger has is not made again"
     blamed = [entry for entry in watch.entries if entry.get("error") in ("worker_died", "timeout", "out_of_memory")]
@@ -144,7 +144,7 @@ def test_killed_workers_and_drivers_change_nothing(
         few = min(WORKER_KILLS, max(0, workers - all_.workers)), min(DRIVER_KILLS, max(0, drivers - all_.drivers))
         moments = draw_moments(chance, subject.commits, *few)
         killed, watch = disturb(subject, tmp_path / f"out{all_.roots}", moments, sizes, chance)
-        killed.gone_s = check(killed, watch, subject.undisturbed)
+        killed.slow_to_go = check(killed, watch, subject.undisturbed)
         all_.add(killed)
         note(kind=name, commits=subject.commits, **vars(killed))
         shutil.rmtree(watch.out)

@@ -21,6 +21,8 @@ from farm import lock
 from ..runs import actors_of, identity, results
 
 FAMILY_EVERY_S = 0.3
+WORKING = "ray::Worker.run"
+MOMENT_S = 3.0
 PATIENCE_S = 150.0
 """without a commit, before a run is said to hang"""
 
@@ -95,10 +97,12 @@ def family_of(driver: subprocess.Popen[str]) -> set[psutil.Process]:
 
 
 def kill_an_actor(driver: subprocess.Popen[str], choose: Callable[[list[int]], int]) -> bool:
-    """kill -9 of one actor; False when there is none just now."""
+    """kill -9 of one actor, more often of one that works than of one that starts; False when there is none just now."""
     victims = sorted(actors_of(driver)) if driver.poll() is None else []
     if not victims:
         return False
+    working = [pid for pid in victims if title(pid).startswith(WORKING)]
+    victims += working * 3
     try:
         os.kill(choose(victims), signal.SIGKILL)
     except ProcessLookupError:
@@ -140,9 +144,17 @@ def check_free(out: Path) -> None:
         pass  # BusyError where it is stale
 
 
-def check_gone(family: set[psutil.Process], within_s: float) -> float:
-    """No process of a run is left; returns how many seconds they took to go."""
-    started = time.monotonic()
-    _, alive = psutil.wait_procs(list(family), timeout=within_s)
-    assert not alive, [" ".join(one.cmdline())[:120] for one in alive if one.is_running()]
-    return time.monotonic() - started
+def check_gone(family: set[psutil.Process], within_s: float) -> list[str]:
+    """No process of a run is left; returns the names of those that took longer than a moment."""
+    _, slow = psutil.wait_procs(list(family), timeout=min(MOMENT_S, within_s))
+    names = [name for one in slow if (name := title(one.pid))]
+    _, alive = psutil.wait_procs(slow, timeout=within_s - min(MOMENT_S, within_s))
+    assert not alive, names
+    return names
+
+
+def title(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())[:80]
+    except psutil.Error:
+        return ""  # it has ended while we looked
