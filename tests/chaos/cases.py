@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import io
+import json
 import re
 import shutil
 import sys
@@ -25,6 +26,8 @@ from .zygote import Ran, Zygote
 RESULTS = "results.parquet"
 SENTENCE = re.compile(r"^(farm: |  )\S.*: .+; .+$", re.M)
 NEVER = sys.maxsize
+NOTE = re.compile(r"\.farm/runs/\d{8}T\d{6}Z-[0-9a-f]{8}\.json")
+"""every run leaves one, for people to look back"""
 LEASE_S = 6
 """of the lock of a store"""
 BUSY = 75
@@ -52,8 +55,10 @@ class Place(ABC):
         return {name: hashlib.sha256(data).hexdigest() for name, data in shown.items() if name != RESULTS}
 
     def kept(self) -> set[str]:
-        """Names of what the farm keeps for itself, but the lock: see check_free()."""
-        return {name for name in self.contents() if name.startswith(".farm/") and not name.startswith(".farm/lock")}
+        """Names of what the farm keeps for itself, but the lock, see check_free(), and whole notes of runs."""
+        own = {name: data for name, data in self.contents().items() if name.startswith(".farm/")}
+        notes = {name for name in own if NOTE.fullmatch(name) and json.loads(own[name])}
+        return {name for name in own.keys() - notes if not name.startswith(".farm/lock")}
 
     def identity(self) -> list[tuple[object, ...]]:
         """What must be equal after any disturbance, wherever the root lies."""
