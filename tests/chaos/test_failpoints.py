@@ -245,7 +245,15 @@ def test_workers_that_hang_or_are_stopped_are_replaced_and_the_run_goes_on(
     assert stopped, said
     assert process.returncode == 0, said
     work.check_finished(place)
-    assert not any(psutil.pid_exists(pid) for pid in stopped), "a stopped process is killed all the same"
+    assert not any(map(is_alive, stopped)), "a stopped process is killed all the same"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended; who waits for it may not be there any more."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 KILLS = (
