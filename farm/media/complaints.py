@@ -34,8 +34,10 @@ def late_complaint(file_format: str, heard: Sequence[str]) -> str | None:
     said = [message.removeprefix("VIPS: ").strip() for message in heard]
     if file_format == "jpg":
         counts = [int(found[1]) for message in said if (found := _LATE.search(message))]
-        text = "; ".join(dict.fromkeys(message for message in said if message.startswith("VipsJpeg: ")))
-        return f"damaged jpg, {sum(counts)} complaints ({text[:_MOST_CHARACTERS]})" if counts else None
+        # libvips tells all that it has noted since somebody asked, also of other pictures: the last is of this one.
+        words = [line for message in said for line in message.splitlines() if line.startswith("VipsJpeg: ")]
+        plural = "s" * (sum(counts) != 1)
+        return f"damaged jpg, {sum(counts)} complaint{plural} ({''.join(words[-1:])})" if counts else None
     if file_format == "tiff" and said:
         return f"libtiff complains ({'; '.join(dict.fromkeys(said))[:_MOST_CHARACTERS]})"
     return None

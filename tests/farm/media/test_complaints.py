@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from farm.errors import ErrorKind, ItemError
+from farm.media.complaints import late_complaint
 from farm.media.image import ReadLimits, decode, read_header
 from farm.media.png_head import read_png_head
 from farm.media.tiff_head import read_tiff_size
@@ -44,6 +45,16 @@ def test_damage_that_the_decoder_goes_on_behind_is_found_and_salvaged_with_a_mar
     assert kind(data, name) is ErrorKind.CORRUPT
     kept = decode(data, name, ReadLimits(salvage=True))
     assert "what it still holds was kept" in (kept.warning or "")
+
+
+def test_of_what_libvips_has_noted_the_last_is_of_this_picture_and_one_line() -> None:
+    data = damaged_in_its_last_rows()
+    for _ in range(2):
+        kept = decode(data, "x.jpg", ReadLimits(salvage=True)).warning or ""
+        assert kept.startswith("damaged jpg, 1 complaint (VipsJpeg: Corrupt JPEG data: found marker 0x")
+        assert "\n" not in kept
+    both = ["VIPS: read gave 2 warnings", "VIPS: VipsJpeg: of another\nVipsJpeg: of this one\n"]
+    assert late_complaint("jpg", both) == "damaged jpg, 2 complaints (VipsJpeg: of this one)"
 
 
 def test_what_is_whole_is_salvaged_without_a_mark() -> None:
