@@ -97,20 +97,20 @@ def remove_abandoned(base: Path, prefix: str) -> None:
 
 
 def _started_in(folder: Path) -> frozenset[Process]:
-    """Ray's processes that have the folder in their command line, or that write into it, whoever's children they are by
-    now: an actor has its class in place of its command line."""
+    """Ray's processes that have the folder in their command line, or files of it open, whoever's children they are by
+    now: actors and agents have a title in place of their command line."""
     listed = [process for process, _ in map(_read, _PROC.glob("[0-9]*")) if process is not None]
     wanted = os.fsencode(folder)
     ray = (process for process in listed if _is_ray(process.pid))
-    return frozenset(one for one in ray if wanted in _command(one.pid) or _says_into(one.pid, folder))
+    return frozenset(one for one in ray if wanted in _command(one.pid) or _has_open(one.pid, folder))
 
 
-def _says_into(pid: int, folder: Path) -> bool:
-    """Whether what a process prints goes into a file of the folder."""
+def _has_open(pid: int, folder: Path) -> bool:
+    """Whether a process has a file of the folder open."""
     try:
-        return Path(os.readlink(_PROC / str(pid) / "fd" / "1")).is_relative_to(folder)
+        return any(Path(os.readlink(link)).is_relative_to(folder) for link in (_PROC / str(pid) / "fd").iterdir())
     except OSError:
-        return False
+        return False  # it has ended, or is somebody else's
 
 
 def _read(folder: Path) -> tuple[Process | None, int]:
