@@ -50,3 +50,44 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "ray-x" / "owner").symlink_to(tmp_path / "precious")
     leftovers.remove_abandoned(tmp_path, "ray-")
     assert (tmp_path / "ray-x").exists()
+
+
+AGENT = """
+import sys
+log = open(sys.argv[1], "w")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def start_agent(log: Path, name: str) -> subprocess.Popen[str]:
+    """A process that goes by a name of its own and writes into a file."""
+    agent = subprocess.Popen(
+        [name, "-c", AGENT, str(log.relative_to(log.parents[1]))],
+        executable=sys.executable,
+        cwd=log.parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert agent.stdout is not None
+    assert agent.stdout.readline() == "open\n"
+    return agent
+
+
+def test_agents_that_still_write_into_a_folder_are_ended_and_others_are_not(tmp_path: Path) -> None:
+    killed = hold(tmp_path / "ray-killed")
+    (tmp_path / "elsewhere").mkdir()
+    agent = start_agent(tmp_path / "ray-killed" / "agent.log", "ray::Agent")
+    others = [
+        start_agent(tmp_path / "ray-killed" / "editor.log", "editor"),
+        start_agent(tmp_path / "elsewhere" / "agent.log", "ray::Agent"),
+    ]
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    leftovers.remove_abandoned(tmp_path, "ray-")
+    assert agent.wait(10) == -signal.SIGKILL
+    assert not (tmp_path / "ray-killed").exists()
+    for other in others:
+        assert other.poll() is None
+        other.communicate("")
