@@ -60,7 +60,7 @@ def test_the_corpus_is_large_enough_and_the_same_each_time(seed: int, still: lis
     assert sum(case.is_bad for case in still) >= 640
     assert sum(case.is_bad for case in moving) >= 60
     for cases in (still, moving):
-        assert len({case.name for case in cases}) == len(cases)
+        assert len({case.name.rpartition(".")[0] for case in cases}) == len(cases), "outputs would collide"
     again = {case.name: case.data for case in (*flips(seed, 1), *names(seed))}
     assert all(case.data == again.get(case.name, case.data) for case in still)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +35,16 @@ _ODD = {"open-gop.mkv": 40, "intra-refresh.ts": 40, "raw.m2v": 40, "one.mp4": 1,
 
 
 def films(seed: int, *, flips: int = 8, asked: str = NOWHERE) -> Iterator[Case]:
-    """All of this file; `flips` of each container and codec; `asked` is a URL that some of them name."""
+    """All of this file; `flips` of each container and codec; `asked` is a URL that some of them name.
+
+    Each says its extension twice: several containers become Matroska, and no two outputs may have one name.
+    """
+    for case in _films(seed, flips, asked):
+        stem, _, extension = case.name.rpartition(".")
+        yield replace(case, name=f"{stem}-{extension}.{extension}")
+
+
+def _films(seed: int, flips: int, asked: str) -> Iterator[Case]:
     yield from _good()
     yield from _cut()
     yield from _without()

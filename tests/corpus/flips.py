@@ -28,10 +28,13 @@ def flips(seed: int, each: int) -> Iterator[Case]:
     for name, data in whole.items():
         stem, _, extension = name.partition(".")
         for number in range(each):
+            # libnsgif fills up what the data of a frame lacks and tells nobody; other decoders refuse such files.
+            sure = extension != "gif"
             damaged = flipped(data, seed * 100_003 + number, flips=1 + number % 9)
             yield Case(
                 name=f"flips-{extension}/{stem}-{seed}-{number}.{extension}",
                 data=damaged,
                 ends=ANYTHING,
+                compared=sure,
                 near=AVIF_NEAR * (extension == "avif"),
             )

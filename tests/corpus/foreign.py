@@ -18,11 +18,11 @@ def foreign(asked: str = NOWHERE) -> Iterator[Case]:
     for number in (0, 1):
         ends = frozenset({"empty_input"} if number == 0 else FOREIGN)
         for extension in ("png", "jpg", "webp", "tif", "gif", "avif"):
-            yield Case(name=f"tiny/{number}-byte.{extension}", data=b"x" * number, ends=ends)
+            yield Case(name=f"tiny/{number}-byte-{extension}.{extension}", data=b"x" * number, ends=ends)
     for name, head in (("png", b"\x89PNG"), ("jpg", b"\xff\xd8"), ("webp", b"RIFF"), ("tif", b"II*"), ("gif", b"GIF8")):
         ends = FOREIGN | frozenset({"truncated", "corrupt"})
         for length in range(1, len(head) + 1):
-            yield Case(name=f"tiny/head-{length}.{name}", data=head[:length], ends=ends)
+            yield Case(name=f"tiny/head-{length}-{name}.{name}", data=head[:length], ends=ends)
     for family, files in (("pages", _PAGES), ("drawings", _drawings(asked)), ("formats", _FORMATS)):
         for at, (name, data) in enumerate(files.items()):
             extension = ("jpg", "png", "webp", "tif", "gif", "avif")[at % 6]

@@ -50,18 +50,18 @@ def _orientations(seed: int) -> Iterator[Case]:
     for orientation in range(1, 9):
         shown = np.ascontiguousarray(turned(pixels, orientation))
         png = data[:33] + chunk(b"eXIf", exif(orientation)) + data[33:]
-        yield Case(name=f"orientation/{orientation}.png", data=png, ends=GOOD, pixels=shown)
+        yield Case(name=f"orientation/{orientation}-png.png", data=png, ends=GOOD, pixels=shown)
         image = vips(pixels).copy()
         image.set_type(GValue.gint_type, "orientation", orientation)
-        yield Case(name=f"orientation/{orientation}.tif", data=image.tiffsave_buffer(), ends=GOOD, pixels=shown)
+        yield Case(name=f"orientation/{orientation}-tif.tif", data=image.tiffsave_buffer(), ends=GOOD, pixels=shown)
         lossless = image.webpsave_buffer(lossless=True)
-        yield Case(name=f"orientation/{orientation}.webp", data=lossless, ends=GOOD, pixels=shown)
+        yield Case(name=f"orientation/{orientation}-webp.webp", data=lossless, ends=GOOD, pixels=shown)
         flat = vips(np.full((16, 24, 3), 90, np.uint8) + np.arange(24, dtype=np.uint8)[None, :, None] * 4)
         flat.set_type(GValue.gint_type, "orientation", orientation)
         plain = np.full((16, 24, 3), 90, np.uint8) + np.arange(24, dtype=np.uint8)[None, :, None] * 4
         jpeg = flat.jpegsave_buffer(Q=100, subsample_mode="off")
         upright = np.ascontiguousarray(turned(plain, orientation))
-        yield Case(name=f"orientation/{orientation}.jpg", data=jpeg, ends=GOOD, pixels=upright, near=3)
+        yield Case(name=f"orientation/{orientation}-jpg.jpg", data=jpeg, ends=GOOD, pixels=upright, near=3)
     for value in (0, 9, 255, 65_535):
         png = data[:33] + chunk(b"eXIf", exif(value)) + data[33:]
         yield Case(name=f"orientation/none-{value}.png", data=png, ends=GOOD, pixels=pixels)
@@ -84,10 +84,10 @@ def _profiles(seed: int) -> Iterator[Case]:
         packed = chunk(b"iCCP", b"icc\0\0" + zlib.compress(block))
         data = png_of(pixels)
         whole = data[:33] + packed + data[33:]
-        yield Case(name=f"profiles/{name}.png", data=whole, ends=GOOD, pixels=pixels, warning="profile dropped")
+        yield Case(name=f"profiles/{name}-png.png", data=whole, ends=GOOD, pixels=pixels, warning="profile dropped")
         small = photo(seed, WIDTH, HEIGHT)
         data = tiff(base(t34675=(UNDEFINED, tuple(block))), small.tobytes())
-        yield Case(name=f"profiles/{name}.tif", data=data, ends=GOOD, pixels=small, warning="profile dropped")
+        yield Case(name=f"profiles/{name}-tif.tif", data=data, ends=GOOD, pixels=small, warning="profile dropped")
 
 
 def _polyglots(seed: int) -> Iterator[Case]:
@@ -112,7 +112,7 @@ def _polyglots(seed: int) -> Iterator[Case]:
             if extension == "avif":  # boxes may follow, but only boxes
                 tail = struct.pack(">I", len(tail) + 8) + b"free" + tail
             whole = data + tail
-            yield Case(name=f"polyglots/{name}.{extension}", data=whole, ends=GOOD, pixels=shown, near=near)
+            yield Case(name=f"polyglots/{name}-{extension}.{extension}", data=whole, ends=GOOD, pixels=shown, near=near)
 
 
 def _misnamed(seed: int) -> Iterator[Case]:
@@ -129,7 +129,7 @@ def _misnamed(seed: int) -> Iterator[Case]:
         for extension in ("png", "jpg", "webp", "tif", "gif", "avif"):
             if extension != inside:
                 shown = pixels if inside in ("png", "webp", "tif") else None
-                name = f"misnamed/{inside}-inside.{extension}"
+                name = f"misnamed/{inside}-in-{extension}.{extension}"
                 yield Case(name=name, data=data, ends=GOOD, pixels=shown, warning=f"named .{extension} but holds")
 
 

@@ -17,7 +17,7 @@ def others(seed: int) -> Iterator[Case]:
         "lossless.webp": image.webpsave_buffer(lossless=True),
         "alpha.webp": alpha.webpsave_buffer(),
         "plain.gif": image.gifsave_buffer(),
-        "plain.avif": image.heifsave_buffer(compression="av1", effort=0),
+        "whole.avif": image.heifsave_buffer(compression="av1", effort=0),
         "deep.avif": vips(photo(seed, depth=16)).heifsave_buffer(compression="av1", effort=0, bitdepth=10),
     }
     for name, data in plain.items():
@@ -30,7 +30,7 @@ def others(seed: int) -> Iterator[Case]:
     yield Case(name="gif-refused/animated.gif", data=frames.gifsave_buffer(page_height=64), ends=UNSUPPORTED)
     yield from _webps(plain["lossy.webp"], plain["alpha.webp"])
     yield from _gifs(plain["plain.gif"])
-    yield from _avifs(plain["plain.avif"])
+    yield from _avifs(plain["whole.avif"])
 
 
 def _webps(lossy: bytes, extended: bytes) -> Iterator[Case]:
