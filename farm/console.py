@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from farm.errors import DiskError, FarmError, InterruptedRun, is_of_the_machine
+from farm.errors import DiskError, FarmError, InterruptedRun, StalledError, is_of_the_machine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,7 +25,7 @@ def explained(function: F) -> F:
             return function(*args, **kwargs)
         except FarmError as error:
             click.echo(f"farm: {printable(str(error))}", err=True)
-            leave(error.exit_code, stopped=isinstance(error, InterruptedRun))
+            leave(error.exit_code, stopped=isinstance(error, (InterruptedRun, StalledError)))
         except OSError as error:
             if not is_of_the_machine(error):
                 raise

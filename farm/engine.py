@@ -128,8 +128,9 @@ class Engine:
         self._end()
 
     def _end(self) -> None:
-        for actor in self._actors.values():
-            _kill(actor.handle)
+        if not (self.session.head and self.session.head.is_lost):  # nobody is there to do it
+            for actor in self._actors.values():
+                _kill(actor.handle)
         self._actors.clear()
         self._calls.clear()
         self.session.disconnect()
@@ -326,7 +327,9 @@ class Engine:
                 yield from self._bury(call.worker, DeathCause.TIMEOUT, f"not finished after {limit_s:.0f} s")
 
     def _check_alive(self) -> None:
-        """Replace actors that do not come up; give up when there has been none for too long."""
+        """Replace actors that do not come up; give up when there has been none for too long, or the head is lost."""
+        if self.session.head and self.session.head.is_lost:
+            raise self.session.head.error()
         now = time.monotonic()
         if self.workers:
             self._ready_s = now

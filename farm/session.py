@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray._private.node as ray_node
@@ -21,6 +21,7 @@ import ray.exceptions as rx
 
 from farm import access, leftovers
 from farm.errors import UnreachableError
+from farm.head import HeadWatch
 from farm.signals import Interrupt
 
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
@@ -43,6 +44,8 @@ class Session:
         """where an embedded Ray keeps its files and sockets"""
         self._claim = -1
         """descriptor that keeps it ours"""
+        self.head: HeadWatch | None = None
+        """of a cluster, while we are connected to it"""
         self._connecting = False
         self._broken_off = False
         self.on_connected: Callable[[], None] = lambda: None
@@ -73,6 +76,7 @@ class Session:
     def _start(self) -> None:
         if self._address:
             _join_cluster(self._address)
+            self.head = HeadWatch(cast("str", ray.get_runtime_context().gcs_address))
             return
         try:
             with _workers_alone():
@@ -99,7 +103,12 @@ class Session:
             raise Interrupt(signal.SIGINT)
 
     def disconnect(self) -> None:
-        """End an embedded Ray with everything it has started; leave a cluster."""
+        """End an embedded Ray with everything it has started; leave a cluster, unless its head is lost: who says
+        goodbye then waits until Ray ends the process."""
+        if self.head:
+            self.head.stop()
+            if self.head.is_lost:
+                return
         ours = leftovers.ray_descendants() if self._temp else frozenset[leftovers.Process]()
         if self._temp:
             leftovers.end(leftovers.ray_scripts())  # they have nothing to save, and Ray waits a second for each

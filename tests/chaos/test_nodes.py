@@ -128,17 +128,21 @@ def lose_nodes(subject: Subject, out: Path, losses: int, chance: random.Random) 
     return watch, lost
 
 
-def lose_head(subject: Subject, watch: Watch, chance: random.Random) -> tuple[int, float]:
-    """A run whose cluster is gone; returns its exit code, and the seconds that it took to end."""
+def lose_head(subject: Subject, watch: Watch, chance: random.Random, *, with_node: bool) -> tuple[int, float]:
+    """A run whose cluster has no head any more, and perhaps no workers; returns its exit code, and the seconds that it
+    took to end."""
     with cluster_of(1) as nodes:
         driver = subject.kind.farm.start(*subject.kind.args(watch.out, 2, chance), env=nodes.environment)
         if watch.until(len(watch.entries) + chance.randint(1, 8), driver):
             nodes.lose_head()
+            if with_node:
+                nodes.lose(0)
         lost = time.monotonic()
         said = watch.to_end(driver)
         took_s = time.monotonic() - lost
     assert driver.returncode in (subject.kind.code, RESUMABLE), said
     assert took_s < NO_HANG_S
+    assert driver.returncode == RESUMABLE or not with_node, said
     if driver.returncode == RESUMABLE:
         assert "run the same command again" in said
     return driver.returncode, round(took_s, 1)
@@ -170,7 +174,7 @@ def test_lost_nodes_and_a_lost_head_cost_time_and_no_data(
         note(lost_nodes=more)
     for at in range(-(-trials // 4) or 1):
         watch = Watch(tmp_path / f"head{at}")
-        code, took_s = lose_head(subject, watch, chance)
+        code, took_s = lose_head(subject, watch, chance, with_node=at % 2 == 0)
         again = subject.kind.farm.start(*subject.kind.args(watch.out, 2, chance), env=cluster)
         said = watch.to_end(again)
         assert again.returncode == subject.kind.code, said

@@ -1,0 +1,52 @@
+"""A head that does not answer any more is noticed, one that comes back is not lost, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from farm.head import HeadWatch
+
+BLOCKED = """
+import sys, time
+from farm.head import HeadWatch
+HeadWatch(sys.argv[1], lost_s=0.4, at_once_s=0.8)
+time.sleep(60)
+"""
+
+
+def listen(port: int = 0) -> socket.socket:
+    return socket.create_server(("127.0.0.1", port))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_head_that_is_silent_is_lost_until_it_answers() -> None:
+    with listen() as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        watch = HeadWatch(address, lost_s=0.4, at_once_s=60)
+        time.sleep(0.6)
+        assert not watch.is_lost
+    until(lambda: watch.is_lost)
+    assert address in str(watch.error())
+    with listen(int(address.rpartition(":")[2])):
+        until(lambda: not watch.is_lost)
+        watch.stop()
+
+
+def test_who_waits_for_a_lost_head_is_ended_and_says_so() -> None:
+    with listen() as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", BLOCKED, address], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 75
+    assert "run the same command again" in ended.stderr
+    assert time.monotonic() - began < 30
