@@ -24,7 +24,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import ModelConfig, RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
-from farm.errors import FarmError, UsageError, without_credentials
+from farm.errors import FarmError, LostLockError, UsageError, without_credentials
 from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
@@ -113,9 +113,11 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
 
 @contextmanager
 def _noted(out: str, run: _Run) -> Generator[None]:
-    """A run that cannot go on says so in its note."""
+    """A run that cannot go on says so in its note; not one that has lost its lock, which writes nothing more."""
     try:
         yield
+    except LostLockError:
+        raise
     except FarmError as error:
         if run.note is not None:
             ended = replace(_ended(run.note, run.summary("", 0.0)), exit_code=error.exit_code)

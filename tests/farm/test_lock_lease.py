@@ -166,6 +166,8 @@ def test_a_run_that_loses_its_lock_ends_and_writes_no_more(
         with pytest.raises(LostLockError):
             world.run(**to_store)
         assert len(world.worked) == 4, "no more work is begun"
+        notes = [one.path for one in proxy.seen if one.method == "PUT" and "/.farm/runs/" in one.path]
+        assert len(notes) == 1, "that it began, and not how it ended"
         proxy.clear()
         assert [one.url for one in storage.list_files(f"{store.root}/.farm/ledger/shard-00000")] == []
         wait_until(lambda: can_be_had(store.root))

@@ -39,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(request: pytest.FixtureRequest, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(engine, "Engine", HereEngine)
     monkeypatch.setattr(plan, "SHARD_ROWS", SHARD_ROWS)
-    failpoints.reset()
+    failpoints.disarm()
     return World(tmp_path, model, request.param)
 
 
