@@ -110,9 +110,8 @@ OUTPUTS = (
     "a/./../.farm/x.png",
     "a\0.png",
     "b" * 252 + ".png",
-    "leads/stolen.png",
 )
-"""where outputs must not lie; `leads` is a link in the output root to a folder outside"""
+"""where outputs must not lie"""
 FILES = (
     _row("fifo.png", ErrorKind.UNSUPPORTED),
     _row("folder.png", ErrorKind.MISSING),
@@ -139,18 +138,24 @@ FILES = (
 """files that are none, lie elsewhere, or are not there, by names that others would follow"""
 HOSTILE_ROWS = (
     *(_row(source, ErrorKind.UNSAFE_PATH) for source in HOSTILE),
-    *(_row("good.png", ErrorKind.UNSAFE_PATH, output=output) for output in OUTPUTS),
+    *(_row("other.png", ErrorKind.UNSAFE_PATH, output=output) for output in OUTPUTS),
+    _row("good.png", ErrorKind.UNSAFE_PATH, output="leads/stolen.png"),
     *FILES,
 )
 
 
 def plant(folder: Path) -> Path:
-    """A manifest of all of them and of two good rows, FOLDER/in/m.jsonl, whose outputs are to go to FOLDER/out."""
+    """A manifest of all of them and of two good rows, FOLDER/in/m.jsonl, whose outputs are to go to FOLDER/out.
+
+    `leads` is a link out of the folder in which it lies. Rows that are refused for their output name a source that
+    has no other: of one source results keep what has an output.
+    """
     for name in ("in", "out", "in/folder.png"):
         (folder / name).mkdir()
     outside = folder / "secret.png"
     outside.write_bytes(b"not yours")
-    (folder / "in" / "good.png").write_bytes(png_of(photo(1, 64, 48)))
+    for name in ("good.png", "other.png"):
+        (folder / "in" / name).write_bytes(png_of(photo(1, 64, 48)))
     os.mkfifo(folder / "in" / "fifo.png")
     (folder / "in" / "leads.png").symlink_to(outside)
     (folder / "in" / "leads").symlink_to(folder)
