@@ -12,8 +12,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ..runs import REPOSITORY, Farm
@@ -118,13 +120,11 @@ def unauthenticated(dashboard: str) -> set[int]:
 
 
 def command_lines() -> str:
-    """Of every process of this machine."""
+    """Of everything that this test has started; what other tests start beside it tells its keys to a server."""
     lines: list[str] = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
-        except OSError:  # it has ended
-            continue
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            lines.append(" ".join(process.cmdline()))
     return "\n".join(lines)
 
 
@@ -163,6 +163,8 @@ def test_no_credential_is_in_logs_ledger_results_processes_or_the_api_of_ray(
     wrong = slow_farm.run("verify", f"{source}/out", env={**environment, "AWS_SECRET_ACCESS_KEY": server.secret[::-1]})
     assert wrong.returncode == 77, wrong.stderr
     said["refused keys"] = wrong.stdout + wrong.stderr.replace(server.secret[::-1], server.secret)
+    assert "raylet" in said["command lines"], "Ray was seen"
+    assert "submit" in said["command lines"], "and the run"
     assert any(name.endswith("results.parquet") for name in said)
     assert any(".farm/ledger" in name for name in said)
     assert any("raylet" in name for name in said), "the logs of Ray are there"
