@@ -94,7 +94,7 @@ def measure_plan(manifest: str, out: str, root: str | None) -> dict[str, float]:
     from farm.survey import PendingRow, Surveyor
 
     config = config_of(manifest, out, root)
-    planner = plan.Planner(config, run.ModelBook(MODEL), out, "cpu")
+    planner = plan.Planner(config, run.ModelBook(config.model), out, "cpu")
     import pyarrow.compute  # noqa: F401 (it belongs to what is there before)
 
     baseline_mb, began = memory_mb("VmRSS"), time.perf_counter()

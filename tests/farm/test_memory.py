@@ -33,7 +33,7 @@ manifest, model, out = sys.argv[1:]
 config = RunConfig(
     manifest=manifest, model=ModelConfig(model=model), output=OutputConfig(out=out), worker=WorkerConfig(gpus=0)
 )
-planner, _ = run._planner(config, out)
+planner, _ = run.planner_of(config, out)
 peaks, rows = [], 0
 with Surveyor(config, planner, out) as surveyor:
     for _, shard in surveyor.plans(surveyor.survey()):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 from farm import storage
-from farm.errors import DiskError, ErrorKind
+from farm.errors import DiskError, ErrorKind, ItemError
 from tests.outside import public_folder, without_rights
 from tests.stores import kind_of, output, raised
 
@@ -43,17 +44,29 @@ def test_without_a_root_the_temporary_file_lies_beside_its_target(tmp_path: Path
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.bin"]
 
 
-def test_another_file_system_below_the_root_is_published_to(tmp_path: Path) -> None:
-    elsewhere = Path("/dev/shm")
-    assert elsewhere.stat().st_dev != tmp_path.stat().st_dev, "temporary folders must not lie in /dev/shm: --basetemp"
-    (tmp_path / "mount").symlink_to(elsewhere)
-    target = tmp_path / "mount" / f"farm-test-{os.getpid()}.bin"
+def test_from_the_staging_of_another_file_system_an_output_is_published_all_the_same(tmp_path: Path) -> None:
+    elsewhere = Path("/dev/shm") / f"farm-test-{os.getpid()}"
+    assert elsewhere.parent.stat().st_dev != tmp_path.stat().st_dev, "temporary folders must not lie there: --basetemp"
+    elsewhere.mkdir()
+    (tmp_path / ".farm").symlink_to(elsewhere)
+    target = tmp_path / "deep" / "a.bin"
     try:
         output(str(tmp_path)).publish(str(target), b"across")
         assert target.read_bytes() == b"across"
-        assert [path.name for path in elsewhere.glob(".farm-*")] == []
+        assert [path.name for path in target.parent.iterdir()] == ["a.bin"]
+        assert not [path for path in elsewhere.rglob("*") if path.is_file()]
     finally:
-        target.unlink(missing_ok=True)
+        shutil.rmtree(elsewhere)
+
+
+def test_a_folder_that_is_a_link_out_of_the_root_is_no_place_for_an_output(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    root.mkdir()
+    other.mkdir()
+    (root / "mount").symlink_to(other)
+    error = raised(ItemError, lambda: output(str(root)).publish(str(root / "mount" / "a.bin"), b"out"))
+    assert "leads out of the output root" in str(error)
+    assert list(other.iterdir()) == []
 
 
 def test_a_full_disk_is_an_error_of_the_run_with_path_and_bytes(tmp_path: Path) -> None:
