@@ -84,7 +84,8 @@ def read_bytes(path: Path, max_bytes: int | None) -> bytes:
     with faults.reading(url), path.open("rb") as file:
         failpoints.hit("storage.read", url)
         before = os.fstat(file.fileno())
-        data = file.read()
+        # What says that it is empty is: files of /proc say so and hold anything, or refuse to be read.
+        data = file.read() if before.st_size else b""
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
         raise ItemError(

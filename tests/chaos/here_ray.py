@@ -74,6 +74,7 @@ class _Session:
     def __init__(self, *_: object) -> None:
         self.on_connected: Callable[[], None] = lambda: None
         self.on_terminated: Callable[[], None] = lambda: None
+        self.head = None
 
     def connect(self) -> None:
         self.on_connected()

@@ -158,7 +158,7 @@ def test_on_a_store_a_signal_leaves_no_open_upload_and_frees_the_lock_at_once(
     stop(driver)
     assert server.open_uploads(out) == []
     names = [found.url.removeprefix(out) for found in storage.list_files(out)]
-    kept = ("/.farm/ledger/", "/.farm/parts/", "/.farm/lock/", "/results.parquet")
+    kept = ("/.farm/ledger/", "/.farm/parts/", "/.farm/lock/", "/.farm/runs/", "/results.parquet")
     assert [name for name in names if not name.startswith(kept)] == []
     with RunLock(out):
         pass
