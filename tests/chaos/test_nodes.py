@@ -14,10 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ..runs import REPOSITORY
@@ -69,6 +70,16 @@ class Nodes:
 
     def lose(self, at: int) -> None:
         os.kill(self.raylets.pop(at), signal.SIGKILL)
+
+    def lose_all(self) -> None:
+        """The head and, a moment before, every node with its workers, which outlive a raylet for a while."""
+        workers = [child for pid in self.raylets for child in psutil.Process(pid).children(recursive=True)]
+        while self.raylets:
+            self.lose(0)
+        for worker in workers:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
+        self.lose_head()
 
     def lose_head(self) -> None:
         for pid in self.head:
@@ -134,9 +145,10 @@ def lose_head(subject: Subject, watch: Watch, chance: random.Random, *, with_nod
     with cluster_of(1) as nodes:
         driver = subject.kind.farm.start(*subject.kind.args(watch.out, 2, chance), env=nodes.environment)
         if watch.until(len(watch.entries) + chance.randint(1, 8), driver):
-            nodes.lose_head()
             if with_node:
-                nodes.lose(0)
+                nodes.lose_all()
+            else:
+                nodes.lose_head()
         lost = time.monotonic()
         said = watch.to_end(driver)
         took_s = time.monotonic() - lost
