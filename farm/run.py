@@ -6,13 +6,11 @@ output is published before its ledger entry is written; the result manifest come
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -22,17 +20,16 @@ from farm import fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
 from farm.book import ModelBook
 from farm.closing import Closing
-from farm.config import ModelConfig, RunConfig
+from farm.config import RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
-from farm.errors import FarmError, LostLockError, UsageError, without_credentials
-from farm.face import FACE_RESIDENT_BYTES
 from farm.feed import Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
+from farm.outfit import Outfit
 from farm.pieces import clear_pieces
 from farm.progress import Likeness, Progress, Workload
 from farm.records import Done, Failed, Part, PartKind, Split, StageSeconds, WorkItem
-from farm.resolver import resolve_denoise
+from farm.run_note import RunningNote, noted
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
 from farm.several import settled
 from farm.signals import Received, stopped_by_signals
@@ -40,25 +37,12 @@ from farm.stop import Stop, stop_of
 from farm.storage import faults
 from farm.summary import MAX_FAILURES, SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
-from sr_kernel.hardware import cpu_has_bf16
-from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES, FILE_PREFIX, flop_per_px
 
 if TYPE_CHECKING:
     from farm.engine import Engine
-    from farm.tasks.base import WorkerContext
-    from sr_kernel.models import ModelSpec
 
 _WRITTEN_WHEN_STOPPED = 4
 """shards of a ledger whose results are written within the seconds that a stopped run has"""
-_SAMPLES_PX_BYTES = 160
-"""a source pixel, its sixteen output pixels, and their encoded bytes"""
-_OPERATION_FLOP_PX = 20_000.0
-"""what a source pixel of training data is taken to cost, in floating-point operations; rates are learned"""
-_STEP_LIMIT = "FARM_STEP_LIMIT_S"
-"""environment: seconds after which a worker that has not answered is taken for hung, where that is sooner than the
-deadline of what it was given"""
-_FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
-"""floating-point operations a second that no working device falls below; deadlines rest on it until a rate is known"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +80,7 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
             if not is_said:
                 ledger.write_form(out, held.run)
             run = _Run(config, out, held, surveyor, counted, models, stop)
-            with _noted(out, run), ledger.Ledger(out, held.run, held.check) as book:
+            with noted(run.note, lambda: run.summary("", 0.0)), ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
         held.check()
         ledger.compact(out, held.run)
@@ -105,64 +89,9 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
         run.clear_pieces()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
-        if run.note is not None:
-            ledger.write_note(out, _ended(run.note, summary))
+        run.note.end(summary)
         warnings = filter(None, (held.warning, exposed_token(config.worker), *models.notes, summary.warning))
         return replace(summary, warning="; ".join(warnings) or None)
-
-
-@contextmanager
-def _noted(out: str, run: _Run) -> Generator[None]:
-    """A run that cannot go on says so in its note; not one that has lost its lock, which writes nothing more."""
-    try:
-        yield
-    except LostLockError:
-        raise
-    except FarmError as error:
-        if run.note is not None:
-            ended = replace(_ended(run.note, run.summary("", 0.0)), exit_code=error.exit_code)
-            with suppress(FarmError):  # what ended the run is what is to be said, and may keep us from writing too
-                ledger.write_note(out, ended)
-        raise
-
-
-def _note(config: RunConfig, run: str, counted: Survey) -> ledger.RunNote:
-    return ledger.RunNote(
-        run=run,
-        manifest=without_credentials(manifest.canonical(config.manifest)),
-        models=config.model.models or (config.model.model,),
-        rows=counted.rows,
-        known=sum(counted.states.values()),
-        started_unix=round(time.time(), 3),
-        host=socket.gethostname(),
-        pid=os.getpid(),
-    )
-
-
-def _ended(note: ledger.RunNote, summary: RunSummary) -> ledger.RunNote:
-    return replace(
-        note,
-        rows=summary.rows,
-        ended_unix=round(time.time(), 3),
-        exit_code=summary.exit_code,
-        done=summary.done,
-        failed=summary.failed,
-        left=summary.left,
-        source_px=summary.source_px,
-        frames=summary.frames,
-    )
-
-
-def body_bytes(model: ModelConfig, whole: Sequence[ModelSpec], *, faces: bool) -> int:
-    """What the largest 8-bit picture that goes whole through a body needs in a worker, and faces.
-
-    `whole`: models of the run that take whole pictures through their body.
-    """
-    full = model.precision == "fp32" or (model.precision == "auto" and not cpu_has_bf16())
-    px_bytes = BODY_PX_BYTES["fp32" if full else "half"] + _SAMPLES_PX_BYTES
-    if model.tta or model.keep_colour:
-        px_bytes += CANVAS_PX_BYTES * max((spec.scale for spec in whole), default=0) ** 2
-    return (FACE_RESIDENT_BYTES if faces else 0) + (model.exact_px * px_bytes if whole else 0)
 
 
 def dry_run(config: RunConfig) -> DryRun:
@@ -206,9 +135,8 @@ class _Run:
         self._held = held
         self._id = held.run
         self._surveyor = surveyor
-        self._face = surveyor.planner.face
         self._counted = counted
-        self._models = models
+        self._outfit = Outfit(config, models, counted, surveyor.planner.face)
         self._stop = stop
         self._assembly = Assembly()
         self._failed_items: set[str] = set()
@@ -220,8 +148,7 @@ class _Run:
         )
         self._schedule: Schedule | None = None
         self._signum: int | None = None
-        self.note: ledger.RunNote | None = None
-        """what the run says of itself, once it has work: one that finds nothing to do leaves no trace"""
+        self.note = RunningNote(out)
         self._spent: dict[str, StageSeconds] = {}
         """on pieces of items that are not joined yet, by item"""
 
@@ -237,8 +164,7 @@ class _Run:
         if first is not None:
             with faults.run_level(self._out):
                 storage.capabilities(self._out)  # a root that cannot be written to is known before anything starts
-            self.note = _note(self._config, self._id, self._counted)
-            ledger.write_note(self._out, self.note)
+            self.note.begin(self._config, self._id, self._counted)
             self._run_parts(chain([first], parts), received)
 
     @property
@@ -264,7 +190,7 @@ class _Run:
     def _run_parts(self, parts: Iterator[Part], received: Received) -> None:
         """Start Ray, run every part, end Ray."""
         feed = self._feed
-        work = Workload(self._costs, feed.guesses, feed.planned, feed.unplanned)
+        work = Workload(self._outfit.costs, feed.guesses, feed.planned, feed.unplanned)
         with Progress(feed.expected, work, quiet=self._config.quiet) as progress:
 
             def expect(guesses: Mapping[Likeness, int], rows: int) -> None:
@@ -272,17 +198,16 @@ class _Run:
                 progress.total = feed.expected
 
             feed.on_planned = expect
-            for model in sorted(self._counted.models):
-                self._fetch(model, progress)
-            self._fetch_faces(progress)
+            self._outfit.fetch(progress)
             progress.note("starting Ray")
             prepare_ray(self._config.worker)
             from farm.engine import Engine  # imports ray
 
-            pace = self._pace()
+            pace = self._outfit.pace()
             schedule = self._schedule = Schedule(SchedulePolicy(), pace)
+            context = self._outfit.context(self._id, self._out)
             slots, engine_config = plan_fleet(
-                self._config.worker, self._context(), pace.deadline_s, self._body_bytes, self._stop.ends_s
+                self._config.worker, context, pace.deadline_s, self._outfit.body_bytes, self._stop.ends_s
             )
             engine = Engine(engine_config, slots, schedule)
             engine.session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
@@ -310,73 +235,6 @@ class _Run:
             self._signum = received.signum
             for item_id in self._spoilt:
                 self._delete_pieces(item_id)  # only now: other pieces of theirs were in flight
-
-    def _fetch(self, model: str, progress: Progress) -> None:
-        spec = self._models.by_spec_name(model).spec
-        if spec.name.startswith(FILE_PREFIX):
-            return
-
-        def note(done: int, total: int) -> None:
-            progress.note(f"fetching {model}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
-
-        fetch.ensure(spec, self._config.model.weights_dir, note)
-        if spec.partner and resolve_denoise(None, self._config.model.denoise, spec) < 1:
-            fetch.ensure(fetch.resolve(spec.partner).spec, self._config.model.weights_dir, note)
-
-    def _fetch_faces(self, progress: Progress) -> None:
-        for name in fetch.face_rows(self._face) if self._face else ():
-
-            def note(done: int, total: int, name: str = name) -> None:
-                progress.note(f"fetching {name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
-
-            fetch.ensure_face_file(name, None, self._config.model.weights_dir, note)
-
-    @property
-    def _whole(self) -> list[ModelSpec]:
-        """Models of this run that take whole pictures through their body."""
-        specs = (self._models.by_spec_name(model).spec for model in self._counted.models)
-        return [spec for spec in specs if spec.whole_body]
-
-    @property
-    def _body_bytes(self) -> int:
-        return body_bytes(self._config.model, self._whole, faces=self._face is not None)
-
-    @property
-    def _costs(self) -> dict[str, float]:
-        """Floating-point operations that a source pixel costs, by model or operation."""
-        turns = 8 if self._config.model.tta else 1
-        costs = {model: turns * flop_per_px(self._models.by_spec_name(model).spec) for model in self._counted.models}
-        return costs | dict.fromkeys(self._counted.operations, _OPERATION_FLOP_PX)
-
-    def _pace(self) -> Pace:
-        floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
-        floors = {model: floor_flops / cost for model, cost in self._costs.items()}
-        model = self._config.model
-        cap_px = max(model.band_px, model.exact_px if self._whole else 1)
-        return Pace(floors_px_s=floors, cap_px=cap_px, most_s=_longest_step_s())
-
-    def _context(self) -> WorkerContext:
-        from farm.tasks.base import WorkerContext
-
-        files = tuple(
-            (model.spec.name, model.path)
-            for model in self._models.values()
-            if model.path is not None and model.spec.name.startswith(FILE_PREFIX)
-        )
-        return WorkerContext(
-            name="",
-            run=self._id,
-            driver_host=socket.gethostname(),
-            out=self._out,
-            device="cpu",
-            io_threads=self._config.worker.io_threads,
-            units_in_flight=SchedulePolicy().units_in_flight,
-            memory_bytes=0,
-            decoder=self._config.video.decoder,
-            weights_dir=self._config.model.weights_dir,
-            model_files=files,
-            face_files=fetch.face_files(self._config.face) if self._face else (),
-        )
 
     # -- what ends ---------------------------------------------------------------------------------------------
 
@@ -479,17 +337,3 @@ class _Run:
             return MAX_FAILURES
         closing = self._schedule is not None and self._schedule.is_closing
         return self._stop.name if summary.left and (closing or self._stop.is_over(time.monotonic())) else ""
-
-
-def _longest_step_s() -> float | None:
-    """What the environment says of deadlines. Raises UsageError."""
-    text = os.environ.get(_STEP_LIMIT)
-    if not text:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"{_STEP_LIMIT}: {text!r} is no number of seconds above 0; correct it or leave it out")
-    return seconds

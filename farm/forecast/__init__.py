@@ -20,7 +20,8 @@ from farm.forecast.lot import Lots, Volume, errors
 from farm.forecast.rate import ModelRate, Rates, measure, read_rates, write_rates
 from farm.forecast.volume import output_px_bytes
 from farm.kinds import MediaKind
-from farm.run import body_bytes, output_root, planner_of
+from farm.outfit import body_bytes
+from farm.run import output_root, planner_of
 from farm.several import settled
 from farm.summary import RowState
 from farm.survey import DeclinedRow, PendingRow, PlannedRow, Survey, Surveyor, count_rows
