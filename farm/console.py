@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from farm.errors import DiskError, FarmError, InterruptedRun, StalledError, is_of_the_machine
+from farm.errors import DiskError, FarmError, InterruptedRun, StalledError, is_of_the_machine, said_by
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,9 +39,8 @@ def explained(function: F) -> F:
 
 def _refused(error: OSError) -> str:
     """What the machine refused in a place where nobody had a better word for it."""
-    said = os.strerror(error.errno) if error.errno else type(error).__name__
     where = error.filename or "this machine"
-    return f"{where}: {said}; look after its disk and its limits, then run the same command again"
+    return f"{where}: {said_by(error)}; look after its disk and its limits, then run the same command again"
 
 
 def leave(code: int, *, stopped: bool) -> NoReturn:

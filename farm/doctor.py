@@ -19,8 +19,10 @@ from importlib import metadata, util
 from typing import Any
 
 from farm import access
+from farm.config import WorkerConfig
 from farm.encoders import CODECS
 from farm.errors import FarmError
+from farm.fleet import cluster_address
 from sr_kernel import hardware
 
 _PROBE_S = 120
@@ -232,7 +234,7 @@ def _ray() -> Finding:
     version = _version("ray")
     if version is None:
         return Finding(topic="ray", ok=False, found="not installed", advice="pip install sr-farm installs it")
-    where = os.environ.get("RAY_ADDRESS")
+    where = cluster_address(WorkerConfig())
     found = f"{version}, {f'cluster at {where}' if where else 'embedded'}"
     exposed = access.exposed_token() if where else None
     try:

@@ -267,27 +267,25 @@ class Engine:
         return False
 
     def _dispatch(self) -> None:
-        for name in list(self.workers):
-            while not self._stop.is_set() and (unit := self._next_unit(name)) is not None:
+        now = time.monotonic()
+        spare_s = {name: self._spare_s(name, now) for name in self.workers}
+        for name in list(spare_s):
+            while not self._stop.is_set() and (
+                unit := self._schedule.next_unit(name, spare_s[name], max(spare_s.values()))
+            ):
                 failpoints.hit("claim.before")
                 reference = self._actors[name].handle.run.remote(unit)
                 self._calls[reference] = _Call(unit, name, time.monotonic())
                 failpoints.hit("claim.after")
-
-    def _next_unit(self, name: str) -> Unit | None:
-        if self._config.ends_s == math.inf:
-            return self._schedule.next_unit(name)
-        now = time.monotonic()
-        return self._schedule.next_unit(
-            name, self._spare_s(name, now), max(self._spare_s(o, now) for o in self.workers)
-        )
+                spare_s[name] = self._spare_s(name, time.monotonic())
 
     def _spare_s(self, name: str, now: float) -> float:
         """How long one more unit of a worker may last."""
+        if self._config.ends_s == math.inf:
+            return math.inf
         begun_s = min((call.dispatched_s for call in self._calls.values() if call.worker == name), default=now)
         begun_s = max(begun_s, self._actors[name].progressed_s)
-        free_s = max(now, begun_s + self._schedule.backlog_s(name)) if self._schedule.running(name) else now
-        return self._config.ends_s - _ENDING_S - free_s
+        return self._config.ends_s - _ENDING_S - max(now, begun_s + self._schedule.backlog_s(name))
 
     def _collect(self, timeout_s: float) -> Iterator[Finished]:
         if not self._calls:

@@ -25,6 +25,7 @@ Every message is one sentence of the form ``what: where: what was found; what to
 from __future__ import annotations
 
 import errno
+import os
 import re
 from enum import Enum
 
@@ -49,6 +50,11 @@ _MACHINE = frozenset(
 )
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """of an OSError: there is no room"""
+
+
+def said_by(error: OSError) -> str:
+    """What the system calls it."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def is_of_the_machine(error: OSError) -> bool:

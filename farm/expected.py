@@ -64,13 +64,9 @@ class Expected:
         """Rather too many; what nobody knows lasts as long as the longest unit yet."""
         if part.item.is_pack and part.kind is PartKind.PICTURE:
             return 0.0  # it is opened, and cut into its rows
-        if rate := self._size_s.get((part.kind, model_key(part))):
-            return _DOUBT * _size(part) / rate
-        if part.kind in _CARRYING_BYTES_S:
-            return _DOUBT * _size(part) / _CARRYING_BYTES_S[part.kind]
-        if rate := self._rate(model_key(part)):
-            return _DOUBT * _size(part) / rate
-        return self._longest_s or _FIRST_S
+        key = model_key(part)
+        rate = self._size_s.get((part.kind, key)) or _CARRYING_BYTES_S.get(part.kind) or self._rate(key)
+        return _DOUBT * _size(part) / rate if rate else self._longest_s or _FIRST_S
 
 
 def _size(part: Part) -> float:

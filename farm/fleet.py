@@ -52,10 +52,7 @@ def wanted_gpus(worker: WorkerConfig) -> int:
             raise UsageError("--gpu-ids: names GPUs of this machine and cannot be used with a cluster")
         if worker.gpus is not None:
             return worker.gpus
-        access.check_cluster(address, insecure=worker.insecure)
-        from farm.session import cluster_resource
-
-        return cluster_resource(address, "GPU")
+        return _cluster_resource(worker, address, "GPU")
     there = hardware.visible_gpus()
     wanted = len(worker.gpu_ids) or (there if worker.gpus is None else worker.gpus)
     if there and wanted and not _torch_can_use_gpus():
@@ -71,6 +68,14 @@ def wanted_gpus(worker: WorkerConfig) -> int:
             "use --gpus auto, --gpus 0 for the CPU, or --address for a cluster"
         )
     return wanted
+
+
+def _cluster_resource(worker: WorkerConfig, address: str, name: str) -> int:
+    """How much of a resource a cluster has, if it may be used. Raises as `farm.access.check_cluster`."""
+    access.check_cluster(address, insecure=worker.insecure)
+    from farm.session import cluster_resource
+
+    return cluster_resource(address, name)
 
 
 def _torch_can_use_gpus() -> bool:
@@ -173,9 +178,7 @@ def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
     """One a core, but here no more than the memory feeds when whole pictures go through a body."""
     address = cluster_address(worker)
     if address:
-        from farm.session import cluster_resource
-
-        return max(1, cluster_resource(address, "CPU"))
+        return max(1, _cluster_resource(worker, address, "CPU"))
     return workers_that_fit(len(cores_here()), body_bytes, hardware.memory_bytes())
 
 

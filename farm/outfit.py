@@ -11,8 +11,8 @@ from farm import fetch
 from farm.book import ModelBook
 from farm.config import ModelConfig, RunConfig
 from farm.errors import UsageError
-from farm.face import FACE_RESIDENT_BYTES, FaceParams
-from farm.fleet import device_class
+from farm.face import FACE_RESIDENT_BYTES
+from farm.plan import Planner
 from farm.progress import Progress
 from farm.resolver import resolve_denoise
 from farm.schedule import Pace, SchedulePolicy
@@ -38,11 +38,12 @@ _FLOOR_FLOPS = {"cpu": 10e9, "cuda": 500e9}
 class Outfit:
     """Of one run: its models by the names of items, and what it asks of faces."""
 
-    def __init__(self, config: RunConfig, models: ModelBook, counted: Survey, face: FaceParams | None) -> None:
+    def __init__(self, config: RunConfig, models: ModelBook, counted: Survey, planner: Planner) -> None:
         self._config = config
         self._models = models
         self._counted = counted
-        self._face = face
+        self._face = planner.face
+        self._device = planner.device_class
 
     def fetch(self, progress: Progress) -> None:
         """Bring the weights that are to be fetched to this machine, before anything is started. Raises ModelError."""
@@ -90,7 +91,7 @@ class Outfit:
 
     def pace(self) -> Pace:
         """What deadlines and the size of units rest on. Raises UsageError for a FARM_STEP_LIMIT_S that says nothing."""
-        floor_flops = _FLOOR_FLOPS[device_class(self._config.worker)]
+        floor_flops = _FLOOR_FLOPS[self._device]
         floors = {model: floor_flops / cost for model, cost in self.costs.items()}
         model = self._config.model
         cap_px = max(model.band_px, model.exact_px if self._whole else 1)

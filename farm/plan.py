@@ -105,6 +105,11 @@ class Planner:
         self._operations: dict[str, Recipe] = {}
 
     @property
+    def device_class(self) -> str:
+        """cuda or cpu: what items are planned for."""
+        return self._resolver.device_class
+
+    @property
     def face(self) -> FaceParams | None:
         """What is asked of faces."""
         return self._resolver.face

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from farm import dataset, lock, run, storage
 from farm.config import OutputConfig, RunConfig
 from farm.dataset.sources import iter_sources
+from farm.signals import stopped_by_signals
 from farm.summary import RunSummary
 
 
@@ -37,7 +38,8 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
     out, stop = run.output_root(config), run.stop_now(config)
     options = config.prepare.options(operation)
     most_rows = dataset.rows_of_pack(options, operation, shard_bytes)
-    with lock.RunLock(out) as held:
+    with stopped_by_signals() as received, lock.RunLock(out) as held:
+        received.on_end = held.abandon
         dataset.check_root(out, operation)
         sources = iter_sources(config, operation, out)
         packs = dataset.plan_packs(sources, out, most_rows=most_rows, run=held.run)

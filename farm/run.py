@@ -136,7 +136,7 @@ class _Run:
         self._id = held.run
         self._surveyor = surveyor
         self._counted = counted
-        self._outfit = Outfit(config, models, counted, surveyor.planner.face)
+        self._outfit = Outfit(config, models, counted, surveyor.planner)
         self._stop = stop
         self._assembly = Assembly()
         self._failed_items: set[str] = set()

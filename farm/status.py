@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -102,10 +101,16 @@ class _Count:
 
 def read_status(root: str) -> Status:
     """Look at an output root. Raises UsageError where there is no ledger, and what farm.storage raises."""
+    found = find_status(root)
+    if found is None:
+        where = manifest.canonical(root)
+        raise UsageError(f"{where}: no output root: there is no ledger in it; name what --out named")
+    return found
+
+
+def find_status(root: str) -> Status | None:
+    """read_status(), but None where there is no ledger: of training, or of a run that still reads its manifest."""
     root = manifest.canonical(root)
-    shards = ledger.read_shards(root)
-    if not shards and not ledger.read_notes(root, 1):
-        raise UsageError(f"{root}: no output root: there is no ledger in it; name what --out named")
     return ledger.reread(lambda: _status(root))
 
 
@@ -139,24 +144,28 @@ def _folders(folder: str) -> list[str]:
             raise
 
 
-def _status(root: str) -> Status:
+def _status(root: str) -> Status | None:
     shards = ledger.read_shards(root)
     notes = ledger.read_notes(root, 1)
+    if not shards and not notes:
+        return None
     note = notes[-1] if notes else None
     count = _Count()
     latest = {files.number: _add(files, count) for files in shards.values()}
     holder = _holder(root)
+    who = holder or note
+    own = note if note and who and who.run == note.run else None  # who works there may not have left a note yet
     left = _left(note, count)
     state = _state(root, note, left, is_held=holder is not None)
     is_working = state in ("running", "unclear")
     return Status(
         root=root,
         state=state,
-        run=note.run if note else "",
+        run=who.run if who else "",
         manifest=note.manifest if note else "",
         models=note.models if note else (),
-        host=note.host if note else "",
-        pid=note.pid if note else 0,
+        host=who.host if who else "",
+        pid=who.pid if who else 0,
         rows=note.rows if note else None,
         done=count.done,
         failed=count.failed,
@@ -167,10 +176,10 @@ def _status(root: str) -> Status:
         output_bytes=count.nbytes,
         pieces=count.pieces,
         failures=dict(count.failures.most_common()),
-        started_unix=note.started_unix if note else 0.0,
-        ended_unix=note.ended_unix if note else 0.0,
+        started_unix=own.started_unix if own else 0.0,
+        ended_unix=own.ended_unix if own else 0.0,
         last_unix=max(latest.values(), default=0.0),
-        pace=_pace(shards, latest, note) if note and is_working else None,
+        pace=_pace(shards, latest, own) if own and is_working else None,
     )
 
 
@@ -192,8 +201,7 @@ def _left(note: RunNote | None, count: _Count) -> int | None:
 
 def _holder(root: str) -> lock.Holder | None:
     """The run that holds the root's lock now; None where nobody does, and on stores."""
-    path = storage.local_path(root)
-    found = lock.read_holder(Path(storage.join(str(path), ".farm", "lock"))) if path else None
+    found = lock.read_holder(root) if storage.local_path(root) else None
     return found if found is not None and lock.holds(root, found.run) else None
 
 

@@ -22,7 +22,7 @@ class Moment(click.ParamType["datetime | time | None"]):
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime | time | None:
-        if value is None or isinstance(value, (datetime, time)):
+        if isinstance(value, (datetime, time)):
             return value
         try:
             if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", value):
@@ -38,7 +38,7 @@ class Span(click.ParamType["float | None"]):
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        if value is None or isinstance(value, (int, float)):
+        if isinstance(value, (int, float)):
             return value
         if not _SPAN.fullmatch(value):
             self.fail(f"{value!r} is no time such as 6h, 90m, 1h30m or 3600", param, ctx)

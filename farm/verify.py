@@ -20,6 +20,7 @@ from farm.checks import at_least
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.kinds import EXTENSION_FORMATS, extension_of
 from farm.media import image, video
+from farm.progress import size as shown_size
 from farm.sample import OPERATIONS
 
 _WHOLE_BYTES = 32 << 20
@@ -95,7 +96,7 @@ class Verified:
         files = f" in {self.files} files" if self.files > self.outputs else ""
         undecoded = f", {self.unjudged} not decoded: this machine lacks the decoder" if self.unjudged else ""
         right = f"{self.outputs - self.damaged} outputs as recorded, {self.damaged} damaged or missing"
-        return f"{right} ({self.bytes / 1e9:.2f} GB{files}){undecoded}"
+        return f"{right} ({shown_size(self.bytes)}{files}){undecoded}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,8 @@ def _forget_replaced(total: Verified, root: str, config: VerifyConfig) -> None:
     """A run that works meanwhile makes outputs anew: what the ledger says otherwise of by now was not damaged."""
     if not total.named:
         return
-    now = {record.url: record.sha256 for record in _records(root, config)}
+    named = {one.output for one in total.named}
+    now = {record.url: record.sha256 for record in _records(root, config) if record.url in named}
     kept = [one for one in total.named if now.get(one.output) == one.sha256]
     total.damaged -= len(total.named) - len(kept)
     total.named = sorted(kept, key=lambda one: one.output)

@@ -61,10 +61,12 @@ def status(run: str | None, as_json: bool) -> None:
 @explained
 def list_roots(folder: str, as_json: bool) -> None:
     """Look for output roots at and below FOLDER, a path or a prefix of a store, four folders deep."""
-    from farm.status import iter_roots, read_status
+    from farm.status import find_status, iter_roots
 
     for root in iter_roots(folder):
-        found = read_status(root)
+        found = find_status(root)
+        if found is None:
+            continue
         if as_json:
             click.echo(json.dumps(_json(found)))
         else:
@@ -91,7 +93,7 @@ def print_forecast(found: Forecast, *, as_json: bool) -> None:
 
 
 def _forecast_lines(found: Forecast) -> list[str]:
-    from farm.progress import duration, pixel_rate
+    from farm.progress import hours, pixel_rate, size
 
     before = f"{found.reused} done before, {found.settled} failed before"
     lines = [f"{found.rows} rows: {found.pending} to do, {before}, {found.refused} refused"]
@@ -108,8 +110,8 @@ def _forecast_lines(found: Forecast) -> list[str]:
     ]
     who = f"{found.gpus} GPUs" if found.gpus else f"{found.workers} CPU workers"
     kind = "GPU-hours" if found.gpus else "worker-hours"
-    lines.append(f"  time      {found.worker_hours:.3g} {kind}: {duration(3600 * found.hours)} on {who}")
-    made = f"{found.output_px / 1e6:.2f} MP, about {found.output_bytes / 1e6:.1f} MB"
+    lines.append(f"  time      {found.worker_hours:.3g} {kind}: {hours(3600 * found.hours)} on {who}")
+    made = f"{found.output_px / 1e6:.2f} MP, about {size(found.output_bytes)}"
     lines.append(f"  outputs   {made} (typical bytes a pixel of their formats; pictures differ by a factor of two)")
     lines.append(f"  memory    {_memory(found)}")
     lines += [f"  refused   {name} {number}" for name, number in found.refusals.items()]
@@ -119,10 +121,12 @@ def _forecast_lines(found: Forecast) -> list[str]:
 
 
 def _memory(found: Forecast) -> str:
-    needs = f"the largest picture that is restored whole takes {found.body_bytes / 1e9:.1f} GB"
+    from farm.progress import size
+
+    needs = f"the largest picture that is restored whole takes {size(found.body_bytes)}"
     if found.worker_bytes is None:
         return f"{needs} of a worker there" if found.body_bytes else "pictures are restored in windows"
-    has = f"{found.worker_bytes / 1e9:.1f} GB for the pictures of each worker"
+    has = f"{size(found.worker_bytes)} for the pictures of each worker"
     if not found.body_bytes:
         return f"{has}; pictures are restored in windows"
     return f"{has}; {needs}" + ("" if found.fits else ": lower --exact-px or the number of workers")
@@ -134,7 +138,7 @@ def _json(status: Status) -> dict[str, object]:
 
 
 def _lines(status: Status, now: float) -> list[str]:
-    from farm.progress import duration, pixel_rate
+    from farm.progress import duration, pixel_rate, size
 
     lines = [f"{status.root}: {_state(status, now)}"]
     if status.manifest:
@@ -143,7 +147,7 @@ def _lines(status: Status, now: float) -> list[str]:
     lines.append(f"  rows      {total}{', '.join(_counts(status))}")
     frames = f", {status.frames} frames" if status.frames else ""
     pieces = f", {status.pieces} pieces wait for their join" if status.pieces else ""
-    made = f"outputs {status.output_bytes / 1e6:.1f} MB"
+    made = f"outputs {size(status.output_bytes)}"
     lines.append(f"  restored  {status.source_px / 1e6:.2f} MP{frames}, {made}{pieces}")
     if status.pace is not None:
         pace = status.pace
@@ -159,7 +163,8 @@ def _state(status: Status, now: float) -> str:
     from farm.progress import duration
 
     ended_unix = status.ended_unix or status.last_unix
-    ran, took = f"began {_before(now, status.started_unix)}", duration(max(0.0, ended_unix - status.started_unix))
+    ran = f"began {_before(now, status.started_unix)}" if status.started_unix else "no row begun yet"
+    took = duration(max(0.0, ended_unix - status.started_unix))
     words = {
         "running": f"at work (run {status.run}, process {status.pid} on {status.host}), {ran}",
         "finished": f"finished {_before(now, ended_unix)}, after {took}",

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from farm.errors import FULL, DiskError, ErrorKind, FarmError, ItemError, is_of_the_machine
+from farm.errors import FULL, DiskError, ErrorKind, FarmError, ItemError, is_of_the_machine, said_by
 from farm.records import Done, Failed, Outcome, Part, Split, Unit
 
 if TYPE_CHECKING:
@@ -115,9 +115,8 @@ def _result(future: Future[Done | Split | Failed | None], siblings: list[Future[
 
 def _refused(part: Part, error: OSError, advice: str) -> str:
     """What the machine said in a place that is about no one file: scratch, or a library in the middle of its work."""
-    said = os.strerror(error.errno) if error.errno else type(error).__name__
     where = f" ({error.filename})" if error.filename else ""
-    return f"{part.item.row.source_url}: {said} while it was worked on{where}; {advice}"
+    return f"{part.item.row.source_url}: {said_by(error)} while it was worked on{where}; {advice}"
 
 
 def _out_of_memory(part: Part, error: MemoryError) -> str:

@@ -121,7 +121,7 @@ def forecast(config: RunConfig, rates: Rates | None = None) -> Forecast:
     if rates is not None:
         config = _elsewhere(config, rates)
     planner, book = planner_of(config, out, rates.device if rates else None)
-    lots, refusals = Lots(config), Counter[str]()
+    lots, refusals = Lots(), Counter[str]()
 
     def seen(row: PlannedRow) -> None:
         if isinstance(row, PendingRow):

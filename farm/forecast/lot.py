@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from farm import storage
-from farm.config import RunConfig
 from farm.errors import DiskError, ItemError
 from farm.kinds import MediaKind, is_sequence
 from farm.media import image, video
@@ -79,8 +78,7 @@ class Volume:
 class Lots:
     """Pending rows, lot by lot."""
 
-    def __init__(self, config: RunConfig) -> None:
-        self._config = config
+    def __init__(self) -> None:
         self._lots: dict[LotKey, Lot] = {}
         self.others: dict[str, int] = {}
         """rows that no network restores, by what is made of them"""
@@ -115,7 +113,7 @@ class Lots:
         px = lot.guess_px * (found / thought if thought else 1.0)
         made = sum(one.out_px for one in good) / found if found else lot.params.outscale**2
         frames = px * sum(one.frames for one in good) / found if found else 0.0
-        turns = _TURNS if self._config.model.tta else 1
+        turns = _TURNS if lot.params.tta else 1
         return Volume(
             key=key,
             rows=lot.rows,

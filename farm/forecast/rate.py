@@ -20,6 +20,7 @@ import numpy as np
 from farm import fetch, manifest, storage
 from farm.book import ModelBook
 from farm.config import FaceConfig, FidelityConfig, LimitConfig, OutputConfig, RunConfig, VideoConfig, WorkerConfig
+from farm.entries import total_s
 from farm.errors import ModelError, UsageError
 from farm.fleet import cores_here, device_class, memory_share, runs_fused
 from farm.lock import RunLock
@@ -212,6 +213,4 @@ def _timed(worker: Worker, part: Part, device: str) -> tuple[float, str]:
     if not isinstance(done, Done):
         found = done.message if isinstance(done, Failed) else "gave no answer"
         raise ModelError(f"model {part.item.params.model}: a picture made for it {found}; farm doctor says more")
-    seconds = done.seconds
-    whole = seconds.infer + seconds.read + seconds.decode + seconds.encode + seconds.write
-    return max(1e-6, seconds.infer if device == "cuda" else whole), done.precision
+    return max(1e-6, done.seconds.infer if device == "cuda" else total_s(done.seconds)), done.precision

@@ -36,17 +36,17 @@ class DiskLock:
             local.make_folder(path.parent)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                self._take(descriptor, path)
+                self._take(descriptor)
             except BaseException:
                 os.close(descriptor)
                 raise
         self._descriptor = descriptor
 
-    def _take(self, descriptor: int, path: Path) -> None:
+    def _take(self, descriptor: int) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while not _try_lock(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                raise BusyError(busy(self._root, read_holder(path)))
+                raise BusyError(busy(self._root, read_holder(self._root)))
             time.sleep(_PAUSE_S)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(this_process(self._run))).encode(), 0)
@@ -71,7 +71,7 @@ def holds(root: str, run: str) -> bool:
     For workers on a host that sees the same disk. It never keeps a run from starting.
     """
     path = _lock_path(root)
-    holder = read_holder(path)
+    holder = read_holder(root)
     if holder is None or holder.run != run:
         return False
     with faults.run_level(root), faults.writing(str(path), 0):
@@ -83,14 +83,17 @@ def holds(root: str, run: str) -> bool:
     if not locked:
         return False
     time.sleep(_SETTLE_S)
-    holder = read_holder(path)
+    holder = read_holder(root)
     return holder is not None and holder.run == run
 
 
-def read_holder(path: Path) -> Holder | None:
-    """Who wrote the lock file; None where it is missing, empty or being written. Says nothing about being alive."""
+def read_holder(root: str) -> Holder | None:
+    """Who wrote the lock file of a root on a disk; None where it is missing, empty or being written.
+
+    Says nothing about being alive.
+    """
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(_lock_path(root).read_bytes())
         return Holder(run=str(found["run"]), pid=int(found["pid"]), host=str(found["host"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

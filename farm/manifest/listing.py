@@ -18,7 +18,8 @@ from farm import storage
 from farm.errors import ErrorKind, ItemError, ManifestError
 from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, extension_of
 from farm.manifest.prefixes import Level, iter_objects
-from farm.manifest.sources import below, link_target, printable, reading_manifest
+from farm.manifest.sources import link_target, printable, reading_manifest
+from farm.storage.urls import below
 
 _TAKEN = PICTURE_EXTENSIONS | CONTAINERS.keys()
 _EARLY = re.compile(r"(?<=[^/])/(?=[\x00-\x2d])")

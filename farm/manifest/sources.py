@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from farm import storage
 from farm.errors import DiskError, ErrorKind, ItemError, ManifestError, UsageError, without_credentials
+from farm.storage.urls import below
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -55,11 +56,6 @@ def printable(text: str) -> str:
     kept = without_credentials(text[:_SHOWN])
     shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in kept)
     return shown + ("..." if len(text) > _SHOWN else "")
-
-
-def below(path: str, folder: str) -> bool:
-    """Whether `path` is `folder` or lies in it; both canonical."""
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def link_target(path: str, root: str) -> str | None:

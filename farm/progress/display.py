@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from itertools import islice
 from types import TracebackType
 from typing import TextIO
 
+from farm.progress.figures import duration, pixel_rate
 from farm.progress.pace import Pace
 from farm.progress.work import Workload
 from farm.records import WorkItem
@@ -56,23 +56,6 @@ class _Film:
         else:
             words.append(_UNKNOWN if left_s is None else f"{duration(left_s)} left")
         return words
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 8 s, 3 min 20 s, 5 h 12 min."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def pixel_rate(px_s: float) -> str:
-    """Source pixels a second for people: 12.34 MP/s, 0.0051 MP/s; two digits at least that say something."""
-    mpx_s = px_s / 1e6
-    decimals = 2 if mpx_s <= 0 else max(2, 1 - math.floor(math.log10(mpx_s)))
-    return f"{mpx_s:.{decimals}f} MP/s"
 
 
 class Progress:

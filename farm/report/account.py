@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -46,9 +46,9 @@ MOST_NAMES = 64
 """models, workers and runs that are told apart; what comes beyond is counted as one"""
 OTHERS = "others"
 COLUMNS = [
-    *("row", "status", "error", "message", "source", "output", "bytes", "width", "height", "source_px", "model"),
-    *("scale", "mode", "precision", "suspect", "frames", "flicker", "worst_seconds", "infer_s", "total_s", "node"),
-    *("worker", "finished_unix", "run", "source_version", "entry"),
+    *("status", "error", "message", "source", "output", "bytes", "width", "height", "source_px", "model"),
+    *("scale", "suspect", "frames", "flicker", "infer_s", "node", "worker", "finished_unix", "run", "source_version"),
+    "entry",
     *(f"{stage}_s" for stage in STAGES if stage != "infer"),
     *FIGURES,
 ]
@@ -159,7 +159,8 @@ class Account:
                 group.infer_s += float(infer_s[done].sum())
                 group.first_unix = min(group.first_unix, float(ended[where].min()))
                 group.last_unix = max(group.last_unix, float(ended[where].max()))
-                group.restored.add(ended[done], px[done].astype(np.float64))
+                if groups is self.runs:
+                    group.restored.add(ended[done], px[done].astype(np.float64))
 
     def _add_failures(self, failed: Table) -> None:
         for name, message in zip(failed["error"].to_pylist(), failed["message"].to_pylist(), strict=True):
@@ -190,14 +191,6 @@ def _group(groups: dict[str, Group], name: str) -> Group:
     if name not in groups and len(groups) >= MOST_NAMES:
         name = OTHERS
     return groups.setdefault(name, Group())
-
-
-def account_of(tables: Iterable[Table]) -> Account:
-    """The figures of all results."""
-    account = Account()
-    for table in tables:
-        account.add(table)
-    return account
 
 
 def _compute() -> Any:

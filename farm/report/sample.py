@@ -27,24 +27,20 @@ _MOST_STRATA = 256
 class Row:
     """One done row that may be shown."""
 
-    number: int
     source: str
     output: str
     source_version: str
     width: int
     height: int
     """of the output"""
-    source_px: int
     frames: int
     """0 for pictures"""
     bytes: int
     """of the output"""
     model: str
     scale: str
-    mode: str
     suspect: str
     flicker: float
-    worst_seconds: str
     figures: dict[str, float]
     """those that it has"""
 
@@ -105,13 +101,12 @@ class Sample:
         if row["entry"] is not None:  # names that are not UTF-8 are only there
             entry = decode(row["entry"])
             source, output = entry.source, entry.output
-        same = ("source_version", "width", "height", "source_px", "frames", "bytes", "model", "scale", "mode")
+        same = ("source_version", "width", "height", "frames", "bytes", "model", "scale")
         return Row(
-            number=row["row"],
             source=source,
             output=output,
             figures={name: row[name] for name in self._figures if row[name] is not None},
-            **{name: row[name] for name in (*same, "suspect", "flicker", "worst_seconds")},
+            **{name: row[name] for name in (*same, "suspect", "flicker")},
         )
 
 

@@ -71,7 +71,7 @@ def iter_shown(root: str, rows: Sequence[Row]) -> Iterator[Shown]:
 
 def title_of(root: str, output: str) -> str:
     """An output below its root, printable."""
-    return printable(output.removeprefix(root.rstrip("/") + "/")).replace("\n", "\\n").replace("\t", "\\t")
+    return printable(output.removeprefix(root.rstrip("/") + "/"))
 
 
 def _shown(root: str, row: Row) -> Shown:

@@ -1,16 +1,14 @@
-"""Figures in words and numbers as a page and a terminal show them. Pure."""
+"""What a page shows of figures, times and names, as text. Pure."""
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timezone
 from html import escape
 
 from farm.console import printable
-from farm.progress import duration
+from farm.progress.figures import count, digits, hours, size
 
-_SPACE = "\u202f"
-"""narrow and without a break, between groups of three digits"""
+__all__ = ["count", "figure", "hours", "moment", "pixels", "share", "size", "text"]
 
 
 def text(value: str) -> str:
@@ -18,30 +16,10 @@ def text(value: str) -> str:
     return escape(printable(value), quote=True)
 
 
-def count(number: int) -> str:
-    """12 345 678"""
-    return f"{number:,}".replace(",", _SPACE)
-
-
 def pixels(px: float) -> str:
     """Of sources: 3.95 MP, 12.3 GP, 2.03 TP."""
     power, name = next(((power, name) for power, name in ((1e12, "TP"), (1e9, "GP")) if px >= power), (1e6, "MP"))
-    return f"{_digits(px / power)} {name}"
-
-
-def size(nbytes: float) -> str:
-    """999 bytes, 18.2 MB, 1.24 TB"""
-    if nbytes < 1000:
-        return f"{nbytes:.0f} bytes"
-    power = min(4, int(math.log10(nbytes) // 3))
-    return f"{_digits(nbytes / 1000**power)} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
-
-
-def hours(seconds: float) -> str:
-    """Seconds of workers: 0.4 s, 48 s, 12 min 03 s, 31.5 h."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{_digits(seconds / 3600)} h" if seconds >= 7200 else duration(seconds)
+    return f"{digits(px / power)} {name}"
 
 
 def moment(unix: float) -> str:
@@ -60,9 +38,3 @@ def share(part: float, whole: float) -> str:
 def figure(value: float) -> str:
     """A figure of fidelity with three digits that say something; 0 for 0."""
     return "0" if value == 0 else f"{value:.3g}"
-
-
-def _digits(value: float) -> str:
-    if value < 1:
-        return f"{value:.2g}"
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else count(round(value))

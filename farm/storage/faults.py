@@ -21,7 +21,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from farm.errors import CredentialsError, DiskError, ErrorKind, FarmError, ItemError, UnreachableError, UsageError
+from farm.errors import (
+    FULL,
+    CredentialsError,
+    DiskError,
+    ErrorKind,
+    FarmError,
+    ItemError,
+    UnreachableError,
+    UsageError,
+    said_by,
+)
 
 _CREDENTIAL_CODES = frozenset(
     {
@@ -79,7 +89,7 @@ def run_level(url: str) -> Generator[None]:
 
 
 def _read_fault(url: str, error: OSError) -> ItemError:
-    found = os.strerror(error.errno) if error.errno else type(error).__name__
+    found = said_by(error)
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return ItemError(ErrorKind.MISSING, url, "no such file", "check the manifest's path")
     if isinstance(error, IsADirectoryError):
@@ -98,11 +108,10 @@ def _write_fault(path: str, nbytes: int, error: OSError) -> FarmError:
         return ItemError(ErrorKind.FORBIDDEN, path, "permission denied", "allow this user to write there")
     if error.errno == errno.ENAMETOOLONG:
         return ItemError(ErrorKind.UNSAFE_PATH, path, "the name is too long for this disk", "shorten it with --name")
-    found = os.strerror(error.errno) if error.errno else type(error).__name__
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in FULL
     advice = "free space" if full else "check the disk or the mount"
     room = f" at {nbytes} bytes, {_free(path)} free" if full else ""
-    return DiskError(f"{path}: {found}{room}; {advice}, then run the same command again")
+    return DiskError(f"{path}: {said_by(error)}{room}; {advice}, then run the same command again")
 
 
 def _free(path: str) -> str:

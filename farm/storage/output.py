@@ -9,7 +9,7 @@ from pathlib import Path
 from farm.errors import ErrorKind, ItemError
 from farm.storage import faults, local, objects
 from farm.storage.publish import Bytes, Sink, open_stream, open_write, publish
-from farm.storage.urls import join, local_path
+from farm.storage.urls import below, join, local_path
 from farm.storage.writer import Published, Writer
 
 FARM_FOLDER = ".farm"
@@ -50,7 +50,7 @@ class OutputRoot:
         if root is None or path is None:
             return
         real, folder = os.path.realpath(root), os.path.realpath(path.parent)
-        if folder != real and not folder.startswith(real.rstrip("/") + "/"):
+        if not below(folder, real):
             raise ItemError(
                 ErrorKind.UNSAFE_PATH,
                 url,

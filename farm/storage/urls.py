@@ -90,3 +90,8 @@ def _path_start(url: str) -> int:
         return match.end()
     slash = url.find("/", match.end())
     return slash if slash >= 0 else len(url)
+
+
+def below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies in it; both canonical."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -117,7 +117,7 @@ class Surveyor:
                 counted.rows += len(shard)
                 counted.open[shard.number] = len(shard)
                 for block in self._blocks(shard):
-                    best = max(block.priorities or (0,), default=0)
+                    best = max(block.priorities or (0,))
                     counted.best[shard.number] = max(best, counted.best.get(shard.number, best))
                     named = self._namer.names(block)
                     collisions.add(block.urls, named.outputs)

@@ -169,7 +169,7 @@ def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkey
         made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
         made._schedule.add_worker(name)
     made._schedule.add([make_part(1), make_part(2)])
-    unit = made._next_unit("gpu-0")
+    unit = made._schedule.next_unit("gpu-0")
     assert unit is not None
     made._calls["call"] = engine._Call(unit, "gpu-0", now)
     assert made._spare_s("gpu-0", now) == pytest.approx(6)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from farm import fleet
 from farm.config import WorkerConfig
-from farm.errors import UsageError
+from farm.errors import UnreachableError, UsageError
 from farm.fleet import plan_fleet, wanted_gpus, workers_that_fit
 from farm.tasks.base import WorkerContext
 from sr_kernel import hardware
@@ -73,3 +75,15 @@ def test_whole_bodies_get_the_memory_they_need() -> None:
     assert workers_that_fit(8, 0, 16 * GIB) == 8
     assert workers_that_fit(8, 4 * GIB, 16 * GIB) == 2
     assert workers_that_fit(2, 7 * GIB, 8 * GIB) == 1
+
+
+@pytest.mark.parametrize("worker", [WorkerConfig(gpus=0), WorkerConfig()], ids=["its CPUs", "its GPUs"])
+def test_a_cluster_is_asked_whom_it_lets_in_before_it_is_asked_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, worker: WorkerConfig
+) -> None:
+    def refuse(address: str, *, insecure: bool) -> None:
+        raise UnreachableError(f"{address} insecure={insecure}")
+
+    monkeypatch.setattr(fleet.access, "check_cluster", refuse)
+    with pytest.raises(UnreachableError, match=r"^192\.0\.2\.1:6379 insecure=False$"):
+        fleet.worker_count(replace(worker, address="192.0.2.1:6379"), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -278,3 +279,23 @@ def test_names_cannot_act_on_a_terminal(tmp_path: Path) -> None:
     note(place, 1, manifest="\x1b]0;x\x07", models=("\x1b[0m",))
     assert "\x1b" not in run("status", place).stdout
     assert "\x1b" not in run("list", tmp_path).stdout
+
+
+def test_a_root_without_a_ledger_keeps_nobody_from_being_listed(tmp_path: Path) -> None:
+    (tmp_path / "a-training" / ".farm").mkdir(parents=True)
+    write(str(tmp_path / "b"), [entry(str(tmp_path / "b"), 0)])
+    listed = run("list", tmp_path)
+    assert listed.exit_code == 0
+    (line,) = listed.stdout.splitlines()
+    assert line.endswith(str(tmp_path / "b"))
+
+
+def test_who_works_there_is_named_and_not_who_worked_there_before(here: str, at_work: str) -> None:
+    write(here, [entry(here, 0)])
+    assert f"(run {at_work}, process {os.getpid()} " in run("status", here).stdout
+    note(here, 9, run="20260101T000000Z-00000000", pid=4194305)
+    found = read_status(here)
+    assert (found.state, found.run, found.pid, found.started_unix) == ("running", at_work, os.getpid(), 0.0)
+    said = run("status", here).stdout
+    assert "no row begun yet" in said
+    assert "4194305" not in said

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from farm import storage
 from farm.cli import main
 from farm.errors import UsageError
+from farm.progress import size
 from farm.records import ItemStatus
 from farm.verify import Verified, VerifyConfig, verify
 from tests.farm.outputs import SIZE, Root, film, flipped, overwrite, part, picture, pictures, sequence
@@ -182,7 +183,8 @@ def test_the_command_names_what_is_wrong_and_is_quiet_else(tmp_path: Path) -> No
     run = lambda *flags: CliRunner().invoke(main, ["verify", str(tmp_path), *flags])  # noqa: E731
     whole = run()
     assert whole.exit_code == 0, whole.output
-    assert whole.output.startswith("6 outputs as recorded, 0 damaged or missing (0.00 GB) in ")
+    nbytes = sum(entry.bytes for entry in root.entries)
+    assert whole.output.startswith(f"6 outputs as recorded, 0 damaged or missing ({size(nbytes)}) in ")
     assert run("--quiet").output == ""
     storage.delete(root.entries[-1].output)
     wrong = run("--quiet", "--workers", "1")

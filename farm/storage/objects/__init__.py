@@ -5,7 +5,6 @@ from __future__ import annotations
 from farm.storage.objects.capability import probe
 from farm.storage.objects.client import warm_up
 from farm.storage.objects.delete import delete, delete_tree
-from farm.storage.objects.owned import create, names, read_aged, replace
 from farm.storage.objects.read import (
     list_files,
     list_page,
@@ -22,22 +21,18 @@ from farm.storage.objects.uploads import abort_announced
 __all__ = [
     "Label",
     "abort_announced",
-    "create",
     "delete",
     "delete_tree",
     "list_files",
     "list_page",
     "list_prefix",
-    "names",
     "open_read",
     "open_stream",
     "open_write",
     "probe",
     "publish",
-    "read_aged",
     "read_bytes",
     "read_small",
-    "replace",
     "stat",
     "warm_up",
 ]
