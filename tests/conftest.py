@@ -8,7 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("farm", deadline=None)
+hypothesis.settings.load_profile("farm")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from sr_kernel.archs.rrdb import RESIDUAL, SLOPE
-from sr_kernel.train.plan import NetworkPlan
+from sr_kernel.degrade.ops import cubic
+from sr_kernel.train.plan import PIXEL_FEATURES, NetworkPlan
 
 _LAYERS_AT_ONCE = 4
 """of SRVGGNetCompact that are computed anew together"""
 _INIT_SHARE = 0.1
-"""of Kaiming's deviation, in dense blocks (ESRGAN) and where a scaled network ends"""
+"""of Kaiming's deviation, in dense blocks (ESRGAN) and in hidden layers of a network that begins as bicubic"""
 _FIRST_SLOPE = 0.25
 """of torch's PReLU"""
 
@@ -52,20 +53,26 @@ class TrainedSRVGG(RestoringNetwork):
             layers += [nn.Conv2d(into, plan.features, 3, 1, 1), nn.PReLU(plan.features)]
         layers.append(nn.Conv2d(plan.features, 3 * plan.scale**2, 3, 1, 1))
         self.body = nn.ModuleList(layers)
-        if plan.init == "scaled":
-            self._scale()
+        if plan.init == "bicubic":
+            self._begin_as_bicubic()
 
-    def _scale(self) -> None:
-        """Hidden layers hand on what they read, with some of Kaiming's noise, so that edges reach the end."""
+    def _begin_as_bicubic(self) -> None:
+        """The first features are the nine pixels around each one, hidden layers hand them on, the last sums them up.
+
+        Pixels are not negative, so activations leave them as they are. What other features say counts nothing at first.
+        """
         convs = [layer for layer in self.body if isinstance(layer, nn.Conv2d)]
         for conv in convs:
             nn.init.kaiming_normal_(conv.weight, a=_FIRST_SLOPE)
             nn.init.zeros_(cast(Tensor, conv.bias))
         with torch.no_grad():
-            for conv in convs[1:]:
-                conv.weight.mul_(_INIT_SHARE)
+            convs[0].weight[:PIXEL_FEATURES] = _pixels_around()
             for conv in convs[1:-1]:
+                conv.weight.mul_(_INIT_SHARE)
+                conv.weight[:PIXEL_FEATURES] = 0
                 conv.weight += nn.init.dirac_(torch.empty_like(conv.weight))
+            convs[-1].weight.zero_()
+            convs[-1].weight[:, :PIXEL_FEATURES] = _bicubic_less_nearest(self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = x
@@ -73,6 +80,28 @@ class TrainedSRVGG(RestoringNetwork):
             layers = self.body[start : start + 2 * _LAYERS_AT_ONCE]
             hidden = self._block(lambda h, layers=layers: _run(layers, h), hidden)
         return F.pixel_shuffle(hidden, self.scale) + F.interpolate(x, scale_factor=self.scale, mode="nearest")
+
+
+def _pixels_around() -> Tensor:
+    """(27, 3, 3, 3): weights whose output channel 9 c + 3 y + x is colour c of the pixel at (y - 1, x - 1) around."""
+    return torch.eye(PIXEL_FEATURES).reshape(PIXEL_FEATURES, 3, 3, 3)
+
+
+def _bicubic_less_nearest(scale: int) -> Tensor:
+    """(3 scale^2, 27, 3, 3): of `_pixels_around`, bicubic (a = -0.5) less nearest, before the shuffle."""
+    offsets = torch.arange(-2.0, 3.0)
+    centres = (torch.arange(scale) + 0.5) / scale - 0.5
+    taps = cubic(offsets - centres[:, None])
+    taps /= taps.sum(1, keepdim=True)
+    planes = torch.einsum("yi,xj->yxij", taps, taps)
+    planes[:, :, 2, 2] -= 1
+    weights = torch.zeros(3, scale, scale, 3, 3, 3, 3, 3)
+    for colour in range(3):
+        for row in range(5):
+            for column in range(5):
+                y, x = min(max(row - 1, 0), 2), min(max(column - 1, 0), 2)
+                weights[colour, :, :, colour, row - y, column - x, y, x] = planes[:, :, row, column]
+    return weights.reshape(3 * scale**2, PIXEL_FEATURES, 3, 3)
 
 
 def _run(layers: nn.ModuleList, x: Tensor) -> Tensor:

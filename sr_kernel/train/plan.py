@@ -14,7 +14,7 @@ Stage = Literal["net", "gan"]
 GanKind = Literal["vanilla", "relativistic"]
 Precision = Literal["fp32", "bf16", "fp16"]
 ScheduleKind = Literal["steps", "cosine"]
-InitKind = Literal["upstream", "scaled"]
+InitKind = Literal["upstream", "bicubic"]
 LayerWeights = tuple[tuple[str, float], ...]
 """names of layers of VGG19 and what each counts"""
 
@@ -22,9 +22,11 @@ NETWORK_KINDS: tuple[NetworkKind, ...] = ("rrdb", "srvgg")
 STAGES: tuple[Stage, ...] = ("net", "gan")
 GAN_KINDS: tuple[GanKind, ...] = ("vanilla", "relativistic")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-INIT_KINDS: tuple[InitKind, ...] = ("upstream", "scaled")
+INIT_KINDS: tuple[InitKind, ...] = ("upstream", "bicubic")
 SCHEDULE_KINDS: tuple[ScheduleKind, ...] = ("steps", "cosine")
 SCALES: dict[NetworkKind, tuple[int, ...]] = {"rrdb": (1, 2, 4), "srvgg": (1, 2, 3, 4, 8)}
+PIXEL_FEATURES = 27
+"""three colours of nine pixels: what a network that begins as bicubic keeps in its first features"""
 VGG_LAYERS = tuple(
     f"conv{block}_{index}" for block, count in enumerate((2, 2, 4, 4, 4), 1) for index in range(1, count + 1)
 )
@@ -55,8 +57,8 @@ class NetworkPlan:
     growth: int = 32
     """channels that each convolution of a dense block adds; not read for srvgg"""
     init: InitKind = "upstream"
-    """fresh weights of srvgg. upstream: torch's own, under which the signal fades from layer to layer; scaled: hidden
-    layers begin by handing on what they read. Not read for rrdb"""
+    """fresh weights of srvgg. upstream: torch's own, under which the signal fades from layer to layer; bicubic: those
+    with which the network is a bicubic resampler, from 27 features on. Not read for rrdb"""
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", NETWORK_KINDS)
@@ -65,6 +67,8 @@ class NetworkPlan:
         _within(self, "features", 1, 512)
         _within(self, "blocks", 0, 128)
         _within(self, "growth", 1, 512)
+        fits = self.init == "upstream" or self.features >= PIXEL_FEATURES
+        _require(fits, self, "features", f"is less than the {PIXEL_FEATURES} that init bicubic wants")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from farm import console, failpoints, run, storage
+from farm import console, failpoints, outfit, storage
 from farm.errors import DiskError, ErrorKind, FarmError, ItemError, UsageError
 from farm.ledger import Ledger, compact, read_ledger, write_results
 from farm.ledger.codec import decode, encode
@@ -203,6 +203,6 @@ def test_rules_that_make_no_sense_are_a_usage_error_of_the_command(tmp_path: Pat
 def test_a_limit_of_a_step_that_is_none_is_a_usage_error(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARM_STEP_LIMIT_S", text)
     with pytest.raises(UsageError, match=f"FARM_STEP_LIMIT_S: '{text}' is no number of seconds above 0"):
-        run._longest_step_s()
+        outfit._longest_step_s()
     monkeypatch.setenv("FARM_STEP_LIMIT_S", "1.5")
-    assert run._longest_step_s() == 1.5
+    assert outfit._longest_step_s() == 1.5

@@ -106,13 +106,18 @@ def test_asking_whether_a_run_is_alive_never_keeps_another_from_starting(tmp_pat
     text = (tmp_path / ".farm/lock").read_text()
     ask = [sys.executable, "-c", ASK, str(tmp_path), dead]
     askers = [subprocess.Popen(ask, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [line(one) for one in askers] == ["asking", "asking"]
-    for _ in range(20):
-        (tmp_path / ".farm/lock").write_text(text)
-        with RunLock(str(tmp_path)):
-            pass
-    for one in askers:
-        one.communicate()
+    try:
+        assert [line(one) for one in askers] == ["asking", "asking"]
+        for _ in range(20):
+            (tmp_path / ".farm/lock").write_text(text)
+            with RunLock(str(tmp_path)):
+                pass
+        for one in askers:
+            one.communicate()
+    finally:
+        for one in askers:
+            one.kill()
+            one.wait()
     assert [one.returncode for one in askers] == [0, 0]
 
 

@@ -230,6 +230,7 @@ def test_a_piece_that_was_cut_is_found() -> None:
 )
 def test_the_memory_of_an_encoder_is_within_what_is_counted(codec: str, size: tuple[int, int], frames: int) -> None:
     code = f"""
+import ctypes
 import sys
 from farm.media.video.write.memory import encoder_bytes
 from tests.farm.media.test_video_encode import *
@@ -239,6 +240,7 @@ layout = FrameLayout(width={size[0]}, height={size[1]}, chroma_shift=(1, 1))
 plan_of_film = film({codec!r}, layout)
 encode(film({codec!r}), range(3))
 frames = [picture(plan_of_film.target, number) for number in range(3)]
+ctypes.CDLL(None).malloc_trim(0)
 before = line("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
 with SegmentEncoder(plan_of_film, "film") as encoder:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS
+from sr_kernel.degrade.ops import resize_to
 from sr_kernel.tiles import Box
 from sr_kernel.train.checkpoint import CheckpointError, restore_state, save_state
 from sr_kernel.train.export import opponent_to_pth, to_onnx, to_pth, to_safetensors
@@ -119,12 +120,16 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         make_state(replace(net_plan(SRVGG), precision="fp16"), Start())
 
 
-def test_scaled_weights_hand_the_picture_on() -> None:
-    """Behind the first layer every channel is itself and a little of the others."""
-    network = make_state(net_plan(replace(SRVGG, init="scaled")), Start()).network
-    hidden = network.state_dict()["body.2.weight"]
-    assert torch.allclose(hidden[range(12), range(12), 1, 1], torch.ones(12), atol=0.2)
-    assert float(hidden.abs().sum()) < 12 * 12 * 9 * 0.05
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_network_can_begin_as_bicubic(scale: int) -> None:
+    """Away from borders, where it reads zeros and a resampler mirrors."""
+    network = make_state(net_plan(replace(SRVGG, scale=scale, features=32, init="bicubic")), Start()).network
+    poor = torch.rand(2, 3, 13, 11)
+    wanted = resize_to(poor, 13 * scale, 11 * scale, "matlab")
+    inner = slice(4 * scale, -4 * scale)
+    assert torch.allclose(network(poor)[..., inner, inner], wanted[..., inner, inner], atol=1e-5)
+    with pytest.raises(ValueError, match="27"):
+        replace(SRVGG, features=26, init="bicubic")
 
 
 def test_rates_follow_the_schedule() -> None:
