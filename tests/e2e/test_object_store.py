@@ -6,6 +6,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..faulty_proxy import FaultyProxy
 from ..runs import Farm
 from ..s3_server import BUCKET, S3Server, control, require_s3
 from ..stores import opened, said_of
+from ..waiting import wait_for
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.s3
@@ -126,6 +128,19 @@ def test_from_a_bucket_to_a_bucket_outputs_are_those_of_the_disk_and_a_rerun_wri
     assert 6 <= len(lock) <= 12, "two more for every quarter of a minute"
 
 
+@contextmanager
+def others_read(server: S3Server, url: str) -> Iterator[None]:
+    """Two others take all day over one large object, so that the server has two requests at once."""
+    key = url.split("/", 3)[3]
+    server.client().put_object(Bucket=BUCKET, Key=key, Body=bytes(64 << 20))
+    bodies = [server.client().get_object(Bucket=BUCKET, Key=key)["Body"] for _ in range(2)]
+    try:
+        yield
+    finally:
+        for body in bodies:
+            body.close()
+
+
 def test_a_run_on_a_store_that_takes_two_requests_at_once_loses_nothing(
     farm: Farm, make_source: Callable[[int, int, int], str], server: S3Server, proxy: FaultyProxy
 ) -> None:
@@ -133,11 +148,13 @@ def test_a_run_on_a_store_that_takes_two_requests_at_once_loses_nothing(
     environment = {**server.environment, "FARM_S3_ENDPOINT_URL": proxy.url}
     control("limit", "2")
     try:
-        far = farm.run(*submit(farm, source, 2), env=environment)
+        with others_read(server, f"{source}/large"):
+            process = farm.start(*submit(farm, source, 2), env=environment)
+            wait_for(lambda: proxy.statuses[503] > 0, "the server refuses")
+        _, errors = process.communicate(timeout=120)
     finally:
         control("limit", "0")
-    assert far.returncode == 0, far.stderr
-    assert proxy.statuses[503] > 0, "the server did refuse"
+    assert process.returncode == 0, errors
     made = server.client().get_object(Bucket=BUCKET, Key=f"{source.split('/', 3)[3]}/out/results.parquet")["Body"]
     rows = pq.read_table(io.BytesIO(made.read())).to_pylist()
     digests = {Path(row["output"]).name: row["sha256"] for row in rows}

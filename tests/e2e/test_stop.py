@@ -20,6 +20,7 @@ from ..clips import X264, clip
 from ..runs import Farm, files, results
 from ..s3_server import S3Server, require_s3
 from ..stores import reach
+from ..waiting import wait_for
 
 Make = Callable[..., Path]
 FRAMES = 96
@@ -48,13 +49,6 @@ def workers_alive() -> list[int]:
         except psutil.Error:
             continue  # ended while we looked
     return found
-
-
-def wait_for(asked: Callable[[], object], what: str, limit_s: float = 120) -> None:
-    until = time.monotonic() + limit_s
-    while not asked():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
 
 
 def stop(driver: subprocess.Popen[str]) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from tests.farm.test_shards import World, fill
 from tests.s3_server import require_s3
 from tests.seeded import save_srvgg
 from tests.stores import Store, behind_proxy, opened
+from tests.waiting import wait_for
 
 LEASE_S = 2.0
 pytestmark = pytest.mark.s3
@@ -60,13 +61,6 @@ for _ in range(8):
 """
 
 
-def wait_until(asked: Callable[[], object], limit_s: float = 20.0) -> None:
-    until = time.monotonic() + limit_s
-    while not asked():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def can_be_had(root: str) -> bool:
     try:
         with RunLock(root):
@@ -90,7 +84,7 @@ def test_of_eight_at_once_exactly_one_works_and_a_killed_one_is_followed_when_it
     eight.communicate()
     assert not can_be_had(store.root), "nobody knows yet that it is dead"
     killed = time.monotonic()
-    wait_until(lambda: can_be_had(store.root))
+    wait_for(lambda: can_be_had(store.root), "the lock is free", 20)
     assert time.monotonic() - killed < LEASE_S + 5
     assert len(epochs(store.root, 10)) == 1, "who followed has removed what was before"
 
@@ -129,7 +123,7 @@ def test_a_holder_that_cannot_renew_counts_itself_out_before_anybody_else_may(
         book = Ledger(store.root, held.run, held.check)
         began = time.monotonic()
         proxy.inject(times=10**6, reset="request")
-        wait_until(lambda: _is_lost(held))
+        wait_for(lambda: _is_lost(held), "the holder notices", 20)
         assert time.monotonic() - began < LEASE_S, "it ends before its lease does"
         with pytest.raises(LostLockError, match="could not be renewed") as caught:
             held.check()
@@ -138,7 +132,9 @@ def test_a_holder_that_cannot_renew_counts_itself_out_before_anybody_else_may(
         with pytest.raises(LostLockError):
             book.touch(0)
         assert list(storage.list_files(url)) == [], "nothing more is written to the ledger"
-        wait_until(lambda: can_be_had(store.root))  # it does not begin again, although the store answers
+        wait_for(
+            lambda: can_be_had(store.root), "the lock is free", 20
+        )  # it does not begin again, although the store answers
         with pytest.raises(LostLockError):
             held.check()
 
@@ -170,7 +166,7 @@ def test_a_run_that_loses_its_lock_ends_and_writes_no_more(
         assert len(notes) == 1, "that it began, and not how it ended"
         proxy.clear()
         assert [one.url for one in storage.list_files(f"{store.root}/.farm/ledger/shard-00000")] == []
-        wait_until(lambda: can_be_had(store.root))
+        wait_for(lambda: can_be_had(store.root), "the lock is free", 20)
 
 
 def test_an_old_holder_sees_the_new_one_and_neither_deletes_nor_overwrites_it(store: Store) -> None:
@@ -180,7 +176,7 @@ def test_an_old_holder_sees_the_new_one_and_neither_deletes_nor_overwrites_it(st
     with RunLock(store.root + "-other"):
         pass  # what the store can do is known: the next one needs no second
     storage.replace(f"{store.root}/.farm/lock/{2:010d}.json", _content("new"), limit_s=10)
-    wait_until(lambda: _is_lost(old), LEASE_S)
+    wait_for(lambda: _is_lost(old), "the holder notices", LEASE_S)
     with pytest.raises(LostLockError, match="run new on elsewhere has taken over"):
         old.check()
     old.release()
@@ -215,7 +211,7 @@ def test_a_process_that_ends_in_the_middle_frees_it(store: Store) -> None:
 def test_a_store_that_hangs_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with behind_proxy(store, monkeypatch) as proxy, RunLock(store.root) as held:
         proxy.inject(times=10**6, stall=True)
-        wait_until(lambda: _is_lost(held), LEASE_S)
+        wait_for(lambda: _is_lost(held), "the holder notices", LEASE_S)
         began = time.monotonic()
     assert time.monotonic() - began < 5, "nor at the end"
 
