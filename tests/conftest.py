@@ -32,7 +32,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_runtest_teardown() -> None:
     """No test leaves real-time priority behind, with which later ones and all that they start would starve the machine.
 
-    SVT-AV1, where it runs as root, gives it to whoever opens it; the farm takes it back, PyAV called by a test does not.
+    SVT-AV1, where it runs as root, gives it to its caller. The farm takes it back; tests that call PyAV do not.
     """
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
         for task in os.listdir("/proc/self/task"):
