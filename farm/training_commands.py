@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, help="CPU workers. Default: one.")
 @click.option("--threads", type=int, default=0, show_default=True, help="Of torch, a worker; 0: torch's own choice.")
 @click.option("--address", help="Ray cluster to train on. Default: RAY_ADDRESS, else this machine.")
+@click.option("--insecure", is_flag=True, help="Use a cluster that lets everybody in who can reach it.")
 @click.option("--weights-dir", help="Folder with weight files. Also: FARM_WEIGHTS_DIR.")
 @click.option("--onnx", is_flag=True, help="Export ONNX too (extra onnx).")
 @click.option("--debug", is_flag=True, help="A few iterations end to end, into OUT/debug.")
@@ -39,19 +41,20 @@ def train(config: str, **flags: Any) -> None:
 
     The same command again goes on after the last checkpoint, and does nothing when all is done.
     """
+    from farm.manifest import canonical
     from farm.training import load_config
 
-    found = _with_flags(load_config(config, flags["stage"]), flags)
-    _run(config, found, flags)
+    path = canonical(config)  # workers have working folders of their own
+    _run(path, _with_flags(load_config(path, flags["stage"]), flags), flags)
 
 
 def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:
-    from farm.training.read import without_perceptual
+    from farm.training.read import file_beside, without_perceptual
     from sr_kernel.train.plan import PlanError
 
     for name in ("start", "opponent", "perceptual"):
         if flags[name] is not None:
-            config = replace(config, **{name: flags[name]})
+            config = replace(config, **{name: file_beside(os.getcwd(), flags[name])})
     if flags["iterations"] is not None:
         try:
             schedule = replace(config.plan.schedule, iterations=flags["iterations"])
@@ -63,9 +66,10 @@ def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:
 
 def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
     from farm import storage
+    from farm.manifest import canonical
     from farm.training.run import Request, debugged, run
 
-    out = flags["out"] or storage.join(storage.parent(path), "farm-train")
+    out = canonical(flags["out"]) if flags["out"] else storage.join(storage.parent(path), "farm-train")
     device, workers = _workers(flags)
     if flags["debug"]:
         out = storage.join(out, "debug")
@@ -79,8 +83,9 @@ def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
         workers=workers,
         device=device,
         address=flags["address"],
+        insecure=flags["insecure"],
         threads=flags["threads"],
-        weights_dir=flags["weights_dir"],
+        weights_dir=flags["weights_dir"] and os.path.abspath(os.path.expanduser(flags["weights_dir"])),
         onnx=flags["onnx"],
     )
     reached = run(request, _quiet if flags["quiet"] else _said)
@@ -94,7 +99,8 @@ def _workers(flags: dict[str, Any]) -> tuple[str, int]:
     from farm.config import WorkerConfig
     from farm.fleet import wanted_gpus
 
-    gpus = wanted_gpus(WorkerConfig(gpus=flags["gpus"], workers=flags["workers"], address=flags["address"]))
+    names = ("gpus", "workers", "address", "insecure")
+    gpus = wanted_gpus(WorkerConfig(**{name: flags[name] for name in names}))
     return ("cuda", gpus) if gpus else ("cpu", flags["workers"] or 1)
 
 

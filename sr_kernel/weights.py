@@ -126,8 +126,9 @@ def _parse(data: bytes, path: str | Path) -> object:
         raise _no_weights(path, error) from error
 
 
-def unpickled(data: bytes, path: str | Path) -> object:
-    """What a .pth file holds: tensors and plain containers, or WeightsError. Nothing in it is run."""
+def unpickled(data: bytes, path: str | Path, most_bytes: int = _MAX_BYTES) -> object:
+    """What a .pth file holds: tensors and plain containers, or WeightsError. Nothing in it is run, and no archive is
+    unpacked to more than `most_bytes`."""
     found = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if found < _MIN_TORCH:
         raise WeightsError(
@@ -135,7 +136,7 @@ def unpickled(data: bytes, path: str | Path) -> object:
             f"{'.'.join(map(str, _MIN_TORCH))}, or give a .safetensors file"
         )
     try:
-        _check_archive(data, path)
+        _check_archive(data, path, most_bytes)
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except WeightsError:
         raise
@@ -151,7 +152,7 @@ def _no_weights(path: str | Path, error: Exception) -> WeightsError:
     )
 
 
-def _check_archive(data: bytes, path: str | Path) -> None:
+def _check_archive(data: bytes, path: str | Path, most_bytes: int) -> None:
     """Raises WeightsError for a zip file that would unpack to more than a weight file has."""
     if not data.startswith(b"PK"):
         return
@@ -159,7 +160,7 @@ def _check_archive(data: bytes, path: str | Path) -> None:
         entries = archive.infolist()
     unpacked = sum(entry.file_size for entry in entries)
     pickled = max((entry.file_size for entry in entries if entry.filename.endswith(".pkl")), default=0)
-    if len(entries) > _MAX_TENSORS or unpacked > _MAX_BYTES or pickled > _MAX_PICKLE_BYTES:
+    if len(entries) > _MAX_TENSORS or unpacked > most_bytes or pickled > _MAX_PICKLE_BYTES:
         raise WeightsError(
             f"weights: {path}: unpacks to {len(entries)} entries of {unpacked} bytes; this is no weight file of ours"
         )

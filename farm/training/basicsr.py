@@ -6,6 +6,7 @@ a pool), `dataset_enlarge_ratio`, `prefetch_mode` and their like, `dist_params`.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
@@ -15,7 +16,7 @@ import yaml
 from farm import storage
 from farm.errors import UsageError
 from farm.training.config import DataConfig, KeepConfig, SourceConfig, TrainConfig
-from farm.training.read import beside, file_beside
+from farm.training.read import beside, file_beside, is_number
 from sr_kernel.degrade.recipe import RecipeError
 from sr_kernel.degrade.recipe_basicsr import TOP_KEYS, TRAIN_KEYS, recipe_from_basicsr
 from sr_kernel.train.plan import LossPlan, NetworkPlan, SchedulePlan, Stage, StagePlan, gan_plan, net_plan
@@ -39,8 +40,8 @@ class _Section:
 
     def __init__(self, table: object, where: str) -> None:
         if not isinstance(table, dict):
-            raise UsageError(f"{where} = {table!r} is not a table")
-        self._left = dict(cast("dict[str, object]", table))
+            raise UsageError(f"{where.rstrip('.') or 'the file'} = {shown(table)} is not a table of options")
+        self._left = {str(name): value for name, value in cast("dict[object, object]", table).items()}
         self._where = where
 
     def take(self, name: str, default: Any = None) -> Any:
@@ -49,24 +50,70 @@ class _Section:
         return default if value is None else value
 
     def number(self, name: str, default: float) -> float:
+        return self._number(self.take(name, default), name)
+
+    def whole(self, name: str, default: int) -> int:
+        return self._whole(self.take(name, default), name)
+
+    def numbers(self, name: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(self._number(one, name) for one in self._list(name, default))
+
+    def wholes(self, name: str) -> tuple[int, ...]:
+        return tuple(self._whole(one, name) for one in self._list(name, ()))
+
+    def flag(self, name: str, default: bool) -> bool:
         value = self.take(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise UsageError(f"{self._where}{name} = {value!r} is not a number")
+        if not isinstance(value, bool):
+            raise self._wrong(name, value, "true or false")
         return value
+
+    def text(self, name: str, default: str) -> str:
+        value = self.take(name, default)
+        if not isinstance(value, str):
+            raise self._wrong(name, value, "a text")
+        return value
+
+    def weights(self, name: str) -> tuple[tuple[str, float], ...]:
+        """A table of numbers."""
+        table = self.part(name)
+        return tuple((one, table.number(one, 0.0)) for one in tuple(table._left))
 
     def only(self, name: str, *allowed: object) -> Any:
         """An option that may be left out, but may say nothing else."""
         value = self.take(name, allowed[0])
         if value not in allowed:
             known = ", ".join(map(str, allowed))
-            raise UsageError(f"{self._where}{name} = {value!r} is not supported; known are {known}")
+            raise UsageError(f"{self._where}{name} = {shown(value)} is not supported; known are {known}")
         return value
+
+    def _number(self, value: object, name: str) -> float:
+        if not is_number(value):
+            raise self._wrong(name, value, "a number such as 1 or 1.0e-4")
+        return value
+
+    def _whole(self, value: object, name: str) -> int:
+        number = self._number(value, name)
+        if number % 1:
+            raise self._wrong(name, value, "a whole number")
+        return int(number)
+
+    def _list(self, name: str, default: tuple[float, ...]) -> list[object]:
+        value = self.take(name, list(default))
+        if not isinstance(value, list):
+            raise self._wrong(name, value, "a list")
+        return cast("list[object]", value)
+
+    def _wrong(self, name: str, value: object, wanted: str) -> UsageError:
+        return UsageError(f"{self._where}{name} = {shown(value)} is not {wanted}; mend it")
 
     def part(self, name: str) -> _Section:
         return _Section(self.take(name, {}), f"{self._where}{name}.")
 
     def has(self, name: str) -> bool:
         return self._left.get(name) is not None
+
+    def says(self, name: str, value: str) -> bool:
+        return self._left.get(name) == value
 
     def done(self, *ignored: str) -> None:
         if left := sorted(name for name in self._left if name not in ignored):
@@ -75,15 +122,18 @@ class _Section:
             )
 
 
+shown = reprlib.Repr().repr
+"""a value in a message: YAML's aliases make few bytes mean very many"""
+
+
 def config_from_basicsr(document: str, url: str, stage: Stage) -> TrainConfig:
     """Raises UsageError and PlanError."""
     try:
-        loaded: object = yaml.safe_load(document)
         recipe = recipe_from_basicsr(document)
-    except (yaml.YAMLError, RecipeError) as error:
+    except RecipeError as error:
         raise UsageError(f"{error}; mend it") from error
-    top = _Section(loaded, "")
-    kind = str(top.take("model_type", "RealESRGANModel"))
+    top = _Section(yaml.safe_load(document), "")
+    kind = top.text("model_type", "RealESRGANModel")
     if _STAGES.get(kind) != stage:
         fits = f"--stage {_STAGES[kind]}" if kind in _STAGES else " or ".join(_STAGES)
         raise UsageError(f"model_type = {kind!r} is not stage {stage}; it wants {fits}")
@@ -94,16 +144,14 @@ def config_from_basicsr(document: str, url: str, stage: Stage) -> TrainConfig:
     config = TrainConfig(
         plan=plan,
         data=_data(top, url, at, stage),
-        name=str(top.take("name", "model")),
-        seed=int(top.number("manual_seed", 0)),
-        start=file_beside(at, str(path.take("pretrain_network_g", "none"))),
-        opponent=file_beside(at, str(path.take("pretrain_network_d", "none"))),
+        name=top.text("name", "model"),
+        seed=top.whole("manual_seed", 0),
+        start=file_beside(at, path.text("pretrain_network_g", "") or "none"),
+        opponent=file_beside(at, path.text("pretrain_network_d", "") or "none"),
         perceptual="vgg19" if plan.losses.perceptual else "none",
-        keep=KeepConfig(
-            every=int(logger.number("save_checkpoint_freq", 5000)), log=int(logger.number("print_freq", 100))
-        ),
+        keep=KeepConfig(every=logger.whole("save_checkpoint_freq", 5000), log=logger.whole("print_freq", 100)),
     )
-    config = replace(config, validation=replace(config.validation, every=int(val.number("val_freq", 5000))))
+    config = replace(config, validation=replace(config.validation, every=val.whole("val_freq", 5000)))
     for name in ("param_key_g", "param_key_d"):
         path.only(name, "params_ema", "params")
     for name in ("strict_load_g", "strict_load_d"):
@@ -122,18 +170,18 @@ def _network(table: _Section, scale: int) -> NetworkPlan:
     kind = table.only("type", "RRDBNet", "SRVGGNetCompact")
     for name in ("num_in_ch", "num_out_ch"):
         table.only(name, 3)
-    features = int(table.number("num_feat", 64))
+    features = table.whole("num_feat", 64)
     if kind == "RRDBNet":
         made = NetworkPlan(
             kind="rrdb",
-            scale=int(table.number("scale", scale)),
+            scale=table.whole("scale", scale),
             features=features,
-            blocks=int(table.number("num_block", 23)),
-            growth=int(table.number("num_grow_ch", 32)),
+            blocks=table.whole("num_block", 23),
+            growth=table.whole("num_grow_ch", 32),
         )
     else:
         table.only("act_type", "prelu")
-        upscale, convs = int(table.number("upscale", scale)), int(table.number("num_conv", 16))
+        upscale, convs = table.whole("upscale", scale), table.whole("num_conv", 16)
         made = NetworkPlan(kind="srvgg", scale=upscale, features=features, blocks=convs)
     table.done()
     if made.scale != scale:
@@ -152,14 +200,14 @@ def _plan(top: _Section, base: StagePlan) -> StagePlan:
         raise UsageError("train.optim_g and train.optim_d have other betas; make them one")
     scheduler = train.part("scheduler")
     scheduler.only("type", "MultiStepLR", "MultiStepRestartLR")
-    iterations = int(train.number("total_iter", base.schedule.iterations))
+    iterations = train.whole("total_iter", base.schedule.iterations)
     schedule = SchedulePlan(
         iterations=iterations,
         rate=rate,
         rate_discriminator=rate_d,
-        milestones=tuple(int(one) for one in scheduler.take("milestones", [])),
+        milestones=scheduler.wholes("milestones"),
         gamma=scheduler.number("gamma", 0.1),
-        warmup=max(0, int(train.number("warmup_iter", -1))),
+        warmup=max(0, train.whole("warmup_iter", -1)),
     )
     scheduler.done()
     plan = replace(
@@ -168,9 +216,9 @@ def _plan(top: _Section, base: StagePlan) -> StagePlan:
         losses=_losses(top, train, base),
         betas=betas,
         ema=train.number("ema_decay", 0),
-        discriminator_features=int(judge.number("num_feat", 64)),
-        discriminator_every=int(train.number("net_d_iters", 1)),
-        discriminator_first=int(train.number("net_d_init_iters", 0)),
+        discriminator_features=judge.whole("num_feat", 64),
+        discriminator_every=train.whole("net_d_iters", 1),
+        discriminator_first=train.whole("net_d_init_iters", 0),
     )
     judge.done()
     train.done()
@@ -180,7 +228,7 @@ def _plan(top: _Section, base: StagePlan) -> StagePlan:
 def _adam(table: _Section, rate: float, betas: tuple[float, float]) -> tuple[float, tuple[float, float]]:
     table.only("type", "Adam")
     table.only("weight_decay", 0)
-    said = tuple(float(one) for one in table.take("betas", betas))
+    said = table.numbers("betas", betas)
     found = table.number("lr", rate)
     table.done()
     return found, cast("tuple[float, float]", said)
@@ -203,12 +251,12 @@ def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
         base.losses,
         pixel=pixel.number("loss_weight", 1.0),
         perceptual=perceptual_weight,
-        layers=tuple((str(name), float(weight)) for name, weight in perceptual.take("layer_weights", {}).items()),
+        layers=perceptual.weights("layer_weights"),
         gan=gan.number("loss_weight", 1.0) if base.stage == "gan" else 0.0,
         gan_kind=kind,
-        sharpened_pixel=base.stage == "gan" and top.take("l1_gt_usm", True),
-        sharpened_perceptual=base.stage == "gan" and top.take("percep_gt_usm", True),
-        sharpened_gan=base.stage == "gan" and top.take("gan_gt_usm", True),
+        sharpened_pixel=top.flag("l1_gt_usm", True) and base.stage == "gan",
+        sharpened_perceptual=top.flag("percep_gt_usm", True) and base.stage == "gan",
+        sharpened_gan=top.flag("gan_gt_usm", True) and base.stage == "gan",
     )
     for table in (pixel, perceptual, gan):
         table.done()
@@ -216,23 +264,26 @@ def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
 
 
 def _data(top: _Section, url: str, folder: str, stage: Stage) -> DataConfig:
-    train = top.part("datasets").part("train")
+    datasets = top.part("datasets")
+    train = datasets.part("train")
+    datasets.done()
     train.only("type", "RealESRGANDataset")
     train.part("io_backend").only("type", "disk")
-    manifest, root = train.take("meta_info"), train.take("dataroot_gt", "")
+    manifest, root = train.text("meta_info", ""), train.text("dataroot_gt", "")
     if not manifest:
         raise UsageError("datasets.train.meta_info is missing; name a list of pictures")
-    if not isinstance(gpus := top.take("num_gpu", 1), int):
-        raise UsageError(f"num_gpu = {gpus!r} is not a number; say one, so that the batch does not follow the machine")
+    if top.says("num_gpu", "auto"):
+        raise UsageError("num_gpu = 'auto' is not a number; say one, so that the batch does not follow the machine")
+    gpus = top.whole("num_gpu", 1)
     train.only("use_shuffle", True)
-    sharpened = stage == "net" and top.take("gt_usm", True)
+    sharpened = top.flag("gt_usm", True) and stage == "net"
     made = DataConfig(
         sources=(SourceConfig(manifest=beside(folder, manifest), root=beside(folder, root), recipe=url),),
         gt="gt_usm" if sharpened else "gt",
-        patch=int(top.number("gt_size", train.number("gt_size", 256))),
-        batch=int(train.number("batch_size_per_gpu", 12)) * max(1, gpus),
+        patch=top.whole("gt_size", train.whole("gt_size", 256)),
+        batch=train.whole("batch_size_per_gpu", 12) * max(1, gpus),
         flip=False,  # the recipe does
-        loaders=int(train.number("num_worker_per_gpu", 1)),
+        loaders=train.whole("num_worker_per_gpu", 1),
     )
     train.take("gt_size")
     train.done(*_DATA_IGNORED, *TRAIN_KEYS)

@@ -15,7 +15,7 @@ from farm import storage
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage import OutputRoot, join
 from farm.training.config import TrainConfig
-from sr_kernel.train.checkpoint import CheckpointError, restore_state, save_state
+from sr_kernel.train.checkpoint import CheckpointError, most_bytes, restore_state, save_state, too_large
 from sr_kernel.train.export import opponent_to_pth, to_onnx, to_pth, to_safetensors
 from sr_kernel.train.state import TrainState
 
@@ -46,9 +46,13 @@ class Kept:
         """
         url = self._checkpoint(at)
         try:
-            restore_state(state, storage.read_bytes(url), self.config.fingerprint, url)
+            restore_state(state, storage.read_bytes(url, most_bytes(state)), self.config.fingerprint, url)
         except CheckpointError as error:
             raise UsageError(str(error)) from error
+        except ItemError as error:
+            if error.kind is not ErrorKind.TOO_LARGE:
+                raise
+            raise UsageError(too_large(url)) from error
 
     def save(self, state: TrainState) -> None:
         """Weights, log and, when these are there, the checkpoint; then older ones go."""

@@ -6,7 +6,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeGuard, cast, get_args, get_origin, get_type_hints
 
 from farm import storage
 from farm.errors import ItemError, UsageError
@@ -52,6 +52,8 @@ def load_config(url: str, stage: Stage) -> TrainConfig:
         return reader(document, url, stage)
     except PlanError as error:
         raise UsageError(f"train: {url}: {error}; mend it") from error
+    except (OverflowError, RecursionError) as error:
+        raise UsageError(f"train: {url}: {error}: a number too large, or tables too deep; mend it") from error
     except UsageError as error:
         raise UsageError(f"train: {url}: {error}") from error
 
@@ -141,16 +143,25 @@ def _value(hint: Any, value: object, where: str) -> Any:
             raise UsageError(f"{where} = {value!r} is not one of {', '.join(get_args(hint))}")
         return value
     if hint == LayerWeights:
-        return tuple((name, _value(float, weight, where)) for name, weight in _table(value, where).items())
+        return tuple((name, _value(float, weight, f"{where}.{name}")) for name, weight in _table(value, where).items())
     if get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise UsageError(f"{where} = {value!r} is not a list")
         return tuple(_value(get_args(hint)[0], one, where) for one in cast("list[object]", value))
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and is_number(value):
         return float(value)
+    if hint is float:
+        raise UsageError(f"{where} = {value!r} is not {_NAMES[hint]}")
     if isinstance(hint, types.GenericAlias) or not isinstance(value, hint) or isinstance(value, bool) != (hint is bool):
         raise UsageError(f"{where} = {value!r} is not {_NAMES.get(hint, hint)}")
     return value
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is one that a float can be: neither true nor false, finite, and no whole number beyond all floats."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max
 
 
 _NAMES: Mapping[object, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}

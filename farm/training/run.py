@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from farm.config import WorkerConfig
 from farm.errors import InterruptedRun, UsageError
-from farm.fleet import prepare_ray
+from farm.fleet import cluster_address, prepare_ray
 from farm.lock import RunLock
 from farm.signals import stopped_by_signals
 from farm.storage import OutputRoot, clear_staging
@@ -32,7 +32,9 @@ class Request:
     device: str = "cpu"
     """cpu or cuda"""
     address: str | None = None
-    """of a Ray cluster"""
+    """of a Ray cluster; None means RAY_ADDRESS, else this machine"""
+    insecure: bool = False
+    """use a cluster although it authenticates nobody and can be reached from elsewhere"""
     threads: int = 0
     weights_dir: str | None = None
     onnx: bool = False
@@ -69,7 +71,10 @@ def run(request: Request, said: Said) -> int:
         job = _job(request, lock.run)
         if job.resume_at:
             said(f"goes on after iteration {job.resume_at}")
-        return _here(job, said) if request.workers == 1 and not request.address else _on_ray(request, job, said)
+        worker = WorkerConfig(address=request.address, insecure=request.insecure)
+        if request.workers == 1 and not cluster_address(worker):
+            return _here(job, said)
+        return _on_ray(worker, request.workers, job, said)
 
 
 def _job(request: Request, attempt: str) -> Job:
@@ -96,13 +101,13 @@ def _here(job: Job, said: Said) -> int:
     return reached
 
 
-def _on_ray(request: Request, job: Job, said: Said) -> int:
+def _on_ray(worker: WorkerConfig, count: int, job: Job, said: Said) -> int:
     if lacking := [name for name in _OF_RAY_TRAIN if importlib.util.find_spec(name) is None]:
         raise UsageError(
-            f"train: several workers need Ray Train, for which {', '.join(lacking)} is not installed; "
-            "pip install 'sr-farm[train]', or train with one worker"
+            f"train: several workers, and a cluster, need Ray Train, for which {', '.join(lacking)} is not installed; "
+            "pip install 'sr-farm[train]', or train with one worker of this machine"
         )
-    prepare_ray(WorkerConfig(address=request.address))
+    prepare_ray(worker)
     from farm.training.workers import train_on_ray
 
-    return train_on_ray(job, request.workers, request.address, said)
+    return train_on_ray(job, count, cluster_address(worker), said)

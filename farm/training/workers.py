@@ -10,16 +10,16 @@ from functools import partial
 from typing import Any, cast
 
 import ray
+import ray.exceptions as rx
 import ray.train
 import torch
 import torch.distributed as dist
-from ray.train import RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from farm.config import WorkerConfig
-from farm.errors import FarmError, InterruptedRun, StalledError
-from farm.fleet import cluster_address
+from farm.errors import FarmError, InterruptedRun, StalledError, UnreachableError
 from farm.session import Session, first_line
 from farm.signals import stopped_by_signals
 from farm.storage import OutputRoot
@@ -29,6 +29,8 @@ from farm.training.pairs import Share
 from sr_kernel.train.parallel import average_gradients
 
 _PAUSE_S = 0.5
+_STARTS = 15
+"""times, each of a minute, that Ray Train looks for places for all workers"""
 
 
 class Post:
@@ -53,20 +55,22 @@ class Post:
 
 
 def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int:
-    """Train with so many workers, on a cluster or on a Ray of this process; the iteration reached comes back.
+    """Train with so many workers, on a cluster or, without an address, on a Ray of this process; the iteration reached
+    comes back.
 
     A worker that dies takes the group with it: all begin again after the last checkpoint. Raises StalledError where
-    that brings nothing new, InterruptedRun after a signal, and what `train` raises.
+    that brings nothing new, or where the cluster is lost, UnreachableError where it has no place for all workers,
+    InterruptedRun after a signal, and what `train` raises.
     """
     gpus = workers if job.device == "cuda" else 0
-    session = Session(cluster_address(WorkerConfig(address=address)), cpus=workers, gpus=gpus)
+    session = Session(address, cpus=workers, gpus=gpus)
     with stopped_by_signals(session.break_off) as received:
         session.on_connected = received.arm
         session.connect()
         try:
             post = cast(Any, ray.remote(num_cpus=0)(Post)).remote()
             received.ask(lambda: post.stop.remote(), session.abandon)
-            reached = _until_done(job, workers, post, said)
+            reached = _until_done(job, workers, _News(session, post, said))
         finally:
             session.disconnect()
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
@@ -74,10 +78,36 @@ def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int
     return reached
 
 
-def _until_done(job: Job, workers: int, post: Any, said: Said) -> int:
+class _News:
+    """What the workers have to say, for as long as their cluster is there."""
+
+    def __init__(self, session: Session, post: Any, said: Said) -> None:
+        self._session, self.post, self.said = session, post, said
+        self._asked: Any = None
+
+    def hand_on(self) -> None:
+        """Say what there is, waiting a little for it. Raises StalledError where the cluster is lost."""
+        if self._session.head and self._session.head.is_lost:
+            raise self._session.head.error()
+        self._asked = self._asked or self.post.collect.remote()
+        try:
+            news: list[Any] = ray.get(self._asked, timeout=_PAUSE_S)
+        except rx.GetTimeoutError:
+            return
+        except rx.RayError as error:
+            raise StalledError(
+                f"train: the cluster has lost the node that workers speak through ({first_line(error)}); "
+                "run the same command again to go on after the last checkpoint"
+            ) from error
+        self._asked = None
+        for one in news:
+            self.said(one)
+
+
+def _until_done(job: Job, workers: int, news: _News) -> int:
     kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), job.config)
     while True:
-        error = _fit(job, workers, post, said)
+        error = _fit(job, workers, news)
         if error is None:
             return _at(kept)
         if isinstance(error, FarmError):
@@ -88,7 +118,7 @@ def _until_done(job: Job, workers: int, post: Any, said: Said) -> int:
                 f"train: workers die before a checkpoint is written ({first_line(error)}); "
                 "use a smaller batch, or set keep.every lower"
             ) from error
-        said(f"a worker died ({first_line(error)}); all go on after iteration {reached}")
+        news.said(f"a worker died ({first_line(error)}); all go on after iteration {reached}")
         job = replace(job, resume_at=reached)
 
 
@@ -96,33 +126,45 @@ def _at(kept: Kept) -> int:
     return next(iter(kept.checkpoints()), 0)
 
 
-def _fit(job: Job, workers: int, post: Any, said: Said) -> BaseException | None:
-    """One group of workers from its start to its end, which is None or what the first of them to fail raised."""
+def _fit(job: Job, workers: int, news: _News) -> BaseException | None:
+    """One group of workers from its start to its end, which is None or why they ended."""
     ended: list[BaseException | None] = []
+    failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS - 1, max_preemption_failures=0)
     with tempfile.TemporaryDirectory(prefix="farm-train-") as folder:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"job": job, "post": post},
+            train_loop_config={"job": job, "post": news.post},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.device == "cuda"),
-            run_config=RunConfig(storage_path=folder, name=job.attempt),
+            run_config=RunConfig(storage_path=folder, name=job.attempt, failure_config=failures),
         )
-        thread = threading.Thread(target=lambda: ended.append(_failure(trainer)), name="train")
+        thread = threading.Thread(target=lambda: ended.append(_failure(trainer, workers)), name="train", daemon=True)
         thread.start()
         while thread.is_alive():
             thread.join(_PAUSE_S)
-            for news in ray.get(post.collect.remote()):
-                said(news)
+            news.hand_on()
+        news.hand_on()
     return ended[0]
 
 
-def _failure(trainer: TorchTrainer) -> BaseException | None:
+def _failure(trainer: TorchTrainer, workers: int) -> BaseException | None:
     try:
         trainer.fit()
-    except WorkerGroupError as error:
-        return next(iter(error.worker_failures.values()), error)
-    except TrainingFailedError as error:
-        return error
+    except (TrainingFailedError, rx.RayError) as error:
+        return _cause(error, workers)
     return None
+
+
+def _cause(error: BaseException, workers: int) -> BaseException:
+    """Why a group has ended: what a worker says itself comes before how the others took its end."""
+    if isinstance(error, WorkerGroupError):
+        failures = [failure for _, failure in sorted(error.worker_failures.items())]
+        return next((one for one in failures if isinstance(one, FarmError)), failures[0] if failures else error)
+    if isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+        return UnreachableError(
+            f"train: {workers} workers find no place beside each other within {_STARTS} minutes; ask for fewer, "
+            "or look with `ray status` what the cluster has free"
+        )
+    return error
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ recipe.
 
 from __future__ import annotations
 
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import cast
 
@@ -109,9 +111,10 @@ def recipe_from_basicsr(text: str) -> Recipe:
     training knows, and for values out of range.
     """
     try:
-        top = _mapping(yaml.safe_load(text), "the file")
-    except yaml.YAMLError as error:
+        loaded: object = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of dates and numbers that cannot be; of its depth
         raise RecipeError(f"recipe: not YAML: {error}") from error
+    top = _mapping(loaded, "the file")
     train = _mapping(_mapping(top.get("datasets", {}), "datasets").get("train", {}), "datasets.train")
     _refuse_unknown(top, TOP_KEYS | _TOP_IGNORED, "the top level")
     _refuse_unknown(train, TRAIN_KEYS | _TRAIN_IGNORED, "datasets.train")
@@ -184,12 +187,12 @@ class _Options:
     def flag(self, key: str, default: bool | None = None) -> bool:
         value = self._value(key) if default is None else self._values.get(key, default)
         if not isinstance(value, bool):
-            raise RecipeError(f"recipe: {key} = {value!r} is neither true nor false")
+            raise RecipeError(f"recipe: {key} = {reprlib.repr(value)} is neither true nor false")
         return value
 
     def whole(self, key: str) -> int:
         value = self.number(key)
-        if value != int(value):
+        if value % 1:
             raise RecipeError(f"recipe: {key} = {value!r} is not a whole number")
         return int(value)
 
@@ -208,7 +211,7 @@ class _Options:
     def _list(self, key: str) -> list[object]:
         value = self._value(key)
         if not isinstance(value, list):
-            raise RecipeError(f"recipe: {key} = {value!r} is not a list")
+            raise RecipeError(f"recipe: {key} = {reprlib.repr(value)} is not a list")
         return cast("list[object]", value)
 
     def _value(self, key: str) -> object:
@@ -220,8 +223,8 @@ class _Options:
 
     @staticmethod
     def _number(value: object, key: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise RecipeError(f"recipe: {key} holds {value!r}, which is not a number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
+            raise RecipeError(f"recipe: {key} holds {reprlib.repr(value)}, which is not a number")
         return float(value)
 
 

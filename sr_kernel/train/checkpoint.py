@@ -7,13 +7,20 @@ are kept for networks that will draw, and so that a checkpoint says all.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
 
 from sr_kernel.train.state import TrainState
+from sr_kernel.weights import WeightsError, unpickled
 
 SCHEMA = 1
+_SPARE_BYTES = 64 << 20
+"""for names, places and all that is no weight"""
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+"""what Adam keeps of each weight"""
 
 
 class CheckpointError(ValueError):
@@ -48,35 +55,90 @@ def restore_state(state: TrainState, data: bytes, fingerprint: str, where: str) 
 
     Raises CheckpointError: no checkpoint, of a later version, or of a training with another fingerprint.
     """
-    content = read_checkpoint(data, where)
-    if content["fingerprint"] != fingerprint:
+    content = read_checkpoint(data, where, most_bytes(state))
+    if content.get("fingerprint") != fingerprint:
         raise CheckpointError(
             f"checkpoint: {where}: was made under another configuration; restore that, or train into another folder"
         )
-    state.iteration = content["iteration"]
+    try:
+        _put(state, content)
+    except Exception as error:  # what does not fit makes torch raise anything
+        kind = type(error).__name__
+        raise CheckpointError(f"checkpoint: {where}: lacks what it should hold ({kind}); delete it") from error
+
+
+def _put(state: TrainState, content: Mapping[str, Any]) -> None:
+    state.iteration = int(content["iteration"])
     state.network.load_state_dict(content["network"])
-    state.optimiser.load_state_dict(content["optimiser"])
+    _put_optimiser(state.optimiser, content["optimiser"])
     state.scaler.load_state_dict(content["scaler"])
     torch.set_rng_state(content["random"])
     if state.plan.ema:
         state.average.load_state_dict(content["average"])
     if state.opponent is not None:
         state.opponent.network.load_state_dict(content["opponent"])
-        state.opponent.optimiser.load_state_dict(content["opponent_optimiser"])
+        _put_optimiser(state.opponent.optimiser, content["opponent_optimiser"])
     if state.device.type == "cuda" and "random_cuda" in content:
         torch.cuda.set_rng_state(content["random_cuda"], state.device)
 
 
-def read_checkpoint(data: bytes, where: str) -> dict[str, Any]:
-    """What a checkpoint holds, on the CPU; nothing in it is run. Raises CheckpointError."""
+def _put_optimiser(optimiser: torch.optim.Adam, kept: dict[str, Any]) -> None:
+    optimiser.load_state_dict(kept)
+    for weight, moments in optimiser.state.items():
+        if any(moments[name].shape != weight.shape for name in _MOMENTS):
+            raise ValueError("moments of another shape than their weight")
+
+
+def most_bytes(state: TrainState) -> int:
+    """What a checkpoint of this state takes at the most: weights, their average and two moments of each."""
+    networks = [state.network] if state.opponent is None else [state.network, state.opponent.network]
+    return 4 * sum(map(_bytes_of, networks)) + _SPARE_BYTES
+
+
+def _bytes_of(network: nn.Module) -> int:
+    return sum(one.numel() * one.element_size() for one in network.state_dict().values())
+
+
+def read_checkpoint(data: bytes, where: str, most: int) -> dict[str, Any]:
+    """What a checkpoint of at most so many bytes holds, on the CPU; nothing in it is run. Raises CheckpointError."""
+    if len(data) > most:
+        raise CheckpointError(too_large(where))
     try:
-        loaded: object = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make the parser raise anything
-        kind = type(error).__name__
-        raise CheckpointError(f"checkpoint: {where}: cannot be read ({kind}); delete it, or restore it") from error
-    content = cast("dict[str, Any]", loaded) if isinstance(loaded, dict) else {}
+        loaded = unpickled(data, where, most) if data.startswith(b"PK") else None
+    except WeightsError as error:
+        if error.__cause__ is None:  # too old a torch, or too much in it
+            raise CheckpointError(str(error)) from error
+        kind = type(error.__cause__).__name__
+        raise CheckpointError(
+            f"checkpoint: {where}: cannot be read, or holds more than tensors ({kind}); delete it, or restore it"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"checkpoint: {where}: cannot be read: it is none of farm train; delete it")
+    content = cast("dict[str, Any]", loaded)
+    if sum(one.numel() * one.element_size() for one in _tensors(content)) > most:
+        raise CheckpointError(too_large(where))
     if content.get("schema") != SCHEMA:
         raise CheckpointError(
             f"checkpoint: {where}: of version {content.get('schema')}, not {SCHEMA}; go on with the farm that made it"
         )
     return content
+
+
+def too_large(where: str) -> str:
+    """What is said of bytes that are not read."""
+    return (
+        f"checkpoint: {where}: is larger than any of this configuration; restore the one that made it, or train into "
+        "another folder"
+    )
+
+
+def _tensors(held: object) -> Iterator[Tensor]:
+    """All tensors in plain containers, each as often as it is held."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, dict):
+        for one in cast("dict[object, object]", held).values():
+            yield from _tensors(one)
+    elif isinstance(held, (list, tuple)):
+        for one in cast("list[object]", held):
+            yield from _tensors(one)

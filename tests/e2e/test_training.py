@@ -1,27 +1,47 @@
-"""Two workers of farm train through Ray Train learn what one learns, and go on where they were."""
+"""Workers of farm train through Ray Train, on a Ray of the command or on a cluster, learn what one alone learns."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 import torch
+from torch import Tensor
 
 from tests.farm.training.sets import make_config
 from tests.outside import require
 
-from ..runs import Farm
+from ..runs import REPOSITORY, Farm
+
+pytestmark = pytest.mark.timeout(900)  # Ray Train starts a dozen processes, one after the other
+
+
+def trained(farm: Farm, config: Path, out: Path, workers: int, env: dict[str, str]) -> dict[str, Tensor]:
+    """The averaged weights of twelve iterations."""
+    flags = ("--stage", "net", "--workers", str(workers), "--threads", "1", "--out", out)
+    made = replace(farm, timeout_s=400).run("train", config, *flags, env=env)
+    assert made.returncode == 0, made.stderr
+    assert "12 validated on 2: PSNR" in made.stderr
+    assert "trained to iteration 12" in made.stderr
+    kept = REPOSITORY / out / "weights/tiny-000000012.pth"
+    return torch.load(kept, weights_only=True)["params_ema"]
 
 
 def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
+    """By relative paths, although Ray Train gives each worker a working folder of its own."""
     require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
-    config, weights = make_config(tmp_path / "set"), {}
-    for workers in ("1", "2"):
-        out = tmp_path / f"with-{workers}"
-        command = ("train", config, "--stage", "net", "--workers", workers, "--threads", "1", "--out", out)
-        made = farm.run(*command, env={"RAY_ADDRESS": ""})
-        assert made.returncode == 0, made.stderr
-        assert "12 validated on 2: PSNR" in made.stderr
-        assert "trained to iteration 12" in made.stderr
-        weights[workers] = torch.load(out / "weights/tiny-000000012.pth", weights_only=True)["params_ema"]
-    assert all(torch.allclose(one, weights["1"][name], atol=1e-4) for name, one in weights["2"].items())
+    config = Path(os.path.relpath(make_config(tmp_path / "set"), REPOSITORY))
+    outs = [Path(os.path.relpath(tmp_path / name, REPOSITORY)) for name in ("one", "two")]
+    alone, both = (trained(farm, config, out, at, {"RAY_ADDRESS": ""}) for at, out in enumerate(outs, 1))
+    assert all(torch.allclose(one, alone[name], atol=1e-4) for name, one in both.items())
+
+
+def test_one_worker_trains_on_a_cluster(farm: Farm, tmp_path: Path, cluster: dict[str, str]) -> None:
+    require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
+    config = make_config(tmp_path / "set")
+    there = trained(farm, config, tmp_path / "there", 1, cluster)
+    here = trained(farm, config, tmp_path / "here", 1, {"RAY_ADDRESS": ""})
+    assert all(torch.allclose(one, here[name], atol=1e-6) for name, one in there.items())

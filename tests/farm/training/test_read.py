@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from farm.errors import UsageError
 from farm.training import load_config
@@ -137,3 +140,139 @@ def test_options_of_basicsr_that_mean_nothing_here_are_refused(
         read(tmp_path, YML.replace(*change), "gan", "a.yml")
     with pytest.raises(UsageError, match="--stage gan"):
         read(tmp_path, YML, "net", "a.yml")
+
+
+TYPES: dict[str, list[tuple[str, ...]]] = {
+    "number": [
+        ("train", "ema_decay"),
+        ("train", "optim_g", "lr"),
+        ("train", "optim_d", "lr"),
+        ("train", "scheduler", "gamma"),
+        ("train", "pixel_opt", "loss_weight"),
+        ("train", "perceptual_opt", "perceptual_weight"),
+        ("train", "perceptual_opt", "layer_weights", "conv1_2"),
+        ("train", "gan_opt", "loss_weight"),
+    ],
+    "whole": [
+        ("num_gpu",),
+        ("manual_seed",),
+        ("gt_size",),
+        ("datasets", "train", "gt_size"),
+        ("datasets", "train", "num_worker_per_gpu"),
+        ("datasets", "train", "batch_size_per_gpu"),
+        ("network_g", "num_feat"),
+        ("network_g", "num_block"),
+        ("network_g", "num_grow_ch"),
+        ("network_g", "scale"),
+        ("network_d", "num_feat"),
+        ("train", "total_iter"),
+        ("train", "warmup_iter"),
+        ("train", "net_d_iters"),
+        ("train", "net_d_init_iters"),
+        ("logger", "print_freq"),
+        ("logger", "save_checkpoint_freq"),
+        ("val", "val_freq"),
+    ],
+    "flag": [("l1_gt_usm",), ("percep_gt_usm",), ("gan_gt_usm",), ("gt_usm",)],
+    "text": [
+        ("name",),
+        ("model_type",),
+        ("path", "pretrain_network_g"),
+        ("path", "pretrain_network_d"),
+        ("datasets", "train", "dataroot_gt"),
+        ("datasets", "train", "meta_info"),
+    ],
+    "list": [("train", "scheduler", "milestones"), ("train", "optim_g", "betas"), ("train", "optim_d", "betas")],
+    "table": [
+        ("datasets",),
+        ("datasets", "train"),
+        ("network_g",),
+        ("network_d",),
+        ("path",),
+        ("logger",),
+        ("val",),
+        ("train",),
+        ("train", "optim_g"),
+        ("train", "scheduler"),
+        ("train", "pixel_opt"),
+        ("train", "perceptual_opt", "layer_weights"),
+    ],
+}
+WRONG: dict[str, list[object]] = {
+    "number": ["1e-4", "", True, [1], {"a": 1}, float("nan"), float("inf"), 10**400],
+    "whole": ["4", True, [4], {"a": 1}, 1.5, float("nan"), float("inf"), 10**400],
+    "flag": ["yes", 1, [], {"a": 1}, 1.0],
+    "text": [5, True, ["a"], {"a": 1}],
+    "list": ["a", 5, {"a": 1}, [None], ["a"], [[1]], [float("nan")]],
+    "table": ["a", 5, [1], True],
+}
+
+
+def changed(options: dict[str, Any], path: tuple[str, ...], value: object) -> str:
+    table = options
+    for name in path[:-1]:
+        table = table.setdefault(name, {})
+    table[path[-1]] = value
+    return yaml.safe_dump(options)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_options_of_basicsr_of_another_type_are_refused_by_name(kind: str, tmp_path: Path) -> None:
+    """The first of each kind by all values that it cannot have, the others by one after the other."""
+    first, *others = TYPES[kind]
+    cases = [(first, value) for value in WRONG[kind]]
+    cases += [(path, WRONG[kind][at % len(WRONG[kind])]) for at, path in enumerate(others)]
+    options = yaml.safe_load(YML)
+    for path, value in cases:
+        with pytest.raises(UsageError, match=rf"\b{path[-1]}\b") as caught:
+            read(tmp_path, changed(copy.deepcopy(options), path, value), "gan", "a.yml")
+        assert "a.yml: " in str(caught.value)
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 3000,
+        "name: 2020-13-45",
+        "scale: !!float a",
+        "? [a]\n: 1",
+        "5: 1",
+        "- 1",
+        "",
+        "a: *b",
+        "name: " + "9" * 5000,
+    ],
+    ids=lambda one: one[:12],
+)
+def test_files_that_yaml_stumbles_over_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"a\.yml"):
+        read(tmp_path, text, "gan", "a.yml")
+
+
+def test_what_few_bytes_mean_is_not_said_whole(tmp_path: Path) -> None:
+    rows = ["l0: &l0 [a, a, a, a, a, a, a, a, a, a]"]
+    rows += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 9)]
+    for name in ("name", "l1_gt_usm", "resize_prob", "manual_seed"):
+        document = YML.replace("name: second_order_x4", "name: second").replace(f"\n{name}:", f"\nold_{name}:", 1)
+        bomb = "dist_params:\n  " + "\n  ".join(rows) + f"\n{name}: *l8\n"
+        with pytest.raises(UsageError) as caught:
+            read(tmp_path, bomb + document.replace("dist_params:\n  backend: nccl\n", ""), "gan", "a.yml")
+        assert len(str(caught.value)) < 1000
+
+
+def test_empty_options_are_as_good_as_none(tmp_path: Path) -> None:
+    plain = read(tmp_path, YML, "gan", "a.yml")
+    for path in (("train", "ema_decay"), ("path", "pretrain_network_d"), ("train", "scheduler", "milestones")):
+        made = read(tmp_path, changed(yaml.safe_load(YML), path, None), "gan", "a.yml")
+        assert made.data == plain.data
+    with pytest.raises(UsageError, match=r"datasets\.val is not supported"):
+        read(tmp_path, changed(yaml.safe_load(YML), ("datasets", "val"), {"name": "a"}), "gan", "a.yml")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1" + "0" * 400, "true", '"1"'], ids=lambda one: one[:4])
+def test_numbers_that_are_none_are_refused_by_name(value: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"schedule\.rate"):
+        read(tmp_path, CONFIG.replace("rate = 1e-3", f"rate = {value}"))
+    with pytest.raises(UsageError, match=r"losses\.layers\.conv1_2"):
+        read(tmp_path, CONFIG.replace("perceptual = 0.0", f"perceptual = 0.0\nlayers = {{ conv1_2 = {value} }}"))

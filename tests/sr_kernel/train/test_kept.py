@@ -16,7 +16,7 @@ from torch import Tensor
 from sr_kernel.archs import ARCHS
 from sr_kernel.degrade.ops import resize_to
 from sr_kernel.tiles import Box
-from sr_kernel.train.checkpoint import CheckpointError, restore_state, save_state
+from sr_kernel.train.checkpoint import CheckpointError, most_bytes, restore_state, save_state
 from sr_kernel.train.export import opponent_to_pth, to_onnx, to_pth, to_safetensors
 from sr_kernel.train.plan import LossPlan, NetworkPlan, PlanError, SchedulePlan, StagePlan, gan_plan, net_plan
 from sr_kernel.train.schedule import share_at
@@ -27,6 +27,7 @@ from sr_kernel.weights import describe_file, load_state
 from tests.basicsr_reference import reference_module, reference_network
 from tests.outside import require
 from tests.pictures import photo
+from tests.sr_kernel.test_hostile_weights import PTH, archive, torch_file
 from tests.sr_kernel.train.batches import RRDB, SRVGG, pairs
 
 GAN = replace(
@@ -60,10 +61,67 @@ def test_a_checkpoint_of_another_training_or_damaged_is_refused() -> None:
         restore_state(state, kept, "other", "kept")
     with pytest.raises(CheckpointError, match="cannot be read"):
         restore_state(state, kept[: len(kept) // 2], "one", "kept")
-    buffer = io.BytesIO()
-    torch.save({"schema": 99}, buffer)
     with pytest.raises(CheckpointError, match="version 99"):
-        restore_state(state, buffer.getvalue(), "one", "kept")
+        restore_state(state, torch_file({"schema": 99}), "one", "kept")
+    with pytest.raises(CheckpointError, match="version None"):
+        restore_state(state, torch_file({}), "one", "kept")
+
+
+def spoilt(kept: bytes, **other: object) -> bytes:
+    """A checkpoint with other values under some of its names; those that are None are not there."""
+    content = {**torch.load(io.BytesIO(kept), weights_only=True), **other}
+    return torch_file({name: value for name, value in content.items() if value is not None})
+
+
+@pytest.mark.parametrize("how", sorted(PTH))
+def test_nothing_in_a_checkpoint_is_run(how: str, tmp_path: Path) -> None:
+    state, mark = make_state(net_plan(SRVGG), Start()), tmp_path / "ran"
+    with pytest.raises(CheckpointError, match="kept: "):
+        restore_state(state, PTH[how](f"touch {mark}"), "one", "kept")
+    assert not mark.exists()
+
+
+def test_a_checkpoint_that_would_take_more_than_the_training_is_not_read() -> None:
+    state = make_state(net_plan(SRVGG), Start())
+    kept, most = save_state(state, "one"), most_bytes(state)
+    assert len(kept) < most
+    with pytest.raises(CheckpointError, match="larger than any"):
+        restore_state(state, kept + bytes(most), "one", "kept")
+    wide = torch.zeros(1).expand(most // 4 + 1)  # four bytes in the file
+    with pytest.raises(CheckpointError, match="larger than any"):
+        restore_state(state, spoilt(kept, more=[{"wide": wide}]), "one", "kept")
+    squeezed = archive({"a/data.pkl": b"\x80\x02}.", "a/data/0": bytes(most)}, squeezed=True)
+    with pytest.raises(CheckpointError, match="unpacks to"):
+        restore_state(state, squeezed, "one", "kept")
+    plain = io.BytesIO()
+    torch.save({"schema": 1}, plain, _use_new_zipfile_serialization=False)  # older torch: reads what sizes it names
+    with pytest.raises(CheckpointError, match="none of farm train"):
+        restore_state(state, plain.getvalue(), "one", "kept")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fingerprint": None},
+        {"iteration": "a"},
+        {"network": None},
+        {"network": [1]},
+        {"optimiser": {}},
+        {"random": torch.zeros(3)},
+        {"average": {"body.0.weight": torch.zeros(1)}},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_that_lacks_something_is_refused(other: dict[str, object]) -> None:
+    state = make_state(net_plan(SRVGG), Start())
+    moved(state, 1, 1)
+    kept = save_state(state, "one")
+    with pytest.raises(CheckpointError, match="kept: "):
+        restore_state(make_state(net_plan(SRVGG), Start()), spoilt(kept, **other), "one", "kept")
+    content = torch.load(io.BytesIO(kept), weights_only=True)
+    content["optimiser"]["state"][0]["exp_avg"] = torch.zeros(2)
+    with pytest.raises(CheckpointError, match="lacks"):
+        restore_state(make_state(net_plan(SRVGG), Start()), torch_file(content), "one", "kept")
 
 
 @pytest.mark.parametrize("network", [SRVGG, RRDB, replace(RRDB, scale=2)], ids=["srvgg", "rrdb", "rrdb x2"])

@@ -1,0 +1,57 @@
+"""The command line of `farm train`: where it trains, and what paths it is given mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from farm.cli import main
+from tests.farm.training.sets import make_config
+
+
+def trained(config: Path | str, *flags: str) -> Result:
+    return CliRunner().invoke(main, ["train", str(config), "--stage", "net", "--threads", "1", *flags])
+
+
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_one_worker_too_goes_to_the_cluster_that_is_named(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = "127.0.0.1:1"
+    monkeypatch.setenv("RAY_ADDRESS", nobody if by == "environment" else "")
+    config = make_config(tmp_path / "set")
+    made = trained(config, "--workers", "1", *(["--address", nobody] if by == "flag" else []))
+    assert made.exit_code == 69, made.output
+    assert f"cluster {nobody} does not answer" in made.output
+    assert not (tmp_path / "set/farm-train/weights").exists()
+
+
+def test_a_cluster_that_may_let_everybody_in_is_refused_unless_that_is_wanted(tmp_path: Path) -> None:
+    config, address = make_config(tmp_path / "set"), "ray://0.0.0.0:1"
+    made = trained(config, "--workers", "1", "--address", address)
+    assert made.exit_code == 78, made.output
+    assert "--insecure" in made.output
+    made = trained(config, "--workers", "1", "--address", address, "--insecure")
+    assert made.exit_code == 69, made.output
+    assert f"cluster {address} does not answer" in made.output
+
+
+def test_relative_paths_mean_what_they_mean_to_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration in the working folder, a start of its own, and the same file by another name of it."""
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    make_config(tmp_path / "set")
+    monkeypatch.chdir(tmp_path / "set")
+    flags = ("--workers", "1")
+    made = trained("train.toml", *flags, "--iterations", "4")
+    assert made.exit_code == 0, made.output
+    start = Path("farm-train/weights/tiny-000000004.pth")
+    assert start.exists()
+    monkeypatch.chdir(tmp_path)
+    made = trained("set/../set/train.toml", *flags, "--iterations", "8")
+    assert made.exit_code == 0, made.output
+    assert "goes on after iteration 4" in made.output
+    made = trained("set/train.toml", *flags, "--iterations", "4", "--from", f"set/{start}", "--out", "second")
+    assert made.exit_code == 0, made.output
+    assert Path("second", "weights", start.name).exists()
