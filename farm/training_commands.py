@@ -73,7 +73,6 @@ def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
     device, workers = _workers(flags)
     if flags["debug"]:
         out = storage.join(out, "debug")
-        storage.delete_tree(out)
         config = debugged(config, workers)
     if flags["onnx"] and importlib.util.find_spec("onnx") is None:
         raise UsageError("--onnx: needs the package onnx; pip install 'sr-farm[onnx]'")
@@ -87,6 +86,7 @@ def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
         threads=flags["threads"],
         weights_dir=flags["weights_dir"] and os.path.abspath(os.path.expanduser(flags["weights_dir"])),
         onnx=flags["onnx"],
+        anew=flags["debug"],
     )
     reached = run(request, _quiet if flags["quiet"] else _said)
     if not flags["quiet"]:

@@ -16,7 +16,7 @@ import yaml
 from farm import storage
 from farm.errors import UsageError
 from farm.training.config import DataConfig, KeepConfig, SourceConfig, TrainConfig
-from farm.training.read import beside, file_beside, is_number
+from farm.training.read import beside, digest_of_recipes, file_beside, is_number
 from sr_kernel.degrade.recipe import RecipeError
 from sr_kernel.degrade.recipe_basicsr import TOP_KEYS, TRAIN_KEYS, recipe_from_basicsr
 from sr_kernel.train.plan import LossPlan, NetworkPlan, SchedulePlan, Stage, StagePlan, gan_plan, net_plan
@@ -163,7 +163,7 @@ def config_from_basicsr(document: str, url: str, stage: Stage) -> TrainConfig:
     logger.done("use_tb_logger")
     val.done("save_img", "metrics")
     top.done(*_TOP_IGNORED, *TOP_KEYS)
-    return config
+    return replace(config, recipes=digest_of_recipes(config.data))
 
 
 def _network(table: _Section, scale: int) -> NetworkPlan:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from farm.errors import UsageError
+from sr_kernel.degrade.recipe import Usm
 from sr_kernel.train.plan import StagePlan
 
 GT_ROLES = ("gt", "gt_usm")
@@ -113,6 +115,26 @@ class KeepConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairForm:
+    """What sides the pictures of a pair may have, in pixels of the good one."""
+
+    scale: int
+    """of the good picture to the poor one"""
+    multiple: int
+    """sides are multiples of it"""
+    least: int
+    """of a side: sharpening mirrors as much, and VGG19 halves so often"""
+
+    def misfit(self, height: int, width: int) -> str | None:
+        """What is wrong with a good picture; None where nothing is."""
+        if height % self.multiple or width % self.multiple:
+            return f"is no multiple of {self.multiple}, which the networks need"
+        if min(height, width) < self.least:
+            return f"is less than the {self.least} pixels that the losses need"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """One training, whole."""
 
@@ -131,6 +153,9 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     keep: KeepConfig = field(default_factory=KeepConfig)
 
+    recipes: str = ""
+    """of recipes that are files: a digest of what they say"""
+
     def __post_init__(self) -> None:
         if not self.name or not all(char.isalnum() or char in "-_." for char in self.name):
             raise UsageError(f"name: {self.name!r} is no name of letters, digits, dots, dashes and underscores")
@@ -139,6 +164,23 @@ class TrainConfig:
             raise UsageError(f"data.patch: {self.data.patch} is no multiple of the network's scale, {scale}")
         if self.plan.stage == "gan" and self.data.patch % 8:
             raise UsageError(f"data.patch: {self.data.patch} is no multiple of 8, which the discriminator needs")
+        if self.data.patch and (misfit := self.form.misfit(self.data.patch, self.data.patch)):
+            raise UsageError(f"data.patch: {self.data.patch} {misfit}")
+        if self.plan.losses.perceptual and not self.plan.losses.layers:
+            raise UsageError("losses.layers: is empty; name layers of VGG19, or set losses.perceptual to 0")
+
+    @property
+    def form(self) -> PairForm:
+        """What pairs the networks and losses take."""
+        network, losses = self.plan.network, self.plan.losses
+        multiple = 4 if network.kind == "rrdb" else network.scale  # RRDBNet always works on a quarter
+        sharpened = losses.sharpened_pixel or losses.sharpened_perceptual or losses.sharpened_gan
+        halvings = max((int(name[4]) - 1 for name, _ in losses.layers), default=0) if losses.perceptual else 0
+        return PairForm(
+            scale=network.scale,
+            multiple=math.lcm(multiple, 8) if self.plan.stage == "gan" else multiple,
+            least=max(Usm().side_px // 2 + 1 if sharpened else 1, 2**halvings),
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -150,6 +192,8 @@ class TrainConfig:
         said: dict[str, Any] = {"plan": asdict(self.plan), "data": asdict(self.data)}
         said |= {name: getattr(self, name) for name in names}
         said["data"].pop("loaders")
+        if self.recipes:
+            said["recipes"] = self.recipes
         if self.plan.schedule.kind == "steps":
             said["plan"]["schedule"].pop("iterations")
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -7,6 +7,7 @@ OUT/weights/NAME-000005000.pth ...   to use              OUT/validation/00000500
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ from sr_kernel.train.checkpoint import CheckpointError, most_bytes, restore_stat
 from sr_kernel.train.export import opponent_to_pth, to_onnx, to_pth, to_safetensors
 from sr_kernel.train.state import TrainState
 
-_CHECKPOINT = re.compile(r".*/checkpoints/(\d{9})\.ckpt")
-_WEIGHTS = re.compile(r".*/weights/.*-(\d{9})\.[a-z]+")
+_CHECKPOINT = re.compile(r".*/checkpoints/(\d{9,})\.ckpt")
+_LOG = re.compile(r".*/log/(\d{9,})\.jsonl")
+_WEIGHTS = re.compile(r".*/weights/.*-(\d{9,})\.[a-z]+")
+FOLDERS = ("checkpoints", "weights", "log", "validation", "tensorboard")
 Line = Mapping[str, float | int | str | None]
 
 
@@ -64,12 +67,23 @@ class Kept:
             forms[f"{name}-netd-{at:09d}.pth"] = opponent_to_pth
         for file, form in forms.items():
             self.publish(join("weights", file), form(state))
-        log = "".join(json.dumps(line) + "\n" for line in self.lines)
+        log = "".join(json.dumps(_finite(line)) + "\n" for line in self.lines)
         self.publish(f"log/{at:09d}.jsonl", log.encode())
         self.root.publish(self._checkpoint(at), save_state(state, self.config.fingerprint))
         self.lines.clear()
         _drop(join(self.root.url, "checkpoints"), _CHECKPOINT, self.config.keep.checkpoints)
         _drop(join(self.root.url, "weights"), _WEIGHTS, self.config.keep.weights)
+
+    def forget_after(self, at: int) -> None:
+        """Remove the log of what will be done again: of a checkpoint that did not come to be."""
+        for later, url in list(_numbered(join(self.root.url, "log"), _LOG)):
+            if later > at:
+                storage.delete(url)
+
+    def forget(self) -> None:
+        """Remove all that trainings have left, and nothing else that may lie there."""
+        for folder in FOLDERS:
+            storage.delete_tree(join(self.root.url, folder))
 
     def publish(self, name: str, data: bytes) -> None:
         """A file below the root."""
@@ -77,6 +91,11 @@ class Kept:
 
     def _checkpoint(self, at: int) -> str:
         return join(self.root.url, "checkpoints", f"{at:09d}.ckpt")
+
+
+def _finite(line: Line) -> Line:
+    """JSON has no word for what is infinite, as the PSNR of equal pictures is."""
+    return {key: None if isinstance(one, float) and not math.isfinite(one) else one for key, one in line.items()}
 
 
 def _numbered(folder: str, form: re.Pattern[str]) -> Iterator[tuple[int, str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 
 from farm import storage
-from farm.errors import FarmError, ModelError
+from farm.errors import FarmError, ModelError, StalledError
 from farm.storage import OutputRoot, join
 from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
@@ -24,7 +25,7 @@ from sr_kernel.train.state import TrainState, make_state
 
 
 class TrainingError(FarmError):
-    """The training went wrong in a way that another try repeats: losses that are not finite."""
+    """The training went wrong in a way that another try repeats: losses that are not finite, too little memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +87,34 @@ class Around:
 def train(job: Job, around: Around) -> int:
     """Train to the end, or until it is to stop; the iteration reached comes back.
 
-    Raises UsageError, ModelError, TrainingError, and what reading and writing raise.
+    Raises UsageError, ModelError, TrainingError, StalledError where a process that loads pairs dies, and what reading
+    and writing raise.
     """
+    try:
+        return _train(job, around)
+    except RuntimeError as error:
+        if (found := explained(error)) is None:
+            raise
+        raise found from error
+
+
+def explained(error: RuntimeError) -> FarmError | None:
+    """What torch's error means to a person; None for those that mean a mistake of ours."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
+        return TrainingError(
+            "train: there is not enough memory; set data.batch or data.patch lower, recompute = true, or train with "
+            "more workers"
+        )
+    if text.startswith("DataLoader worker"):
+        return StalledError(
+            f"train: a process that loads pairs is gone ({text.splitlines()[0].rstrip('. ')}); run the same command "
+            "again to go on after the last checkpoint, with fewer data.loaders where memory is short"
+        )
+    return None
+
+
+def _train(job: Job, around: Around) -> int:
     if job.threads:
         torch.set_num_threads(job.threads)
     config = job.config
@@ -104,17 +131,20 @@ def train(job: Job, around: Around) -> int:
     validator = Validator(config.validation, config.plan.network.scale) if validates else None
     board = open_board(_board_folder(job) if leads else None)
     teller = _Teller(config, around.said, kept, board)
-    feed = batches(sources, config.data, config.seed, around.share, first, last)
+    feed = batches(sources, config, around.share, first, last)
     try:
         for losses in _steps(state, feed, around, teller):
-            at, ends = state.iteration, state.iteration == last or around.stopping()
+            at, done = state.iteration, state.iteration == last
+            asked = not done and around.stopping()
+            keeps = done or asked or at % config.keep.every == 0
             if leads:
-                teller.add(state, losses, now=ends)
-                if validator is not None and (ends or at % config.validation.every == 0):
+                teller.add(state, losses, now=keeps)
+                # Who is to stop has seconds, and the same pictures are scored when the training goes on.
+                if validator is not None and not asked and (done or at % config.validation.every == 0):
                     teller.scored(at, validator.run(state, kept))
-                if ends or at % config.keep.every == 0:
+                if keeps:
                     kept.save(state)
-            if ends:
+            if done or asked:
                 break
     finally:
         board.close()
@@ -155,6 +185,8 @@ class _Teller:
         self._every = config.keep.log
         self._said, self._kept, self._board = said, kept, board
         self._sums: Losses = {}
+        self._counts = Counter[str]()
+        """not every loss is there in every iteration of stage gan"""
         self._count = 0
         self._waited_s = 0.0
         self._since_s = time.monotonic()
@@ -166,10 +198,11 @@ class _Teller:
         """One iteration's losses; every so often, and `now`, their means are said."""
         for name, loss in losses.items():
             self._sums[name] = self._sums[name] + loss if name in self._sums else loss.clone()
+            self._counts[name] += 1
         self._count += 1
         if not now and state.iteration % self._every:
             return
-        means = {name: float(loss) / self._count for name, loss in self._sums.items()}
+        means = {name: float(loss) / self._counts[name] for name, loss in self._sums.items()}
         taken_s = max(time.monotonic() - self._since_s, 1e-9)
         schedule = self._plan.schedule
         progress = Progress(
@@ -185,7 +218,7 @@ class _Teller:
         self._board.figures(state.iteration, {f"loss/{name}": value for name, value in means.items()})
         self._board.figures(state.iteration, {"rate": progress.rate, "iterations a second": progress.per_s})
         self._said(progress)
-        self._sums, self._count, self._waited_s = {}, 0, 0.0
+        self._sums, self._counts, self._count, self._waited_s = {}, Counter(), 0, 0.0
         self._since_s = time.monotonic()
 
     def scored(self, at: int, scores: Scores) -> None:

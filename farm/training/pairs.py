@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from farm.data import PairDataset
 from farm.errors import FarmError, UsageError
-from farm.training.config import DataConfig, SourceConfig
+from farm.signals import STOP_LIMIT_S
+from farm.training.config import DataConfig, PairForm, SourceConfig, TrainConfig
 from farm.training.order import Order, Place
 from sr_kernel.train.stage import Batch
 
@@ -56,23 +58,34 @@ def _open(source: SourceConfig, data: DataConfig, seed: int) -> PairDataset:
 
 
 def batches(
-    sources: Sequence[PairDataset], data: DataConfig, seed: int, share: Share, first: int, last: int
+    sources: Sequence[PairDataset], config: TrainConfig, share: Share, first: int, last: int
 ) -> Iterator[Batch]:
     """This worker's part of the batches of iterations first..last. What cannot be read ends the training: raises it."""
+    data = config.data
     if data.batch % share.world:
         raise UsageError(f"data.batch: {data.batch} is no multiple of the workers, {share.world}")
-    order = Order([len(one) for one in sources], [one.weight for one in data.sources], seed)
+    order = Order([len(one) for one in sources], [one.weight for one in data.sources], config.seed)
     loader = DataLoader(
-        _Samples(sources, data.gt),
+        _Samples(sources, data.gt, config.form),
         batch_sampler=_Numbers(order, data.batch, share, first, last),  # pyright: ignore[reportArgumentType]
         num_workers=data.loaders,
         prefetch_factor=_AHEAD if data.loaders else None,
         collate_fn=_joined,
+        worker_init_fn=_outlive_signals,
     )
     for batch in loader:
         if isinstance(batch, FarmError):
             raise batch
         yield batch
+
+
+def _outlive_signals(_number: int) -> None:
+    """A signal for the whole group of processes, as a terminal sends it, is the business of the process that trains: it
+    still needs the batches of this iteration, and ends this process afterwards. What it hears signals by is not for us.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda _signum, _frame: signal.alarm(int(STOP_LIMIT_S) + 1))
 
 
 class _Numbers:
@@ -93,15 +106,25 @@ class _Numbers:
 class _Samples(Dataset[Any]):
     """Samples by place; an error is a value, as a process may lose what is raised in it."""
 
-    def __init__(self, sources: Sequence[PairDataset], gt: str) -> None:
-        self._sources, self._gt = sources, gt
+    def __init__(self, sources: Sequence[PairDataset], gt: str, form: PairForm) -> None:
+        self._sources, self._gt, self._form = sources, gt, form
 
     def __getitem__(self, place: Place) -> tuple[Tensor, Tensor] | FarmError:
         try:
             found = self._sources[place.source].sample(place.number, place.epoch)
         except FarmError as error:
             return error
-        return found[self._gt], found["lq"]
+        good, poor = found[self._gt], found["lq"]
+        misfit = self._misfit(good.shape[-2:], poor.shape[-2:])
+        return UsageError(f"data.sources: {found['key']} {misfit}") if misfit else (good, poor)
+
+    def _misfit(self, good: Sequence[int], poor: Sequence[int]) -> str | None:
+        scale = self._form.scale
+        if [scale * side for side in poor] != list(good):
+            sizes = " and ".join(f"{one[1]}x{one[0]}" for one in (good, poor))
+            return f"has pictures of {sizes}, which is not the network's x{scale}; name pairs of its scale"
+        misfit = self._form.misfit(*good)
+        return f"has a good picture of {good[1]}x{good[0]}, which {misfit}; set data.patch" if misfit else None
 
 
 def _joined(samples: list[tuple[Tensor, Tensor] | FarmError]) -> Batch | FarmError:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, Literal, TypeGuard, cast, get_args, get_origin, get_type_hints
 
 from farm import storage
 from farm.errors import ItemError, UsageError
 from farm.kinds import extension_of
+from farm.recipes import load_recipe
 from farm.training.config import DataConfig, KeepConfig, SourceConfig, TrainConfig, ValidationConfig
 from sr_kernel.train.plan import LayerWeights, NetworkPlan, PlanError, Stage, gan_plan, net_plan
 
@@ -23,6 +26,7 @@ _MOST_BYTES = 1 << 20
 _PARTS = ("network", "schedule", "losses")
 """tables of the kernel's plan"""
 WEIGHT_FILES = ("pth", "pt", "safetensors")
+RECIPE_FILES = ("toml", "yml", "yaml")
 _OWN = ("name", "seed", "start", "opponent", "perceptual")
 
 
@@ -87,8 +91,16 @@ def config_from_toml(document: str, url: str, stage: Stage) -> TrainConfig:
         raise UsageError("data.sources: is empty; name pairs of farm degrade, or a manifest and a recipe")
     config = overlaid(config, own, "the top level", leave=_NOT_OWN)
     validation = replace(config.validation, pairs=beside(at, config.validation.pairs))
+    recipes = digest_of_recipes(config.data)
     files = {name: file_beside(at, getattr(config, name)) for name in ("start", "opponent", "perceptual")}
-    return without_perceptual(replace(config, validation=validation, **files))
+    return without_perceptual(replace(config, validation=validation, recipes=recipes, **files))
+
+
+def digest_of_recipes(data: DataConfig) -> str:
+    """Of what the recipes that are files say, for pairs change with it; empty without any. Raises UsageError."""
+    files = [one.recipe for one in data.sources if one.manifest and extension_of(one.recipe) in RECIPE_FILES]
+    said = json.dumps([asdict(load_recipe(one)) for one in files], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest() if files else ""
 
 
 def without_perceptual(config: TrainConfig) -> TrainConfig:
@@ -115,7 +127,7 @@ _NOT_OWN = tuple(field.name for field in fields(TrainConfig) if field.name not i
 def _source(table: object, folder: str) -> SourceConfig:
     said = _table(table, "data.sources")
     made = overlaid(SourceConfig(pairs="nowhere"), {"pairs": "", **said}, "data.sources")
-    recipe = made.recipe if extension_of(made.recipe) not in ("toml", "yml", "yaml") else beside(folder, made.recipe)
+    recipe = beside(folder, made.recipe) if extension_of(made.recipe) in RECIPE_FILES else made.recipe
     places = {name: beside(folder, getattr(made, name)) for name in ("pairs", "manifest", "root")}
     return replace(made, recipe=recipe, **places)
 

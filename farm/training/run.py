@@ -38,6 +38,8 @@ class Request:
     threads: int = 0
     weights_dir: str | None = None
     onnx: bool = False
+    anew: bool = False
+    """remove first what a training has left in the output root"""
 
 
 def debugged(config: TrainConfig, workers: int) -> TrainConfig:
@@ -79,6 +81,10 @@ def run(request: Request, said: Said) -> int:
 
 def _job(request: Request, attempt: str) -> Job:
     kept = Kept(OutputRoot(url=request.out, attempt=attempt), request.config)
+    if request.anew:
+        kept.forget()
+    resume_at = next(iter(kept.checkpoints()), 0)
+    kept.forget_after(resume_at)
     return Job(
         config=request.config,
         out=request.out,
@@ -87,7 +93,7 @@ def _job(request: Request, attempt: str) -> Job:
         threads=request.threads,
         weights_dir=request.weights_dir,
         onnx=request.onnx,
-        resume_at=next(iter(kept.checkpoints()), 0),
+        resume_at=resume_at,
     )
 
 

@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from farm.training.config import ValidationConfig
 from farm.training.keep import Kept
 from sr_kernel.believable.niqe import niqe
 from sr_kernel.pillow_resize import resize
-from sr_kernel.train.score import psnr, ssim
+from sr_kernel.train.score import LEAST_PX, psnr, ssim
 from sr_kernel.train.state import TrainState
 
 Picture = NDArray[np.uint8]
@@ -59,6 +60,11 @@ class Validator:
         for number in range(self._count):
             found = self._pairs.sample(number, 0)
             good, poor = _picture(found[self._config.gt]), _picture(found["lq"])
+            if min(good.shape[:2]) < LEAST_PX:
+                raise UsageError(
+                    f"validation.pairs: {found['key']} has {good.shape[1]}x{good.shape[0]} pixels, too few to be "
+                    f"scored; name pictures of {LEAST_PX} or more a side"
+                )
             made = restored(state, found["lq"])
             if made.shape != good.shape:
                 raise UsageError(
@@ -85,8 +91,12 @@ class Validator:
 @torch.no_grad()
 def restored(state: TrainState, lq: Tensor) -> Picture:
     """A poor picture CHW restored by the averaged weights, rounded to 8 bits."""
+    network, (height, width) = state.plan.network, lq.shape[-2:]
+    multiple = 4 // network.scale if network.kind == "rrdb" else 1
+    whole = F.pad(lq[None], (0, -width % multiple, 0, -height % multiple), mode="replicate")
     state.average.eval()
-    made = state.average(lq[None].to(state.device))[0].float().clamp(0, 1)
+    made = state.average(whole.to(state.device))[0].float().clamp(0, 1)
+    made = made[:, : height * network.scale, : width * network.scale]
     state.average.train(state.average is state.network)
     return _picture(made.cpu())
 

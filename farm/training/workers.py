@@ -110,7 +110,7 @@ def _until_done(job: Job, workers: int, news: _News) -> int:
         error = _fit(job, workers, news)
         if error is None:
             return _at(kept)
-        if isinstance(error, FarmError):
+        if isinstance(error, FarmError) and not isinstance(error, StalledError):
             raise error
         reached = _at(kept)
         if reached <= job.resume_at:

@@ -12,6 +12,8 @@ Pixels = NDArray[np.uint8]
 CROP_PX = 4
 """border that upstream's validation leaves out"""
 _SIDE, _SIGMA = 11, 1.5
+LEAST_PX = _SIDE + 2 * CROP_PX
+"""side of a picture that both can be said of"""
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 

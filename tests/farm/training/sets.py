@@ -21,15 +21,15 @@ def member(role: str, pixels: np.ndarray) -> Member:
     return Member(role=role, extension="png", data=png_of(pixels), width=side, height=side, channels=3)
 
 
-def make_pairs(url: str, count: int = 8, *, first: int = 0) -> str:
-    """Pictures of 48 pixels a side, and their means over 4 x 4 pixels, in one tar shard."""
+def make_pairs(url: str, count: int = 8, *, first: int = 0, side: int = GT_PX, scale: int = 4) -> str:
+    """Pictures of so many pixels a side, and their means over scale x scale pixels, in one tar shard."""
     reports: list[SourceReport] = []
     for number in range(first, first + count):
-        good = photo(number, GT_PX, GT_PX)
-        poor = good.reshape(GT_PX // 4, 4, GT_PX // 4, 4, 3).mean((1, 3)).round().astype(np.uint8)
+        good = photo(number, side, side)
+        poor = good.reshape(side // scale, scale, side // scale, scale, 3).mean((1, 3)).round().astype(np.uint8)
         record = {"index": 0, "sigma": 0.0, "kind": None, "flip": False}
         sample = Sample(key=f"pic_{number}", members=(member("gt", good), member("lq", poor)), record=record)
-        found = {"width": GT_PX, "sharpness": 0.0}
+        found = {"width": side, "sharpness": 0.0}
         source = row(number, f"pic_{number}")
         reports.append(SourceReport(row=source, status="done", samples=(sample,), record=found))
     part = write_pack(spec("tar", roles=ROLES), reports, output(url)).part

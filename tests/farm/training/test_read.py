@@ -91,6 +91,7 @@ def test_what_decides_the_curve_is_in_the_fingerprint(tmp_path: Path) -> None:
         (("[data]", "[data"), "not TOML"),
         (('name = "tiny"', 'name = "../up"'), "no name"),
         (("ema = 0.9", "betas = [0.9]"), "two numbers"),
+        (("perceptual = 0.0", "perceptual = 1.0\nlayers = {}"), "losses.layers: is empty"),
     ],
 )
 def test_what_is_wrong_is_said_with_the_file(change: tuple[str, str], said: str, tmp_path: Path) -> None:
@@ -98,6 +99,18 @@ def test_what_is_wrong_is_said_with_the_file(change: tuple[str, str], said: str,
     with pytest.raises(UsageError, match=said) as caught:
         read(tmp_path, CONFIG.replace(*change))
     assert "train.toml" in str(caught.value)
+
+
+def test_patches_that_losses_cannot_take_are_refused(tmp_path: Path) -> None:
+    small = CONFIG.replace("patch = 32", "patch = 24")
+    assert read(tmp_path, small).data.patch == 24
+    with pytest.raises(UsageError, match="less than the 26 pixels"):
+        read(tmp_path, small.replace("perceptual = 0.0", "sharpened_pixel = true"))
+    with pytest.raises(UsageError, match="less than the 16 pixels"):
+        read(tmp_path, CONFIG.replace("patch = 32", "patch = 8").replace("perceptual = 0.0", "perceptual = 1.0"))
+    double = CONFIG.replace('kind = "srvgg"', 'kind = "rrdb"\nscale = 2')
+    with pytest.raises(UsageError, match="no multiple of 4"):
+        read(tmp_path, double.replace("patch = 32", "patch = 34"))
 
 
 def test_options_of_basicsr_are_taken(tmp_path: Path) -> None:

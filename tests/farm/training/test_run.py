@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,14 +17,14 @@ import pytest
 import torch
 
 from farm import storage
-from farm.errors import BusyError, InterruptedRun, ModelError, UsageError
+from farm.errors import BusyError, InterruptedRun, ModelError, StalledError, UsageError
 from farm.lock import RunLock
 from farm.training import load_config
 from farm.training.config import TrainConfig
-from farm.training.loop import Progress, Scored
+from farm.training.loop import Progress, Scored, TrainingError, explained
 from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
 from sr_kernel.weights import describe_file
-from tests.farm.training.sets import CONFIG, make_config
+from tests.farm.training.sets import CONFIG, make_config, make_pairs
 from tests.stores import KINDS, Store, opened
 
 LONG = CONFIG.replace("iterations = 12", "iterations = 120").replace("every = 4", "every = 10")
@@ -133,6 +134,125 @@ def test_a_signal_ends_with_a_checkpoint(tmp_path: Path) -> None:
     kept = [file.url for file in storage.list_files(storage.join(out, "checkpoints"))]
     assert len(kept) == 1
     assert kept[0].endswith(("/000000004.ckpt", "/000000005.ckpt"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_for_the_whole_group_ends_with_a_checkpoint_too(signum: signal.Signals, tmp_path: Path) -> None:
+    """As a terminal sends it: to the processes that load pairs as well. Nothing is scored on the way out."""
+    text = LONG.replace("iterations = 120", "iterations = 100000").replace("loaders = 0", "loaders = 2")
+    text = text.replace("every = 10", "every = 100000").replace("every = 60", "every = 100000")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "farm", "train", make_config(tmp_path / "set", text), "--stage", "net"]
+    command += ["--gpus", "0", "--threads", "1", "--out", out]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(list(map(str, command)), start_new_session=True, **quiet) as process:
+        assert process.stderr is not None
+        said = next((line for line in process.stderr if " it/s" in line), "")
+        assert said
+        os.killpg(process.pid, signum)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + signum, rest
+    assert "Traceback" not in rest
+    assert "validated" not in rest
+    assert len(list(out.glob("checkpoints/*.ckpt"))) == 1
+
+
+def test_lines_of_the_log_end_where_checkpoints_do(tmp_path: Path) -> None:
+    """So that a training in two parts says what one in one part says, however often each is written."""
+    config = config_of(tmp_path / "set", CONFIG.replace("log = 2", "log = 3"))
+    trained(config, str(tmp_path / "whole"))
+    trained(until(config, 4), str(tmp_path / "parts"))
+    (tmp_path / "parts/log/000000006.jsonl").write_text('{"iteration": 6}\n')  # of a checkpoint that did not come to be
+    trained(config, str(tmp_path / "parts"))
+    lines = curve(str(tmp_path / "whole"))
+    assert [line["iteration"] for line in lines if "pixel" in line] == [3, 4, 6, 8, 9, 12]
+    assert [one for one in curve(str(tmp_path / "parts")) if "pixel" in one] == [one for one in lines if "pixel" in one]
+    assert not (tmp_path / "parts/log/000000006.jsonl").exists()
+
+
+def test_means_are_of_the_iterations_that_have_the_loss(tmp_path: Path) -> None:
+    text = CONFIG.replace("seed = 3", "seed = 3\ndiscriminator_every = 2")
+    gan = load_config(str(make_config(tmp_path / "set", text)), "gan")
+    pixels: list[float] = []
+    for log in (1, 2):
+        said = trained(replace(gan, keep=replace(gan.keep, log=log)), str(tmp_path / str(log)))
+        lines = [one for one in said if isinstance(one, Progress) and one.iteration % 2 == 0]
+        pixels.append(lines[0].losses["pixel"])
+    assert pixels[0] == pytest.approx(pixels[1])
+
+
+def test_pairs_that_the_networks_cannot_take_are_named(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set")
+    double = replace(config, plan=replace(config.plan, network=replace(config.plan.network, scale=2)))
+    with pytest.raises(UsageError, match=r"pic_\d has pictures of .* not the network's x2"):
+        trained(double, str(tmp_path / "a"))
+    make_pairs(str(tmp_path / "set/odd"), 4, side=44)
+    text = CONFIG.replace('pairs = "pairs"\n[val', 'pairs = "odd"\n[val').replace("patch = 32", "patch = 0")
+    (tmp_path / "set/odd.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"44x44, which is no multiple of 8"):
+        trained(load_config(str(tmp_path / "set/odd.toml"), "gan"), str(tmp_path / "b"))
+    make_pairs(str(tmp_path / "set/small"), 4, side=16)
+    small = replace(config, validation=replace(config.validation, pairs=str(tmp_path / "set/small")))
+    with pytest.raises(UsageError, match=r"16x16 pixels, too few to be scored"):
+        trained(small, str(tmp_path / "c"))
+
+
+def test_pictures_of_any_size_are_validated(tmp_path: Path) -> None:
+    """RRDBNet x2 takes sides that are even only."""
+    text = CONFIG.replace('kind = "srvgg"', 'kind = "rrdb"\ngrowth = 4\nscale = 2').replace("blocks = 2", "blocks = 1")
+    text = text.replace('pairs = "pairs"\nevery', 'pairs = "odd"\nevery')
+    path = make_config(tmp_path / "set", text)
+    make_pairs(str(tmp_path / "set/pairs"), 4, side=64, scale=2)
+    make_pairs(str(tmp_path / "set/odd"), 4, side=50, scale=2)
+    said = trained(until(load_config(str(path), "net"), 2), str(tmp_path / "out"))
+    assert [one.scores.pictures for one in said if isinstance(one, Scored)] == [2]
+
+
+def test_a_recipe_that_has_changed_is_another_configuration(tmp_path: Path) -> None:
+    """Only what it says counts."""
+    recipe = "scale = 4\ngt_size = 64\n[final]\nsinc_prob = 0.8\n[final.jpeg]\nquality = [30, 95]\n"
+    text = CONFIG.replace('pairs = "pairs"\n[val', 'manifest = "pics"\nrecipe = "mine.toml"\n[val')
+    path = make_config(tmp_path / "set", text)
+    prints: list[str] = []
+    for said in (recipe, "# the same\n" + recipe, recipe.replace("0.8", "0.7")):
+        (tmp_path / "set/mine.toml").write_text(said)
+        prints.append(load_config(str(path), "net").fingerprint)
+    assert prints[0] == prints[1]
+    assert prints[0] != prints[2]
+
+
+def test_a_debug_run_begins_anew_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    config, out = config_of(tmp_path / "set"), tmp_path / "out"
+    trained(config, str(out))
+    (out / "notes.txt").write_text("mine")
+    with RunLock(str(out)), pytest.raises(BusyError):
+        run(Request(config=config, out=str(out), anew=True), lambda _: None)
+    assert list(out.glob("checkpoints/*"))
+    run(Request(config=until(config, 2), out=str(out), threads=1, anew=True), lambda _: None)
+    assert [path.name for path in out.glob("checkpoints/*")] == ["000000002.ckpt"]
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_loader_that_is_gone_ends_the_training_so_that_it_can_go_on(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "set", LONG.replace("loaders = 0", "loaders = 1"))
+
+    def killing(news: Progress | Scored | str) -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)
+
+    with pytest.raises(StalledError, match="a process that loads pairs is gone"):
+        run(Request(config=config, out=str(tmp_path / "out"), threads=1), killing)
+
+
+def test_too_little_memory_is_explained() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.zeros(1).expand(1 << 50).contiguous()
+    said = explained(caught.value)
+    assert isinstance(said, TrainingError)
+    assert "data.batch" in str(said)
+    with pytest.raises(RuntimeError) as caught:
+        torch.zeros(2) @ torch.zeros(3)
+    assert explained(caught.value) is None
 
 
 def test_another_configuration_does_not_go_on(tmp_path: Path) -> None:
