@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 @click.option("--iterations", type=int, help="Instead of the configuration's.")
 @click.option("--gpus", type=Gpus(), default="auto", show_default=True, help="GPUs to train on; 0 means CPU workers.")
 @click.option("--workers", type=int, help="CPU workers. Default: one.")
-@click.option("--threads", type=int, default=0, show_default=True, help="Of torch, a worker; 0: torch's own choice.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of torch, a worker; 0: torch's own choice.",
+)
 @click.option("--address", help="Ray cluster to train on. Default: RAY_ADDRESS, else this machine.")
 @click.option("--insecure", is_flag=True, help="Use a cluster that lets everybody in who can reach it.")
 @click.option("--weights-dir", help="Folder with weight files. Also: FARM_WEIGHTS_DIR.")

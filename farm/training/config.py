@@ -69,8 +69,8 @@ class DataConfig:
             raise UsageError("data.sources: is empty; name pairs of farm degrade, or a manifest and a recipe")
         _one_of("data.gt", self.gt, GT_ROLES)
         _at_least("data.patch", self.patch, 0)
-        _at_least("data.batch", self.batch, 1)
-        _at_least("data.loaders", self.loaders, 0)
+        _within("data.batch", self.batch, 1, 1 << 20)
+        _within("data.loaders", self.loaders, 0, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +159,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not self.name or not all(char.isalnum() or char in "-_." for char in self.name):
             raise UsageError(f"name: {self.name!r} is no name of letters, digits, dots, dashes and underscores")
+        _within("seed", self.seed, -(1 << 63), (1 << 63) - 1)
         scale = self.plan.network.scale
         if self.data.patch % scale:
             raise UsageError(f"data.patch: {self.data.patch} is no multiple of the network's scale, {scale}")
@@ -202,6 +203,11 @@ class TrainConfig:
 def _at_least(name: str, value: float, least: float) -> None:
     if value < least:
         raise UsageError(f"{name}: {value} is below {least}")
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise UsageError(f"{name}: {value} is not in {least}..{most}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -15,7 +15,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
@@ -29,6 +29,8 @@ from farm.training.pairs import Share
 from sr_kernel.train.parallel import average_gradients
 
 _PAUSE_S = 0.5
+_PATIENCE_S = 6 * 3600
+"""for which workers wait for the first of them, while it validates and writes"""
 _STARTS = 15
 """times, each of a minute, that Ray Train looks for places for all workers"""
 
@@ -134,6 +136,7 @@ def _fit(job: Job, workers: int, news: _News) -> BaseException | None:
         trainer = TorchTrainer(
             _work,
             train_loop_config={"job": job, "post": news.post},
+            torch_config=TorchConfig(timeout_s=_PATIENCE_S),
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.device == "cuda"),
             run_config=RunConfig(storage_path=folder, name=job.attempt, failure_config=failures),
         )

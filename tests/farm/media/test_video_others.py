@@ -163,3 +163,28 @@ def test_sound_that_begins_in_the_middle_of_something_is_not_damaged(broadcast: 
     path = spoilt(broadcast, tmp_path / "in.ts", 1, *range(len(sounds(broadcast)[0])), inside=True)
     with pytest.raises(ItemError, match=r"a packet of stream 1 \(audio, aac\) is damaged"):
         through(path, tmp_path / "out.webm", audio="transcode")
+
+
+@pytest.mark.parametrize("change", [("5.1", 48000), ("mono", 48000), ("stereo", 44100)], ids=str)
+def test_sound_that_changes_its_form_is_encoded_anew_to_its_end(change: tuple[str, int], tmp_path: Path) -> None:
+    """As broadcasts do where another programme begins; it stays in sync and in the form that it begins with."""
+    parts = [
+        ffmpeg(
+            tmp_path / f"{number}.ac3",
+            *lavfi(f"sine=440:r={rate}:d=1"),
+            *("-af", f"volume=4,pan={layout}|" + "|".join(f"c{at}=c0" for at in range(channels)), "-c:a", "ac3"),
+        )
+        for number, (layout, channels, rate) in enumerate(
+            [("stereo", 2, 48000), (change[0], {"5.1": 6, "mono": 1, "stereo": 2}[change[0]], change[1])]
+        )
+    ]
+    (tmp_path / "both.ac3").write_bytes(b"".join(one.read_bytes() for one in parts))
+    sound = ("-f", "ac3", "-i", str(tmp_path / "both.ac3"))
+    path = ffmpeg(tmp_path / "in.ts", *PICTURE, *sound, *X264, "-c:a", "copy")
+    for suffix in ("mp4", "webm"):
+        out = tmp_path / f"out.{suffix}"
+        _, warning = through(path, out, audio="transcode", **({} if suffix == "webm" else FAST))
+        assert warning is None
+        loud = _loudness(out)
+        assert 180 < len(loud) < 225
+        assert (loud[5:180] > 0.05).mean() > 0.95

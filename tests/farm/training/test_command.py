@@ -38,6 +38,12 @@ def test_a_cluster_that_may_let_everybody_in_is_refused_unless_that_is_wanted(tm
     assert f"cluster {address} does not answer" in made.output
 
 
+def test_what_torch_would_stumble_over_is_refused(tmp_path: Path) -> None:
+    made = trained(make_config(tmp_path / "set"), "--threads", "-1")
+    assert made.exit_code == 2, made.output
+    assert "Traceback" not in made.output
+
+
 def test_relative_paths_mean_what_they_mean_to_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A configuration in the working folder, a start of its own, and the same file by another name of it."""
     monkeypatch.setenv("RAY_ADDRESS", "")

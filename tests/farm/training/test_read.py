@@ -91,6 +91,8 @@ def test_what_decides_the_curve_is_in_the_fingerprint(tmp_path: Path) -> None:
         (("[data]", "[data"), "not TOML"),
         (('name = "tiny"', 'name = "../up"'), "no name"),
         (("ema = 0.9", "betas = [0.9]"), "two numbers"),
+        (("seed = 3", "seed = 1" + "0" * 19), "seed: "),
+        (("batch = 4", "batch = 1" + "0" * 19), "data.batch: "),
         (("perceptual = 0.0", "perceptual = 1.0\nlayers = {}"), "losses.layers: is empty"),
     ],
 )

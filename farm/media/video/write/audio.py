@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import BlockingIOError as NothingYetError
@@ -84,6 +85,7 @@ class AudioTranscoder:
             self._encoder.format = "s16" if context.format.bytes <= 2 else "s32"
         self._encoder.open()
         self._graph: Graph | None = None
+        self._uniform: _Uniform | None = None
 
     def send(self, packet: Packet[Stream]) -> list[Packet[Stream]]:
         """Packets of the output; a damaged packet of the source is silence."""
@@ -92,7 +94,9 @@ class AudioTranscoder:
     def flush(self) -> list[Packet[Stream]]:
         """The end of the sound."""
         packets = list(self._encoded(self._decoded(None)))
-        if self._graph is not None:
+        if self._graph is not None and self._uniform is not None:
+            for frame in self._alike(self._uniform, None):
+                packets += self._filtered(self._graph, frame)
             packets += self._filtered(self._graph, None)
         if self._last is None:
             self.damaged = self._before
@@ -119,10 +123,17 @@ class AudioTranscoder:
         for frame in frames:
             if frame.pts is None:
                 continue
-            if self._graph is None:
+            if self._graph is None or self._uniform is None:
                 with encoding(self.name):
                     self._graph = self._filter(frame)
-            yield from self._filtered(self._graph, frame)
+                ticks = frame.time_base or self._source.time_base or Fraction(1, frame.sample_rate)
+                self._uniform = _Uniform(frame, ticks)
+            for one in self._alike(self._uniform, frame):
+                yield from self._filtered(self._graph, one)
+
+    def _alike(self, uniform: _Uniform, frame: AudioFrame | None) -> list[AudioFrame]:
+        with encoding(self.name):
+            return list(uniform.frames(frame))
 
     def _filtered(self, graph: Graph, frame: AudioFrame | None) -> list[Packet[Stream]]:
         """What comes out when this frame, or the end of the sound, goes in."""
@@ -157,6 +168,44 @@ class AudioTranscoder:
         if encoder.frame_size:
             graph.set_audio_frame_size(encoder.frame_size)
         return graph
+
+
+class _Uniform:
+    """Frames in the form of the first: broadcasts change channels, and rates, where another programme begins, and
+    filters take frames of one form only."""
+
+    def __init__(self, first: AudioFrame, time_base: Fraction) -> None:
+        self._form = self._given = _form_of(first)
+        self._time_base = time_base
+        self._resampler: AudioResampler | None = None
+
+    def frames(self, frame: AudioFrame | None) -> Iterator[AudioFrame]:
+        """What is made of one frame, or of the end of the sound; raises what FFmpeg raises."""
+        form = None if frame is None else _form_of(frame)
+        if self._resampler is not None and form != self._given:
+            yield from self._timed(self._resampler.resample(None))
+            self._resampler = None
+        if frame is None or form is None:
+            return
+        self._given = form
+        if form == self._form:
+            yield frame
+            return
+        self._resampler = self._resampler or AudioResampler(*self._form)
+        yield from self._timed(self._resampler.resample(frame))
+
+    def _timed(self, frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
+        """In ticks of the first frame."""
+        for frame in frames:
+            if frame.pts is not None and frame.time_base is not None:
+                frame.pts = round(frame.pts * frame.time_base / self._time_base)
+                frame.time_base = self._time_base
+            yield frame
+
+
+def _form_of(frame: AudioFrame) -> tuple[str, str, int]:
+    """(format of samples, layout of channels, samples a second)"""
+    return frame.format.name, frame.layout.name, frame.sample_rate
 
 
 def _silence(packet: Packet[Stream], last: AudioFrame) -> AudioFrame:
