@@ -14,6 +14,7 @@ from farm.kinds import MediaKind
 from farm.params import Params, UpscaleParams
 from farm.sample import PrepareParams
 from sr_kernel.fidelity import PixelStats
+from sr_kernel.passes import NO_PASSES, PassFigures
 
 
 class ItemStatus(str, Enum):
@@ -251,6 +252,10 @@ class Done:
     """of a whole picture, where it was asked for"""
     suspect: str = ""
     """names of the figures that are beyond belief, with spaces between"""
+    source_bytes: int = 0
+    """of the source, or of those of a pack, that it was made from"""
+    passes: PassFigures = NO_PASSES
+    """of this worker since its last `Done`, whichever parts they were for"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ everything else is finished it gets one last run alone. A death by memory is no 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -141,6 +141,18 @@ class Finished:
 
 
 @dataclass(slots=True)
+class Mishaps:
+    """What went wrong so far, whatever became of it."""
+
+    retries: int = 0
+    """parts that were started again"""
+    out_of_memory: int = 0
+    """runs of a part that failed because memory was out"""
+    deaths: Counter[DeathCause] = field(default_factory=Counter[DeathCause])
+    """of workers"""
+
+
+@dataclass(slots=True)
 class _Record:
     """What is remembered of a part that has been started at least once."""
 
@@ -177,6 +189,7 @@ class Schedule:
         """work of the parts that wait"""
         self.is_closing = False
         """whether something was left because it would not have ended in time; then no more is wanted"""
+        self.mishaps = Mishaps()
 
     # -- what goes in ------------------------------------------------------------------------------------------
 
@@ -220,6 +233,16 @@ class Schedule:
         return sum(len(state.running) for state in self._workers.values())
 
     @property
+    def queued(self) -> int:
+        """Parts that wait for a worker."""
+        return self._waiting_parts + len(self._alone) + len(self._set_aside)
+
+    @property
+    def workers(self) -> int:
+        """Workers that are there."""
+        return len(self._workers)
+
+    @property
     def empty(self) -> bool:
         """Nothing waits and nothing runs."""
         return not (self._waiting_parts or self._alone or self._set_aside or self.in_flight)
@@ -250,7 +273,9 @@ class Schedule:
         if unit is not None:
             state.running[unit.unit_id] = unit
             for part in unit.parts:
-                self._records.setdefault(part.part_id, _Record()).attempts += 1
+                record = self._records.setdefault(part.part_id, _Record())
+                record.attempts += 1
+                self.mishaps.retries += record.attempts > 1
         return unit
 
     def _next_alone(self, state: _WorkerState, spare_s: float, most_s: float) -> Unit | None:
@@ -340,6 +365,7 @@ class Schedule:
         for outcome in outcomes:
             part = parts[outcome.part_id]
             record = self._records[part.part_id]
+            self.mishaps.out_of_memory += isinstance(outcome, Failed) and outcome.kind is ErrorKind.OUT_OF_MEMORY
             if isinstance(outcome, Failed) and outcome.retryable and record.attempts < self.policy.attempts:
                 self.add([part])
             else:
@@ -349,6 +375,7 @@ class Schedule:
     def death(self, worker: str, cause: DeathCause, detail: str) -> list[Finished]:
         """A worker is gone with everything it had in flight; `detail` is one sentence for the message."""
         state = self._workers[worker]
+        self.mishaps.deaths[cause] += 1
         units = list(state.running.values())
         state.running.clear()
         state.models.clear()

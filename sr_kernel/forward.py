@@ -17,6 +17,7 @@ from sr_kernel.believable.sums import Look, look_at, sums_of
 from sr_kernel.colour_match import ColourMatch
 from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
+from sr_kernel.passes import Passes
 from sr_kernel.pixels import to_levels, to_samples, top_level
 from sr_kernel.resample import Resampler
 from sr_kernel.tiles import COLOUR_REACH_PX, TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
@@ -100,6 +101,8 @@ class Forward:
         self._resamplers: dict[tuple[object, ...], Resampler] = {}
         self._matches: dict[tuple[int, int], ColourMatch] = {}
         self._light: Light | None = None
+        self.passes = Passes()
+        """counts what is run; whoever holds several models gives them one"""
 
     def close(self) -> None:
         self._resamplers.clear()
@@ -128,6 +131,7 @@ class Forward:
                     x = cut([*places, *fill])
                 done = then(self._batch(x, [jobs[place] for place in places], settings))
             except DeviceMemoryError:
+                self.passes.no_memory()
                 if not released:  # before bytes could change by a smaller batch: without what is kept of other shapes
                     self._backend.release()
                     released = True
@@ -136,6 +140,7 @@ class Forward:
                     raise
                 batch //= 2
                 continue
+            self.passes.batch(len(places), settings.batch)
             first += batch
             yield done
 
@@ -197,6 +202,7 @@ class Forward:
             reads = [_aligned(grow(half, halo_px, x.shape[3], x.shape[2]), self._spec.align_px) for half in halves]
             if max(read.area_px for read in reads) == x.shape[2] * x.shape[3]:
                 raise
+            self.passes.no_memory()
         parts = [
             self._run(x[..., read.y0 : read.y1, read.x0 : read.x1], _shift(half, read), precision, halo_px)
             for half, read in zip(halves, reads, strict=True)

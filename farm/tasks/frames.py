@@ -25,6 +25,7 @@ from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
 from sr_kernel.fidelity import PixelStats, is_black
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
+from sr_kernel.passes import Passes
 from sr_kernel.upscale import Settings, Upscaler
 
 BATCHES_AHEAD = 2
@@ -130,7 +131,7 @@ class FramePipeline:
         failpoints.hit("infer", self._item.row.source_url)
         if self._resident is None or self._resident[0] is not upscaler:
             self._resident = upscaler, self._made(upscaler, self._settings)
-        started = _in_parts(self._resident[1], planes)
+        started = _in_parts(self._resident[1], planes, self._station.passes)
         self._clock.add("infer", time.monotonic() - started_s)
         return started
 
@@ -224,12 +225,13 @@ def _repeated(last: ShownFrame | None, frame: Frame) -> ShownFrame:
     return replace(last, index=frame.index, damaged=frame.damaged, change_in=None, change_out=None)
 
 
-def _in_parts(frames: FrameUpscaler, planes: Sequence[Planes]) -> list[StartedFrames]:
+def _in_parts(frames: FrameUpscaler, planes: Sequence[Planes], passes: Passes) -> list[StartedFrames]:
     """All frames at once; out of memory, one half and then the other. Raises DeviceMemoryError for a single one."""
     try:
         return [frames.start(planes)]
     except DeviceMemoryError:
         if len(planes) == 1:
             raise
+    passes.no_memory()
     half = len(planes) // 2
-    return [*_in_parts(frames, planes[:half]), *_in_parts(frames, planes[half:])]
+    return [*_in_parts(frames, planes[:half], passes), *_in_parts(frames, planes[half:], passes)]

@@ -13,6 +13,7 @@ from farm.errors import ModelError
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import ModelRef
 from sr_kernel.backend import KernelError
+from sr_kernel.passes import Passes
 from sr_kernel.upscale import Upscaler
 from sr_kernel.weights import WeightsError, describe_file
 
@@ -50,22 +51,26 @@ class ResidentModels:
 
 
 class ModelLoader:
-    """Loads what is asked for by name, from this machine's files."""
+    """Loads what is asked for by name, from this machine's files. `passes` counts what all of it runs."""
 
-    def __init__(self, context: WorkerContext) -> None:
+    def __init__(self, context: WorkerContext, passes: Passes | None = None) -> None:
         self._context = context
+        self._passes = passes or Passes()
         self._files = dict(context.model_files)
 
     def __call__(self, ref: ModelRef) -> Upscaler:
         """Raises ModelError."""
         try:
-            if ref.model in self._files:
-                path = fetch.ensure_file(self._files[ref.model])
-                spec = replace(describe_file(path), sha256=ref.sha256)
-                return Upscaler.load(spec, path, device=self._context.device, kernel=ref.kernel)
-            return self._of_table(ref)
+            loaded = self._of_file(ref) if ref.model in self._files else self._of_table(ref)
         except (WeightsError, KernelError) as error:
             raise ModelError(f"model {ref.model}: {error}") from error
+        loaded.forward.passes = self._passes
+        return loaded
+
+    def _of_file(self, ref: ModelRef) -> Upscaler:
+        path = fetch.ensure_file(self._files[ref.model])
+        spec = replace(describe_file(path), sha256=ref.sha256)
+        return Upscaler.load(spec, path, device=self._context.device, kernel=ref.kernel)
 
     def _of_table(self, ref: ModelRef) -> Upscaler:
         spec = replace(fetch.resolve(ref.model, self._context.weights_dir).spec, sha256=ref.sha256)

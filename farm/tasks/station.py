@@ -21,9 +21,10 @@ from farm.tasks.base import WorkerContext
 from farm.tasks.faces import Faces
 from farm.tasks.lane import Lane
 from farm.tasks.memory import MemoryBudget
-from farm.tasks.resident import ResidentModels
+from farm.tasks.resident import ModelLoader, ResidentModels
 from farm.tasks.restore import Restorer
 from sr_kernel.fidelity import PixelStats, is_black
+from sr_kernel.passes import Passes
 
 _WHOLE_FILE_BYTES = 256 << 20
 """sources up to this size are read at once; larger ones are read while they are decoded"""
@@ -38,7 +39,8 @@ class Station:
         self.context = context
         self.node = socket.gethostname()
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
-        self.resident = ResidentModels(context)
+        self.passes = Passes()
+        self.resident = ResidentModels(context, ModelLoader(context, self.passes))
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)
         self.faces = Faces(self.lane, context)
@@ -97,6 +99,7 @@ class Station:
         check_version(item, found, version)
         if data is None:
             return None
+        clock.source_bytes += len(data)
         if item.row.sha256 is not None:
             check_digest(item, hashlib.sha256(data).hexdigest())
         return Source(data=data, version=found.version)
@@ -113,6 +116,7 @@ class Station:
         with clock.stage("read"), reading(url):
             before = stat(url)
         check_version(item, before, version)
+        clock.source_bytes += before.bytes
         settled = Settled(item=item, stat=stat, version=before.version, bytes=before.bytes)
         yield settled
         settled.check()
@@ -186,6 +190,8 @@ class Station:
             node=self.node,
             worker=self.name,
             suspect=suspect,
+            source_bytes=clock.source_bytes,
+            passes=self.passes.take(),
         )
 
     def piece_url(self, part: Part) -> str:
@@ -222,10 +228,11 @@ class Settled:
 
 
 class Clock:
-    """Seconds by stage."""
+    """Seconds by stage of one part, and how large the sources are that it opened."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
+        self.source_bytes = 0
 
     @contextmanager
     def stage(self, name: str) -> Generator[None]:
