@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,6 +24,7 @@ from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
 from farm.session import Session, first_line, start_failure
 from farm.tasks.base import WorkerContext
+from farm.title import unit_title
 from farm.worker import Worker, WorkerInfo
 
 _DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMemoryError)
@@ -101,6 +103,8 @@ class Engine:
         self._schedule = schedule
         self._actors: dict[str, _Actor] = {}
         self._calls: dict[Any, _Call] = {}
+        self._starts: Counter[str] = Counter()
+        """of actors, by slot"""
         self._stop = threading.Event()
         self._stopped_s = 0.0
         """when we were asked to stop"""
@@ -139,7 +143,11 @@ class Engine:
 
     def _start_actor(self, slot: Slot, deaths: int = 0) -> None:
         concurrency = self._schedule.policy.units_in_flight + 2  # and `info`, and `stop`
+        before = self._starts[slot.name]
+        self._starts[slot.name] += 1
         handle = _RemoteWorker.options(
+            name=f"{slot.name}-again-{before}" if before else slot.name,  # Ray may not know yet that the last is dead
+            namespace=f"farm-{slot.context.run}",
             num_cpus=slot.num_cpus,
             num_gpus=slot.num_gpus,
             max_restarts=0,
@@ -274,7 +282,7 @@ class Engine:
                 unit := self._schedule.next_unit(name, spare_s[name], max(spare_s.values()))
             ):
                 failpoints.hit("claim.before")
-                reference = self._actors[name].handle.run.remote(unit)
+                reference = self._actors[name].handle.run.options(name=unit_title(unit)).remote(unit)
                 self._calls[reference] = _Call(unit, name, time.monotonic())
                 failpoints.hit("claim.after")
                 spare_s[name] = self._spare_s(name, time.monotonic())

@@ -139,7 +139,7 @@ def plan_fleet(
     body_bytes: int,
     ends_s: float = math.inf,
 ) -> tuple[list[Slot], EngineConfig]:
-    """One slot an actor. `context` is the template that each worker's own is made from.
+    """One slot an actor. `context` is the template that each worker's own is made from; a number ends its name.
 
     `body_bytes`: what the largest picture that a model takes whole through its body needs; 0 where none does.
     `ends_s`: on the monotonic clock, when the run is to be over.
@@ -197,7 +197,7 @@ def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: 
         Slot(
             context=replace(
                 context,
-                name=f"cpu-{index}",
+                name=f"{context.name}-{index}",
                 device="cpu",
                 memory_bytes=memory_bytes,
                 core=cores[index % len(cores)] if pin else None,
@@ -215,7 +215,7 @@ def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list
     memory_bytes = memory_share(count)
     return [
         Slot(
-            context=replace(context, name=f"gpu-{index}", device="cuda:0", memory_bytes=memory_bytes),
+            context=replace(context, name=f"{context.name}-{index}", device="cuda:0", memory_bytes=memory_bytes),
             num_cpus=1,
             num_gpus=1 / worker.actors_per_gpu,
         )

@@ -17,6 +17,7 @@ from farm.progress import Progress
 from farm.resolver import resolve_denoise
 from farm.schedule import Pace, SchedulePolicy
 from farm.survey import Survey
+from farm.title import work_title
 from sr_kernel.hardware import cpu_has_bf16
 from sr_kernel.models import BODY_PX_BYTES, CANVAS_PX_BYTES, FILE_PREFIX, flop_per_px
 
@@ -107,7 +108,7 @@ class Outfit:
             if model.path is not None and model.spec.name.startswith(FILE_PREFIX)
         )
         return WorkerContext(
-            name="",
+            name=work_title(self._counted.models, self._counted.operations),
             run=run,
             driver_host=socket.gethostname(),
             out=out,

@@ -25,6 +25,7 @@ from farm.entries import added_seconds, done_entry, failed_entry
 from farm.feed import Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
+from farm.metrics import RunMetrics, Standing
 from farm.outfit import Outfit
 from farm.pieces import clear_pieces
 from farm.progress import Likeness, Progress, Workload
@@ -219,6 +220,7 @@ class _Run:
                 if self._too_many_failed:
                     engine.stop()
                 progress.tick()
+                metrics.tell(lambda: self._standing(schedule, progress))
 
             def end() -> None:
                 engine.session.abandon()
@@ -229,8 +231,11 @@ class _Run:
             received.arm()  # asking a cluster what it has has brought them already
             with engine:
                 progress.begin()
+                metrics = RunMetrics(self._id)
                 for finished in engine.run(parts):
                     self._end(finished, engine, schedule, pace, progress)
+                    metrics.ended(finished.part, finished.outcome)
+                metrics.tell(lambda: self._standing(schedule, progress), last=True)
             received.on_first = None
             self._signum = received.signum
             for item_id in self._spoilt:
@@ -309,6 +314,23 @@ class _Run:
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))
 
     # -- what is said ------------------------------------------------------------------------------------------
+
+    def _standing(self, schedule: Schedule, progress: Progress) -> Standing:
+        """What metrics are told; rows are counted as the summary counts them."""
+        counted, mishaps = self.summary("", 0.0), schedule.mishaps
+        states = ("done", "failed", "reused", "skipped")
+        return Standing(
+            items={state: getattr(counted, state) for state in states},
+            retries=mishaps.retries,
+            out_of_memory=mishaps.out_of_memory,
+            deaths={cause.value: count for cause, count in mishaps.deaths.items()},
+            workers=schedule.workers,
+            queued_parts=schedule.queued,
+            in_flight_units=schedule.in_flight,
+            items_left=counted.left,
+            progress_ratio=progress.reached,
+            eta_s=progress.left_s(),
+        )
 
     def write_results(self) -> str:
         """Write the result manifest; returns its URL.

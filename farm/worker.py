@@ -47,6 +47,10 @@ class Worker:
         self._tasks: dict[str, Task] = make_tasks(context)
         self._pool = ThreadPoolExecutor(context.io_threads, "io", initializer=_keep_to_one_core, initargs=(context,))
 
+    def __repr__(self) -> str:
+        """What Ray calls it in logs and on its dashboard."""
+        return self._context.name
+
     def info(self) -> WorkerInfo:
         """Answers when the worker is ready."""
         return WorkerInfo(name=self._context.name, node=self._node, pid=os.getpid(), device=self._context.device)

@@ -194,7 +194,7 @@ class Progress:
 
     def _overall(self, now_s: float) -> list[str]:
         ended = self.done + self.failed
-        filled = int(20 * self._reached())
+        filled = int(20 * self.reached)
         parts = [f"[{'#' * filled}{'.' * (20 - filled)}] {ended}/{self.total}"]
         if self._note:
             return [*parts, self._note]
@@ -210,15 +210,25 @@ class Progress:
 
     def _left(self, now_s: float) -> str:
         """``3 min 20 s left``; ``at least`` where of some rows nothing can be said yet."""
+        left_s = self.left_s(now_s)
+        if left_s is None:
+            return _UNKNOWN
+        return f"{'' if self._work.ahead.sure else 'at least '}{duration(left_s)} left"
+
+    def left_s(self, now_s: float | None = None) -> float | None:
+        """Seconds until all is done, at least those where of some rows nothing can be said yet; None while nothing
+        tells."""
+        now_s = self._clock() if now_s is None else now_s
         ahead = self._work.ahead
         left_s = self._pace.left_s(ahead.work, now_s)
         if left_s is None or not (ahead.sure or ahead.work):
-            return _UNKNOWN
+            return None
         if self.done + self.failed + len(self._films) == self.total:  # then it ends with the last of them
             left_s = max(left_s, *(film.left_s(now_s) or 0.0 for film in self._films.values()), 0.0)
-        return f"{'' if ahead.sure else 'at least '}{duration(left_s)} left"
+        return left_s
 
-    def _reached(self) -> float:
+    @property
+    def reached(self) -> float:
         """How much of all work is done, 0..1; by rows as long as the work is not known."""
         work, ahead = self._work, self._work.ahead
         here = work.before + work.done

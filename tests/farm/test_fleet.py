@@ -25,7 +25,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def context() -> WorkerContext:
     return WorkerContext(
-        name="",
+        name="upscale-m",
         run="r",
         driver_host="h",
         out="/out",
@@ -57,7 +57,7 @@ def test_a_gpu_that_torch_cannot_use_is_no_gpu(gpus: pytest.MonkeyPatch) -> None
 def test_actors_share_gpus_as_asked(gpus: pytest.MonkeyPatch) -> None:
     slots, config = plan_fleet(WorkerConfig(gpus=2, actors_per_gpu=2, min_gpus=1), context(), lambda unit: 1.0, 0)
     assert [(slot.name, slot.num_gpus, slot.context.device) for slot in slots] == [
-        (f"gpu-{index}", 0.5, "cuda:0") for index in range(4)
+        (f"upscale-m-{index}", 0.5, "cuda:0") for index in range(4)
     ]
     assert (config.embedded_gpus, config.min_workers) == (2, 2)
 

@@ -1,0 +1,191 @@
+"""What Prometheus is told of a run, through Ray: one table of metrics, and the one who fills it, in the driver.
+
+Workers say what they did in what they bring back: nothing is measured for this, and nothing is sent for a part. Sums
+are kept here and handed to Ray every second, whose agent on the driver's node puts `ray_` before each name and serves
+them to whoever asks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+
+from farm.records import Done, Outcome, Part, PartKind
+
+_EVERY_S = 1.0
+"""Ray's agent forgets a gauge that nobody has set for two of its intervals, each of a second at least"""
+RAY_PREFIX = "ray_"
+
+
+class MetricKind(str, Enum):
+    """What Prometheus calls them."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """One metric; docs/dashboard.md has a row for each."""
+
+    name: str
+    """as Ray is told"""
+    kind: MetricKind
+    text: str
+    """what it is, in one line"""
+    tag: str = ""
+    """what tells its series of one run apart; empty: there is one. All have `run` besides"""
+
+    @property
+    def exported(self) -> str:
+        """As Prometheus sees it."""
+        return f"{RAY_PREFIX}{self.name}{'_total' if self.kind is MetricKind.COUNTER else ''}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return ("run", self.tag) if self.tag else ("run",)
+
+
+def _counter(name: str, text: str, tag: str = "") -> MetricSpec:
+    return MetricSpec(name=name, kind=MetricKind.COUNTER, text=text, tag=tag)
+
+
+def _gauge(name: str, text: str) -> MetricSpec:
+    return MetricSpec(name=name, kind=MetricKind.GAUGE, text=text)
+
+
+METRICS: Mapping[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        _counter("farm_items", "Rows that have ended.", "state"),
+        _counter("farm_source_pixels", "Source pixels restored, of films those of every frame."),
+        _counter("farm_frames", "Frames of films restored."),
+        _counter("farm_source_bytes", "Bytes of the sources of rows that are done."),
+        _counter("farm_output_bytes", "Bytes of the outputs published."),
+        _counter("farm_stage_seconds", "Seconds of wall clock that parts spent in a stage.", "stage"),
+        _counter("farm_busy_seconds", "Seconds that a worker's network ran.", "worker"),
+        _counter("farm_batch_windows", "Windows that went through the network in batches."),
+        _counter("farm_batch_slots", "Windows that these batches had room for."),
+        _counter("farm_out_of_memory", "Times that memory was not enough.", "where"),
+        _counter("farm_retries", "Parts that were started again."),
+        _counter("farm_worker_deaths", "Workers that were lost.", "cause"),
+        _gauge("farm_workers", "Workers that are ready."),
+        _gauge("farm_queued_parts", "Parts that wait in the driver for a worker."),
+        _gauge("farm_in_flight_units", "Units that workers hold."),
+        _gauge("farm_items_left", "Rows that are still to be done."),
+        _gauge("farm_progress_ratio", "Share of all work that is done."),
+        _gauge("farm_eta_seconds", "Seconds until the run ends, as far as can be told."),
+    )
+}
+"""by name"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How a run stands. Counts are those since it began."""
+
+    items: Mapping[str, int]
+    """rows that have ended, by state"""
+    retries: int
+    out_of_memory: int
+    """runs of parts that failed for it"""
+    deaths: Mapping[str, int]
+    """of workers, by cause"""
+    workers: int
+    queued_parts: int
+    in_flight_units: int
+    items_left: int
+    progress_ratio: float
+    eta_s: float | None
+    """None while nothing can be said"""
+
+
+Key = tuple[str, str]
+"""a metric's name, and the value of its tag or nothing"""
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Of counters: what is known, and how much of it Ray was told."""
+
+    known: defaultdict[Key, float] = field(default_factory=lambda: defaultdict[Key, float](float))
+    told: defaultdict[Key, float] = field(default_factory=lambda: defaultdict[Key, float](float))
+
+    def news(self) -> list[tuple[Key, float]]:
+        """What is to be added to what was told; Ray takes no zeros."""
+        found = [(key, value - self.told[key]) for key, value in self.known.items() if value > self.told[key]]
+        self.told.update((key, self.known[key]) for key, _ in found)
+        return found
+
+
+class RunMetrics:
+    """Of one run; made once Ray is connected."""
+
+    def __init__(self, run: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._run = run
+        self._clock = clock
+        self._sums = _Sums()
+        self._said_s = -_EVERY_S
+        from ray.util.metrics import Counter, Gauge  # the table can be read without Ray
+
+        self._counters = {name: Counter(name, spec.text, spec.tags) for name, spec in _of(MetricKind.COUNTER)}
+        self._gauges = {name: Gauge(name, spec.text, spec.tags) for name, spec in _of(MetricKind.GAUGE)}
+
+    def ended(self, part: Part, done: Outcome) -> None:
+        """A part has ended: a few additions, if it was done."""
+        if not isinstance(done, Done):
+            return
+        known = self._sums.known
+        for stage in fields(done.seconds):
+            known["farm_stage_seconds", stage.name] += getattr(done.seconds, stage.name)
+        known["farm_busy_seconds", done.worker] += done.seconds.infer
+        known["farm_batch_windows", ""] += done.passes.windows
+        known["farm_batch_slots", ""] += done.passes.slots
+        known["farm_out_of_memory", "device"] += done.passes.out_of_memory
+        if part.kind is not PartKind.JOIN:  # of bands and segments that are restored already
+            known["farm_source_pixels", ""] += done.source_px
+            known["farm_frames", ""] += done.frames
+        is_piece = part.kind in (PartKind.BAND, PartKind.SEGMENT)
+        known["farm_source_bytes", ""] += done.source_bytes if is_piece == part.item.is_pack else 0
+        known["farm_output_bytes", ""] += 0 if is_piece else done.bytes
+
+    def tell(self, standing: Callable[[], Standing], *, last: bool = False) -> None:
+        """Hand everything to Ray, unless that was done just now; `last`: whatever was done just now."""
+        now_s = self._clock()
+        if not last and now_s - self._said_s < _EVERY_S:
+            return
+        self._said_s = now_s
+        stands = standing()
+        self._count(stands)
+        for (name, tag), more in self._sums.news():
+            self._counters[name].inc(more, self._tags(name, tag))
+        for name, value in _gauges(stands).items():
+            self._gauges[name].set(value, self._tags(name, ""))
+
+    def _count(self, stands: Standing) -> None:
+        known = self._sums.known
+        known.update({("farm_items", state): float(count) for state, count in stands.items.items()})
+        known.update({("farm_worker_deaths", cause): float(count) for cause, count in stands.deaths.items()})
+        known["farm_out_of_memory", "part"] = stands.out_of_memory
+        known["farm_retries", ""] = stands.retries
+
+    def _tags(self, name: str, tag: str) -> dict[str, str]:
+        return {"run": self._run, METRICS[name].tag: tag} if METRICS[name].tag else {"run": self._run}
+
+
+def _of(kind: MetricKind) -> list[tuple[str, MetricSpec]]:
+    return [(name, spec) for name, spec in METRICS.items() if spec.kind is kind]
+
+
+def _gauges(stands: Standing) -> dict[str, float]:
+    told = {
+        "farm_workers": stands.workers,
+        "farm_queued_parts": stands.queued_parts,
+        "farm_in_flight_units": stands.in_flight_units,
+        "farm_items_left": stands.items_left,
+        "farm_progress_ratio": stands.progress_ratio,
+    }
+    return told if stands.eta_s is None else {**told, "farm_eta_seconds": stands.eta_s}
