@@ -257,6 +257,8 @@ class WorkerConfig:
     min_gpus: int = 0
     pin_cores: bool | None = None
     """one core a CPU actor; None means: when there are as many actors as cores"""
+    metrics_port: int | None = None
+    """where Prometheus finds the metrics of an embedded run, on loopback; None: nowhere that is known before"""
 
     def __post_init__(self) -> None:
         at_least("gpus", self.gpus or 0, 0)
@@ -267,6 +269,8 @@ class WorkerConfig:
         at_least("actors_per_gpu", self.actors_per_gpu, 1)
         at_least("io_threads", self.io_threads, 1)
         at_least("wait_gpus", self.wait_gpus_s, 0)
+        if self.metrics_port is not None and not 1024 <= self.metrics_port <= 65535:
+            raise UsageError(f"--metrics-port: {self.metrics_port} is none of 1024 to 65535")
         if self.gpu_ids and self.gpus not in (None, len(self.gpu_ids)):
             raise UsageError(f"--gpu-ids: names {len(self.gpu_ids)} GPUs but --gpus says {self.gpus}")
 

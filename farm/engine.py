@@ -71,6 +71,8 @@ class EngineConfig:
     ends_s: float = math.inf
     """on the monotonic clock, when the run is to be over; no unit is begun that would last longer"""
     deadline_s: Callable[[Unit], float]
+    metrics_port: int | None = None
+    """where an embedded one serves metrics; None: on any free port"""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +99,7 @@ class Engine:
     """A context: Ray is there inside it, and gone with everything it started after it."""
 
     def __init__(self, config: EngineConfig, slots: list[Slot], schedule: Schedule) -> None:
-        self.session = Session(config.address, config.embedded_cpus, config.embedded_gpus)
+        self.session = Session(config.address, config.embedded_cpus, config.embedded_gpus, config.metrics_port)
         self._config = config
         self._slots = slots
         self._schedule = schedule

@@ -73,7 +73,7 @@ def worker_options(command: Command) -> Command:
 def worker_config(flags: Mapping[str, Any]) -> WorkerConfig:
     """From the values of `worker_options`."""
     names = ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address", "insecure")
-    more = ("min_gpus", "pin_cores")
+    more = ("min_gpus", "pin_cores", "metrics_port")
     return WorkerConfig(**{name: flags[name] for name in (*names, *more)}, wait_gpus_s=flags["wait_gpus"])
 
 
@@ -95,5 +95,8 @@ _WORKER: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--min-gpus", type=int, default=0, show_default=True, help="Then go on with so many; 0 means exit 69."
+    ),
+    click.option(
+        "--metrics-port", type=int, help="Serve metrics to Prometheus on 127.0.0.1:PORT/metrics while it works."
     ),
 )

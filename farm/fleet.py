@@ -6,12 +6,14 @@ import hashlib
 import math
 import os
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import metadata
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from farm import access
@@ -29,6 +31,8 @@ _MEMORY_SHARE = 0.6
 """of the machine's memory, for the pictures of all its workers together"""
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """off, Ray takes 127.0.0.1 for the address of its node on every system, and all that it starts listens there alone"""
+_METRICS_PACKAGES = ("aiohttp", "aiohttp_cors", "grpc", "opencensus", "opentelemetry", "prometheus_client")
+"""of the extra `default` of Ray"""
 _GPU_PROBE = """
 import torch
 torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8, device="cuda"), torch.ones(3, 3, 3, 3, device="cuda"))
@@ -99,16 +103,37 @@ def prepare_ray(worker: WorkerConfig) -> None:
     for this process, lives in its environment and on no disk (Ray itself would write one that everybody may read).
     Whoever has imported ray before us has settled these questions already.
 
-    Raises as `farm.access.check_cluster`.
+    Raises as `farm.access.check_cluster`, and UsageError for a metrics port that cannot be had.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = cluster_address(worker)
+    if worker.metrics_port is not None:
+        _check_metrics_port(worker.metrics_port, address)
     if address:
         access.check_cluster(address, insecure=worker.insecure)
     elif "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         os.environ[_CLUSTERS] = "0"
+
+
+def _check_metrics_port(port: int, address: str | None) -> None:
+    """Raises UsageError where no metrics could be served there: Ray itself would go on and say nothing."""
+    flag = f"--metrics-port {port}"
+    if address:
+        raise UsageError(
+            f"{flag}: is of a Ray inside this command; the nodes of {address} have their own, given to "
+            "`ray start --metrics-export-port`"
+        )
+    missing = [name for name in _METRICS_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"{flag}: Ray serves no metrics without {', '.join(missing)}; pip install 'ray[default]'")
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"{flag}: cannot be had ({error.strerror}); choose another one") from error
 
 
 def exposed_token(worker: WorkerConfig) -> str | None:
@@ -159,6 +184,7 @@ def plan_fleet(
         min_workers=worker.min_gpus * worker.actors_per_gpu if gpus else 0,
         deadline_s=deadline_s,
         ends_s=ends_s,
+        metrics_port=worker.metrics_port,
     )
     return slots, config
 

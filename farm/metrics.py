@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import Enum
 
 from farm.records import Done, Outcome, Part, PartKind
@@ -107,17 +107,46 @@ Key = tuple[str, str]
 """a metric's name, and the value of its tag or nothing"""
 
 
-@dataclass(slots=True)
-class _Sums:
+class Sums:
     """Of counters: what is known, and how much of it Ray was told."""
 
-    known: defaultdict[Key, float] = field(default_factory=lambda: defaultdict[Key, float](float))
-    told: defaultdict[Key, float] = field(default_factory=lambda: defaultdict[Key, float](float))
+    def __init__(self) -> None:
+        self._known: defaultdict[Key, float] = defaultdict(float)
+        self._told: defaultdict[Key, float] = defaultdict(float)
+
+    def ended(self, part: Part, outcome: Outcome) -> None:
+        """A part has ended: a few additions, if it was done."""
+        if not isinstance(outcome, Done):
+            return
+        known, passes = self._known, outcome.passes
+        for stage in fields(outcome.seconds):
+            known["farm_stage_seconds", stage.name] += getattr(outcome.seconds, stage.name)
+        known["farm_busy_seconds", outcome.worker] += outcome.seconds.infer
+        known["farm_batch_windows", ""] += passes.windows
+        known["farm_batch_slots", ""] += passes.slots
+        known["farm_out_of_memory", "device"] += passes.out_of_memory
+        is_piece = part.kind in (PartKind.BAND, PartKind.SEGMENT)
+        if part.kind is not PartKind.JOIN:  # whose bands and segments were counted
+            known["farm_source_pixels", ""] += outcome.source_px
+            known["farm_frames", ""] += outcome.frames
+        if not is_piece:
+            known["farm_output_bytes", ""] += outcome.bytes
+        if is_piece == part.item.is_pack:  # the join of a pack reads no source
+            known["farm_source_bytes", ""] += outcome.source_bytes
+
+    def stand(self, stands: Standing) -> None:
+        """What others count."""
+        known = self._known
+        known.update({("farm_items", state): float(count) for state, count in stands.items.items()})
+        known.update({("farm_worker_deaths", cause): float(count) for cause, count in stands.deaths.items()})
+        known["farm_out_of_memory", "part"] = stands.out_of_memory
+        known["farm_out_of_memory", "worker"] = stands.deaths.get("memory", 0)
+        known["farm_retries", ""] = stands.retries
 
     def news(self) -> list[tuple[Key, float]]:
-        """What is to be added to what was told; Ray takes no zeros."""
-        found = [(key, value - self.told[key]) for key, value in self.known.items() if value > self.told[key]]
-        self.told.update((key, self.known[key]) for key, _ in found)
+        """What is to be added to what was told, and now is; Ray takes no zeros."""
+        found = [(key, value - self._told[key]) for key, value in self._known.items() if value > self._told[key]]
+        self._told.update((key, self._known[key]) for key, _ in found)
         return found
 
 
@@ -125,52 +154,31 @@ class RunMetrics:
     """Of one run; made once Ray is connected."""
 
     def __init__(self, run: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._run = run
-        self._clock = clock
-        self._sums = _Sums()
-        self._said_s = -_EVERY_S
         from ray.util.metrics import Counter, Gauge  # the table can be read without Ray
 
+        self._run = run
+        self._clock = clock
+        self._sums = Sums()
+        self._told_s = -_EVERY_S
         self._counters = {name: Counter(name, spec.text, spec.tags) for name, spec in _of(MetricKind.COUNTER)}
         self._gauges = {name: Gauge(name, spec.text, spec.tags) for name, spec in _of(MetricKind.GAUGE)}
 
-    def ended(self, part: Part, done: Outcome) -> None:
-        """A part has ended: a few additions, if it was done."""
-        if not isinstance(done, Done):
-            return
-        known = self._sums.known
-        for stage in fields(done.seconds):
-            known["farm_stage_seconds", stage.name] += getattr(done.seconds, stage.name)
-        known["farm_busy_seconds", done.worker] += done.seconds.infer
-        known["farm_batch_windows", ""] += done.passes.windows
-        known["farm_batch_slots", ""] += done.passes.slots
-        known["farm_out_of_memory", "device"] += done.passes.out_of_memory
-        if part.kind is not PartKind.JOIN:  # of bands and segments that are restored already
-            known["farm_source_pixels", ""] += done.source_px
-            known["farm_frames", ""] += done.frames
-        is_piece = part.kind in (PartKind.BAND, PartKind.SEGMENT)
-        known["farm_source_bytes", ""] += done.source_bytes if is_piece == part.item.is_pack else 0
-        known["farm_output_bytes", ""] += 0 if is_piece else done.bytes
+    def ended(self, part: Part, outcome: Outcome) -> None:
+        """A part has ended for good."""
+        self._sums.ended(part, outcome)
 
     def tell(self, standing: Callable[[], Standing], *, last: bool = False) -> None:
-        """Hand everything to Ray, unless that was done just now; `last`: whatever was done just now."""
+        """Hand everything to Ray, unless that was done just now; `last`: even then."""
         now_s = self._clock()
-        if not last and now_s - self._said_s < _EVERY_S:
+        if not last and now_s - self._told_s < _EVERY_S:
             return
-        self._said_s = now_s
+        self._told_s = now_s
         stands = standing()
-        self._count(stands)
+        self._sums.stand(stands)
         for (name, tag), more in self._sums.news():
             self._counters[name].inc(more, self._tags(name, tag))
         for name, value in _gauges(stands).items():
             self._gauges[name].set(value, self._tags(name, ""))
-
-    def _count(self, stands: Standing) -> None:
-        known = self._sums.known
-        known.update({("farm_items", state): float(count) for state, count in stands.items.items()})
-        known.update({("farm_worker_deaths", cause): float(count) for cause, count in stands.deaths.items()})
-        known["farm_out_of_memory", "part"] = stands.out_of_memory
-        known["farm_retries", ""] = stands.retries
 
     def _tags(self, name: str, tag: str) -> dict[str, str]:
         return {"run": self._run, METRICS[name].tag: tag} if METRICS[name].tag else {"run": self._run}

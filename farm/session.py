@@ -34,12 +34,16 @@ logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's tro
 
 
 class Session:
-    """One connection to Ray. `address`: of a cluster, or None for a Ray inside this process with so many resources."""
+    """One connection to Ray. `address`: of a cluster, or None for a Ray inside this process with so many resources.
 
-    def __init__(self, address: str | None, cpus: int, gpus: int) -> None:
+    `metrics_port`: where one inside this process serves metrics; None: on any free port.
+    """
+
+    def __init__(self, address: str | None, cpus: int, gpus: int, metrics_port: int | None = None) -> None:
         self._address = address
         self._cpus = cpus
         self._gpus = gpus
+        self._metrics_port = metrics_port
         self._temp: Path | None = None
         """where an embedded Ray keeps its files and sockets"""
         self._claim = -1
@@ -87,6 +91,7 @@ class Session:
                     include_dashboard=False,
                     object_store_memory=_STORE_BYTES,
                     _temp_dir=str(self._temp),
+                    _metrics_export_port=self._metrics_port,
                     **_QUIET,
                 )
         except Exception as error:  # Ray raises anything here, a bare Exception for its own time-out

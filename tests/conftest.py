@@ -59,6 +59,7 @@ FIRST: Sequence[str] = (
     "chaos/test_nodes.py",
     "chaos/test_kills.py",
     "chaos/test_corpus.py",
+    "e2e/test_metrics.py",
     "e2e/test_submit.py",
     "e2e/test_degrade.py",
     "e2e/test_video.py",

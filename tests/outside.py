@@ -33,6 +33,7 @@ REASONS = {
     "systemd": "systemd's own checker looks at its units: Debian's systemd has systemd-analyze",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
     "mount": "a disk that is really full is a small one of its own, which only who may mount can make: run as root",
+    "prometheus": "queries are answered by a real Prometheus: install prometheus, such as Debian's",
     "s3-control": "only a server of ours may be made to fail: set FARM_TEST_S3_FOLDER, as scripts/s3-test-server says",
 }
 """by what is needed: why the project does not bring it, and what to do"""
@@ -124,6 +125,14 @@ def require_chromium() -> str:
     """The browser, which draws pages without a window."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     require("chromium", found)
+    assert found is not None
+    return found
+
+
+def require_prometheus() -> str:
+    """The server that gathers metrics, with promtool beside it."""
+    found = shutil.which("prometheus")
+    require("prometheus", found and shutil.which("promtool"))
     assert found is not None
     return found
 

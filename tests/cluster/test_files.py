@@ -20,7 +20,7 @@ import yaml
 
 from farm.cli import main
 
-from ..outside import require
+from ..outside import require, require_prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
@@ -112,6 +112,21 @@ def test_no_credential_is_anywhere_but_in_a_mounted_file() -> None:
         assert not re.search(r"(?i)secret_access_key|AKIA[0-9A-Z]{12}|runtimeEnvYAML|--runtime-env", text), path
 
 
+def test_prometheus_takes_its_file() -> None:
+    require_prometheus()
+    run("promtool", "check", "config", CLUSTER / "metrics" / "prometheus.yml")
+
+
+def test_grafana_is_given_the_prometheus_and_the_folder_of_the_dashboard() -> None:
+    (source,) = documents(CLUSTER / "metrics" / "grafana-datasource.yaml")
+    (provider,) = documents(CLUSTER / "metrics" / "grafana-provider.yaml")
+    assert (source["apiVersion"], provider["apiVersion"]) == (1, 1)
+    assert [(one["type"], one["access"]) for one in source["datasources"]] == [("prometheus", "proxy")]
+    assert [(one["type"], one["options"]["path"]) for one in provider["providers"]] == [
+        ("file", "/var/lib/grafana/dashboards")
+    ]
+
+
 @pytest.mark.parametrize("name", ["on-premise", "aws"])
 def test_ray_up_takes_its_files(name: str) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
@@ -149,7 +164,12 @@ def test_commands_have_only_flags_that_there_are(where: str, words: list[str]) -
 
 def test_there_are_commands_to_look_at() -> None:
     expected = {"crontab", "farm-nightly", "farm-nightly.service", "Containerfile", "on-premise.yaml"}
-    assert {where for where, _ in commands()} == expected | {"raycluster.yaml", "rayjob.yaml", "raycronjob.yaml"}
+    assert {where for where, _ in commands()} == expected | {
+        "raycluster.yaml",
+        "rayjob.yaml",
+        "raycronjob.yaml",
+        "prometheus.yml",
+    }
 
 
 @pytest.fixture

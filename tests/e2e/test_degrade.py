@@ -156,7 +156,7 @@ def test_one_submit_does_all_tasks_on_the_same_actors(
     assert done.returncode == 3, done.stderr
     ended = results(out)
     assert [row["status"] for row in ended] == ["done"] * 6 + ["failed"]
-    assert {row["worker"] for row in ended} == {"cpu-0"}
+    assert {row["worker"] for row in ended} == {"mixed-0"}
     made = files(out)
     assert {"p00_4x.png", "gt/p01_d000.png", "lq/p01_d000.png", "images/p02_s001.png"} <= made
     assert "sources/p01.degrade.parquet" in made

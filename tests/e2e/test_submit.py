@@ -119,7 +119,9 @@ def test_bands_over_two_actors_give_the_bytes_of_one(slow_farm: Farm, make_pictu
     assert driver.returncode == 0, driver.communicate()
     driver.communicate()
     assert len({band for band, _ in fanned_out}) > 4, "the picture was cut"
-    assert {worker for _, worker in fanned_out} == {"cpu-0", "cpu-1"}, "and its bands went to both actors"
+    assert {worker for _, worker in fanned_out} == {"upscale-slow-0", "upscale-slow-1"}, (
+        "and its bands went to both actors"
+    )
     one = slow_farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
     assert one.returncode == 0, one.stderr
     assert identity(tmp_path / "one") == identity(tmp_path / "two")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from farm.errors import ErrorKind
 from farm.face import FaceParams
 from farm.film import Span
 from farm.records import Done, Failed, Outcome, Part, PartKind, Unit
-from farm.schedule import DeathCause, Finished, Pace, Schedule, SchedulePolicy, model_key
+from farm.schedule import DeathCause, Finished, Mishaps, Pace, Schedule, SchedulePolicy, model_key
 
 from .items import DONE, FILM, PARAMS, make_film, make_part
 
@@ -149,6 +150,23 @@ def test_a_death_by_memory_is_one_retry_at_batch_one_then_out_of_memory() -> Non
     assert isinstance(finished.outcome, Failed)
     assert finished.outcome.kind is ErrorKind.OUT_OF_MEMORY
     assert schedule.empty
+    assert schedule.mishaps == Mishaps(retries=1, deaths=Counter({DeathCause.MEMORY: 2}))
+
+
+def test_what_goes_wrong_is_counted_whatever_becomes_of_it() -> None:
+    parts = [make_part(index) for index in range(3)]
+    schedule = new_schedule(parts)
+    schedule.add_worker("w1")
+    first, second = next_unit(schedule, "w0"), next_unit(schedule, "w1")
+    assert (schedule.queued, schedule.in_flight, schedule.workers) == (1, 2, 2)
+    schedule.finish("w0", first.unit_id, [failed(first.parts[0], ErrorKind.STORAGE_ERROR)])
+    schedule.finish("w1", second.unit_id, [failed(second.parts[0], ErrorKind.OUT_OF_MEMORY)])
+    assert schedule.queued == 2
+    for _ in range(2):
+        unit = next_unit(schedule, "w0")
+        schedule.finish("w0", unit.unit_id, [done(unit.parts[0])])
+    assert schedule.empty
+    assert schedule.mishaps == Mishaps(retries=1, out_of_memory=1)
 
 
 def test_a_lost_node_is_nobodys_fault() -> None:

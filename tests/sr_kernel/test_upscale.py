@@ -19,6 +19,7 @@ from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, PrecisionError, memory_errors
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import ModelSpec
+from sr_kernel.passes import PassFigures
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.upscale import Restored, Settings, Upscaler
@@ -256,8 +257,21 @@ def test_out_of_memory_halves_and_changes_no_byte(spec: ModelSpec, limit_px: int
     expected = seeded_upscaler(spec).restore(rgb, plan, Settings(precision=HALF))
     backend = SmallMemory(spec, seeded_state(spec), "cpu")
     backend.limit_px, backend.error = limit_px, error
-    assert same(Upscaler(spec, backend).restore(rgb, plan, Settings(precision=HALF, batch=8)), expected)
+    upscaler = Upscaler(spec, backend)
+    assert same(upscaler.restore(rgb, plan, Settings(precision=HALF, batch=8)), expected)
     assert backend.refused > 0
+    figures = upscaler.forward.passes.take()
+    assert figures.out_of_memory >= backend.refused, "and each time is counted"
+    assert figures.windows == len(plan.tiles)
+
+
+def test_how_full_batches_were_is_counted_and_said_once() -> None:
+    spec = srvgg_spec()
+    plan, upscaler = plan_of(spec, 180, 110, tile_px=48), seeded_upscaler(spec)
+    upscaler.restore(random_picture(180, 110), plan, Settings(precision="fp32", batch=8))
+    batches = -(-len(plan.tiles) // 8)
+    assert upscaler.forward.passes.take() == PassFigures(windows=len(plan.tiles), slots=8 * batches)
+    assert upscaler.forward.passes.take() == PassFigures()
 
 
 class LikeGpu(Backend):

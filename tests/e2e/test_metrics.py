@@ -1,0 +1,303 @@
+"""A run on a cluster says what it does: at Ray's port, and to a real Prometheus that asks there, as the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+
+from farm.fleet import memory_share
+from farm.ledger import iter_results
+
+from ..clips import h264
+from ..metrics_page import SCRAPE, documented, queries
+from ..outside import require_prometheus
+from ..runs import REPOSITORY, Farm, results
+
+pytestmark = pytest.mark.timeout(600)
+Make = Callable[..., Path]
+WORKERS = 2
+PICTURES = 4
+START_S = 150.0
+HEAD = """
+import sys
+from ray.cluster_utils import Cluster
+without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+args = {"num_cpus": 4, "num_gpus": 0, "metrics_export_port": int(sys.argv[1]), **without}
+cluster = Cluster(initialize_head=True, head_node_args=args)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+LINE = re.compile(r"(ray_farm_\w+)\{(.*)\} (\S+)")
+FAST = {"RAY_metrics_report_interval_ms": "1000"}
+"""what nodes gather and forget in a second and two, instead of ten and twenty"""
+Series = Mapping[tuple[str, str], float]
+"""by metric and the label that it has besides `run`"""
+
+
+@dataclass
+class Told:
+    """What was told of one run."""
+
+    out: Path
+    seen: list[Series] = field(default_factory=list)
+    """while it went on"""
+    last: Series = field(default_factory=dict)
+    """when it was over"""
+    runs: set[str] = field(default_factory=set)
+    answers: dict[str, list[Any]] = field(default_factory=dict)
+    """of a real Prometheus, by query"""
+
+    def largest(self, metric: str) -> float:
+        return max((value for told in [*self.seen, self.last] for (name, _), value in told.items() if name == metric))
+
+    def by_label(self, metric: str) -> dict[str, float]:
+        return {label: value for (name, label), value in self.last.items() if name == metric}
+
+
+def free_port() -> int:
+    """Outside of those that Ray gives its workers."""
+    with socket.socket() as tried:
+        while True:
+            tried.bind(("127.0.0.1", 0))
+            if not 10002 <= tried.getsockname()[1] <= 19999:
+                return tried.getsockname()[1]
+
+
+def scrape(port: int, runs: set[str]) -> dict[tuple[str, str], float]:
+    """What Ray says there of our metrics; nothing before it serves anything."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return {}
+    found: dict[tuple[str, str], float] = {}
+    for line in lines:
+        if match := LINE.match(line):
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2]))
+            runs.add(labels["run"])
+            found[match[1], labels.get(documented().get(match[1], ""), "")] = float(match[3])
+    return found
+
+
+def sizeable_header(path: Path) -> None:
+    """A PNG that says it is larger than what a worker may hold, and ends there."""
+    side = int((2 * memory_share(WORKERS) / 150) ** 0.5)
+    head = b"IHDR" + side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    data = b"IDAT" + zlib.compress(bytes(100))
+    chunks = (len(one[4:]).to_bytes(4, "big") + one + zlib.crc32(one).to_bytes(4, "big") for one in (head, data))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def sources(folder: Path) -> None:
+    """Of each kind of thing that is counted some."""
+    folder.mkdir()
+    for index in range(PICTURES):
+        pixels = np.random.default_rng(index).integers(0, 256, (20, 25, 3), dtype=np.uint8)
+        pyvips.Image.new_from_array(pixels).resize(8, kernel="cubic").write_to_file(str(folder / f"{index}.png"))
+    (folder / "film.mp4").write_bytes(h264("mp4"))
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    sizeable_header(folder / "sizeable.png")
+
+
+@contextmanager
+def head(port: int, environment: Mapping[str, str]) -> Iterator[str]:
+    """A Ray of our own; gives its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HEAD, str(port)],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment, "RAY_raylet_start_wait_time_s": "150"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield next(line.strip() for line in process.stdout if re.fullmatch(r"\S+:\d+\n", line))
+    finally:
+        process.communicate("", timeout=60)
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A real one, which asks a port every second."""
+
+    url: str
+
+    def ask(self, query: str, seconds: float) -> list[Any]:
+        """What it answers to a query for any time within the last so many seconds."""
+        now = time.time()
+        asked = urllib.parse.urlencode({"query": query, "start": now - seconds, "end": now, "step": 1})
+        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{asked}", timeout=30) as answer:
+            return json.load(answer)["data"]["result"]
+
+
+@contextmanager
+def prometheus(program: str, folder: Path, port: int) -> Iterator[Prometheus]:
+    """With the file that we ship, but for the port and how often it asks."""
+    config, at = folder / "prometheus.yml", free_port()
+    config.write_text(SCRAPE.read_text().replace("127.0.0.1:8090", f"127.0.0.1:{port}").replace("15s", "1s"))
+    flags = ("--config.file", config, "--storage.tsdb.path", folder / "data", "--log.level", "error")
+    process = subprocess.Popen([program, *map(str, flags), "--web.listen-address", f"127.0.0.1:{at}"])
+    try:
+        found = Prometheus(f"http://127.0.0.1:{at}")
+        end = time.monotonic() + START_S
+        while not is_ready(found):
+            assert time.monotonic() < end
+            assert process.poll() is None
+            time.sleep(0.1)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def is_ready(asked: Prometheus) -> bool:
+    try:
+        with urllib.request.urlopen(f"{asked.url}/-/ready", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def watched(farm: Farm, source: Path, told: Told, port: int, environment: Mapping[str, str]) -> None:
+    """Runs the command and looks at the port meanwhile."""
+    flags = ("--workers", str(WORKERS), "--batch", "4", "--band-px", "999999999", "--tile-px", "64")
+    driver = farm.start(*farm.submit_args(source, told.out, *flags), env=dict(environment))
+    while driver.poll() is None:
+        if seen := scrape(port, told.runs):
+            told.seen.append(seen)
+        time.sleep(0.5)
+    _, said = driver.communicate()
+    assert driver.returncode == 3, said
+
+
+@pytest.fixture(scope="module")
+def told(slow_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """Of a run that loses a worker on the way."""
+    folder, port = tmp_path_factory.mktemp("metrics"), free_port()
+    source, told = folder / "in", Told(folder / "out")
+    sources(source)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**token, **FAST, "PYTHONPATH": str(REPOSITORY)}
+    lost = {"FARM_FAILPOINTS": f"infer=kill@3,once={folder / 'lost'}"}
+    program = shutil.which("prometheus")
+    with (
+        head(port, {**environment, **lost}) as address,
+        prometheus(program, folder, port) if program else nullcontext() as asked,
+    ):
+        begun = time.monotonic()
+        watched(slow_farm, source, told, port, {**environment, "RAY_ADDRESS": address})
+        time.sleep(3)  # a second of Ray's and one of Prometheus', and what shows how things stand goes
+        told.last = scrape(port, told.runs)
+        if asked:
+            for query in queries():
+                told.answers[query] = asked.ask(plain(query), time.monotonic() - begun)
+    return told
+
+
+def plain(query: str) -> str:
+    """A query as Grafana would send it, for all runs and an interval of ten seconds."""
+    query = re.sub(r"label_values\((\w+), run\)", r"\1", query)
+    return query.replace("$__rate_interval", "10s").replace("$run", ".*")
+
+
+def test_every_documented_metric_is_told_and_no_other(told: Told) -> None:
+    names = {name for seen in [*told.seen, told.last] for name, _ in seen}
+    assert names == documented().keys()
+    assert [name for name in documented() if told.largest(name) <= 0] == []
+    assert len(told.runs) == 1
+
+
+def test_what_is_told_is_what_the_ledger_says(told: Told) -> None:
+    rows = results(told.out)
+    done = [row for row in rows if row["status"] == "done"]
+    assert told.by_label("ray_farm_items_total") == {"done": PICTURES + 1, "failed": 2}
+    assert told.largest("ray_farm_output_bytes_total") == sum(row["bytes"] for row in done)
+    assert told.largest("ray_farm_source_bytes_total") == sum(Path(row["source"]).stat().st_size for row in done)
+    assert told.largest("ray_farm_source_pixels_total") == sum(row["source_px"] for row in done)
+    assert told.largest("ray_farm_frames_total") == sum(row["frames"] for row in done) == 40
+    assert told.by_label("ray_farm_out_of_memory_total") == {"part": 1}
+    stages = ("read", "decode", "wait", "infer", "encode", "write")
+    kept = [f"{stage}_s" for stage in stages]
+    spent = [sum(table[name].drop_null().to_pylist()) for table in iter_results(str(told.out), kept) for name in kept]
+    assert told.by_label("ray_farm_stage_seconds_total") == pytest.approx(
+        dict(zip(stages, spent, strict=True)), abs=0.01
+    )
+
+
+def test_a_lost_worker_and_what_it_had_are_told(told: Told) -> None:
+    assert told.by_label("ray_farm_worker_deaths_total") == {"crash": 1}
+    assert 1 <= told.largest("ray_farm_retries_total") <= 4
+    assert told.by_label("ray_farm_busy_seconds_total").keys() <= {"upscale-slow-0", "upscale-slow-1"}
+
+
+def test_counters_never_fall_and_gauges_end_with_the_run(told: Told) -> None:
+    counters = {key for key in told.last if key[0].endswith("_total")}
+    assert told.last.keys() == counters, "nobody waits for a run that is over"
+    for key in counters:
+        values = [seen.get(key, 0.0) for seen in [*told.seen, told.last]]
+        assert values == sorted(values), key
+
+
+def test_every_query_of_the_dashboard_is_answered_by_a_real_prometheus(told: Told) -> None:
+    require_prometheus()
+    assert told.answers.keys() == set(queries())
+    assert [query for query, answer in told.answers.items() if not answer] == []
+
+
+def test_a_run_without_a_cluster_is_watched_at_the_port_that_was_asked_for(
+    slow_farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    for index in range(8):
+        make_picture(tmp_path / "in" / f"{index}.png", 200, 160, seed=index)
+    port, runs = free_port(), set[str]()
+    flags = ("--workers", "1", "--metrics-port", str(port))
+    driver = slow_farm.start(*slow_farm.submit_args(tmp_path / "in", tmp_path / "out", *flags), env=FAST)
+    found: dict[tuple[str, str], float] = {}
+    while driver.poll() is None:
+        found |= scrape(port, runs)
+        time.sleep(0.2)
+    _, said = driver.communicate()
+    assert driver.returncode == 0, said
+    assert found["ray_farm_workers", ""] == 1
+    assert found["ray_farm_items_total", "done"] > 0
+
+
+def test_a_metrics_port_that_cannot_be_had_is_named(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    picture = make_picture(tmp_path / "a.png")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        made = farm.submit(picture, tmp_path / "out", "--workers", "1", "--metrics-port", port)
+    assert made.returncode == 2, made.stderr
+    assert f"farm: --metrics-port {port}: cannot be had (Address already in use)" in made.stderr
+
+
+def test_a_metrics_port_is_not_for_a_cluster(farm: Farm, make_picture: Make, tmp_path: Path) -> None:
+    picture = make_picture(tmp_path / "a.png")
+    flags = ("--workers", "1", "--metrics-port", "8090", "--address", "127.0.0.1:1")
+    made = farm.submit(picture, tmp_path / "out", *flags)
+    assert made.returncode == 2, made.stderr
+    assert "ray start --metrics-export-port" in made.stderr
