@@ -112,7 +112,7 @@ def _silent(address: str, found: str) -> str:
 
 
 def split_address(address: str) -> tuple[str, int | None]:
-    """Host and port of an address; no port where it has none, such as `auto`."""
+    """Host and port of an address, with or without a scheme; no port where it has none, such as `auto`."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     return host.strip("[]"), int(port) if port.isdigit() else None
 
@@ -123,6 +123,20 @@ def listens_here_alone(address: str) -> bool:
     if port is None or not is_loopback(host):
         return False
     return all(found.is_loopback for found in listeners(port))
+
+
+def is_here(address: str) -> bool:
+    """Whether a cluster's head, by its HOST:PORT, is on this machine; so it is where no host is named."""
+    host, port = split_address(address)
+    if port is None or is_loopback(host):
+        return True
+    try:
+        family = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family[0], socket.SOCK_STREAM) as probe:
+            probe.bind(family[4])  # only an address of this machine can be listened on
+    except OSError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -30,6 +30,7 @@ from farm.config import (
 from farm.console import explained, leave, printable, printable_lines
 from farm.errors import UsageError
 from farm.flags import Rate, Share, worker_config, worker_options
+from farm.job_commands import JOB_COMMANDS, RememberingCommand, submit_detached, words_without
 from farm.manifest_commands import manifest_group, scan
 from farm.model_commands import models_group
 from farm.preparation_commands import (
@@ -55,7 +56,7 @@ def main() -> None:
     """Batch super-resolution: a manifest of pictures and films in, restored ones and a result manifest out."""
 
 
-@main.command(short_help="Restore a manifest, a folder, a glob, one picture or one film.")
+@main.command(cls=RememberingCommand, short_help="Restore a manifest, a folder, a glob, one picture or one film.")
 @click.argument("manifest")
 @click.option(
     "-m",
@@ -145,6 +146,8 @@ def main() -> None:
 @pair_options
 @crop_options
 @stop_options
+@click.option("--detach", is_flag=True, help="Hand the run to a Ray that stays, print its job, and end; `farm logs`.")
+@click.option("--json", "as_json", is_flag=True, help="With --detach: print one object of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @explained
 def submit(manifest: str, **flags: Any) -> None:
@@ -153,8 +156,13 @@ def submit(manifest: str, **flags: Any) -> None:
     The same command again finishes what is left and does nothing when all is done.
     """
     config = _config(manifest, flags)
+    if flags["as_json"] and not flags["detach"]:
+        raise UsageError("--json: says what --detach has handed over; `farm status --json` tells of a run")
     if config.dry_run:
         _print_plan(config)
+        return
+    if flags["detach"]:
+        submit_detached(config, words_without("--detach", "--json"), as_json=flags["as_json"])
         return
     from farm.begin import run_locked
 
@@ -190,7 +198,7 @@ _PLAN_OPTIONS = (
     click.Option(["--measure"], metavar="FILE", help="Only time the models and write their rates."),
     click.Option(["--json", "as_json"], is_flag=True, help="One object of JSON."),
 )
-_OF_RUNS_ALONE = ("manifest", "dry_run", "quiet")
+_OF_RUNS_ALONE = ("manifest", "dry_run", "quiet", "detach", "as_json")
 """parameters of submit that plan has not"""
 plan = click.Command(
     "plan",
@@ -302,6 +310,8 @@ main.add_command(report)
 main.add_command(status)
 main.add_command(list_roots)
 main.add_command(train)
+for command in JOB_COMMANDS:
+    main.add_command(command)
 
 
 @main.command(short_help="Remove what killed runs left in an output root.")

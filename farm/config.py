@@ -253,6 +253,8 @@ class WorkerConfig:
     """Ray cluster; None means RAY_ADDRESS, else an embedded one"""
     insecure: bool = False
     """use a cluster although it authenticates nobody and can be reached from elsewhere"""
+    dashboard: bool = False
+    """serve Ray's dashboard while an embedded Ray runs, on loopback; wants the extra `dashboard`"""
     wait_gpus_s: float = 900.0
     min_gpus: int = 0
     pin_cores: bool | None = None

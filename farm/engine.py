@@ -64,6 +64,8 @@ class EngineConfig:
     embedded_gpus: int
     wait_s: float
     """how long to wait for all workers on a cluster"""
+    dashboard: bool = False
+    """whether an embedded one serves its dashboard"""
     min_workers: int
     """go on with so many when the wait is over; 0 means all are needed"""
     deaths_per_slot: int = 12
@@ -99,7 +101,13 @@ class Engine:
     """A context: Ray is there inside it, and gone with everything it started after it."""
 
     def __init__(self, config: EngineConfig, slots: list[Slot], schedule: Schedule) -> None:
-        self.session = Session(config.address, config.embedded_cpus, config.embedded_gpus, config.metrics_port)
+        self.session = Session(
+            config.address,
+            config.embedded_cpus,
+            config.embedded_gpus,
+            metrics_port=config.metrics_port,
+            dashboard=config.dashboard,
+        )
         self._config = config
         self._slots = slots
         self._schedule = schedule

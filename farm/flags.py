@@ -70,10 +70,22 @@ def worker_options(command: Command) -> Command:
     return command
 
 
+def cluster_options(command: Command) -> Command:
+    """Which cluster's jobs are asked for: what `cluster_config` takes."""
+    for option in reversed(_CLUSTER):
+        command = option(command)
+    return command
+
+
+def cluster_config(address: str | None, *, insecure: bool) -> WorkerConfig:
+    """From the values of `cluster_options`."""
+    return WorkerConfig(address=address, insecure=insecure)
+
+
 def worker_config(flags: Mapping[str, Any]) -> WorkerConfig:
     """From the values of `worker_options`."""
     names = ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address", "insecure")
-    more = ("min_gpus", "pin_cores", "metrics_port")
+    more = ("min_gpus", "pin_cores", "metrics_port", "dashboard")
     return WorkerConfig(**{name: flags[name] for name in (*names, *more)}, wait_gpus_s=flags["wait_gpus"])
 
 
@@ -90,6 +102,7 @@ _WORKER: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--address", help="Ray cluster to run on. Default: RAY_ADDRESS, else Ray inside this command."),
     click.option("--insecure", is_flag=True, help="Use a cluster that lets everybody in who can reach it."),
+    click.option("--dashboard", is_flag=True, help="Serve Ray's dashboard on this machine while the run works."),
     click.option(
         "--wait-gpus", type=float, default=900.0, show_default=True, help="Seconds to wait for a cluster's GPUs."
     ),
@@ -99,4 +112,10 @@ _WORKER: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--metrics-port", type=int, help="Serve metrics to Prometheus on 127.0.0.1:PORT/metrics while it works."
     ),
+)
+_CLUSTER: tuple[Callable[[Any], Any], ...] = (
+    click.option(
+        "--address", help="Ray cluster of the run. Default: RAY_ADDRESS, else the head that --detach started."
+    ),
+    click.option("--insecure", is_flag=True, help="Ask a cluster that lets everybody in who can reach it."),
 )

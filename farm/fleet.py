@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 _MEMORY_SHARE = 0.6
 """of the machine's memory, for the pictures of all its workers together"""
-_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""off, Ray takes 127.0.0.1 for the address of its node on every system, and all that it starts listens there alone"""
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""so Ray takes 127.0.0.1 for the address of its node on every system, and all that it starts listens there alone"""
+DASHBOARD_PACKAGES = ("aiohttp", "aiohttp_cors", "opencensus", "opentelemetry", "prometheus_client", "pydantic")
+"""of `ray[default]`: without them Ray has no dashboard and takes no jobs"""
+PATIENCE = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
+"""Ray's own 60 s are not enough on a busy machine"""
 _METRICS_PACKAGES = ("aiohttp", "aiohttp_cors", "grpc", "opencensus", "opentelemetry", "prometheus_client")
 """of the extra `default` of Ray"""
 _GPU_PROBE = """
@@ -114,7 +118,21 @@ def prepare_ray(worker: WorkerConfig) -> None:
     elif "ray" not in sys.modules:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        os.environ[_CLUSTERS] = "0"
+        os.environ.update(LOOPBACK)
+    if worker.dashboard:
+        check_dashboard("--dashboard")
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+
+
+def check_dashboard(asked_by: str) -> None:
+    """Raises UsageError where Ray is installed without its dashboard."""
+    missing = [name for name in DASHBOARD_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{asked_by}: Ray's dashboard is not installed ({', '.join(missing)} missing); "
+            "pip install 'sr-farm[dashboard]'"
+        )
 
 
 def _check_metrics_port(port: int, address: str | None) -> None:
@@ -127,7 +145,7 @@ def _check_metrics_port(port: int, address: str | None) -> None:
         )
     missing = [name for name in _METRICS_PACKAGES if find_spec(name) is None]
     if missing:
-        raise UsageError(f"{flag}: Ray serves no metrics without {', '.join(missing)}; pip install 'ray[default]'")
+        raise UsageError(f"{flag}: Ray serves no metrics without {', '.join(missing)}; pip install 'sr-farm[dashboard]'")
     with socket.socket() as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
         try:
@@ -181,6 +199,7 @@ def plan_fleet(
         embedded_cpus=max(count, len(cores)),
         embedded_gpus=gpus,
         wait_s=worker.wait_gpus_s,
+        dashboard=worker.dashboard,
         min_workers=worker.min_gpus * worker.actors_per_gpu if gpus else 0,
         deadline_s=deadline_s,
         ends_s=ends_s,

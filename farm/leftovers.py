@@ -33,8 +33,29 @@ class Process:
 
 def ray_descendants() -> frozenset[Process]:
     """Ray's processes below this one; none where there is no /proc."""
+    return frozenset(process for process in descendants(os.getpid()) if _is_ray(process.pid))
+
+
+def process_of(pid: int) -> Process | None:
+    """The process that has this id now; None where none has, and where there is no /proc."""
+    return _read(_PROC / str(pid))[0]
+
+
+def is_alive(process: Process) -> bool:
+    """Whether a process is still there, and has not merely left its body to a parent that does not ask."""
+    return process_of(process.pid) == process and not _is_dead(process.pid)
+
+
+def children(pid: int) -> frozenset[Process]:
+    """The processes that one has started, of those that are there."""
+    found = map(_read, _PROC.glob("[0-9]*"))
+    return frozenset(process for process, parent in found if process is not None and parent == pid)
+
+
+def descendants(pid: int) -> frozenset[Process]:
+    """All processes below one; none where there is no /proc."""
     parents = {process: parent for process, parent in map(_read, _PROC.glob("[0-9]*")) if process is not None}
-    below = {os.getpid()}
+    below = {pid}
     found: set[Process] = set()
     grown = True
     while grown:
@@ -42,13 +63,12 @@ def ray_descendants() -> frozenset[Process]:
         grown = bool(fresh)
         found |= fresh
         below |= {process.pid for process in fresh}
-    return frozenset(process for process in found if _is_ray(process.pid))
+    return frozenset(found)
 
 
 def ray_scripts() -> frozenset[Process]:
     """Ray's own Python programs that this process has started: its autoscaler, its dashboard, what reads its logs."""
-    found = [(process, parent) for process, parent in map(_read, _PROC.glob("[0-9]*")) if process is not None]
-    ours = [process for process, parent in found if parent == os.getpid()]
+    ours = children(os.getpid())
     return frozenset(process for process in ours if _RAY_SCRIPT.search(_command(process.pid)))
 
 
@@ -63,7 +83,7 @@ def end(processes: frozenset[Process]) -> None:
 def remove_folder(folder: Path) -> None:
     """Remove the folder of a Ray that has ended; who was just being started in it is ended, and writes no more."""
     for _ in range(_TRIES):
-        end(_started_in(folder))
+        end(started_in(folder))
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
             return
@@ -96,19 +116,19 @@ def remove_abandoned(base: Path, prefix: str) -> None:
                 os.close(descriptor)
 
 
-def _started_in(folder: Path) -> frozenset[Process]:
+def started_in(folder: Path) -> frozenset[Process]:
     """Ray's processes that have the folder in their command line, or files of it open, whoever's children they are by
     now: actors and agents have a title in place of their command line."""
     listed = [process for process, _ in map(_read, _PROC.glob("[0-9]*")) if process is not None]
     wanted = os.fsencode(folder)
     ray = (process for process in listed if _is_ray(process.pid))
-    return frozenset(one for one in ray if wanted in _command(one.pid) or _has_open(one.pid, folder))
+    return frozenset(one for one in ray if wanted in _command(one.pid) or has_open(one.pid, folder))
 
 
-def _has_open(pid: int, folder: Path) -> bool:
-    """Whether a process has a file of the folder open."""
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a process has a file open, or one of a folder."""
     try:
-        return any(Path(os.readlink(link)).is_relative_to(folder) for link in (_PROC / str(pid) / "fd").iterdir())
+        return any(Path(os.readlink(link)).is_relative_to(path) for link in (_PROC / str(pid) / "fd").iterdir())
     except OSError:
         return False  # it has ended, or is somebody else's
 
@@ -120,6 +140,13 @@ def _read(folder: Path) -> tuple[Process | None, int]:
     except OSError:
         return None, 0
     return Process(int(folder.name), fields[19]), int(fields[1])
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _is_ray(pid: int) -> bool:

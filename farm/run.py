@@ -211,9 +211,13 @@ class _Run:
                 self._config.worker, context, pace.deadline_s, self._outfit.body_bytes, self._stop.ends_s
             )
             engine = Engine(engine_config, slots, schedule)
-            engine.session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
             engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
             engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
+
+            def connected() -> None:
+                received.arm()  # Ray brings a SIGTERM handler of its own
+                if self._config.worker.dashboard and engine.session.dashboard:
+                    progress.say(_dashboard_words(engine))
 
             def turn() -> None:
                 self._held.check()
@@ -226,6 +230,7 @@ class _Run:
                 engine.session.abandon()
                 self._held.abandon()
 
+            engine.session.on_connected = connected
             engine.on_turn = turn
             received.ask(engine.stop, end)
             received.arm()  # asking a cluster what it has has brought them already
@@ -359,3 +364,9 @@ class _Run:
             return MAX_FAILURES
         closing = self._schedule is not None and self._schedule.is_closing
         return self._stop.name if summary.left and (closing or self._stop.is_over(time.monotonic())) else ""
+
+
+def _dashboard_words(engine: Engine) -> str:
+    """Where the dashboard is, and how one gets in."""
+    token = engine.session.write_token()
+    return f"dashboard: {engine.session.dashboard}" + (f" (it asks for a token: cat {token})" if token else "")

@@ -17,6 +17,10 @@ from typing import Any, cast
 import ray
 import ray._private.node as ray_node
 import ray._private.parameter as ray_parameter
+import ray._private.ray_constants as ray_constants
+import ray._private.services as ray_services
+import ray._private.utils as ray_utils
+import ray._raylet as raylet
 import ray.exceptions as rx
 
 from farm import access, leftovers
@@ -29,6 +33,10 @@ _TEMP_BYTES = 24
 _TEMP_PREFIX = "farm-ray-"
 _STORE_BYTES = 100 << 20
 """ids and small values only; pixels never pass through Ray"""
+_ASK_S = 10.0
+_LOOPBACK = "127.0.0.1"
+_TOKEN = "token"
+"""a file in an embedded Ray's folder, for whoever looks at its dashboard"""
 _LOG = logging.getLogger("farm.session")
 logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's troubles is said in our own words
 
@@ -36,14 +44,20 @@ logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's tro
 class Session:
     """One connection to Ray. `address`: of a cluster, or None for a Ray inside this process with so many resources.
 
-    `metrics_port`: where one inside this process serves metrics; None: on any free port.
+    `metrics_port`: where one inside this process serves metrics; None: on any free port. `dashboard`: whether it serves
+    its dashboard, on loopback.
     """
 
-    def __init__(self, address: str | None, cpus: int, gpus: int, metrics_port: int | None = None) -> None:
+    def __init__(
+        self, address: str | None, cpus: int, gpus: int, *, metrics_port: int | None = None, dashboard: bool = False
+    ) -> None:
         self._address = address
         self._cpus = cpus
         self._gpus = gpus
         self._metrics_port = metrics_port
+        self._with_dashboard = dashboard
+        self.dashboard = ""
+        """URL of the dashboard once there is one; empty where there is none"""
         self._temp: Path | None = None
         """where an embedded Ray keeps its files and sockets"""
         self._claim = -1
@@ -79,26 +93,53 @@ class Session:
 
     def _start(self) -> None:
         if self._address:
-            _join_cluster(self._address)
-            self.head = HeadWatch(cast("str", ray.get_runtime_context().gcs_address))
+            self.dashboard = _join_cluster(self._address)
+            self.head = HeadWatch(self.address)
             return
         try:
-            with _workers_alone():
-                ray.init(
+            with _workers_alone(dashboard=self._with_dashboard):
+                context = ray.init(
                     address="local",
                     num_cpus=self._cpus,
                     num_gpus=self._gpus,
-                    include_dashboard=False,
+                    include_dashboard=self._with_dashboard,
+                    dashboard_host=_LOOPBACK,
                     object_store_memory=_STORE_BYTES,
                     _temp_dir=str(self._temp),
                     _metrics_export_port=self._metrics_port,
                     **_QUIET,
                 )
+            self.dashboard = _dashboard_url(context)
         except Exception as error:  # Ray raises anything here, a bare Exception for its own time-out
             raise UnreachableError(
                 f"Ray does not start on this machine: {first_line(error)}; try again when it is less busy, "
                 "and see `farm doctor`"
             ) from error
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT of the head, once connected."""
+        return cast("str", ray.get_runtime_context().gcs_address)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where an embedded Ray keeps its files; None on a cluster."""
+        return self._temp
+
+    def publish_address(self) -> None:
+        """Let the jobs of an embedded Ray find it: they look into its folder, else among all Rays of the machine."""
+        ray_utils.write_ray_address(self.address, str(self._temp))
+
+    def write_token(self) -> Path | None:
+        """Put the token that an embedded Ray asks for into its folder, for this user alone, until Ray ends; None where
+        it asks for none of ours."""
+        token = os.environ.get("RAY_AUTH_TOKEN")
+        if self._temp is None or not token:
+            return None
+        path = self._temp / _TOKEN
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token)
+        return path
 
     def break_off(self) -> None:
         """For a signal handler of the main thread: raises Interrupt into a start that is under way."""
@@ -150,6 +191,22 @@ def cluster_resource(address: str, name: str) -> int:
         ray.shutdown()
 
 
+def dashboard_of(address: str) -> str:
+    """URL of a cluster's dashboard. Raises UnreachableError where it serves none."""
+    try:
+        gcs = cast(Any, raylet).GcsClient(address=ray_services.canonicalize_bootstrap_address_or_die(address))
+        found: bytes | None = gcs.internal_kv_get(
+            ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD, timeout=_ASK_S
+        )
+    except (OSError, rx.RayError, RuntimeError, ValueError) as error:
+        raise UnreachableError(
+            f"cluster {address} does not say where its dashboard is ({first_line(error)}); check --address and the token"
+        ) from error
+    if not found:
+        raise UnreachableError(f"cluster {address} serves no dashboard, through which jobs are asked for; start one")
+    return f"http://{found.decode()}"
+
+
 def first_line(error: BaseException) -> str:
     """What an error says first; Ray's say much."""
     text = str(error).strip()
@@ -163,23 +220,28 @@ def start_failure(error: BaseException) -> str:
 
 
 class _Bare(ray_parameter.RayParams):
-    """What a node of Ray is started with, less an autoscaler and a reader of logs."""
+    """What a node of Ray is started with, less an autoscaler and a reader of logs; its agent takes any free port, where
+    the usual one would be that of another Ray."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.no_monitor = True
         self.include_log_monitor = False
+        self.dashboard_agent_listen_port = None
 
 
 @contextmanager
-def _workers_alone() -> Generator[None]:
-    """Inside the block a Ray starts without the three programs that serve a cluster and its watchers, not a run.
+def _workers_alone(*, dashboard: bool) -> Generator[None]:
+    """Inside the block a Ray starts without the three programs that serve a cluster and its watchers, not a run; with
+    `dashboard` it has that one.
 
     Nothing here scales, log_to_driver is off, and without its pages the dashboard only reports usage. Each is a Python
     process to wait for and to end. Ray has a switch for two of them, but `ray.init` hands none on.
     """
     params, start = ray_parameter.RayParams, ray_node.Node.start_api_server
-    ray_parameter.RayParams, ray_node.Node.start_api_server = _Bare, _no_api_server
+    ray_parameter.RayParams = _Bare
+    if not dashboard:
+        ray_node.Node.start_api_server = _no_api_server
     try:
         yield
     finally:
@@ -196,11 +258,17 @@ def _temp_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=base if len(os.fsencode(base)) <= _TEMP_BYTES else "/tmp"))
 
 
-def _join_cluster(address: str) -> None:
-    """Connect to a cluster; Ray itself would try for minutes where nobody listens."""
+def _dashboard_url(context: Any) -> str:
+    """Of what ray.init() gives; empty where no dashboard is served, and through Ray Client."""
+    url = getattr(context, "dashboard_url", None)
+    return f"http://{url}" if url else ""
+
+
+def _join_cluster(address: str) -> str:
+    """Connect to a cluster and return its dashboard's URL; Ray itself would try for minutes where nobody listens."""
     access.check_answers(address)
     try:
-        ray.init(address=address, **_QUIET)
+        return _dashboard_url(ray.init(address=address, **_QUIET))
     except (OSError, rx.RayError, RuntimeError, ValueError) as error:
         raise UnreachableError(
             f"cluster {address} does not answer ({first_line(error)}); check --address, and that RAY_AUTH_MODE and "

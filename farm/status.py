@@ -152,7 +152,7 @@ def _status(root: str) -> Status | None:
     note = notes[-1] if notes else None
     count = _Count()
     latest = {files.number: _add(files, count) for files in shards.values()}
-    holder = _holder(root)
+    holder = lock.current_holder(root)
     who = holder or note
     own = note if note and who and who.run == note.run else None  # who works there may not have left a note yet
     left = _left(note, count)
@@ -197,12 +197,6 @@ def _left(note: RunNote | None, count: _Count) -> int | None:
     if note is None:
         return None
     return note.left if note.ended_unix else max(0, note.rows - count.done - count.failed)
-
-
-def _holder(root: str) -> lock.Holder | None:
-    """The run that holds the root's lock now; None where nobody does, and on stores."""
-    found = lock.read_holder(root) if storage.local_path(root) else None
-    return found if found is not None and lock.holds(root, found.run) else None
 
 
 def _add(files: ShardFiles, count: _Count) -> float:

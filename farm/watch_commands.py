@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from farm.console import explained, printable
+from farm.errors import FarmError
+from farm.flags import cluster_config, cluster_options
 
 if TYPE_CHECKING:
     from farm.forecast import Forecast, Rates
+    from farm.jobs import Found, Job
     from farm.status import Status
 
 
@@ -42,35 +46,73 @@ def report(run: str, output: str, sample: int, seed: int, contact_sheet: str | N
 @click.command(short_help="What an output root holds, who works there, and how long it takes.")
 @click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One object of JSON.")
+@cluster_options
 @explained
-def status(run: str | None, as_json: bool) -> None:
-    """Look at RUN, an output root; without one, at this folder or its farm-out/. Starts and changes nothing."""
-    from farm.status import here, read_status
+def status(run: str | None, as_json: bool, address: str | None, insecure: bool) -> None:
+    """Look at RUN, an output root or the id of a detached run; without one, at this folder or its farm-out/. Starts and
+    changes nothing.
+    """
+    from farm import jobs, manifest
+    from farm.status import find_status, here, read_status
 
-    found = read_status(run if run is not None else here())
+    what, known = run if run is not None else here(), _jobs(address, insecure=insecure)
+    root = jobs.find(what, known).root if jobs.is_job_id(what) else manifest.canonical(what)
+    job = known.of(root)
+    found = find_status(root) if job is not None else read_status(root)  # a job may not have begun yet
     if as_json:
-        click.echo(json.dumps(_json(found)))
+        click.echo(json.dumps(_json(root, found, job, known.dashboard)))
         return
-    for line in _lines(found, time.time()):
+    for line in _said(root, found, job, known.dashboard):
         click.echo(printable(line))
 
 
 @click.command("list", short_help="Every output root below a folder, a line each.")
 @click.argument("folder", default=".")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON each.")
+@cluster_options
 @explained
-def list_roots(folder: str, as_json: bool) -> None:
-    """Look for output roots at and below FOLDER, a path or a prefix of a store, four folders deep."""
+def list_roots(folder: str, as_json: bool, address: str | None, insecure: bool) -> None:
+    """Look for output roots at and below FOLDER, a path or a prefix of a store, four folders deep; and for those in
+    which a detached run has yet to begin.
+    """
+    known = _jobs(address, insecure=insecure)
+    for root, found, job in _iter_known(folder, known):
+        if as_json:
+            click.echo(json.dumps(_json(root, found, job, known.dashboard)))
+        else:
+            counts = f"{', '.join(_counts(found))}  {_ago(found)}" if found else "nothing yet"
+            whose = f"  {job.id}" if job else ""
+            click.echo(printable(f"{_state_of(found, job):8}  {counts}  {root}{whose}"))
+
+
+def _iter_known(folder: str, known: Found) -> Iterator[tuple[str, Status | None, Job | None]]:
+    """Every output root below a folder with what its ledger and its job say, and those that only a job knows of."""
+    from farm import manifest
     from farm.status import find_status, iter_roots
 
+    seen: set[str] = set()
     for root in iter_roots(folder):
         found = find_status(root)
-        if found is None:
-            continue
-        if as_json:
-            click.echo(json.dumps(_json(found)))
-        else:
-            click.echo(printable(f"{found.state:8}  {', '.join(_counts(found))}  {_ago(found)}  {found.root}"))
+        if found is not None:
+            seen.add(root)
+            yield root, found, known.of(root)
+    base = manifest.canonical(folder)
+    for root in sorted({job.root for job in known.jobs if job.is_active} - seen):
+        if root == base or root.startswith(f"{base.rstrip('/')}/"):
+            yield root, None, known.of(root)
+
+
+def _jobs(address: str | None, *, insecure: bool) -> Found:
+    """The detached runs that can be asked for; none where their cluster does not answer, which is said."""
+    from farm import jobs
+
+    try:
+        return jobs.find_jobs(cluster_config(address, insecure=insecure))
+    except FarmError as error:
+        if address is not None:
+            raise
+        click.echo(f"farm: detached runs are left out: {printable(str(error))}", err=True)
+        return jobs.Found(jobs=[], dashboard="")
 
 
 def print_rates(rates: Rates) -> None:
@@ -132,9 +174,43 @@ def _memory(found: Forecast) -> str:
     return f"{has}; {needs}" + ("" if found.fits else ": lower --exact-px or the number of workers")
 
 
-def _json(status: Status) -> dict[str, object]:
-    """Its fields, and what follows from them."""
-    return {**asdict(status), "eta_s": status.eta_s}
+def _json(root: str, status: Status | None, job: Job | None, dashboard: str) -> dict[str, Any]:
+    """Fields of both, and what follows from them."""
+    said: dict[str, Any] = {**asdict(status), "eta_s": status.eta_s} if status else {"root": root}
+    detached = {**asdict(job), "dashboard": dashboard} if job else None
+    return {**said, "state": _state_of(status, job), "job": detached}
+
+
+def _state_of(status: Status | None, job: Job | None) -> str:
+    """What the ledger and the lock say; where they cannot tell, what the job is."""
+    if status is None:
+        return job.state if job else "idle"
+    if job is not None and job.state == "pending":
+        return "pending"
+    if job is not None and status.state == "unclear":
+        return "running" if job.is_active else "killed"
+    return status.state
+
+
+def _said(root: str, status: Status | None, job: Job | None, dashboard: str) -> Iterator[str]:
+    """The lines of a root, and of its job."""
+    now = time.time()
+    if status is None:
+        yield f"{root}: {'no row begun yet' if job and job.is_active else 'no row begun'}"
+    else:
+        yield from _lines(replace(status, state=_state_of(status, job)), now)
+    if job is not None:
+        where = f", {dashboard}" if dashboard else ""
+        yield f"  job       {job.id}: {_job_words(job, now)}{where}"
+        if job.message:
+            yield f"            {job.message.strip().splitlines()[-1]}"
+
+
+def _job_words(job: Job, now: float) -> str:
+    if job.is_active:
+        return f"{job.state}, handed over {_before(now, job.began_unix)}"
+    code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
+    return f"{job.state}{code} {_before(now, job.ended_unix)}"
 
 
 def _lines(status: Status, now: float) -> list[str]:
@@ -172,6 +248,7 @@ def _state(status: Status, now: float) -> str:
         "killed": f"killed (run {status.run}, {ran}, no end is noted); the same command does what is left",
         "unclear": f"at work or killed: {ran}, no end is noted, and on this store nobody can be asked",
         "idle": "nobody works there",
+        "pending": "the next run waits for its turn",
     }
     return words[status.state]
 

@@ -14,13 +14,13 @@ from functools import lru_cache
 
 from farm import storage
 from farm.lock import disk
-from farm.lock.disk import DiskLock, read_holder
-from farm.lock.holder import Holder, new_run_id
+from farm.lock.disk import DiskLock, is_process_of, read_holder
+from farm.lock.holder import Holder, busy, new_run_id
 from farm.lock.lease import LeaseLock, Witness
 from farm.storage import faults
 from farm.storage.urls import local_path
 
-__all__ = ["Holder", "RunLock", "holds", "new_run_id", "read_holder"]
+__all__ = ["Holder", "RunLock", "busy", "current_holder", "holds", "is_process_of", "new_run_id", "read_holder"]
 
 
 class RunLock:
@@ -69,6 +69,12 @@ class RunLock:
         """Free the lock if that takes no time; for a process that is ended in the middle of things."""
         if self._held is not None:
             self._held.abandon()
+
+
+def current_holder(root: str) -> Holder | None:
+    """The run that holds a root's lock now; None where nobody does, and on stores."""
+    found = read_holder(root) if local_path(root) else None
+    return found if found is not None and disk.holds(root, found.run) else None
 
 
 def holds(root: str, run: str) -> bool:

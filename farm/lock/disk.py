@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from farm import leftovers
 from farm.errors import BusyError
 from farm.lock.holder import Holder, busy, this_process
 from farm.storage import faults, local
@@ -85,6 +86,11 @@ def holds(root: str, run: str) -> bool:
     time.sleep(_SETTLE_S)
     holder = read_holder(root)
     return holder is not None and holder.run == run
+
+
+def is_process_of(root: str, holder: Holder) -> bool:
+    """Whether the process of this machine that has the holder's id is the holder: it has the lock file open."""
+    return leftovers.has_open(holder.pid, _lock_path(root))
 
 
 def read_holder(root: str) -> Holder | None:

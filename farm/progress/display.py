@@ -106,6 +106,14 @@ class Progress:
         self._note = text
         self.refresh()
 
+    def say(self, text: str) -> None:
+        """A line that stays; `text` has no line breaks."""
+        if not self._live and not self._plain:
+            return
+        self._stream.write(f"{self._home() if self._live else ''}{_printable(text)}\n")
+        self._rows_shown = 0
+        self._stream.flush()
+
     def begin(self) -> None:
         """Workers are there: speed counts from here."""
         now_s = self._clock()

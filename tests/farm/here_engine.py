@@ -19,6 +19,7 @@ class _Session:
     def __init__(self) -> None:
         self.on_connected: Callable[[], None] = lambda: None
         self.on_terminated: Callable[[], None] = lambda: None
+        self.dashboard = ""
 
     def abandon(self) -> None:
         """There is nothing to end."""

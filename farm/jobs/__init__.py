@@ -1,0 +1,30 @@
+"""Detached runs: jobs of Ray on somebody's cluster, or on a head of this user's own on this machine.
+
+record.py    what is known of one
+client.py    Ray's Jobs API; loads ray
+head.py      the head here: begun, found, ended        keeper.py   the process below which it is
+settings.py  what a job has of the environment
+detach.py    a command becomes a job                   end.py      a run is cancelled, the head is ended
+find.py      which cluster, which job, what it said    kept.py     jobs of a head that has been ended
+"""
+
+from farm.jobs.detach import Detached, detach
+from farm.jobs.end import Cancelled, Ended, cancel, down
+from farm.jobs.find import Found, find, find_jobs, follow_log, is_job_id, read_log
+from farm.jobs.record import Job
+
+__all__ = [
+    "Cancelled",
+    "Detached",
+    "Ended",
+    "Found",
+    "Job",
+    "cancel",
+    "detach",
+    "down",
+    "find",
+    "find_jobs",
+    "follow_log",
+    "is_job_id",
+    "read_log",
+]

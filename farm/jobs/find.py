@@ -1,0 +1,109 @@
+"""Which cluster is asked, which of its jobs is meant, and what that one has said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from farm import manifest
+from farm.config import WorkerConfig
+from farm.errors import UsageError
+from farm.fleet import check_dashboard, cluster_address, prepare_ray
+from farm.jobs import head, kept
+from farm.jobs.record import Job
+
+if TYPE_CHECKING:
+    from farm.jobs.client import JobsClient
+
+_ID = re.compile(r"farm-\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The jobs of a cluster, or those that are kept of a head that has been ended."""
+
+    jobs: list[Job]
+    """the latest first"""
+    dashboard: str
+    """URL; empty where no cluster was asked"""
+
+    def of(self, root: str) -> Job | None:
+        """The latest that works in an output root, as `farm.manifest.canonical` has it; one that works goes first."""
+        there = [job for job in self.jobs if job.root == root]
+        return next(filter(lambda job: job.is_active, there), there[0] if there else None)
+
+
+def is_job_id(text: str) -> bool:
+    """Whether this names a job, and no output root."""
+    return _ID.fullmatch(text) is not None
+
+
+def reach(worker: WorkerConfig) -> JobsClient | None:
+    """The jobs of the cluster that is named, else of this user's head on this machine; None where there is neither.
+
+    Raises UsageError without Ray's dashboard, UnreachableError, and as `farm.access.check_cluster`.
+    """
+    if cluster_address(worker) is None:
+        return reach_head(head.read_head())
+    check_dashboard("--address")
+    prepare_ray(worker)
+    from farm.jobs.client import connect  # imports ray
+
+    return connect(str(cluster_address(worker)))
+
+
+def reach_head(found: head.Head | None) -> JobsClient | None:
+    """The jobs of a head on this machine. Raises UnreachableError."""
+    if found is None:
+        return None
+    head.as_client()
+    from farm.jobs.client import JobsClient  # imports ray
+
+    return JobsClient(found.dashboard)
+
+
+def find_jobs(worker: WorkerConfig) -> Found:
+    """All jobs that can be asked for now. Raises as reach()."""
+    client = reach(worker)
+    if client is None:
+        return Found(jobs=kept.read_jobs(), dashboard="")
+    return Found(jobs=client.jobs(), dashboard=client.dashboard)
+
+
+def find(what: str, found: Found) -> Job:
+    """The job of that id, or the latest of an output root. Raises UsageError where there is none."""
+    if is_job_id(what):
+        job = next((job for job in found.jobs if job.id == what), None)
+    else:
+        job = found.of(manifest.canonical(what))
+    if job is None:
+        asked = f"the cluster at {found.dashboard}" if found.dashboard else "this machine"
+        raise UsageError(
+            f"{what}: {asked} knows no detached run of that name; what an attached run says stands in its terminal, "
+            "and `farm list` names output roots"
+        )
+    return job
+
+
+def read_log(what: str, worker: WorkerConfig) -> tuple[Job, str]:
+    """A job and all that it has said so far. Raises as find() and reach()."""
+    client = reach(worker)
+    if client is None:
+        job = find(what, Found(jobs=kept.read_jobs(), dashboard=""))
+        return job, kept.read_log(job.id)
+    job = find(what, Found(jobs=client.jobs(), dashboard=client.dashboard))
+    return job, client.log(job.id)
+
+
+def follow_log(what: str, worker: WorkerConfig, show: Callable[[str], None]) -> Job:
+    """Show what a job has said and says until it ends; returns what became of it. Raises as read_log()."""
+    client = reach(worker)
+    if client is None:
+        job, text = read_log(what, worker)
+        show(text)
+        return job
+    job = find(what, Found(jobs=client.jobs(), dashboard=client.dashboard))
+    client.follow(job.id, show)
+    return client.settled(job)
