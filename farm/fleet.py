@@ -50,6 +50,12 @@ def cluster_address(worker: WorkerConfig) -> str | None:
     return None if address in (None, "", "local") else address
 
 
+def _is_elsewhere(worker: WorkerConfig) -> bool:
+    """Whether workers may be on other machines: nobody else can join a head that listens on loopback alone."""
+    address = cluster_address(worker)
+    return address is not None and not access.listens_here_alone(address)
+
+
 def wanted_gpus(worker: WorkerConfig) -> int:
     """GPUs to use; 0 means CPU actors. Raises UsageError when more are asked for than this machine has."""
     if worker.workers is not None or worker.gpus == 0:
@@ -167,9 +173,9 @@ def device_class(worker: WorkerConfig) -> str:
 def runs_fused(worker: WorkerConfig) -> bool:
     """Whether `--kernel auto` means fused kernels on GPUs: on those of this machine, where every one of them can.
 
-    Of a cluster's GPUs nothing is known when work is planned: there fused kernels are asked for by name.
+    Of the GPUs of other machines nothing is known when work is planned: there fused kernels are asked for by name.
     """
-    if cluster_address(worker):
+    if _is_elsewhere(worker):
         return False
     found = hardware.driver_gpus()
     return bool(found) and all(capability[0] == hardware.FUSED_CAPABILITY for _, capability in found)
@@ -222,9 +228,8 @@ def memory_share(count: int) -> int:
 def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
     """One a core, but here no more than the memory feeds when whole pictures go through a body."""
     address = cluster_address(worker)
-    if address:
-        return max(1, _cluster_resource(worker, address, "CPU"))
-    return workers_that_fit(len(cores_here()), body_bytes, hardware.memory_bytes())
+    cores = max(1, _cluster_resource(worker, address, "CPU")) if address else len(cores_here())
+    return cores if _is_elsewhere(worker) else workers_that_fit(cores, body_bytes, hardware.memory_bytes())
 
 
 def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:

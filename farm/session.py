@@ -200,7 +200,8 @@ def dashboard_of(address: str) -> str:
         )
     except (OSError, rx.RayError, RuntimeError, ValueError) as error:
         raise UnreachableError(
-            f"cluster {address} does not say where its dashboard is ({first_line(error)}); check --address and the token"
+            f"cluster {address} does not say where its dashboard is ({first_line(error)}); check --address and its "
+            "token"
         ) from error
     if not found:
         raise UnreachableError(f"cluster {address} serves no dashboard, through which jobs are asked for; start one")

@@ -13,7 +13,7 @@ from farm import lock, manifest, storage
 from farm.config import WorkerConfig
 from farm.errors import UnreachableError, UsageError
 from farm.jobs import head, kept
-from farm.jobs.find import Found, find, is_job_id, reach, reach_head
+from farm.jobs.find import find, is_job_id, known_to, reach, reach_head
 from farm.jobs.record import Job
 from farm.status import read_status
 
@@ -61,9 +61,9 @@ def cancel(what: str, worker: WorkerConfig) -> Cancelled:
     Raises UsageError for what is not known or works on another machine, UnreachableError where it does not end.
     """
     client = reach(worker)
-    jobs = Found(jobs=client.jobs() if client else kept.read_jobs(), dashboard=client.dashboard if client else "")
+    jobs = known_to(client, worker)
     job = find(what, jobs) if is_job_id(what) else jobs.of(manifest.canonical(what))
-    if client is not None and job is not None and job.is_active:
+    if client is not None and job is not None and job.is_active and job.id not in jobs.kept:
         client.stop(job.id, _STOP_LIMIT_S)
         return Cancelled(root=job.root, job=job.id)
     return Cancelled(root=job.root) if is_job_id(what) and job is not None else _cancel_attached(what)
@@ -71,10 +71,10 @@ def cancel(what: str, worker: WorkerConfig) -> Cancelled:
 
 def _cancel_attached(what: str) -> Cancelled:
     """A run of this machine that was not detached, or whose cluster cannot be asked."""
-    status = read_status(what)
-    root = status.root
+    root = manifest.canonical(what)
     holder = lock.current_holder(root)
     if holder is None:
+        status = read_status(root)
         if storage.local_path(root) is None and status.state == "unclear":
             raise UsageError(
                 f"{root}: whether its run works nobody can be asked on a store; end process {status.pid} on "

@@ -22,12 +22,14 @@ _ID = re.compile(r"farm-\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The jobs of a cluster, or those that are kept of a head that has been ended."""
+    """The jobs that can be asked for."""
 
     jobs: list[Job]
-    """the latest first"""
-    dashboard: str
+    """of a cluster; where none is named, of the head here and of those that have been ended. The latest first"""
+    dashboard: str = ""
     """URL; empty where no cluster was asked"""
+    kept: frozenset[str] = frozenset()
+    """ids of those that no cluster knows any more"""
 
     def of(self, root: str) -> Job | None:
         """The latest that works in an output root, as `farm.manifest.canonical` has it; one that works goes first."""
@@ -66,10 +68,19 @@ def reach_head(found: head.Head | None) -> JobsClient | None:
 
 def find_jobs(worker: WorkerConfig) -> Found:
     """All jobs that can be asked for now. Raises as reach()."""
-    client = reach(worker)
-    if client is None:
-        return Found(jobs=kept.read_jobs(), dashboard="")
-    return Found(jobs=client.jobs(), dashboard=client.dashboard)
+    return known_to(reach(worker), worker)
+
+
+def known_to(client: JobsClient | None, worker: WorkerConfig) -> Found:
+    """What reach() gave for this `worker` is asked."""
+    live = client.jobs() if client else []
+    ids = {job.id for job in live}
+    ended = [job for job in kept.read_jobs() if job.id not in ids] if cluster_address(worker) is None else []
+    return Found(
+        jobs=[*live, *ended],
+        dashboard=client.dashboard if client else "",
+        kept=frozenset(job.id for job in ended),
+    )
 
 
 def find(what: str, found: Found) -> Job:
@@ -90,20 +101,18 @@ def find(what: str, found: Found) -> Job:
 def read_log(what: str, worker: WorkerConfig) -> tuple[Job, str]:
     """A job and all that it has said so far. Raises as find() and reach()."""
     client = reach(worker)
-    if client is None:
-        job = find(what, Found(jobs=kept.read_jobs(), dashboard=""))
-        return job, kept.read_log(job.id)
-    job = find(what, Found(jobs=client.jobs(), dashboard=client.dashboard))
-    return job, client.log(job.id)
+    found = known_to(client, worker)
+    job = find(what, found)
+    return job, kept.read_log(job.id) if client is None or job.id in found.kept else client.log(job.id)
 
 
 def follow_log(what: str, worker: WorkerConfig, show: Callable[[str], None]) -> Job:
     """Show what a job has said and says until it ends; returns what became of it. Raises as read_log()."""
     client = reach(worker)
-    if client is None:
-        job, text = read_log(what, worker)
-        show(text)
+    found = known_to(client, worker)
+    job = find(what, found)
+    if client is None or job.id in found.kept:
+        show(kept.read_log(job.id))
         return job
-    job = find(what, Found(jobs=client.jobs(), dashboard=client.dashboard))
     client.follow(job.id, show)
     return client.settled(job)

@@ -1,0 +1,197 @@
+"""What is decided about detached runs before Ray is asked for anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from farm import access, fleet, jobs
+from farm.cli import main
+from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
+from farm.errors import UsageError
+from farm.job_commands import RememberingCommand, words_without
+from farm.jobs import detach, find, head, kept, settings
+from farm.jobs.find import Found
+from farm.jobs.record import Job
+
+JOB = Job(
+    id="farm-20260101T000000Z-00000001",
+    state="succeeded",
+    root="/out",
+    manifest="/in",
+    message="",
+    exit_code=0,
+    began_unix=1.0,
+    ended_unix=2.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "farm"
+
+
+def test_settings_go_with_a_job_on_this_machine_and_keys_never_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "TENCENTCLOUD_SECRET_KEY"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "canary")
+    monkeypatch.setenv("FARM_WEIGHTS_DIR", "/weights")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://s3.example.org")
+    passed = settings.variables(is_here=True)
+    assert passed["FARM_WEIGHTS_DIR"] == "/weights"
+    assert passed["AWS_ENDPOINT_URL_S3"] == "https://s3.example.org"
+    assert "canary" not in passed.values()
+    assert set(settings.variables(is_here=False)) == {settings.STOP_WAIT}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:secret9@mirror.example.org/", "https://m.example.org/x?X-Amz-Signature=secret9"]
+)
+def test_a_variable_with_a_credential_in_it_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FARM_WEIGHTS_MIRROR", url)
+    with pytest.raises(UsageError, match="FARM_WEIGHTS_MIRROR: holds a credential") as refused:
+        settings.variables(is_here=True)
+    assert "secret9" not in str(refused.value)
+
+
+def test_no_name_that_is_passed_sounds_like_a_secret() -> None:
+    words = ("SECRET", "TOKEN", "KEY", "PASSWORD")
+    assert not [name for name in settings.PASSED if any(word in name for word in words)]
+
+
+def remembered(*args: str) -> list[str]:
+    """What of a command line would be handed over."""
+
+    @click.command(cls=RememberingCommand)
+    @click.argument("words", nargs=-1)
+    @click.option("--detach", is_flag=True)
+    @click.option("--name")
+    def command(**_: Any) -> None:
+        click.echo(json.dumps(words_without("--detach")))
+
+    return json.loads(CliRunner().invoke(command, args).stdout)
+
+
+def test_the_words_of_the_command_are_handed_over_as_they_are() -> None:
+    assert remembered("--name", "a b", "--detach", "x;y") == ["--name", "a b", "x;y"]
+    assert remembered("--detach", "--", "--detach", "-x") == ["--", "--detach", "-x"]
+
+
+def test_a_shell_gives_the_command_the_same_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "it's; here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    words = ["a b", "$(touch stolen)", "'", "-x"]
+    line = detach._entrypoint(words, is_here=True)
+    program = line.partition(" && exec ")[2].split(" submit ")[0]
+    shown = line.replace(f"exec {program}", "exec printf '%s\\n'")
+    assert os.popen(shown).read().splitlines() == ["submit", *words]
+    assert not (folder / "stolen").exists()
+    assert detach._entrypoint(["a b"], is_here=False) == "exec farm submit 'a b'"
+
+
+def test_a_command_with_a_credential_in_it_is_refused() -> None:
+    with pytest.raises(UsageError, match="holds a credential") as refused:
+        detach._entrypoint(["https://h/x.pth?X-Amz-Signature=secret9"], is_here=True)
+    assert "secret9" not in str(refused.value)
+    with pytest.raises(UsageError, match="not UTF-8"):
+        detach._entrypoint(["\udcff"], is_here=True)
+
+
+def test_paths_of_this_folder_are_refused_for_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.pth").touch()
+    good = RunConfig(manifest="s3://bucket/in", output=OutputConfig(out="/shared/out"))
+    detach._check_paths(good, "head:6379")
+    for bad in (
+        replace(good, manifest="photos/"),
+        replace(good, output=OutputConfig(out="out")),
+        replace(good, model=ModelConfig(model="my.pth")),
+        replace(good, model=ModelConfig(weights_dir="weights")),
+    ):
+        with pytest.raises(UsageError, match="is a path of this folder, which the head of head:6379 does not know"):
+            detach._check_paths(bad, "head:6379")
+
+
+def test_without_the_dashboards_packages_their_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"--detach: .*pip install 'sr-farm\[dashboard\]'"):
+        detach.detach(RunConfig(manifest="."), ["."])
+    with pytest.raises(UsageError, match="--dashboard: "):
+        fleet.prepare_ray(WorkerConfig(dashboard=True))
+
+
+def test_a_head_is_of_this_machine_by_its_address() -> None:
+    assert access.is_here("127.0.0.1:6379")
+    assert access.is_here("auto")
+    assert not access.is_here("192.0.2.1:6379"), "an address that nobody has"
+    assert not access.is_here("no-such-host.invalid:6379")
+
+
+def test_the_newest_job_of_a_root_is_meant_and_one_that_works_before_all() -> None:
+    old = replace(JOB, id="farm-20250101T000000Z-00000001", state="running")
+    other = replace(JOB, root="/elsewhere")
+    assert Found(jobs=[other, JOB]).of("/out") == JOB
+    assert Found(jobs=[JOB, old]).of("/out") == old
+    assert Found(jobs=[other]).of("/out") is None
+    assert find.find(JOB.id, Found(jobs=[JOB])) == JOB
+    with pytest.raises(UsageError, match="this machine knows no detached run"):
+        find.find("/out", Found(jobs=[]))
+
+
+def test_jobs_of_a_head_that_has_ended_are_kept_for_their_user_alone(state: Path) -> None:
+    class Client:
+        """As JobsClient, as far as keeping needs it."""
+
+        def jobs(self) -> list[Job]:
+            return [replace(JOB, id=f"farm-20260101T{number:06}Z-00000001") for number in range(60)]
+
+        def log(self, job: str) -> str:
+            return f"said by {job}"
+
+    kept.keep(cast(Any, Client()))
+    known = jobs.find_jobs(WorkerConfig()).jobs
+    assert [job.id for job in known] == [f"farm-20260101T{number:06}Z-00000001" for number in range(59, 9, -1)]
+    assert asdict(known[0]) == {**asdict(JOB), "id": known[0].id}
+    job, text = jobs.read_log("/out", WorkerConfig())
+    assert (job.id, text) == (known[0].id, f"said by {known[0].id}")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (state / "jobs").iterdir()}
+    assert (modes, stat.S_IMODE((state / "jobs").stat().st_mode)) == ({0o600}, 0o700)
+    (state / "jobs" / "farm-20270101T000000Z-00000001.json").write_text('{"of": "another version"}')
+    assert len(jobs.find_jobs(WorkerConfig()).jobs) == 50
+
+
+def test_a_note_of_a_head_that_is_gone_is_no_head(state: Path) -> None:
+    assert (head.read_head(), jobs.down().was_there) == (None, False)
+    folder = state / "head"
+    folder.mkdir(parents=True)
+    gone = head.Head(pid=os.getpid(), started="1", address="", dashboard="", folder=str(state / "ray"), cpus=1, gpus=0)
+    head.note_head(gone)
+    head.token_file().write_text("token")
+    assert head.read_head() is None, "the id is another process' by now"
+    ended = jobs.down()
+    assert (ended.was_there, ended.processes) == (True, 0)
+    assert sorted(path.name for path in folder.iterdir()) == ["starting"]
+
+
+def test_json_of_a_run_that_is_not_detached_is_a_usage_error(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["submit", str(tmp_path), "--json"])
+    assert made.exit_code == 2
+    assert "--json: says what --detach has handed over" in made.stderr
+
+
+def test_cancel_of_what_is_no_output_root_is_a_usage_error(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["cancel", str(tmp_path)])
+    assert (made.exit_code, "no output root" in made.stderr) == (2, True)
+    made = CliRunner().invoke(main, ["cancel", JOB.id])
+    assert (made.exit_code, "knows no detached run" in made.stderr) == (2, True)
