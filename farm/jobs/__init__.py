@@ -4,13 +4,13 @@ record.py    what is known of one
 client.py    Ray's Jobs API; loads ray
 head.py      the head here: begun, found, ended        keeper.py   the process below which it is
 settings.py  what a job has of the environment
-detach.py    a command becomes a job                   end.py      a run is cancelled, the head is ended
-find.py      which cluster, which job, what it said    kept.py     jobs of a head that has been ended
+handover.py  a command becomes a job                   end.py      a run is cancelled, the head is ended
+known.py     which cluster, which job, what it said    kept.py     jobs of a head that has been ended
 """
 
-from farm.jobs.detach import Detached, detach
 from farm.jobs.end import Cancelled, Ended, cancel, down
-from farm.jobs.find import Found, find, find_jobs, follow_log, is_job_id, read_log
+from farm.jobs.handover import Detached, detach
+from farm.jobs.known import Found, find, find_jobs, follow_log, is_job_id, read_log
 from farm.jobs.record import Job
 
 __all__ = [

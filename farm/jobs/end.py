@@ -13,7 +13,7 @@ from farm import lock, manifest, storage
 from farm.config import WorkerConfig
 from farm.errors import UnreachableError, UsageError
 from farm.jobs import head, kept
-from farm.jobs.find import find, is_job_id, known_to, reach, reach_head
+from farm.jobs.known import find, is_job_id, known_to, reach, reach_head
 from farm.jobs.record import Job
 from farm.status import read_status
 

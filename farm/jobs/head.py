@@ -194,6 +194,7 @@ def end_head() -> tuple[Head | None, int]:
             family |= leftovers.descendants(head.pid) | {head.keeper}
         alive = frozenset(filter(leftovers.is_alive, family))
         _end(alive, head.pid)
+        leftovers.remove_folder(Path(head.folder))  # and whoever was being started in it just then
         _clear()
         return head, len(alive)
 

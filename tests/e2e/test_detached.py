@@ -93,7 +93,7 @@ class Home:
 def home(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     state = tmp_path_factory.mktemp("state")
     held = {"FARM_FAILPOINTS": f"decode~*/{HELD}=hang,once={state / 'hung'}"}
-    user = Home(replace(farm, environment={"XDG_STATE_HOME": str(state), **STORE, **held}), state)
+    user = Home(replace(farm, timeout_s=300, environment={"XDG_STATE_HOME": str(state), **STORE, **held}), state)
     (state / "hung").touch()
     yield user
     user.farm.run("down")

@@ -18,8 +18,8 @@ from farm.cli import main
 from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
 from farm.errors import UsageError
 from farm.job_commands import RememberingCommand, words_without
-from farm.jobs import detach, find, head, kept, settings
-from farm.jobs.find import Found
+from farm.jobs import handover, head, kept, known, settings
+from farm.jobs.known import Found
 from farm.jobs.record import Job
 
 JOB = Job(
@@ -92,27 +92,27 @@ def test_a_shell_gives_the_command_the_same_words(monkeypatch: pytest.MonkeyPatc
     folder.mkdir()
     monkeypatch.chdir(folder)
     words = ["a b", "$(touch stolen)", "'", "-x"]
-    line = detach._entrypoint(words, is_here=True)
+    line = handover._entrypoint(words, is_here=True)
     program = line.partition(" && exec ")[2].split(" submit ")[0]
     shown = line.replace(f"exec {program}", "exec printf '%s\\n'")
     assert os.popen(shown).read().splitlines() == ["submit", *words]
     assert not (folder / "stolen").exists()
-    assert detach._entrypoint(["a b"], is_here=False) == "exec farm submit 'a b'"
+    assert handover._entrypoint(["a b"], is_here=False) == "exec farm submit 'a b'"
 
 
 def test_a_command_with_a_credential_in_it_is_refused() -> None:
     with pytest.raises(UsageError, match="holds a credential") as refused:
-        detach._entrypoint(["https://h/x.pth?X-Amz-Signature=secret9"], is_here=True)
+        handover._entrypoint(["https://h/x.pth?X-Amz-Signature=secret9"], is_here=True)
     assert "secret9" not in str(refused.value)
     with pytest.raises(UsageError, match="not UTF-8"):
-        detach._entrypoint(["\udcff"], is_here=True)
+        handover._entrypoint(["\udcff"], is_here=True)
 
 
 def test_paths_of_this_folder_are_refused_for_another_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my.pth").touch()
     good = RunConfig(manifest="s3://bucket/in", output=OutputConfig(out="/shared/out"))
-    detach._check_paths(good, "head:6379")
+    handover._check_paths(good, "head:6379")
     for bad in (
         replace(good, manifest="photos/"),
         replace(good, output=OutputConfig(out="out")),
@@ -120,13 +120,13 @@ def test_paths_of_this_folder_are_refused_for_another_machine(monkeypatch: pytes
         replace(good, model=ModelConfig(weights_dir="weights")),
     ):
         with pytest.raises(UsageError, match="is a path of this folder, which the head of head:6379 does not know"):
-            detach._check_paths(bad, "head:6379")
+            handover._check_paths(bad, "head:6379")
 
 
 def test_without_the_dashboards_packages_their_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"--detach: .*pip install 'sr-farm\[dashboard\]'"):
-        detach.detach(RunConfig(manifest="."), ["."])
+        handover.detach(RunConfig(manifest="."), ["."])
     with pytest.raises(UsageError, match="--dashboard: "):
         fleet.prepare_ray(WorkerConfig(dashboard=True))
 
@@ -144,9 +144,9 @@ def test_the_newest_job_of_a_root_is_meant_and_one_that_works_before_all() -> No
     assert Found(jobs=[other, JOB]).of("/out") == JOB
     assert Found(jobs=[JOB, old]).of("/out") == old
     assert Found(jobs=[other]).of("/out") is None
-    assert find.find(JOB.id, Found(jobs=[JOB])) == JOB
+    assert known.find(JOB.id, Found(jobs=[JOB])) == JOB
     with pytest.raises(UsageError, match="this machine knows no detached run"):
-        find.find("/out", Found(jobs=[]))
+        known.find("/out", Found(jobs=[]))
 
 
 def test_jobs_of_a_head_that_has_ended_are_kept_for_their_user_alone(state: Path) -> None:
@@ -160,11 +160,11 @@ def test_jobs_of_a_head_that_has_ended_are_kept_for_their_user_alone(state: Path
             return f"said by {job}"
 
     kept.keep(cast(Any, Client()))
-    known = jobs.find_jobs(WorkerConfig()).jobs
-    assert [job.id for job in known] == [f"farm-20260101T{number:06}Z-00000001" for number in range(59, 9, -1)]
-    assert asdict(known[0]) == {**asdict(JOB), "id": known[0].id}
+    found = jobs.find_jobs(WorkerConfig()).jobs
+    assert [job.id for job in found] == [f"farm-20260101T{number:06}Z-00000001" for number in range(59, 9, -1)]
+    assert asdict(found[0]) == {**asdict(JOB), "id": found[0].id}
     job, text = jobs.read_log("/out", WorkerConfig())
-    assert (job.id, text) == (known[0].id, f"said by {known[0].id}")
+    assert (job.id, text) == (found[0].id, f"said by {found[0].id}")
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (state / "jobs").iterdir()}
     assert (modes, stat.S_IMODE((state / "jobs").stat().st_mode)) == ({0o600}, 0o700)
     (state / "jobs" / "farm-20270101T000000Z-00000001.json").write_text('{"of": "another version"}')

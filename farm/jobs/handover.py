@@ -16,7 +16,7 @@ from farm.config import RunConfig, WorkerConfig
 from farm.errors import BusyError, UsageError, without_credentials
 from farm.fleet import check_dashboard, cluster_address, cores_here, wanted_gpus
 from farm.jobs import head, settings
-from farm.jobs.find import reach, reach_head
+from farm.jobs.known import reach, reach_head
 from farm.storage import urls
 
 if TYPE_CHECKING:
