@@ -151,7 +151,8 @@ def _check_metrics_port(port: int, address: str | None) -> None:
         )
     missing = [name for name in _METRICS_PACKAGES if find_spec(name) is None]
     if missing:
-        raise UsageError(f"{flag}: Ray serves no metrics without {', '.join(missing)}; pip install 'sr-farm[dashboard]'")
+        absent = ", ".join(missing)
+        raise UsageError(f"{flag}: Ray serves no metrics without {absent}; pip install 'sr-farm[dashboard]'")
     with socket.socket() as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
         try:
