@@ -19,6 +19,9 @@ from farm.session import dashboard_of, first_line
 
 _POLL_S = 0.2
 _SETTLE_S = 10.0
+_AGENT_LIMIT_S = 120.0
+_NO_AGENT = "No available agent"
+"""what Ray says for ten seconds in which the head's own agent has not come up"""
 _OVERRIDES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 """what the SDK takes instead of the address that it is given"""
 _NO_ENTRYPOINT = "JOB_ENTRYPOINT_COMMAND_ERROR"
@@ -37,14 +40,31 @@ class JobsClient:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def submit(self, job: str, entrypoint: str, variables: Mapping[str, str], *, root: str, manifest: str) -> None:
-        """Hand a command over under the id `job`. Nothing that is given may hold a secret: Ray shows all of it."""
+        """Hand a command over under the id `job`. Nothing that is given may hold a secret: Ray shows all of it.
+
+        Raises UnreachableError, also where the head does not take jobs for two minutes, as a new one does at first.
+        """
+        given: dict[str, Any] = {
+            "entrypoint": entrypoint,
+            "submission_id": job,
+            "runtime_env": {"env_vars": dict(variables)},
+            "metadata": {ROOT: root, MANIFEST: manifest},
+        }
+        until = time.monotonic() + _AGENT_LIMIT_S
         with self._explained():
-            self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=job,
-                runtime_env={"env_vars": dict(variables)},
-                metadata={ROOT: root, MANIFEST: manifest},
-            )
+            while True:
+                try:
+                    self._client.submit_job(**given)
+                    return
+                except RuntimeError as error:
+                    if _NO_AGENT not in str(error):
+                        raise
+                    if time.monotonic() > until:
+                        raise UnreachableError(
+                            f"the head at {self.dashboard} takes no jobs: its agent does not run; another Ray may have "
+                            "its port (ray start --dashboard-agent-listen-port)"
+                        ) from error
+                time.sleep(_POLL_S)
 
     def jobs(self) -> list[Job]:
         """All detached runs that the cluster remembers, the latest first."""
