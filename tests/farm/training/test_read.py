@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import sr_kernel
 from farm.errors import UsageError
 from farm.training import load_config
 from farm.training.config import TrainConfig
@@ -291,3 +292,14 @@ def test_numbers_that_are_none_are_refused_by_name(value: str, tmp_path: Path) -
         read(tmp_path, CONFIG.replace("rate = 1e-3", f"rate = {value}"))
     with pytest.raises(UsageError, match=r"losses\.layers\.conv1_2"):
         read(tmp_path, CONFIG.replace("perceptual = 0.0", f"perceptual = 0.0\nlayers = {{ conv1_2 = {value} }}"))
+
+
+def test_the_configuration_of_the_box_is_one() -> None:
+    """Half of its pairs by x4plus, a quarter light, a quarter clean."""
+    config = load_config(str(Path(sr_kernel.__file__).parent / "data" / "box.toml"), "net")
+    assert (config.plan.network.kind, config.plan.network.init) == ("srvgg", "bicubic")
+    shares: dict[str, float] = {}
+    for source in config.data.sources:
+        recipe = source.pairs.rpartition("-")[2]
+        shares[recipe] = shares.get(recipe, 0) + source.weight
+    assert shares == {"x4plus": 0.5, "light": 0.25, "bicubic": 0.25}
