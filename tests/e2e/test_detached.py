@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import termios
@@ -126,6 +127,7 @@ def terminal(*command: str, environment: dict[str, str]) -> Iterator[tuple[subpr
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs these tests may ignore it, as nohup does
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
     process = subprocess.Popen(
