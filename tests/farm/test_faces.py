@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from farm.tasks.upscale_video import UpscaleVideo
 
 from ..outside import real_picture, require_face
 from ..seeded import save_srvgg
+from ..waiting import wait_for
 from .contexts import worker_here
 
 FACE = FaceParams(
@@ -203,13 +203,20 @@ def test_many_pictures_at_a_time_share_batches_and_give_what_each_gives_alone(
     assert sum(sizes) == 5
     monkeypatch.setattr(small, "batch", 8)
     sizes.clear()
-    go = threading.Event()
-    gate = bench.station.lane.call(go.wait)
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait()
+
+    gate = bench.station.lane.call(hold)
+    assert held.wait(60), "the lane takes no more at once than what is there when it begins"
     with ThreadPoolExecutor(4) as pool:
         waiting = pool.map(faces_of, pictures)
-        while bench.station.lane._inbox.qsize() < 4:  # all are there
-            time.sleep(0.01)
-        go.set()
+        try:
+            wait_for(lambda: bench.station.lane._inbox.qsize() == 4, "all are there", 60)
+        finally:
+            go.set()
         made = list(waiting)
     gate.result()
     assert sorted(sizes)[-1] > 1, "faces of several pictures went through the network together"
