@@ -24,6 +24,9 @@ class _Method:
         self._made = made
         self._name = name
 
+    def options(self, **_names: object) -> _Method:
+        return self
+
     def remote(self, *args: object) -> Future[Any]:
         return self._pool.submit(lambda: getattr(self._made.result(), self._name)(*args))
 
@@ -71,10 +74,11 @@ class _TaskError(ray.exceptions.RayTaskError):
 class _Session:
     """As farm.session.Session."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         self.on_connected: Callable[[], None] = lambda: None
         self.on_terminated: Callable[[], None] = lambda: None
         self.head = None
+        self.dashboard = ""
 
     def connect(self) -> None:
         self.on_connected()
