@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from farm.media.video.planes import source_format
+from farm.media.video.write.priority import ordinary_priority
 
 WIDTH, HEIGHT = 96, 64
 X264 = {"preset": "ultrafast"}
@@ -28,6 +29,7 @@ def picture(number: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray
     return frame
 
 
+@ordinary_priority()
 def clip(
     codec: str,
     container: str,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_runtest_teardown() -> None:
-    """No test leaves real-time priority behind, with which later ones and all that they start would starve the machine.
-
-    SVT-AV1, where it runs as root, gives it to its caller. The farm takes it back; tests that call PyAV do not.
-    """
+    """No test that calls PyAV itself leaves real-time priority to later ones and to all that they start."""
     if os.sched_getscheduler(0) != os.SCHED_OTHER:
-        for task in os.listdir("/proc/self/task"):
-            with suppress(ProcessLookupError):  # a thread that has ended meanwhile
-                os.sched_setscheduler(int(task), os.SCHED_OTHER, os.sched_param(0))
+        from farm.media.video.write.priority import ordinary_priority
+
+        with ordinary_priority():
+            pass
 
 
 FIRST: Sequence[str] = (

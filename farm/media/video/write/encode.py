@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from fractions import Fraction
 from types import TracebackType
 
@@ -19,6 +18,7 @@ from farm.film import FilmPlan
 from farm.media.video.hdr import DISPLAY_OPTION, LIGHT_OPTION
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format
 from farm.media.video.write.piece import PieceWriter
+from farm.media.video.write.priority import ordinary_priority
 from sr_kernel.hardware import cpu_flags
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -49,7 +49,7 @@ class SegmentEncoder:
         self._frames = 0
         os.environ.setdefault("SVT_LOG", "0")  # SVT-AV1 otherwise writes its settings to the error stream, every time
         try:
-            with _ordinary_priority():
+            with ordinary_priority():
                 self._piece = PieceWriter(film.encoder, self._configure)
         except (FFmpegError, ValueError) as error:
             raise self._failed(error) from error
@@ -125,22 +125,6 @@ class SegmentEncoder:
     def _failed(self, error: object) -> ItemError:
         found = f"{self._film.encoder} failed at frame {self._frames} of a segment ({str(error)[:200]})"
         return ItemError(ErrorKind.ENCODE_FAILED, self._url, found, "ask for another --codec or --pix-fmt")
-
-
-@contextmanager
-def _ordinary_priority() -> Generator[None]:
-    """No thread comes out with real-time priority.
-
-    SVT-AV1, where it runs as root, gives itself and whoever opens it SCHED_FIFO 99, which every later thread and
-    process inherits: a busy one then keeps all others from its core.
-    """
-    try:
-        yield
-    finally:
-        for task in os.listdir("/proc/self/task") if hasattr(os, "SCHED_FIFO") else ():
-            with suppress(ProcessLookupError):  # a thread that has ended meanwhile
-                if os.sched_getscheduler(int(task)) == os.SCHED_FIFO:
-                    os.sched_setscheduler(int(task), os.SCHED_OTHER, os.sched_param(0))
 
 
 def _has_avx512() -> bool:
