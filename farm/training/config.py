@@ -174,7 +174,7 @@ class TrainConfig:
     def form(self) -> PairForm:
         """What pairs the networks and losses take."""
         network, losses = self.plan.network, self.plan.losses
-        multiple = 4 if network.kind == "rrdb" else network.scale  # RRDBNet always works on a quarter
+        multiple = network.scale * network.align_px
         sharpened = losses.sharpened_pixel or losses.sharpened_perceptual or losses.sharpened_gan
         halvings = max((int(name[4]) - 1 for name, _ in losses.layers), default=0) if losses.perceptual else 0
         return PairForm(

@@ -92,8 +92,7 @@ class Validator:
 def restored(state: TrainState, lq: Tensor) -> Picture:
     """A poor picture CHW restored by the averaged weights, rounded to 8 bits."""
     network, (height, width) = state.plan.network, lq.shape[-2:]
-    multiple = 4 // network.scale if network.kind == "rrdb" else 1
-    whole = F.pad(lq[None], (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    whole = F.pad(lq[None], (0, -width % network.align_px, 0, -height % network.align_px), mode="replicate")
     state.average.eval()
     made = state.average(whole.to(state.device))[0].float().clamp(0, 1)
     made = made[:, : height * network.scale, : width * network.scale]

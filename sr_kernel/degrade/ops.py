@@ -114,7 +114,7 @@ def _matlab_weights(in_length: int, out_length: int) -> Tensor:
     centre = (torch.arange(out_length, dtype=torch.float64) + 0.5) / scale - 0.5
     first = torch.floor(centre - 2 * stretch).long()
     taps = first[:, None] + torch.arange(math.ceil(4 * stretch) + 2)
-    weights = cubic((taps - centre[:, None]) / stretch)
+    weights = _cubic((taps - centre[:, None]) / stretch)
     weights /= weights.sum(dim=1, keepdim=True)
     # Positions count on beyond the border as in a mirror: ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
     folded = taps.remainder(2 * in_length)
@@ -122,7 +122,7 @@ def _matlab_weights(in_length: int, out_length: int) -> Tensor:
     return torch.zeros(out_length, in_length, dtype=torch.float64).scatter_add_(1, folded, weights)
 
 
-def cubic(distance: Tensor) -> Tensor:
+def _cubic(distance: Tensor) -> Tensor:
     """Keys' cubic convolution with a = -0.5."""
     x = distance.abs()
     near = 1.5 * x**3 - 2.5 * x**2 + 1

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from sr_kernel.archs.rrdb import RESIDUAL, SLOPE
-from sr_kernel.degrade.ops import cubic
+from sr_kernel.degrade.ops import resize_to
 from sr_kernel.train.plan import PIXEL_FEATURES, NetworkPlan
 
 _LAYERS_AT_ONCE = 4
@@ -89,18 +89,13 @@ def _pixels_around() -> Tensor:
 
 def _bicubic_less_nearest(scale: int) -> Tensor:
     """(3 scale^2, 27, 3, 3): of `_pixels_around`, bicubic (a = -0.5) less nearest, before the shuffle."""
-    offsets = torch.arange(-2.0, 3.0)
-    centres = (torch.arange(scale) + 0.5) / scale - 0.5
-    taps = cubic(offsets - centres[:, None])
-    taps /= taps.sum(1, keepdim=True)
-    planes = torch.einsum("yi,xj->yxij", taps, taps)
-    planes[:, :, 2, 2] -= 1
-    weights = torch.zeros(3, scale, scale, 3, 3, 3, 3, 3)
-    for colour in range(3):
-        for row in range(5):
-            for column in range(5):
-                y, x = min(max(row - 1, 0), 2), min(max(column - 1, 0), 2)
-                weights[colour, :, :, colour, row - y, column - x, y, x] = planes[:, :, row, column]
+    side, middle = 5 * scale, slice(2 * scale, 3 * scale)
+    planes = resize_to(torch.eye(25).reshape(5, 5, 5, 5), side, side, "matlab")[..., middle, middle]
+    planes[2, 2] -= 1
+    # A pixel at 0..4 of five in a row is reached by one way alone: the feature that says it, and where that is read.
+    ways = torch.zeros(5, 3, 3)
+    ways[range(5), (0, 1, 1, 1, 2), (0, 0, 1, 2, 2)] = 1
+    weights = torch.einsum("cd,ijyx,iap,jbq->cyxdabpq", torch.eye(3), planes, ways, ways)
     return weights.reshape(3 * scale**2, PIXEL_FEATURES, 3, 3)
 
 
@@ -145,7 +140,7 @@ class TrainedRRDB(RestoringNetwork):
     def __init__(self, plan: NetworkPlan) -> None:
         super().__init__()
         features = plan.features
-        self._unshuffled = 4 // plan.scale
+        self._unshuffled = plan.align_px
         self.conv_first = nn.Conv2d(3 * self._unshuffled**2, features, 3, 1, 1)
         self.body = nn.ModuleList(_RRDB(features, plan.growth) for _ in range(plan.blocks))
         for name in ("conv_body", "conv_up1", "conv_up2", "conv_hr"):

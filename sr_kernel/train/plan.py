@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sr_kernel.models import rrdb_align_px
+
 NetworkKind = Literal["rrdb", "srvgg"]
 Stage = Literal["net", "gan"]
 GanKind = Literal["vanilla", "relativistic"]
@@ -69,6 +71,11 @@ class NetworkPlan:
         _within(self, "growth", 1, 512)
         fits = self.init == "upstream" or self.features >= PIXEL_FEATURES
         _require(fits, self, "features", f"is less than the {PIXEL_FEATURES} that init bicubic wants")
+
+    @property
+    def align_px(self) -> int:
+        """Sides of poor pictures are multiples of it."""
+        return rrdb_align_px(self.scale) if self.kind == "rrdb" else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

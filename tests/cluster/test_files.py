@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sysconfig
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import yaml
 from farm.cli import main
 
 from ..outside import require, require_prometheus
+from ..waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
@@ -208,10 +208,7 @@ def test_a_night_that_is_stopped_lets_the_farm_drain(stand_in: Path, tmp_path: P
         stdout=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 20
-    while not (tmp_path / "farm.waits").exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_for((tmp_path / "farm.waits").exists, "the farm works", 20)
     night.send_signal(signal.SIGTERM)
     said, _ = night.communicate(timeout=20)
     assert night.returncode == 143

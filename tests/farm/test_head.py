@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 from farm.head import HeadWatch
+
+from ..waiting import wait_for
 
 BLOCKED = """
 import sys, time
@@ -22,23 +23,16 @@ def listen(port: int = 0) -> socket.socket:
     return socket.create_server(("127.0.0.1", port))
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_a_head_that_is_silent_is_lost_until_it_answers() -> None:
     with listen() as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         watch = HeadWatch(address, lost_s=0.4, at_once_s=60)
         time.sleep(0.6)
         assert not watch.is_lost
-    until(lambda: watch.is_lost)
+    wait_for(lambda: watch.is_lost, "it is lost", 20, 0.01)
     assert address in str(watch.error())
     with listen(int(address.rpartition(":")[2])):
-        until(lambda: not watch.is_lost)
+        wait_for(lambda: not watch.is_lost, "it is back", 20, 0.01)
         watch.stop()
 
 

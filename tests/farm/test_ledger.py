@@ -53,6 +53,7 @@ from farm.records import ItemStatus, LedgerEntry
 from sr_kernel.fidelity import Blocks, PixelStats
 from tests.s3_server import require_s3
 from tests.stores import reach
+from tests.waiting import wait_for
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.s3)])
@@ -310,10 +311,7 @@ def test_segments_go_out_when_full_and_when_old(monkeypatch: pytest.MonkeyPatch)
         for row in range(25):
             book.append(done(row))
         assert len(files(root)) >= 2
-        deadline = time.monotonic() + 10
-        while len(read_ledger(root)) < 25:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for(lambda: len(read_ledger(root)) >= 25, "old entries go out", 10)
         book.append(done(25))
         book.flush()
         assert len(read_ledger(root)) == 26

@@ -132,9 +132,8 @@ def test_a_holder_that_cannot_renew_counts_itself_out_before_anybody_else_may(
         with pytest.raises(LostLockError):
             book.touch(0)
         assert list(storage.list_files(url)) == [], "nothing more is written to the ledger"
-        wait_for(
-            lambda: can_be_had(store.root), "the lock is free", 20
-        )  # it does not begin again, although the store answers
+        # It does not begin again, although the store answers.
+        wait_for(lambda: can_be_had(store.root), "the lock is free", 20)
         with pytest.raises(LostLockError):
             held.check()
 

@@ -18,6 +18,7 @@ from farm.errors import CredentialsError, DiskError, ErrorKind, ItemError, Unrea
 from farm.storage.objects import client, retry, stream, upload
 from tests.faulty_proxy import FaultyProxy
 from tests.stores import Store, behind_proxy, kind_of, opened, output, raised
+from tests.waiting import wait_for
 
 DATA = random.Random(5).randbytes(300_000)
 pytestmark = pytest.mark.s3
@@ -160,8 +161,7 @@ def test_a_body_that_is_replaced_while_it_breaks_off_is_never_mixed(store: Store
     proxy.inject(what="get", delay_s=1.0)
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(storage.read_bytes, url)
-        while proxy.count("get") < 2:
-            time.sleep(0.01)
+        wait_for(lambda: proxy.count("get") >= 2, "the second try", pause_s=0.01)
         publish(store, b"\x01" * (6 << 20))
         assert kind_of(read.result) is ErrorKind.CHANGED_DURING_READ
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
 from sr_kernel.weights import describe_file
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
 from tests.stores import KINDS, Store, opened
+from tests.waiting import wait_for
 
 LONG = CONFIG.replace("iterations = 12", "iterations = 120").replace("every = 4", "every = 10")
 LONG = LONG.replace("every = 6", "every = 60")
@@ -101,11 +101,8 @@ def test_a_training_that_is_killed_has_the_curve_of_one_that_was_not(tmp_path: P
     command = [sys.executable, "-m", "farm", "train", str(path), "--stage", "net", "--gpus", "0", "--threads", "1"]
     command += ["--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    end_s = time.monotonic() + 120
-    while not list(out.glob("checkpoints/*.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
+    wait_for(lambda: list(out.glob("checkpoints/*.ckpt")) or process.poll() is not None, "a checkpoint", pause_s=0.01)
+    assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not list(out.glob("checkpoints/000000120.ckpt"))
