@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 import time
@@ -70,14 +71,23 @@ def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int
         session.on_connected = received.arm
         session.connect()
         try:
-            post = cast(Any, ray.remote(num_cpus=0)(Post)).remote()
-            received.ask(lambda: post.stop.remote(), session.abandon)
-            reached = _until_done(job, workers, _News(session, post, said))
+            with tempfile.TemporaryDirectory(
+                prefix="farm-train-", dir=session.folder, ignore_cleanup_errors=True
+            ) as folder:
+                post = cast(Any, ray.remote(num_cpus=0)(Post)).remote()
+                received.ask(lambda: post.stop.remote(), partial(_abandon, session, folder))
+                reached = _until_done(job, workers, _News(session, post, said), folder)
         finally:
             session.disconnect()
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
         raise InterruptedRun(received.signum)
     return reached
+
+
+def _abandon(session: Session, folder: str) -> None:
+    """When the process is to end in the middle of things, as while Ray Train starts workers."""
+    session.abandon()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _News:
@@ -106,10 +116,10 @@ class _News:
             self.said(one)
 
 
-def _until_done(job: Job, workers: int, news: _News) -> int:
+def _until_done(job: Job, workers: int, news: _News, folder: str) -> int:
     kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), job.config)
     while True:
-        error = _fit(job, workers, news)
+        error = _fit(job, workers, news, tempfile.mkdtemp(dir=folder))
         if error is None:
             return _at(kept)
         if isinstance(error, FarmError) and not isinstance(error, StalledError):
@@ -128,24 +138,23 @@ def _at(kept: Kept) -> int:
     return next(iter(kept.checkpoints()), 0)
 
 
-def _fit(job: Job, workers: int, news: _News) -> BaseException | None:
-    """One group of workers from its start to its end, which is None or why they ended."""
+def _fit(job: Job, workers: int, news: _News, folder: str) -> BaseException | None:
+    """One group of workers from its start to its end, which is None or why they ended; `folder` is for Ray Train."""
     ended: list[BaseException | None] = []
     failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS - 1, max_preemption_failures=0)
-    with tempfile.TemporaryDirectory(prefix="farm-train-") as folder:
-        trainer = TorchTrainer(
-            _work,
-            train_loop_config={"job": job, "post": news.post},
-            torch_config=TorchConfig(timeout_s=_PATIENCE_S),
-            scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.device == "cuda"),
-            run_config=RunConfig(storage_path=folder, name=job.attempt, failure_config=failures),
-        )
-        thread = threading.Thread(target=lambda: ended.append(_failure(trainer, workers)), name="train", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(_PAUSE_S)
-            news.hand_on()
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "post": news.post},
+        torch_config=TorchConfig(timeout_s=_PATIENCE_S),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.device == "cuda"),
+        run_config=RunConfig(storage_path=folder, name=job.attempt, failure_config=failures),
+    )
+    thread = threading.Thread(target=lambda: ended.append(_failure(trainer, workers)), name="train", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_PAUSE_S)
         news.hand_on()
+    news.hand_on()
     return ended[0]
 
 

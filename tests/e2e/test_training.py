@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.farm.training.sets import make_config
 from tests.outside import require
 
 from ..runs import REPOSITORY, Farm
+from ..waiting import wait_for
 
 pytestmark = pytest.mark.timeout(900)  # Ray Train starts a dozen processes, one after the other
 
@@ -37,6 +40,20 @@ def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
     outs = [Path(os.path.relpath(tmp_path / name, REPOSITORY)) for name in ("one", "two")]
     alone, both = (trained(farm, config, out, at, {"RAY_ADDRESS": ""}) for at, out in enumerate(outs, 1))
     assert all(torch.allclose(one, alone[name], atol=1e-4) for name, one in both.items())
+
+
+def test_a_signal_while_workers_start_leaves_nothing(farm: Farm, tmp_path: Path) -> None:
+    """Ray Train cannot be told to stop yet, so the command ends in the middle of it."""
+    require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
+    config = make_config(tmp_path / "set")
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as temp:  # short: sockets lie in it
+        command = ("train", config, "--stage", "net", "--workers", "2", "--out", tmp_path / "out")
+        process = farm.start(*command, env={"RAY_ADDRESS": "", "TMPDIR": temp})
+        wait_for(lambda: list(Path(temp).glob("**/farm-train-*/*")) or process.poll() is not None, "Ray Train begins")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 143, errors
+        assert not list(Path(temp).glob("farm-*"))
 
 
 def test_one_worker_trains_on_a_cluster(farm: Farm, tmp_path: Path, cluster: dict[str, str]) -> None:
