@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -69,8 +70,11 @@ def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int
     session = Session(address, cpus=workers, gpus=gpus)
     with stopped_by_signals(session.break_off) as received:
         session.on_connected = received.arm
+        session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
+        received.on_end = session.abandon
         session.connect()
         try:
+            received.ask(session.break_off, session.abandon)  # else the actor starts a Ray where one was broken off
             with tempfile.TemporaryDirectory(
                 prefix="farm-train-", dir=session.folder, ignore_cleanup_errors=True
             ) as folder:

@@ -42,14 +42,15 @@ def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
     assert all(torch.allclose(one, alone[name], atol=1e-4) for name, one in both.items())
 
 
-def test_a_signal_while_workers_start_leaves_nothing(farm: Farm, tmp_path: Path) -> None:
+@pytest.mark.parametrize("at", ["farm-ray-*/session_*", "**/farm-train-*/*"], ids=["Ray", "workers"])
+def test_a_signal_while_something_starts_leaves_nothing(at: str, farm: Farm, tmp_path: Path) -> None:
     """Ray Train cannot be told to stop yet, so the command ends in the middle of it."""
     require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
     config = make_config(tmp_path / "set")
     with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as temp:  # short: sockets lie in it
         command = ("train", config, "--stage", "net", "--workers", "2", "--out", tmp_path / "out")
         process = farm.start(*command, env={"RAY_ADDRESS": "", "TMPDIR": temp})
-        wait_for(lambda: list(Path(temp).glob("**/farm-train-*/*")) or process.poll() is not None, "Ray Train begins")
+        wait_for(lambda: list(Path(temp).glob(at)) or process.poll() is not None, f"{at} is there", pause_s=0.01)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 143, errors
