@@ -23,7 +23,7 @@ from sr_kernel.train.state import TrainState
 _CHECKPOINT = re.compile(r".*/checkpoints/(\d{9,})\.ckpt")
 _LOG = re.compile(r".*/log/(\d{9,})\.jsonl")
 _WEIGHTS = re.compile(r".*/weights/.*-(\d{9,})\.[a-z]+")
-FOLDERS = ("checkpoints", "weights", "log", "validation", "tensorboard")
+_FOLDERS = ("checkpoints", "weights", "log", "validation", "tensorboard")
 Line = Mapping[str, float | int | str | None]
 
 
@@ -82,7 +82,7 @@ class Kept:
 
     def forget(self) -> None:
         """Remove all that trainings have left, and nothing else that may lie there."""
-        for folder in FOLDERS:
+        for folder in _FOLDERS:
             storage.delete_tree(join(self.root.url, folder))
 
     def publish(self, name: str, data: bytes) -> None:
