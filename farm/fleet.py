@@ -31,12 +31,18 @@ _MEMORY_SHARE = 0.6
 """of the machine's memory, for the pictures of all its workers together"""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """so Ray takes 127.0.0.1 for the address of its node on every system, and all that it starts listens there alone"""
-DASHBOARD_PACKAGES = ("aiohttp", "aiohttp_cors", "opencensus", "opentelemetry", "prometheus_client", "pydantic")
-"""of `ray[default]`: without them Ray has no dashboard and takes no jobs"""
+_DASHBOARD_PACKAGES = (
+    "aiohttp",
+    "aiohttp_cors",
+    "grpc",
+    "opencensus",
+    "opentelemetry",
+    "prometheus_client",
+    "pydantic",
+)
+"""of `ray[default]`: without them Ray has no dashboard, takes no jobs and serves no metrics"""
 PATIENCE = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
 """Ray's own 60 s are not enough on a busy machine"""
-_METRICS_PACKAGES = ("aiohttp", "aiohttp_cors", "grpc", "opencensus", "opentelemetry", "prometheus_client")
-"""of the extra `default` of Ray"""
 _GPU_PROBE = """
 import torch
 torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8, device="cuda"), torch.ones(3, 3, 3, 3, device="cuda"))
@@ -110,7 +116,8 @@ def prepare_ray(worker: WorkerConfig) -> None:
     """Settings that Ray reads when it is imported, and whether a cluster may be used at all.
 
     No usage statistics. An embedded Ray listens on the loopback interface alone and asks for a token, which is made
-    for this process, lives in its environment and on no disk (Ray itself would write one that everybody may read).
+    for this process, lives in its environment and on no disk (Ray itself would write one that everybody may read; who
+    asks for the dashboard finds it in a file of `farm.session.Session.write_token`).
     Whoever has imported ray before us has settled these questions already.
 
     Raises as `farm.access.check_cluster`, and UsageError for a metrics port that cannot be had.
@@ -132,8 +139,8 @@ def prepare_ray(worker: WorkerConfig) -> None:
 
 
 def check_dashboard(asked_by: str) -> None:
-    """Raises UsageError where Ray is installed without its dashboard."""
-    missing = [name for name in DASHBOARD_PACKAGES if find_spec(name) is None]
+    """Raises UsageError where Ray is installed without its dashboard, which also takes jobs and serves metrics."""
+    missing = [name for name in _DASHBOARD_PACKAGES if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{asked_by}: Ray's dashboard is not installed ({', '.join(missing)} missing); "
@@ -149,10 +156,7 @@ def _check_metrics_port(port: int, address: str | None) -> None:
             f"{flag}: is of a Ray inside this command; the nodes of {address} have their own, given to "
             "`ray start --metrics-export-port`"
         )
-    missing = [name for name in _METRICS_PACKAGES if find_spec(name) is None]
-    if missing:
-        absent = ", ".join(missing)
-        raise UsageError(f"{flag}: Ray serves no metrics without {absent}; pip install 'sr-farm[dashboard]'")
+    check_dashboard(flag)
     with socket.socket() as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
         try:
