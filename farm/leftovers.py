@@ -20,6 +20,8 @@ _PROC = Path("/proc")
 _OWNER = "owner"
 """a file in the folder of a Ray that whoever uses it keeps locked"""
 _TRIES, _PAUSE_S = 20, 0.05
+_STATE, _PARENT, _STARTED = 0, 1, 19
+"""fields of /proc/PID/stat behind the name"""
 _RAY_SCRIPT = re.compile(rb"\A[^\0]+\0(?:-u\0)?[^\0]*/ray/[^\0]*\.py\0")
 
 
@@ -43,7 +45,8 @@ def process_of(pid: int) -> Process | None:
 
 def is_alive(process: Process) -> bool:
     """Whether a process is still there, and has not merely left its body to a parent that does not ask."""
-    return process_of(process.pid) == process and not _is_dead(process.pid)
+    fields = _fields(_PROC / str(process.pid))
+    return bool(fields) and fields[_STARTED] == process.started and fields[_STATE] != "Z"
 
 
 def children(pid: int) -> frozenset[Process]:
@@ -135,18 +138,16 @@ def has_open(pid: int, path: Path) -> bool:
 
 def _read(folder: Path) -> tuple[Process | None, int]:
     """A process and its parent's id; None when it has ended."""
-    try:
-        fields = (folder / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None, 0
-    return Process(int(folder.name), fields[19]), int(fields[1])
+    fields = _fields(folder)
+    return (Process(int(folder.name), fields[_STARTED]), int(fields[_PARENT])) if fields else (None, 0)
 
 
-def _is_dead(pid: int) -> bool:
+def _fields(folder: Path) -> list[str]:
+    """What the kernel says of a process behind its name; nothing when it has ended."""
     try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return (folder / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return True
+        return []
 
 
 def _is_ray(pid: int) -> bool:

@@ -100,9 +100,8 @@ class JobsClient:
             time.sleep(_POLL_S)
         return job
 
-    def stop(self, job: str, limit_s: float) -> Job | None:
-        """Have a job ended by SIGTERM and wait for its end; returns what became of it. Raises UnreachableError where it
-        does not end."""
+    def stop(self, job: str, limit_s: float) -> None:
+        """Have a job ended by SIGTERM and wait for its end. Raises UnreachableError where it does not end."""
         with self._explained():
             self._client.stop_job(job)
         until = time.monotonic() + limit_s
@@ -110,7 +109,6 @@ class JobsClient:
             if time.monotonic() > until:
                 raise UnreachableError(f"job {job} has not ended within {limit_s:.0f} s; look at {self.dashboard}")
             time.sleep(_POLL_S)
-        return found
 
     @contextmanager
     def _explained(self) -> Generator[None]:

@@ -98,7 +98,7 @@ def start_head(cpus: int, gpus: int) -> Head:
         head = read_head()
         if head is not None:
             return head
-        _clear()
+        _clear(_noted())
         _write_token()
         return _await_head(_start_keeper(cpus, gpus))
 
@@ -194,8 +194,7 @@ def end_head() -> tuple[Head | None, int]:
             family |= leftovers.descendants(head.pid) | {head.keeper}
         alive = frozenset(filter(leftovers.is_alive, family))
         _end(alive, head.pid)
-        leftovers.remove_folder(Path(head.folder))  # and whoever was being started in it just then
-        _clear()
+        _clear(head)
         return head, len(alive)
 
 
@@ -221,11 +220,10 @@ def _wait_gone(processes: frozenset[Process], limit_s: float) -> bool:
     return True
 
 
-def _clear() -> None:
+def _clear(head: Head | None) -> None:
     """Remove the note and the token of a head that has ended, and Ray's files where nobody did."""
-    head = _noted()
     if head is not None:
-        leftovers.remove_folder(Path(head.folder))
+        leftovers.remove_folder(Path(head.folder))  # and whoever was being started in it just then
     forget_head()
     token_file().unlink(missing_ok=True)
 
