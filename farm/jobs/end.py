@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from farm import lock, manifest, storage
 from farm.config import WorkerConfig
-from farm.errors import UnreachableError, UsageError
+from farm.errors import FarmError, UnreachableError, UsageError
 from farm.jobs import head, kept
 from farm.jobs.known import find, is_job_id, known_to, reach, reach_head
 from farm.jobs.record import Job
@@ -58,10 +58,16 @@ def cancel(what: str, worker: WorkerConfig) -> Cancelled:
     """End the run in an output root, or a job, by SIGTERM, and wait until it has ended: what it has done stays, and the
     same command goes on with the rest.
 
-    Raises UsageError for what is not known or works on another machine, UnreachableError where it does not end.
+    Raises UsageError for what is not known or works on another machine, UnreachableError where it does not end. A
+    cluster that cannot be asked, and was not named, keeps no run of this machine from being ended.
     """
-    client = reach(worker)
-    jobs = known_to(client, worker)
+    try:
+        client = reach(worker)
+        jobs = known_to(client, worker)
+    except FarmError:
+        if is_job_id(what) or worker.address is not None or lock.current_holder(manifest.canonical(what)) is None:
+            raise
+        return _cancel_attached(what)
     job = find(what, jobs) if is_job_id(what) else jobs.of(manifest.canonical(what))
     if client is not None and job is not None and job.is_active and job.id not in jobs.kept:
         client.stop(job.id, _STOP_LIMIT_S)

@@ -69,8 +69,8 @@ def _head(worker: WorkerConfig) -> head.Head:
     """One that is large enough for what is asked for."""
     if worker.gpu_ids:
         raise UsageError("--gpu-ids: a detached run takes GPUs as they are free; say how many by --gpus")
-    gpus = wanted_gpus(WorkerConfig(gpus=worker.gpus))
-    found = head.start_head(max(len(cores_here()), worker.workers or 0), gpus or wanted_gpus(WorkerConfig()))
+    gpus = wanted_gpus(worker)
+    found = head.start_head(max(len(cores_here()), worker.workers or 0), wanted_gpus(WorkerConfig()))
     for option, asked, there in (("workers", worker.workers or 0, found.cpus), ("gpus", gpus, found.gpus)):
         if asked > there:
             raise UsageError(

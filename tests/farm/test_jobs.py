@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +19,12 @@ from click.testing import CliRunner
 from farm import access, fleet, jobs
 from farm.cli import main
 from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
-from farm.errors import UsageError
+from farm.errors import UnreachableError, UsageError
 from farm.job_commands import RememberingCommand, words_without
 from farm.jobs import handover, head, kept, known, settings
 from farm.jobs.known import Found
 from farm.jobs.record import Job
+from sr_kernel import hardware
 
 JOB = Job(
     id="farm-20260101T000000Z-00000001",
@@ -182,6 +186,54 @@ def test_a_note_of_a_head_that_is_gone_is_no_head(state: Path) -> None:
     ended = jobs.down()
     assert (ended.was_there, ended.processes) == (True, 0)
     assert sorted(path.name for path in folder.iterdir()) == ["starting"]
+
+
+HOLD = """
+import sys
+from farm.lock import RunLock
+with RunLock(sys.argv[1]) as lock:
+    print(lock.run, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_of_this_machine_is_cancelled_though_no_cluster_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nobody = "127.0.0.1:1"
+    monkeypatch.setenv("RAY_ADDRESS", nobody)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        run = holder.stdout.readline().strip()
+        with pytest.raises(UnreachableError):
+            jobs.cancel(str(tmp_path), WorkerConfig(address=nobody))
+        assert holder.poll() is None, "a cluster was named, and its job is meant"
+        assert jobs.cancel(str(tmp_path), WorkerConfig()) == jobs.Cancelled(root=str(tmp_path), run=run)
+        assert holder.wait(timeout=60) == -signal.SIGTERM
+    with pytest.raises(UnreachableError):
+        jobs.cancel(str(tmp_path), WorkerConfig())
+
+
+def test_a_head_has_all_gpus_whatever_the_run_asks_for_that_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = head.Head(pid=1, started="1", address="", dashboard="", folder="", cpus=64, gpus=4)
+    started: list[int] = []
+
+    def start_head(_cpus: int, gpus: int) -> head.Head:
+        started.append(gpus)
+        return there
+
+    monkeypatch.setattr(head, "start_head", start_head)
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(fleet, "_torch_can_use_gpus", lambda: True)
+    for worker in (WorkerConfig(gpus=2), WorkerConfig(gpus=0), WorkerConfig(workers=3), WorkerConfig()):
+        assert handover._head(worker) == there
+    assert started == [4] * 4
+    there = replace(there, gpus=0)
+    assert handover._head(WorkerConfig(workers=3)) == there
+    with pytest.raises(UsageError, match="--gpus: 2 asked for"):
+        handover._head(WorkerConfig(gpus=2))
 
 
 def test_json_of_a_run_that_is_not_detached_is_a_usage_error(tmp_path: Path) -> None:
