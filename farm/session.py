@@ -192,7 +192,8 @@ def cluster_resource(address: str, name: str) -> int:
 
 
 def dashboard_of(address: str) -> str:
-    """URL of a cluster's dashboard. Raises UnreachableError where it serves none."""
+    """URL of a cluster's dashboard. Raises UnreachableError where it serves none, or nobody listens."""
+    access.check_answers(address)
     try:
         gcs = cast(Any, raylet).GcsClient(address=ray_services.canonicalize_bootstrap_address_or_die(address))
         found: bytes | None = gcs.internal_kv_get(
