@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import pyvips
 from .seeded import save_srvgg
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,16 @@ class Farm:
     environment: Mapping[str, str] = field(default_factory=dict)
     """of every run, beside the tests' own"""
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a run."""
+        return {**os.environ, "XDG_CACHE_HOME": str(self.cache), **self.environment}
+
     def start(self, *args: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "farm", *map(str, args)],
             cwd=REPOSITORY,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.cache), **self.environment, **(env or {})},
+            env={**self.variables, **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -73,15 +81,17 @@ def slow_farm(tmp_path_factory: pytest.TempPathFactory) -> Farm:
 
 @pytest.fixture
 def make_picture() -> Callable[..., Path]:
-    def make(path: Path, width: int = 64, height: int = 48, *, seed: int = 0, bands: int = 3) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        random = np.random.default_rng(seed)
-        coarse = random.integers(0, 256, (height // 8 + 2, width // 8 + 2, bands), dtype=np.uint8)
-        image = pyvips.Image.new_from_array(coarse).resize(8, kernel="cubic").crop(0, 0, width, height)
-        image.copy(interpretation="srgb" if bands > 2 else "b-w").write_to_file(str(path))
-        return path
+    return save_picture
 
-    return make
+
+def save_picture(path: Path, width: int = 64, height: int = 48, *, seed: int = 0, bands: int = 3) -> Path:
+    """A smooth picture that differs by seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (height // 8 + 2, width // 8 + 2, bands), dtype=np.uint8)
+    image = pyvips.Image.new_from_array(coarse).resize(8, kernel="cubic").crop(0, 0, width, height)
+    image.copy(interpretation="srgb" if bands > 2 else "b-w").write_to_file(str(path))
+    return path
 
 
 def results(out: Path) -> list[dict[str, object]]:
@@ -148,23 +158,33 @@ cluster.shutdown()
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[dict[str, str]]:
     """Environment of a user of a cluster of our own: its address and its token."""
+    with ray_head(HEAD) as environment:
+        yield environment
+
+
+@contextmanager
+def ray_head(
+    script: str, *args: str, users: Mapping[str, str] = NONE, own: Mapping[str, str] = NONE
+) -> Iterator[dict[str, str]]:
+    """A cluster of our own, of a script that starts it, prints its address and ends it when its input ends; gives the
+    environment of its users: its address, its token, and `users`. `own` is told to the cluster alone."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    patient = {"RAY_raylet_start_wait_time_s": "150"}  # Ray's own 30 s are not enough on a busy machine
+    # Ray's own 30 s and 60 s are not enough on a busy machine
+    patient = {"RAY_raylet_start_wait_time_s": "150", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
+    environment = {**token, **users, "PYTHONPATH": str(REPOSITORY)}
     head = subprocess.Popen(
-        [sys.executable, "-c", HEAD],
+        [sys.executable, "-c", script, *args],
         cwd=REPOSITORY,
-        env={**os.environ, **token, **patient, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, **environment, **patient, **own},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    assert head.stdout is not None
-    address = ""
-    for line in head.stdout:
-        if ":" in line and line.strip().rpartition(":")[2].isdigit():
-            address = line.strip()
-            break
-    assert address, "the cluster did not start"
-    yield {**token, "RAY_ADDRESS": address, "PYTHONPATH": str(REPOSITORY)}
-    head.communicate("", timeout=60)
+    try:
+        assert head.stdout is not None
+        address = next((line.strip() for line in head.stdout if re.fullmatch(r"\S+:\d+\s*", line)), "")
+        assert address, "the cluster did not start"
+        yield {**environment, "RAY_ADDRESS": address}
+    finally:
+        head.communicate("", timeout=60)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ..runs import REPOSITORY, Farm
+from ..runs import Farm, ray_head
 from ..s3_server import BUCKET, S3Server, require_s3
 
 Make = Callable[..., Path]
@@ -64,22 +60,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("r")
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment = {**token, **server.environment, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(port), str(folder)],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as head:
-        assert head.stdout is not None
-        lines = (line.strip() for line in head.stdout)
-        address = next(line for line in lines if line.rpartition(":")[2].isdigit())
-        yield {**environment, "RAY_ADDRESS": address}, f"http://127.0.0.1:{port}", folder
-        head.communicate("", timeout=60)
+    with ray_head(HEAD, str(port), str(folder), users=server.environment) as environment:
+        yield environment, f"http://127.0.0.1:{port}", folder
 
 
 def answers(dashboard: str, token: str) -> dict[str, str]:

@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -25,7 +24,8 @@ import psutil
 import pytest
 
 from ..chaos.watch import check_clean, check_free, check_gone, check_identical
-from ..runs import REPOSITORY, Farm, results
+from ..runs import REPOSITORY, Farm, ray_head, results, save_picture
+from ..waiting import wait_for
 
 Make = Callable[..., Path]
 PATIENCE_S = 150.0
@@ -77,13 +77,14 @@ class Home:
 
     def until_ended(self, out: Path) -> dict[str, Any]:
         """The status of a root once its job is over."""
-        until = time.monotonic() + PATIENCE_S
-        while True:
+
+        def ended() -> dict[str, Any] | None:
             found = self.json("status", out)
-            if found["job"]["state"] not in ("pending", "running"):
-                return found
-            assert time.monotonic() < until, found
-            time.sleep(1)
+            return None if found["job"]["state"] in ("pending", "running") else found
+
+        found = wait_for(ended, "the job is over", PATIENCE_S, pause_s=1)
+        assert found is not None
+        return found
 
     def family(self) -> set[psutil.Process]:
         """The keeper and all that is below it."""
@@ -106,19 +107,10 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, farm: Farm) -> tuple[Path
     """A folder of pictures, and the output root of an undisturbed run over it that was attached."""
     folder = tmp_path_factory.mktemp("pictures")
     for index in range(ROWS):
-        _picture(folder / "in" / f"{index}.png", seed=index)
+        save_picture(folder / "in" / f"{index}.png", 96, 80, seed=index)
     made = farm.submit(folder / "in", folder / "out", "--workers", "1")
     assert made.returncode == 0, made.stderr
     return folder / "in", folder / "out"
-
-
-def _picture(path: Path, seed: int) -> None:
-    import numpy as np
-    import pyvips
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng(seed).integers(0, 256, (10, 12, 3), dtype=np.uint8)
-    pyvips.Image.new_from_array(coarse).resize(8, kernel="cubic").copy(interpretation="srgb").write_to_file(str(path))
 
 
 @contextmanager
@@ -167,9 +159,8 @@ def test_a_detached_run_outlives_its_terminal_and_ends_as_an_attached_one(
     source, undisturbed = pictures
     out = tmp_path / "out"
     words = home.farm.submit_args(source, out, "--workers", "1", "--detach")
-    environment = {**os.environ, "XDG_CACHE_HOME": str(home.farm.cache), **home.farm.environment}
     shell = f'{sys.executable} -m farm "$@"; echo said $?; exec sleep 600'
-    with terminal("sh", "-c", shell, "sh", *map(str, words), environment=environment) as (sh, ours):
+    with terminal("sh", "-c", shell, "sh", *map(str, words), environment=home.farm.variables) as (sh, ours):
         said = ""
         while "said " not in said:
             said += os.read(ours, 4096).decode()
@@ -206,10 +197,12 @@ def _session(pid: int) -> int:
 
 def until_some(out: Path, rows: int) -> None:
     """Wait until a run has written so many entries."""
-    until = time.monotonic() + PATIENCE_S
-    while sum(path.read_bytes().count(b"\n") for path in out.glob(".farm/ledger/shard-*/*.jsonl")) < rows:
-        assert time.monotonic() < until, "the run does not get on"
-        time.sleep(0.05)
+    entries = ".farm/ledger/shard-*/*.jsonl"
+    wait_for(
+        lambda: sum(path.read_bytes().count(b"\n") for path in out.glob(entries)) >= rows,
+        "the run gets on",
+        PATIENCE_S,
+    )
 
 
 def test_cancel_leaves_a_run_that_the_same_command_finishes(
@@ -316,21 +309,8 @@ def test_down_ends_what_the_head_has_started_and_nothing_else(
 @pytest.fixture(scope="module")
 def cluster_with_jobs() -> Iterator[dict[str, str]]:
     """Environment of a user of somebody's cluster, which serves a dashboard."""
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    patient = {"RAY_raylet_start_wait_time_s": "150", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
-    with subprocess.Popen(
-        [sys.executable, "-c", HEAD],
-        cwd=REPOSITORY,
-        env={**os.environ, **token, **patient, "PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as head:
-        assert head.stdout is not None
-        lines = (line.strip() for line in head.stdout)
-        yield {**token, "RAY_ADDRESS": next(line for line in lines if line.rpartition(":")[2].isdigit())}
-        head.communicate("", timeout=60)
+    with ray_head(HEAD) as environment:
+        yield environment
 
 
 def test_a_run_is_detached_to_a_cluster(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -20,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import pyvips
 
 from farm.fleet import memory_share
 from farm.ledger import iter_results
@@ -30,7 +25,7 @@ from farm.ledger import iter_results
 from ..clips import h264
 from ..metrics_page import SCRAPE, documented, queries
 from ..outside import require_prometheus
-from ..runs import REPOSITORY, Farm, results
+from ..runs import Farm, ray_head, results, save_picture
 
 pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., Path]
@@ -76,11 +71,11 @@ class Told:
 
 def free_port() -> int:
     """Outside of those that Ray gives its workers."""
-    with socket.socket() as tried:
-        while True:
+    while True:
+        with socket.socket() as tried:
             tried.bind(("127.0.0.1", 0))
-            if not 10002 <= tried.getsockname()[1] <= 19999:
-                return tried.getsockname()[1]
+            if not 10002 <= (port := tried.getsockname()[1]) <= 19999:
+                return port
 
 
 def scrape(port: int, runs: set[str]) -> dict[tuple[str, str], float]:
@@ -112,30 +107,10 @@ def sources(folder: Path) -> None:
     """Of each kind of thing that is counted some."""
     folder.mkdir()
     for index in range(PICTURES):
-        pixels = np.random.default_rng(index).integers(0, 256, (20, 25, 3), dtype=np.uint8)
-        pyvips.Image.new_from_array(pixels).resize(8, kernel="cubic").write_to_file(str(folder / f"{index}.png"))
+        save_picture(folder / f"{index}.png", 200, 160, seed=index)
     (folder / "film.mp4").write_bytes(h264("mp4"))
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     sizeable_header(folder / "sizeable.png")
-
-
-@contextmanager
-def head(port: int, environment: Mapping[str, str]) -> Iterator[str]:
-    """A Ray of our own; gives its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HEAD, str(port)],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment, "RAY_raylet_start_wait_time_s": "150"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield next(line.strip() for line in process.stdout if re.fullmatch(r"\S+:\d+\n", line))
-    finally:
-        process.communicate("", timeout=60)
 
 
 @dataclass(frozen=True)
@@ -198,16 +173,14 @@ def told(slow_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder, port = tmp_path_factory.mktemp("metrics"), free_port()
     source, told = folder / "in", Told(folder / "out")
     sources(source)
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    environment = {**token, **FAST, "PYTHONPATH": str(REPOSITORY)}
     lost = {"FARM_FAILPOINTS": f"infer=kill@3,once={folder / 'lost'}"}
     program = shutil.which("prometheus")
     with (
-        head(port, {**environment, **lost}) as address,
+        ray_head(HEAD, str(port), users=FAST, own=lost) as environment,
         prometheus(program, folder, port) if program else nullcontext() as asked,
     ):
         begun = time.monotonic()
-        watched(slow_farm, source, told, port, {**environment, "RAY_ADDRESS": address})
+        watched(slow_farm, source, told, port, environment)
         time.sleep(3)  # a second of Ray's and one of Prometheus', and what shows how things stand goes
         told.last = scrape(port, told.runs)
         if asked:
