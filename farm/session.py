@@ -35,6 +35,8 @@ _STORE_BYTES = 100 << 20
 """ids and small values only; pixels never pass through Ray"""
 _ASK_S = 10.0
 _LOOPBACK = "127.0.0.1"
+_SERVED_DASHBOARD = b"webui:url"
+"""under which Ray notes HOST:PORT of a dashboard that is served; empty where none is"""
 _TOKEN = "token"
 """a file in an embedded Ray's folder, for whoever looks at its dashboard"""
 _LOG = logging.getLogger("farm.session")
@@ -192,12 +194,16 @@ def cluster_resource(address: str, name: str) -> int:
 
 
 def dashboard_of(address: str) -> str:
-    """URL of a cluster's dashboard. Raises UnreachableError where it serves none, or nobody listens."""
+    """URL of a cluster's dashboard. Raises UnreachableError where it serves none, or nobody listens.
+
+    Ray notes an address under two names. Only this one tells a dashboard that is served from a port that would be
+    tried first, behind which another cluster's may be: that one must not be shown our token.
+    """
     access.check_answers(address)
     try:
         gcs = cast(Any, raylet).GcsClient(address=ray_services.canonicalize_bootstrap_address_or_die(address))
         found: bytes | None = gcs.internal_kv_get(
-            ray_constants.DASHBOARD_ADDRESS.encode(), ray_constants.KV_NAMESPACE_DASHBOARD, timeout=_ASK_S
+            _SERVED_DASHBOARD, ray_constants.KV_NAMESPACE_DASHBOARD, timeout=_ASK_S
         )
     except (OSError, rx.RayError, RuntimeError, ValueError) as error:
         raise UnreachableError(

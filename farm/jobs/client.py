@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.job_submission import JobSubmissionClient
 
 from farm import access
@@ -115,7 +116,7 @@ class JobsClient:
         """What goes wrong between us and the dashboard is an UnreachableError."""
         try:
             yield
-        except (OSError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
+        except (OSError, RayError, RuntimeError, ValueError) as error:  # requests' errors are OSErrors
             raise UnreachableError(
                 f"the jobs at {self.dashboard} cannot be asked for ({first_line(error)}); check that it "
                 "can be reached from here, and that the token is the cluster's"

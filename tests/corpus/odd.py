@@ -136,7 +136,7 @@ def _misnamed(seed: int) -> Iterator[Case]:
 NAMES = (
     *("with space.png", "per%cent.png", "per%20cent.png", "%d.png", "hash#tag.png", "question?mark.png", "a&b=c.png"),
     *("caf\u00e9.png", "cafe\u0301 decomposed.png", "new\nline.png", "tab\there.png", "-leading-dash.png"),
-    *("--out.png", "two..dots.png", "...png", "quote'quote.png", 'double"quote.png', "back\\slash.png", "star*.png"),
+    *("--out.png", "two..dots.png", "a...png", "quote'quote.png", 'double"quote.png', "back\\slash.png", "star*.png"),
     *("[brackets].png", "{braces}.png", "$HOME.png", "`id`.png", "semi;colon.png", "pipe|pipe.png"),
     *("\U0001f600.png", "\u202egnp.png"),
     *("Case.png", "case.png", "\x1b[31mred.png", "<b>bold.png", "=1+1.png", "x" * 251 + ".png"),
