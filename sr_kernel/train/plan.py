@@ -123,10 +123,15 @@ class LossPlan:
     """whether the good picture is sharpened for this loss"""
     sharpened_perceptual: bool = False
     sharpened_gan: bool = False
+    toward_bicubic: float = 0.0
+    """how far the pixel loss' good picture is drawn to the poor one enlarged by bicubic, 0..1. The minimum moves with
+    it, so what is learned is that share less than the network would change: shrinkage, for networks that few pictures
+    train and that change too much in pictures unlike those"""
 
     def __post_init__(self) -> None:
         for name in ("pixel", "perceptual", "gan"):
             _within(self, name, 0.0, 1e6)
+        _within(self, "toward_bicubic", 0.0, 1.0)
         _one_of(self, "gan_kind", GAN_KINDS)
         unknown = [name for name, _ in self.layers if name not in VGG_LAYERS]
         _require(not unknown, self, "layers", f"names {unknown}, not convolutions of VGG19 such as conv5_4")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sr_kernel.degrade.ops import sharpen
+from sr_kernel.degrade.ops import resize_to, sharpen
 from sr_kernel.degrade.recipe import Usm
 from sr_kernel.train.ema import follow
 from sr_kernel.train.losses import adversarial_loss, perceptual_loss, pixel_loss, relative_verdict
@@ -54,7 +54,7 @@ def step(state: TrainState, batch: Batch, average: Average | None = None) -> Los
 
 
 def _step_net(state: TrainState, batch: Batch, average: Average | None) -> Losses:
-    goods = _goods(state.plan.losses, batch.gt)
+    goods = _goods(state.plan.losses, batch)
     with _precision(state):
         made = state.network(batch.lq)
         losses = _content_losses(state, made, goods)
@@ -67,7 +67,7 @@ def _step_gan(state: TrainState, opponent: Opponent, batch: Batch, average: Aver
     plan = state.plan
     trains = state.iteration % plan.discriminator_every == 0 and state.iteration > plan.discriminator_first
     opponent.network.requires_grad_(False)
-    goods = _goods(plan.losses, batch.gt)
+    goods = _goods(plan.losses, batch)
     losses: Losses = {}
     with _precision(state):
         made = state.network(batch.lq)
@@ -82,17 +82,22 @@ def _step_gan(state: TrainState, opponent: Opponent, batch: Batch, average: Aver
 
 
 class _Goods(NamedTuple):
-    """What each loss compares with: the good pictures, or these sharpened."""
+    """What each loss compares with: the good pictures, or these sharpened; that of pixels, or what lies between it and
+    bicubic."""
 
     pixel: Tensor
     perceptual: Tensor
     gan: Tensor
 
 
-def _goods(plan: LossPlan, gt: Tensor) -> _Goods:
+def _goods(plan: LossPlan, batch: Batch) -> _Goods:
     wanted = (plan.sharpened_pixel, plan.sharpened_perceptual, plan.sharpened_gan)
-    sharp = sharpen(gt, Usm()) if any(wanted) else gt
-    return _Goods(*(sharp if one else gt for one in wanted))
+    sharp = sharpen(batch.gt, Usm()) if any(wanted) else batch.gt
+    goods = _Goods(*(sharp if one else batch.gt for one in wanted))
+    if not plan.toward_bicubic:
+        return goods
+    enlarged = resize_to(batch.lq, *batch.gt.shape[-2:], "matlab")
+    return goods._replace(pixel=torch.lerp(goods.pixel, enlarged, plan.toward_bicubic))
 
 
 def _content_losses(state: TrainState, made: Tensor, goods: _Goods) -> Losses:

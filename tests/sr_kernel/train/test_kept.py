@@ -207,6 +207,7 @@ def test_rates_follow_the_schedule() -> None:
         lambda: SchedulePlan(milestones=(2, 1)),
         lambda: SchedulePlan(rate=float("nan")),
         lambda: LossPlan(pixel=0.0),
+        lambda: LossPlan(toward_bicubic=1.5),
         lambda: LossPlan(layers=(("conv9_9", 1.0),)),
         lambda: StagePlan(stage="gan"),
         lambda: StagePlan(ema=1.0),

@@ -24,7 +24,7 @@ from sr_kernel.train.plan import (
     gan_plan,
     net_plan,
 )
-from sr_kernel.train.stage import Batch, step
+from sr_kernel.train.stage import Batch, _goods, step  # pyright: ignore[reportPrivateUsage]
 from sr_kernel.train.state import Start, TrainState, make_state
 from tests.basicsr_reference import reference_module
 from tests.sr_kernel.train.batches import RRDB, SRVGG, pairs, vgg_weights
@@ -189,6 +189,20 @@ def test_eight_pairs_are_learned_by_heart() -> None:
         after = decibel(state.average(batch.lq), batch.gt)
     assert before < 20
     assert after > 30
+
+
+@pytest.mark.parametrize("toward", [0.25, 1.0])
+def test_the_good_picture_of_the_pixel_loss_can_be_drawn_toward_bicubic(toward: float) -> None:
+    """Where the network begins as bicubic, the loss inside falls by just that share; borders are padded."""
+    batch = pairs(2)
+    plan = net_plan(NetworkPlan(kind="srvgg", features=32, blocks=2, init="bicubic"))
+    state = make_state(replace(plan, losses=LossPlan(toward_bicubic=toward)), Start())
+    with torch.no_grad():
+        far = state.network(batch.lq) - batch.gt
+        near = state.network(batch.lq) - _goods(state.plan.losses, batch).pixel
+    inside = (..., slice(16, -16), slice(16, -16))
+    assert torch.allclose(near[inside], (1 - toward) * far[inside], atol=1e-5)
+    assert float(step(state, batch)["pixel"]) == pytest.approx(float(near.abs().mean()), rel=1e-5)
 
 
 def decibel(made: Tensor, good: Tensor) -> float:
