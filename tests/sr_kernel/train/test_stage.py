@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import types
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-import torchvision
 from torch import Tensor, nn
 
 from sr_kernel.train.parallel import average_gradients
@@ -28,63 +25,18 @@ from sr_kernel.train.stage import Batch, _goods, step  # pyright: ignore[reportP
 from sr_kernel.train.state import Start, TrainState, make_state
 from tests.basicsr_reference import reference_module
 from tests.sr_kernel.train.batches import RRDB, SRVGG, pairs, vgg_weights
+from tests.sr_kernel.train.upstream import RATE, options, upstream, vgg_module
 
 STEPS = 3
-RATE = 1e-3
 SCHEDULE = SchedulePlan(iterations=10, rate=RATE, rate_discriminator=RATE, milestones=(1,), gamma=0.5)
 DISCRIMINATOR_FEATURES = 4
 
 
-def options(network: NetworkPlan, losses: LossPlan, stage: str) -> dict[str, Any]:
-    """As upstream's option files say the same."""
-    adam = {"type": "Adam", "lr": RATE, "weight_decay": 0, "betas": [0.9, 0.99]}
-    rrdb = {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": network.features}
-    rrdb |= {"num_block": network.blocks, "num_grow_ch": network.growth, "scale": network.scale}
-    srvgg = {"type": "SRVGGNetCompact", "num_feat": network.features, "num_conv": network.blocks, "upscale": 4}
-    train: dict[str, Any] = {
-        "ema_decay": 0.999,
-        "optim_g": dict(adam),
-        "scheduler": {"type": "MultiStepLR", "milestones": [1], "gamma": 0.5},
-        "pixel_opt": {"type": "L1Loss", "loss_weight": losses.pixel, "reduction": "mean"},
-    }
-    if stage == "gan":
-        train |= {
-            "optim_d": dict(adam),
-            "perceptual_opt": {"type": "PerceptualLoss", "layer_weights": dict(losses.layers), "criterion": "l1"},
-            "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": losses.gan},
-        }
-    return {
-        "num_gpu": 0,
-        "is_train": True,
-        "dist": False,
-        "scale": 4,
-        "high_order_degradation": False,
-        "l1_gt_usm": losses.sharpened_pixel,
-        "percep_gt_usm": losses.sharpened_perceptual,
-        "gan_gt_usm": losses.sharpened_gan,
-        "network_g": rrdb if network.kind == "rrdb" else srvgg,
-        "network_d": {"type": "UNetDiscriminatorSN", "num_in_ch": 3, "num_feat": DISCRIMINATOR_FEATURES},
-        "path": {},
-        "train": train,
-    }
-
-
-def upstream(name: str, file: str, opt: dict[str, Any]) -> Any:
-    """The model of basicsr on the CPU: its own constructor asks for CUDA for what makes pairs."""
-    model = getattr(reference_module(f"models.{file}"), name)
-    on_cpu = type(name, (model,), {"__init__": lambda self, opt: super(model, self).__init__(opt)})(opt)
-    on_cpu.usm_sharpener = reference_module("utils").USMSharp()
-    return on_cpu
-
-
 @pytest.fixture
 def seeded_vgg(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
-    """Weights for both sides: the real ones are of half a gigabyte, and basicsr would fetch them."""
+    """Weights for both sides."""
     weights = vgg_weights()
-    features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["E"])
-    features.load_state_dict({key.removeprefix("features."): value for key, value in weights.items()})
-    given = types.SimpleNamespace(vgg19=lambda pretrained: types.SimpleNamespace(features=features))
-    monkeypatch.setattr(reference_module("archs.vgg_arch"), "vgg", given)
+    monkeypatch.setattr(reference_module("archs.vgg_arch"), "vgg", vgg_module(weights))
     return weights
 
 
@@ -133,7 +85,9 @@ def test_steps_of_stage_net_are_those_of_realesrnet(network: NetworkPlan, channe
 
 def test_steps_of_stage_gan_are_those_of_realesrgan(seeded_vgg: dict[str, Tensor]) -> None:
     plan = replace(gan_plan(RRDB), schedule=SCHEDULE, discriminator_features=DISCRIMINATOR_FEATURES)
-    reference = upstream("RealESRGANModel", "realesrgan_model", options(RRDB, plan.losses, "gan"))
+    reference = upstream(
+        "RealESRGANModel", "realesrgan_model", options(RRDB, plan.losses, "gan", discriminator=DISCRIMINATOR_FEATURES)
+    )
     begun, opponent = copied(reference.net_g), copied(reference.net_d)
     state = make_state(plan, Start(network=begun, opponent=opponent, vgg=seeded_vgg))
     names = {"pixel": "l_g_pix", "perceptual": "l_g_percep", "gan": "l_g_gan", "d_real": "l_d_real"}
@@ -156,7 +110,7 @@ def test_steps_of_relativistic_stage_gan_are_those_of_esrgan(seeded_vgg: dict[st
     plan = StagePlan(
         stage="gan", network=SRVGG, schedule=SCHEDULE, losses=losses, discriminator_features=DISCRIMINATOR_FEATURES
     )
-    opt = options(SRVGG, losses, "gan")
+    opt = options(SRVGG, losses, "gan", discriminator=DISCRIMINATOR_FEATURES)
     reference = reference_module("models.esrgan_model").ESRGANModel(opt)
     begun, opponent = copied(reference.net_g), copied(reference.net_d)
     state = make_state(plan, Start(network=begun, opponent=opponent, vgg=seeded_vgg))
