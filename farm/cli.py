@@ -43,6 +43,7 @@ from farm.preparation_commands import (
     subimages_options_of,
 )
 from farm.restore_flags import face_config, fidelity_config, restore_fields, restore_options
+from farm.serve_commands import serve
 from farm.stop_flags import stop_config, stop_options
 from farm.training_commands import train
 from farm.watch_commands import list_roots, print_forecast, print_rates, report, status
@@ -310,6 +311,7 @@ main.add_command(report)
 main.add_command(status)
 main.add_command(list_roots)
 main.add_command(train)
+main.add_command(serve)
 for command in JOB_COMMANDS:
     main.add_command(command)
 

@@ -151,6 +151,7 @@ def examine(weights_dir: str | None = None) -> tuple[Finding, ...]:
         _extra("face", ("gfpgan", "facexlib", "basicsr")),
         _extra("foreign", ("spandrel", "einops")),
         _extra("train", ("pandas", "tensorboardX")),
+        _extra("serve", ("fastapi", "uvicorn")),
     )
 
 

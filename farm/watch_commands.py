@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -60,7 +60,7 @@ def status(run: str | None, as_json: bool, address: str | None, insecure: bool) 
     job = known.of(root)
     found = find_status(root) if job is not None else read_status(root)  # a job may not have begun yet
     if as_json:
-        click.echo(json.dumps(_json(root, found, job, known.dashboard)))
+        click.echo(json.dumps(jobs.told(root, found, job, known.dashboard)))
         return
     for line in _said(root, found, job, known.dashboard):
         click.echo(printable(line))
@@ -75,14 +75,16 @@ def list_roots(folder: str, as_json: bool, address: str | None, insecure: bool) 
     """Look for output roots at and below FOLDER, a path or a prefix of a store, four folders deep; and for those in
     which a detached run has yet to begin.
     """
+    from farm import jobs
+
     known = _jobs(address, insecure=insecure)
     for root, found, job in _iter_known(folder, known):
         if as_json:
-            click.echo(json.dumps(_json(root, found, job, known.dashboard)))
+            click.echo(json.dumps(jobs.told(root, found, job, known.dashboard)))
         else:
             counts = f"{', '.join(_counts(found))}  {_ago(found)}" if found else "nothing yet"
             whose = f"  {job.id}" if job else ""
-            click.echo(printable(f"{_state_of(found, job):8}  {counts}  {root}{whose}"))
+            click.echo(printable(f"{jobs.state_of(found, job):8}  {counts}  {root}{whose}"))
 
 
 def _iter_known(folder: str, known: Found) -> Iterator[tuple[str, Status | None, Job | None]]:
@@ -174,31 +176,15 @@ def _memory(found: Forecast) -> str:
     return f"{has}; {needs}" + ("" if found.fits else ": lower --exact-px or the number of workers")
 
 
-def _json(root: str, status: Status | None, job: Job | None, dashboard: str) -> dict[str, Any]:
-    """Fields of both, and what follows from them."""
-    said: dict[str, Any] = {**asdict(status), "eta_s": status.eta_s} if status else {"root": root}
-    detached = {**asdict(job), "dashboard": dashboard} if job else None
-    return {**said, "state": _state_of(status, job), "job": detached}
-
-
-def _state_of(status: Status | None, job: Job | None) -> str:
-    """What the ledger and the lock say; where they cannot tell, what the job is."""
-    if status is None:
-        return job.state if job else "idle"
-    if job is not None and job.state == "pending":
-        return "pending"
-    if job is not None and status.state == "unclear":
-        return "running" if job.is_active else "killed"
-    return status.state
-
-
 def _said(root: str, status: Status | None, job: Job | None, dashboard: str) -> Iterator[str]:
     """The lines of a root, and of its job."""
+    from farm import jobs
+
     now = time.time()
     if status is None:
         yield f"{root}: {'no row begun yet' if job and job.is_active else 'no row begun'}"
     else:
-        yield from _lines(replace(status, state=_state_of(status, job)), now)
+        yield from _lines(replace(status, state=jobs.state_of(status, job)), now)
     if job is not None:
         where = f", {dashboard}" if dashboard else ""
         yield f"  job       {job.id}: {_job_words(job, now)}{where}"

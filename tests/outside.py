@@ -29,6 +29,7 @@ REASONS = {
     "realesr-animevideov3.pth",
     "onnx": "the package onnx is an extra that nothing else needs: pip install 'sr-farm[onnx]'",
     "ray-train": "Ray Train asks for packages that nothing else needs: pip install 'sr-farm[train]'",
+    "curl": "the commands of docs/serve.md are curl's: install curl 7.82 or newer, such as Debian's",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
     "systemd": "systemd's own checker looks at its units: Debian's systemd has systemd-analyze",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",
@@ -119,6 +120,11 @@ def face_weights() -> Path:
     names = ("GFPGANv1.4.pth", "parsing_parsenet.pth", "detection_Resnet50_Final.pth", "realesr-animevideov3.pth")
     require("face-weights", all((folder / name).is_file() for name in names))
     return folder
+
+
+def require_curl() -> None:
+    """The program with which docs/serve.md speaks to the service."""
+    require("curl", shutil.which("curl"))
 
 
 def require_chromium() -> str:

@@ -6,12 +6,14 @@ head.py      the head here: begun, found, ended        keeper.py   the process b
 settings.py  what a job has of the environment
 handover.py  a command becomes a job                   end.py      a run is cancelled, the head is ended
 known.py     which cluster, which job, what it said    kept.py     jobs of a head that has been ended
+told.py      what is said of an output root and its job
 """
 
 from farm.jobs.end import Cancelled, Ended, cancel, down
 from farm.jobs.handover import Detached, detach
 from farm.jobs.known import Found, find, find_jobs, follow_log, is_job_id, read_log
 from farm.jobs.record import Job
+from farm.jobs.told import state_of, told
 
 __all__ = [
     "Cancelled",
@@ -27,4 +29,6 @@ __all__ = [
     "follow_log",
     "is_job_id",
     "read_log",
+    "state_of",
+    "told",
 ]

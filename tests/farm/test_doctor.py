@@ -96,7 +96,7 @@ def findings() -> tuple[Finding, ...]:
 def test_this_machine_is_examined_in_every_topic(findings: tuple[Finding, ...]) -> None:
     topics = {finding.topic for finding in findings}
     expected = {"python", "ray", "torch", "gpu", "cpu", "memory", "codecs"}
-    assert topics == expected | {"films", "weights", "storage", "face", "foreign", "train"}
+    assert topics == expected | {"films", "weights", "storage", "face", "foreign", "train", "serve"}
     assert all(finding.found and "\n" not in finding.found for finding in findings)
 
 
