@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from farm import __version__
+from farm.ask import Asker, planned_lines
+from farm.canary_flags import CANARY_FIELDS, canary_config, canary_options
 from farm.config import (
     ALPHAS,
     AUDIOS,
@@ -147,8 +149,9 @@ def main() -> None:
 @pair_options
 @crop_options
 @stop_options
+@canary_options
 @click.option("--detach", is_flag=True, help="Hand the run to a Ray that stays, print its job, and end; `farm logs`.")
-@click.option("--json", "as_json", is_flag=True, help="With --detach: print one object of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="With --detach or --sample: print one object of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @explained
 def submit(manifest: str, **flags: Any) -> None:
@@ -157,18 +160,23 @@ def submit(manifest: str, **flags: Any) -> None:
     The same command again finishes what is left and does nothing when all is done.
     """
     config = _config(manifest, flags)
-    if flags["as_json"] and not flags["detach"]:
-        raise UsageError("--json: says what --detach has handed over; `farm status --json` tells of a run")
+    if flags["as_json"] and not flags["detach"] and config.canary.sample is None:
+        raise UsageError(
+            "--json: says what --detach has handed over, or a --sample has found; `farm status --json` tells of a run"
+        )
     if config.dry_run:
         _print_plan(config)
         return
     if flags["detach"]:
+        config.canary.check_unattended()
         submit_detached(config, words_without("--detach", "--json"), as_json=flags["as_json"])
         return
     from farm.begin import run_locked
 
-    summary = run_locked(config)
-    _print_summary(summary, quiet=config.quiet)
+    asker = Asker(quiet=config.quiet, as_json=flags["as_json"])
+    summary = run_locked(config, asker)
+    asker.end(summary)
+    _print_summary(summary, quiet=config.quiet, as_json=flags["as_json"])
     leave(summary.exit_code, stopped=summary.signum is not None)
 
 
@@ -199,7 +207,7 @@ _PLAN_OPTIONS = (
     click.Option(["--measure"], metavar="FILE", help="Only time the models and write their rates."),
     click.Option(["--json", "as_json"], is_flag=True, help="One object of JSON."),
 )
-_OF_RUNS_ALONE = ("manifest", "dry_run", "quiet", "detach", "as_json")
+_OF_RUNS_ALONE = ("manifest", "dry_run", "quiet", "detach", "as_json", *CANARY_FIELDS)
 """parameters of submit that plan has not"""
 plan = click.Command(
     "plan",
@@ -234,7 +242,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
     switches = {name: flags.get(name, False) for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
     prepare = PrepareConfig(degrade=degrade_options_of(flags), subimages=subimages_options_of(flags))
-    switches["stop"] = stop_config(flags)
+    switches |= {"stop": stop_config(flags), "canary": canary_config(flags)}
     looks = {"face": face_config(flags), "fidelity": fidelity_config(flags)}
     return replace(config, video=_video_config(flags), prepare=prepare, **looks, **switches)
 
@@ -258,11 +266,17 @@ def _print_plan(config: RunConfig) -> None:
     for row in planned.survey.refused:
         click.echo(f"  {printable(str(row.error))}")
     click.echo(f"models: {', '.join(sorted(planned.survey.models)) or 'none needed'}")
+    if config.canary.sample is not None:
+        from farm.canary import plan_sample
+
+        for line in planned_lines(plan_sample(config)):
+            click.echo(printable(line))
     click.echo(f"output: {printable(planned.out)}")
 
 
-def _print_summary(summary: Any, *, quiet: bool) -> None:
+def _print_summary(summary: Any, *, quiet: bool, as_json: bool) -> None:
     from farm.progress import duration, pixel_rate
+    from farm.summary import SAMPLE, SUSPECT_LIMIT
 
     if quiet and summary.exit_code == 0:
         return
@@ -279,14 +293,18 @@ def _print_summary(summary: Any, *, quiet: bool) -> None:
     if hidden > 0:
         click.echo(f"  and {hidden} more: see {printable(summary.results)}", err=True)
     click.echo(f"{', '.join(counts)} of {summary.rows} in {duration(summary.seconds)}{rate}", err=True)
-    if summary.rows == 1 and summary.outputs:
-        click.echo(printable(summary.outputs[0]))
-    else:
-        click.echo(printable(summary.results))
+    if not as_json:
+        click.echo(printable(summary.outputs[0] if summary.rows == 1 and summary.outputs else summary.results))
     if summary.signum:
         click.echo("stopped; run the same command again to finish", err=True)
     elif summary.failures_stopped:
         click.echo(f"stopped by {summary.stopped}: too many rows failed; {summary.left} left", err=True)
+    elif summary.stopped in (SAMPLE, SUSPECT_LIMIT):
+        more = "with --yes" if summary.stopped == SAMPLE else f"with --yes instead of {SUSPECT_LIMIT}"
+        click.echo(
+            f"stopped by {summary.stopped}; {summary.left} left; the same command {more}, or without --sample, goes on",
+            err=True,
+        )
     elif summary.stopped:
         click.echo(f"stopped by {summary.stopped}; {summary.left} left; run the same command again", err=True)
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from farm import encoders
+from farm.canary_config import CanaryConfig
 from farm.checks import at_least, one_of
 from farm.errors import UsageError
 from farm.face import FACE_DETECTORS, FACE_MODELS
@@ -391,6 +392,7 @@ class RunConfig:
     limits: LimitConfig = field(default_factory=LimitConfig)
     prepare: PrepareConfig = field(default_factory=PrepareConfig)
     stop: StopConfig = field(default_factory=StopConfig)
+    canary: CanaryConfig = field(default_factory=CanaryConfig)
     verify_inputs: bool = False
     """read every source that is done and compare its digest, instead of trusting sizes, times and etags"""
     verify_outputs: bool = False

@@ -2,7 +2,7 @@
 
 FarmError                      1   something the farm can explain
 ├── UsageError                 2   the command line or the configuration contradicts itself
-├── TooManyFailures            4   more rows failed than --max-failures allows
+├── TooManyFailures            4   more rows failed than --max-failures allows, or are suspect of a sample
 ├── ManifestError             65   the manifest is invalid; nothing was started
 ├── UnreachableError          69   a store or a cluster does not answer
 ├── DiskError                 74   reading or writing failed; disk full

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from farm import storage
 from farm.closing import Closing
@@ -16,11 +17,43 @@ from farm.summary import RowState, Tally
 from farm.survey import DeclinedRow, KnownRow, PendingRow, ShardPlan, Survey, Surveyor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Some of the rows that are to do. Only these go to workers, and only their shards are planned."""
+
+    items: Mapping[str, WorkItem]
+    """by id"""
+    states: Counter[RowState]
+    """of all rows of the manifest"""
+
+    @property
+    def shards(self) -> set[int]:
+        return {item.shard for item in self.items.values()}
+
+    @property
+    def guesses(self) -> Counter[Likeness]:
+        """Their source pixels, as far as they can be guessed."""
+        found: Counter[Likeness] = Counter()
+        for item in self.items.values():
+            found[likeness_of(item)] += item.cost_px
+        return found
+
+
 class Feed:
-    """The rows of one run. Nothing is kept of a row that has gone to a worker but the pieces it may be made of."""
+    """The rows of one run. Nothing is kept of a row that has gone to a worker but the pieces it may be made of.
+
+    With some of them `chosen` the tally has counted all states already.
+    """
 
     def __init__(
-        self, surveyor: Surveyor, counted: Survey, book: Ledger, closing: Closing, tally: Tally, run: str
+        self,
+        surveyor: Surveyor,
+        counted: Survey,
+        book: Ledger,
+        closing: Closing,
+        tally: Tally,
+        run: str,
+        chosen: Chosen | None = None,
     ) -> None:
         self._surveyor = surveyor
         self._counted = counted
@@ -32,13 +65,14 @@ class Feed:
         """shards whose turn it was"""
         self._pieces: dict[str, Sequence[LedgerEntry]] = {}
         """what earlier runs have made of items that are pending"""
-        self.expected = counted.open_rows
+        self._chosen = chosen
+        self.expected = counted.open_rows if chosen is None else len(chosen.items)
         """rows that go to workers, as far as is known: of shards that have not been planned, all"""
-        self.unplanned = counted.open_rows
+        self.unplanned = counted.open_rows if chosen is None else 0
         """rows of shards that have not been planned"""
-        self.planned = 0
+        self.planned = 0 if chosen is None else len(chosen.items)
         """rows of planned shards that go to workers"""
-        self.guesses: Counter[Likeness] = Counter()
+        self.guesses: Counter[Likeness] = Counter() if chosen is None else chosen.guesses
         """and their source pixels, as far as they can be guessed"""
         self.unverified = 0
         """rows whose source was to be verified, but has no digest"""
@@ -51,7 +85,7 @@ class Feed:
 
     def parts(self) -> Iterator[Part]:
         """Every row that is to be done."""
-        plans = self._surveyor.plans(self._counted)
+        plans = self._surveyor.plans(self._counted, among=None if self._chosen is None else self._chosen.shards)
         while True:
             self.on_shard()
             if self.is_over():
@@ -75,9 +109,11 @@ class Feed:
     def _parts(self, planned: ShardPlan, shard: int) -> Iterator[Part]:
         refusals: Counter[str] = Counter()
         for row in planned.rows():
-            self._tally.states[row.state] += 1
+            if self._chosen is None:
+                self._tally.states[row.state] += 1
             if isinstance(row, PendingRow):
-                yield self._begin(row, shard)
+                if self._chosen is None or row.item.item_id in self._chosen.items:
+                    yield self._begin(row, shard)
             elif isinstance(row, DeclinedRow):
                 self._refused(row, shard, planned, refusals)
                 if self.is_over():
@@ -94,6 +130,8 @@ class Feed:
         return Part(item=item, kind=kind, cost_px=item.cost_px)
 
     def _expect(self, planned: ShardPlan) -> None:
+        if self._chosen is not None:
+            return
         self.unplanned -= len(planned)
         self.expected -= len(planned) - planned.pending
         self.on_planned(planned.guesses(), planned.pending)
@@ -105,7 +143,7 @@ class Feed:
             self.guesses[one] += px
 
     def _refused(self, row: DeclinedRow, shard: int, planned: ShardPlan, refusals: Counter[str]) -> None:
-        if row.was_pending:
+        if row.was_pending and self._chosen is None:
             self.expected -= 1
             self.on_planned({likeness_of(row.item): -row.item.cost_px} if row.item else {}, -1)
         times = refusals[row.source]

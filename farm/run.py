@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
-from farm.feed import Feed
+from farm.feed import Chosen, Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.metrics import RunMetrics, Standing
@@ -46,6 +46,10 @@ _WRITTEN_WHEN_STOPPED = 4
 """shards of a ledger whose results are written within the seconds that a stopped run has"""
 
 
+Choose = Callable[[Surveyor, Survey, Outfit], Chosen]
+"""which of the rows that are to do a run does"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
     """What a run would do."""
@@ -54,13 +58,16 @@ class DryRun:
     survey: Survey
 
 
-def run_manifest(config: RunConfig, held: lock.RunLock | None = None, stop: Stop | None = None) -> RunSummary:
+def run_manifest(
+    config: RunConfig, held: lock.RunLock | None = None, stop: Stop | None = None, choose: Choose | None = None
+) -> RunSummary:
     """Do everything a manifest asks for that is not done yet. Raises FarmError when it cannot start or go on.
 
-    `held`: the lock of the output root, of who holds it already; `stop`: when the run ends, of who has begun before.
+    `held`: the lock of the output root, of who holds it already; `stop`: when the run ends, of who has begun before;
+    `choose`: says which of the rows are done, and the others are left.
     """
     with stopped_by_signals() as received:
-        return _run_stoppable(settled(config), received, held, stop or stop_now(config))
+        return _run_stoppable(settled(config), received, held, stop or stop_now(config), choose)
 
 
 def stop_now(config: RunConfig) -> Stop:
@@ -68,7 +75,9 @@ def stop_now(config: RunConfig) -> Stop:
     return stop_of(config.stop, datetime.now().astimezone(), time.monotonic())
 
 
-def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLock | None, stop: Stop) -> RunSummary:
+def _run_stoppable(
+    config: RunConfig, received: Received, lock_held: lock.RunLock | None, stop: Stop, choose: Choose | None
+) -> RunSummary:
     started_s = time.monotonic()
     out = output_root(config)
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
@@ -80,7 +89,9 @@ def _run_stoppable(config: RunConfig, received: Received, lock_held: lock.RunLoc
             counted = surveyor.survey(lambda: stop.check(time.monotonic(), "the manifest was read"))
             if not is_said:
                 ledger.write_form(out, held.run)
-            run = _Run(config, out, held, surveyor, counted, models, stop)
+            outfit = Outfit(config, models, counted, planner)
+            chosen = choose(surveyor, counted, outfit) if choose is not None else None
+            run = _Run(config, out, held, surveyor, counted, outfit, stop, chosen)
             with noted(run.note, lambda: run.summary("", 0.0)), ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
         held.check()
@@ -128,8 +139,9 @@ class _Run:
         held: lock.RunLock,
         surveyor: Surveyor,
         counted: Survey,
-        models: ModelBook,
+        outfit: Outfit,
         stop: Stop,
+        chosen: Chosen | None,
     ) -> None:
         self._config = config
         self._out = out
@@ -137,16 +149,16 @@ class _Run:
         self._id = held.run
         self._surveyor = surveyor
         self._counted = counted
-        self._outfit = Outfit(config, models, counted, surveyor.planner)
+        self._outfit = outfit
         self._stop = stop
         self._assembly = Assembly()
         self._failed_items: set[str] = set()
         """cut pictures and films that failed while other pieces of theirs were in flight"""
         self._spoilt: set[str] = set()
         """those of them whose pieces are of no use to a later run"""
-        self._tally = Tally(
-            states=Counter(counted.states), outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN]
-        )
+        self._chosen = chosen
+        states = counted.states if chosen is None else chosen.states
+        self._tally = Tally(states=Counter(states), outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN])
         self._schedule: Schedule | None = None
         self._signum: int | None = None
         self.note = RunningNote(out)
@@ -157,7 +169,7 @@ class _Run:
         """Write down what needs no worker; start Ray, if a row does, and run all that do."""
         self._book = book
         closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
-        self._feed = Feed(self._surveyor, self._counted, book, closing, self._tally, self._id)
+        self._feed = Feed(self._surveyor, self._counted, book, closing, self._tally, self._id, self._chosen)
         self._feed.on_shard = self._forget_failed
         self._feed.is_over = self._is_over
         parts = self._feed.parts()

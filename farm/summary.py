@@ -9,6 +9,8 @@ from enum import Enum
 from farm.errors import BusyError, InterruptedRun, TooManyFailures
 
 MAX_FAILURES = "--max-failures"
+SAMPLE = "--sample"
+SUSPECT_LIMIT = "--yes-if-suspect-below"
 SHOWN = 5
 """outputs and failures that a summary names"""
 
@@ -22,6 +24,65 @@ class RowState(str, Enum):
     SETTLED = "settled"
     """failed in an earlier run for a reason that its content decides"""
     REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """What all rows that were to do when a sample was drawn would take, as if none of them failed."""
+
+    source_px: float
+    worker_seconds: float
+    """GPU-seconds, or those of CPU workers"""
+    output_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """What a sample of the rows that were to do has come to, and what that says of all of them."""
+
+    asked: int
+    """rows that the sample may have"""
+    rows: int
+    """that it has; 0 where nothing was to do"""
+    population: int
+    """rows that were to do, those of the sample among them"""
+    strata: int
+    """kinds, sizes and folders that these rows have"""
+    strata_drawn: int
+    """those that the sample has rows of"""
+    was_done: bool
+    """whether an earlier run has done all of it"""
+    done: int
+    failed: int
+    suspect: int
+    """of the done ones"""
+    source_px: int
+    """of the done ones, as the next two"""
+    worker_seconds: float
+    """of GPUs while they infer; of CPU workers with reading, decoding and encoding"""
+    output_bytes: int
+    gpus: int
+    """that the run uses; 0: CPU workers"""
+    workers: int
+    whole: Whole | None
+    """None where nothing of the sample was restored"""
+    page: str
+    """URL of its report; empty where there is none"""
+
+    @property
+    def bad_percent(self) -> float:
+        """Suspect or failed ones, of the sample."""
+        return 100 * (self.suspect + self.failed) / self.rows if self.rows else 0.0
+
+    @property
+    def hours(self) -> float | None:
+        """The whole on all workers, if they are busy all the time."""
+        return self.whole.worker_seconds / 3600 / self.workers if self.whole else None
+
+    @property
+    def left(self) -> int:
+        """Rows that are to do when the sample has ended."""
+        return self.population - self.done - self.failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +115,16 @@ class RunSummary:
     """the first few of these"""
     warning: str | None = None
     """what a person should know although nothing failed"""
+    canary: Canary | None = None
+    """of a run that began with a sample"""
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 3 some failed, 4 too many did, 75 something is left, 130 or 143 after a signal."""
+        """0 all done, 3 some failed, 4 too many did, or too much of a sample was suspect, 75 something is left, 130 or
+        143 after a signal."""
         if self.signum:
             return InterruptedRun(self.signum).exit_code
-        if self.failures_stopped:
+        if self.failures_stopped or self.stopped == SUSPECT_LIMIT:
             return TooManyFailures.exit_code
         if self.left:
             return BusyError.exit_code

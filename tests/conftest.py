@@ -61,6 +61,7 @@ FIRST: Sequence[str] = (
     "e2e/test_degrade.py",
     "e2e/test_detached.py",
     "e2e/test_serve.py",
+    "e2e/test_sample_run.py",
     "e2e/test_video.py",
     "e2e/test_commands.py",
     "e2e/test_video_options.py",

@@ -7,7 +7,7 @@ sorting digests of the outputs, in scratch where they are many. Memory is one sh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -86,11 +86,14 @@ def write_results(root: str) -> str:
     return url
 
 
-def iter_results(root: str, names: list[str]) -> Iterator[Table]:
+def iter_results(root: str, names: list[str], shards: Collection[int] | None = None) -> Iterator[Table]:
     """Some columns of the ledger for each row of the result manifest, in its order: shard by shard, also while a run
     works, and whether it is written yet or not. A closing shard's segments may go meanwhile: then DiskError.
+
+    `shards`: only these are read, for who knows that no other says anything later of what they hold.
     """
-    yield from _Chosen(list(read_shards(root).values())).tables(names)
+    found = read_shards(root).values()
+    yield from _Chosen([files for files in found if shards is None or files.number in shards]).tables(names)
 
 
 def _mark(shards: list[ShardFiles]) -> bytes:

@@ -1,6 +1,7 @@
 """A run as one page and one sheet: totals, throughput, stages, failures, fidelity, and pictures before and after.
 
 account.py spread.py   results as figures, shard by shard       sample.py   which rows are shown
+excerpt.py             a report on some rows alone
 shown.py               the same place of source and output      embed.py    crops as data of a page
 page.py chart.py dress.py words.py   the page                   sheet.py    the contact sheet
 """
@@ -9,12 +10,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from farm import ledger, manifest, storage
 from farm.errors import UsageError
 from farm.ledger import RESULTS
-from farm.report.account import COLUMNS, FIGURES, Account
+from farm.report.account import COLUMNS, FIGURES, Account, Table
+from farm.report.excerpt import Excerpt
 from farm.report.page import page_of
 from farm.report.sample import Sample
 from farm.report.sheet import sheet_of
@@ -22,7 +25,7 @@ from farm.report.shown import iter_shown
 from farm.status import read_status
 from farm.storage import faults
 
-__all__ = ["MOST_SHOWN", "Report", "ReportConfig", "report"]
+__all__ = ["MOST_SHOWN", "Excerpt", "Report", "ReportConfig", "report"]
 
 MOST_SHOWN = 100
 """rows that a page shows: their crops are in memory together, about 1 MB each"""
@@ -42,6 +45,8 @@ class ReportConfig:
     """rows that are shown before and after, 0..MOST_SHOWN"""
     seed: int = 0
     """another one draws other rows"""
+    excerpt: Excerpt | None = None
+    """only these rows, and what they say of others; None: all"""
 
     def __post_init__(self) -> None:
         if not 0 <= self.sample <= MOST_SHOWN:
@@ -82,7 +87,7 @@ def report(config: ReportConfig) -> Report:
     attempt = uuid.uuid4().hex
     page = sheet = None
     if config.page is not None:
-        page = _publish(config.page, page_of(status, notes, account, shown, time.time()), attempt)
+        page = _publish(config.page, page_of(status, notes, account, shown, time.time(), config.excerpt), attempt)
     if config.sheet is not None:
         sheet = _publish(config.sheet, sheet_of(storage.name(root) or root, shown), attempt)
     return Report(
@@ -98,10 +103,18 @@ def report(config: ReportConfig) -> Report:
 
 def _read(root: str, config: ReportConfig) -> tuple[Account, Sample]:
     account, sample = Account(), Sample(config.sample, config.seed, FIGURES)
-    for table in ledger.iter_results(root, COLUMNS):
+    for table in _tables(root, config.excerpt):
         account.add(table)
         sample.add(table)
     return account, sample
+
+
+def _tables(root: str, excerpt: Excerpt | None) -> Iterator[Table]:
+    if excerpt is None:
+        yield from ledger.iter_results(root, COLUMNS)
+        return
+    for table in ledger.iter_results(root, [*COLUMNS, "key"], excerpt.shards):
+        yield table.filter([key in excerpt.keys for key in table["key"].to_pylist()]).select(COLUMNS)
 
 
 def _publish(place: str, data: bytes, attempt: str) -> str:

@@ -12,6 +12,7 @@ from farm.report.account import FIGURES, FLOORS, STAGES, Account, Failure, Group
 from farm.report.chart import bars, stacked
 from farm.report.dress import POLICY, SCRIPT, STYLE
 from farm.report.embed import embedded
+from farm.report.excerpt import Excerpt, section_of
 from farm.report.shown import Shown, title_of
 from farm.report.words import count, figure, hours, moment, share, text
 from farm.status import Status
@@ -49,10 +50,18 @@ _STATES = {
 }
 
 
-def page_of(status: Status, notes: Sequence[RunNote], account: Account, shown: Sequence[Shown], now: float) -> bytes:
-    """The page, in UTF-8."""
+def page_of(
+    status: Status,
+    notes: Sequence[RunNote],
+    account: Account,
+    shown: Sequence[Shown],
+    now: float,
+    excerpt: Excerpt | None = None,
+) -> bytes:
+    """The page, in UTF-8; `account` and `shown` are of the rows of the `excerpt`, if it is one."""
     title = status.root.rstrip("/").rpartition("/")[2] or status.root
     sections = (
+        section_of(excerpt) if excerpt else "",
         _totals(status, account),
         _throughput(notes, account),
         f'<div class="two">{_stages(account)}{_models(account)}</div>',

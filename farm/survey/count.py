@@ -141,8 +141,10 @@ class Surveyor:
     def _all_blocks(self) -> Iterator[RowBlock]:
         return (block for shard in self._manifest.walk(lambda _: True) for block in self._blocks(shard))
 
-    def plans(self, counted: Survey, *, looks_into_all: bool = False) -> Iterator[tuple[ShardRows, ShardPlan]]:
-        """Each open shard, planned against the ledger, when it is its turn."""
+    def plans(
+        self, counted: Survey, *, looks_into_all: bool = False, among: Set[int] | None = None
+    ) -> Iterator[tuple[ShardRows, ShardPlan]]:
+        """Each open shard, or each of them that is `among` these, planned against the ledger, when it is its turn."""
         beyond = -(-counted.rows // plan.SHARD_ROWS)
         trusted = {number for number in self.ledger if number < beyond} - counted.open.keys()
         whole = [files for number, files in self.ledger.items() if number not in trusted]
@@ -159,17 +161,17 @@ class Surveyor:
             outputs=self._outputs,
             looks_into_all=looks_into_all,
         )
-        for turn in self._turns(counted):
+        for turn in self._turns(counted, counted.open.keys() if among is None else counted.open.keys() & among):
             for shard in self._manifest.walk(turn.__contains__):
                 yield shard, ShardPlan(tools, shard)
 
-    def _turns(self, counted: Survey) -> list[set[int]]:
+    def _turns(self, counted: Survey, wanted: Set[int]) -> list[set[int]]:
         """Open shards, each set of them to be had by walking over the manifest once."""
         if self._config.stop.first != "priority" or not self._manifest.seeks:
-            return [set(counted.open)]
+            return [set(wanted)]
         turns: list[set[int]] = []
         last = 0
-        for number in sorted(counted.open, key=lambda one: (-counted.best.get(one, 0), one)):
+        for number in sorted(wanted, key=lambda one: (-counted.best.get(one, 0), one)):
             if not turns or number < last:
                 turns.append(set())
             turns[-1].add(number)

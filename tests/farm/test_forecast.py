@@ -210,7 +210,10 @@ def test_wrong_flags_are_named(flags: tuple[str, ...], said: str) -> None:
 
 def test_every_flag_of_a_run_is_one_of_its_plan() -> None:
     names = {name: {opt for param in main.commands[name].params for opt in param.opts} for name in ("plan", "submit")}
-    assert names["submit"] - names["plan"] == {"--dry-run", "--quiet", "-q", "--detach"}
+    assert names["submit"] - names["plan"] == {
+        *("--dry-run", "--quiet", "-q", "--detach"),
+        *("--sample", "--yes", "--yes-if-suspect-below"),
+    }
     assert names["plan"] - names["submit"] == {"--rate", "--measure"}
 
 
