@@ -46,7 +46,7 @@ class Asker:
     def _tell_machines(self, canary: Canary, *, goes_on: bool | None) -> None:
         self._is_told = True
         if self._as_json:
-            click.echo(json.dumps(_figures(canary) | {"goes_on": goes_on}))
+            click.echo(json.dumps({"event": "sample", **_figures(canary), "goes_on": goes_on}))
             sys.stdout.flush()
 
 

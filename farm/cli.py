@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
@@ -151,7 +152,7 @@ def main() -> None:
 @stop_options
 @canary_options
 @click.option("--detach", is_flag=True, help="Hand the run to a Ray that stays, print its job, and end; `farm logs`.")
-@click.option("--json", "as_json", is_flag=True, help="With --detach or --sample: print one object of JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Lines of JSON while it works; with --detach one object.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only when something is wrong.")
 @explained
 def submit(manifest: str, **flags: Any) -> None:
@@ -160,10 +161,8 @@ def submit(manifest: str, **flags: Any) -> None:
     The same command again finishes what is left and does nothing when all is done.
     """
     config = _config(manifest, flags)
-    if flags["as_json"] and not flags["detach"] and config.canary.sample is None:
-        raise UsageError(
-            "--json: says what --detach has handed over, or a --sample has found; `farm status --json` tells of a run"
-        )
+    if flags["as_json"] and (config.dry_run or (config.quiet and not flags["detach"])):
+        raise UsageError("--json: says what a run does while it works, so not with --quiet or --dry-run; leave one out")
     if config.dry_run:
         _print_plan(config)
         return
@@ -173,10 +172,13 @@ def submit(manifest: str, **flags: Any) -> None:
         return
     from farm.begin import run_locked
 
-    asker = Asker(quiet=config.quiet, as_json=flags["as_json"])
+    asker = Asker(quiet=config.quiet or config.json, as_json=config.json)
     summary = run_locked(config, asker)
     asker.end(summary)
-    _print_summary(summary, quiet=config.quiet, as_json=flags["as_json"])
+    if config.json:
+        click.echo(json.dumps({"event": "end", **asdict(summary), "exit_code": summary.exit_code}))
+    else:
+        _print_summary(summary, quiet=config.quiet)
     leave(summary.exit_code, stopped=summary.signum is not None)
 
 
@@ -242,6 +244,7 @@ def _config(manifest: str, flags: dict[str, Any]) -> RunConfig:
     config = RunConfig(manifest=manifest, root=flags["root"], model=model, output=output, worker=worker, limits=limits)
     switches = {name: flags.get(name, False) for name in ("verify_inputs", "verify_outputs", "dry_run", "quiet")}
     prepare = PrepareConfig(degrade=degrade_options_of(flags), subimages=subimages_options_of(flags))
+    switches["json"] = flags.get("as_json", False) and not flags["detach"]
     switches |= {"stop": stop_config(flags), "canary": canary_config(flags)}
     looks = {"face": face_config(flags), "fidelity": fidelity_config(flags)}
     return replace(config, video=_video_config(flags), prepare=prepare, **looks, **switches)
@@ -274,7 +277,7 @@ def _print_plan(config: RunConfig) -> None:
     click.echo(f"output: {printable(planned.out)}")
 
 
-def _print_summary(summary: Any, *, quiet: bool, as_json: bool) -> None:
+def _print_summary(summary: Any, *, quiet: bool) -> None:
     from farm.progress import duration, pixel_rate
     from farm.summary import SAMPLE, SUSPECT_LIMIT
 
@@ -293,8 +296,7 @@ def _print_summary(summary: Any, *, quiet: bool, as_json: bool) -> None:
     if hidden > 0:
         click.echo(f"  and {hidden} more: see {printable(summary.results)}", err=True)
     click.echo(f"{', '.join(counts)} of {summary.rows} in {duration(summary.seconds)}{rate}", err=True)
-    if not as_json:
-        click.echo(printable(summary.outputs[0] if summary.rows == 1 and summary.outputs else summary.results))
+    click.echo(printable(summary.outputs[0] if summary.rows == 1 and summary.outputs else summary.results))
     if summary.signum:
         click.echo("stopped; run the same command again to finish", err=True)
     elif summary.failures_stopped:

@@ -399,3 +399,5 @@ class RunConfig:
     """read every output that is done and compare its digest, instead of trusting its size"""
     dry_run: bool = False
     quiet: bool = False
+    json: bool = False
+    """tell what happens as lines of JSON on stdout, and people nothing but errors (docs/dashboard.md)"""

@@ -74,6 +74,8 @@ class Feed:
         """rows of planned shards that go to workers"""
         self.guesses: Counter[Likeness] = Counter() if chosen is None else chosen.guesses
         """and their source pixels, as far as they can be guessed"""
+        self.refused: Counter[str] = Counter()
+        """rows that were refused, by class"""
         self.unverified = 0
         """rows whose source was to be verified, but has no digest"""
         self.on_planned: Callable[[Mapping[Likeness, int], int], None] = self._count
@@ -146,6 +148,7 @@ class Feed:
         if row.was_pending and self._chosen is None:
             self.expected -= 1
             self.on_planned({likeness_of(row.item): -row.item.cost_px} if row.item else {}, -1)
+        self.refused[row.error.kind.value] += 1
         times = refusals[row.source]
         refusals[row.source] += 1
         entry = refused_entry(

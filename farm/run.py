@@ -7,6 +7,7 @@ output is published before its ledger entry is written; the result manifest come
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,7 @@ from farm.ledger import Compared
 from farm.metrics import RunMetrics, Standing
 from farm.outfit import Outfit
 from farm.pieces import clear_pieces
-from farm.progress import Likeness, Progress, Workload
+from farm.progress import Likeness, Progress, Workload, effort_of
 from farm.records import Done, Failed, Part, PartKind, Split, StageSeconds, WorkItem
 from farm.run_note import RunningNote, noted
 from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
@@ -203,13 +204,15 @@ class _Run:
     def _run_parts(self, parts: Iterator[Part], received: Received) -> None:
         """Start Ray, run every part, end Ray."""
         feed = self._feed
-        work = Workload(self._outfit.costs, feed.guesses, feed.planned, feed.unplanned)
-        with Progress(feed.expected, work, quiet=self._config.quiet) as progress:
+        costs, lines = self._outfit.costs, sys.stdout if self._config.json else None
+        work = Workload(costs, {}, 0)
+        with Progress(0, work, quiet=self._config.quiet, lines=lines, refused=feed.refused) as progress:
 
             def expect(guesses: Mapping[Likeness, int], rows: int) -> None:
-                work.expect(guesses, rows, feed.unplanned)
-                progress.total = feed.expected
+                progress.expect(guesses, rows, feed.unplanned, feed.expected)
 
+            progress.start(self._id, self._out, costs)
+            expect(feed.guesses, feed.planned)
             feed.on_planned = expect
             self._outfit.fetch(progress)
             progress.note("starting Ray")
@@ -247,7 +250,7 @@ class _Run:
             received.ask(engine.stop, end)
             received.arm()  # asking a cluster what it has has brought them already
             with engine:
-                progress.begin()
+                progress.begin(schedule)
                 metrics = RunMetrics(self._id)
                 for finished in engine.run(parts):
                     self._end(finished, engine, schedule, pace, progress)
@@ -281,7 +284,8 @@ class _Run:
         engine.add(self._assembly.begin(part, split, self._feed.pieces(item)))
         px, share = split.size[0] * split.size[1], self._assembly.share(item.item_id)
         frames = split.film.frames if split.film else 0
-        progress.cut(item, px * (frames or 1), share, storage.name(item.row.source_url), frames)
+        name = storage.name(item.row.source_url)
+        progress.cut(item, px * (frames or 1), share, name, frames, effort_of(split))
 
     def _finish(self, finished: Finished, done: Done, engine: Engine, progress: Progress) -> None:
         part = finished.part
@@ -290,7 +294,7 @@ class _Run:
             self._spent[item_id] = added_seconds(self._spent.get(item_id, StageSeconds()), done.seconds)
             self._book.append(done_entry(part, done, finished.attempts, self._id))
             self._go_on(self._assembly.add(part, done), engine)
-            progress.piece(part.item, done.source_px, done.frames)
+            progress.piece(part.item, done.source_px, done.frames, effort_of(done))
             return
         pieces = self._spent.pop(item_id, None)
         self._book.append(done_entry(part, done, finished.attempts, self._id, pieces=pieces))
@@ -307,7 +311,7 @@ class _Run:
         if done.suspect:
             found = f"published, but suspect ({done.suspect}): look at {done.url}"
             self._tally.note_warning(part.item.row.source_url, found)
-        progress.finish(part.item, 0 if part.kind is PartKind.JOIN else done.source_px)
+        progress.finish(part.item, 0 if part.kind is PartKind.JOIN else done.source_px, effort_of(done))
 
     def _go_on(self, join: Part | None, engine: Engine) -> None:
         """With the join of an item whose pieces are all there."""
@@ -325,7 +329,7 @@ class _Run:
         self._feed.ended(item, RowState.SETTLED, compared)
         self._tally.failed += 1
         self._tally.note_failure(failed.message)
-        progress.fail(item)
+        progress.fail(item, failed.kind.value, failed.message, effort_of(failed))
 
     def _delete_pieces(self, item_id: str) -> None:
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))

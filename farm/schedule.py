@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
@@ -241,6 +241,11 @@ class Schedule:
     def workers(self) -> int:
         """Workers that are there."""
         return len(self._workers)
+
+    @property
+    def names(self) -> Collection[str]:
+        """Of the workers that are there."""
+        return self._workers.keys()
 
     @property
     def empty(self) -> bool:

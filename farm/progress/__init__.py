@@ -1,6 +1,8 @@
-"""How far a run is: what is ahead of it, how fast it goes, and what of that a person sees."""
+"""How far a run is: what is ahead of it, how fast it goes, and what of that is said to people and to programs."""
 
+from farm.progress.crew import Roster
 from farm.progress.display import Progress
+from farm.progress.effort import effort_of
 from farm.progress.figures import duration, hours, pixel_rate, size
 from farm.progress.lines import Lines
 from farm.progress.work import Likeness, Workload, likeness, likeness_of
@@ -9,8 +11,10 @@ __all__ = [
     "Likeness",
     "Lines",
     "Progress",
+    "Roster",
     "Workload",
     "duration",
+    "effort_of",
     "hours",
     "likeness",
     "likeness_of",

@@ -1,67 +1,31 @@
-"""What a person sees while a run works: live lines on a terminal, now and then a plain line elsewhere."""
+"""What is said of a run while it works: live lines on a terminal, now and then a plain line elsewhere, or JSON."""
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TextIO
 
-from farm.progress.figures import duration, pixel_rate
-from farm.progress.pace import Pace
-from farm.progress.work import Workload
+from farm.progress import view
+from farm.progress.crew import Roster
+from farm.progress.effort import NOBODY, Effort
+from farm.progress.machine import MachineLines
+from farm.progress.outlook import Outlook
+from farm.progress.screen import Screen, printable
+from farm.progress.work import Likeness, Workload, row_of
 from farm.records import WorkItem
 
 _PLAIN_EVERY_S = 15.0
-_LIVE_EVERY_S = 0.1
-_FILMS_SHOWN = 4
-_NAME_COLUMNS = 24
-_USUAL_COLUMNS = 80
-_UNKNOWN = "time left unknown yet"
-
-
-@dataclass(slots=True)
-class _Film:
-    """A film that is under way."""
-
-    name: str
-    total: int
-    """frames"""
-    before: int
-    """frames that earlier runs had restored"""
-    pace: Pace
-
-    @property
-    def frames(self) -> int:
-        """Those that are restored."""
-        return self.before + int(self.pace.amount)
-
-    def left_s(self, now_s: float) -> float | None:
-        """Seconds; None while nothing tells."""
-        return self.pace.left_s(self.total - self.frames, now_s)
-
-    def words(self, now_s: float) -> list[str]:
-        """``holiday.mp4``, ``48/181``, ``4.80 frames/s``, ``27 s left``"""
-        words = [_cut(_printable(self.name), _NAME_COLUMNS), f"{self.frames}/{self.total}"]
-        if rate := self.pace.rate(now_s):
-            words.append(f"{rate:.2f} frames/s")
-        left_s = self.left_s(now_s)
-        if self.frames >= self.total:
-            words.append("joining")
-        else:
-            words.append(_UNKNOWN if left_s is None else f"{duration(left_s)} left")
-        return words
+_LIVE_EVERY_S = 0.2
 
 
 class Progress:
-    """Counts rows, frames and work; writes to stderr, so that stdout stays clean. A context.
+    """Hears of rows, frames and work; writes to stderr, so that stdout stays clean. A context.
 
-    `total`: rows that are to be done. `work`: what they are, which this counts down.
+    `total`: rows that are to be done. `work`: what they are, which this counts down. `lines`: where programs are told,
+    instead of people. `refused`: see Outlook.
     """
 
     def __init__(
@@ -72,22 +36,19 @@ class Progress:
         quiet: bool,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        lines: TextIO | None = None,
+        refused: Mapping[str, int] | None = None,
     ) -> None:
-        self.total = total
-        self.done = 0
-        self.failed = 0
-        self._work = work
         self._clock = clock
+        self._work = work
+        self._outlook = Outlook(total, work, clock(), refused)
         self._stream = stream or sys.stderr
-        self._live = not quiet and self._stream.isatty()
-        self._plain = not quiet and not self._live
+        quiet = quiet or lines is not None
+        self._machine = MachineLines(lines, clock()) if lines is not None else None
+        self._screen = Screen(self._stream) if not quiet and self._stream.isatty() else None
+        self._plain = not quiet and self._screen is None
         self._printed_s = clock()
-        self._rows_shown = 0
-        """lines on the terminal that are ours"""
         self._note = ""
-        self._films: dict[str, _Film] = {}
-        """films that are under way, by item"""
-        self.begin()
 
     def __enter__(self) -> Progress:
         return self
@@ -95,9 +56,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live:
-            self._stream.write(self._home())
-            self._stream.flush()
+        if self._screen:
+            self._screen.clear()
 
     # -- what happens ------------------------------------------------------------------------------------------
 
@@ -108,162 +68,112 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays; `text` has no line breaks."""
-        if not self._live and not self._plain:
-            return
-        self._stream.write(f"{self._home() if self._live else ''}{_printable(text)}\n")
-        self._rows_shown = 0
-        self._stream.flush()
+        if self._screen:
+            self._screen.say(printable(text))
+        elif self._plain:
+            self._stream.write(f"{printable(text)}\n")
+            self._stream.flush()
+        elif self._machine:
+            self._machine.say("said", self._clock(), text=text)
 
-    def begin(self) -> None:
-        """Workers are there: speed counts from here."""
-        now_s = self._clock()
-        self._pace, self._px, self._frames = Pace(now_s), Pace(now_s), Pace(now_s)
+    def start(self, run: str, out: str, flops: Mapping[str, float]) -> None:
+        """Programs are told which run it is, and what its models cost."""
+        if self._machine:
+            self._machine.say("begin", self._clock(), run=run, out=out, flops=dict(flops))
+
+    def expect(self, guesses: Mapping[Likeness, int], rows: int, unplanned: int, total: int) -> None:
+        """`rows` more are planned, and so many are not yet; `total`: of all that are to be done."""
+        self._work.expect(guesses, rows, unplanned)
+        self._outlook.total = total
+        if self._machine:
+            self._machine.plan(self._clock(), guesses, rows=rows, unplanned=unplanned, total=total)
+
+    def begin(self, roster: Roster | None = None) -> None:
+        """Workers are there, and `roster` knows them: speed counts from here."""
+        self._outlook.begin(self._clock(), roster)
         self._note = ""
+        if self._machine:
+            self._machine.say("work", self._clock())
 
-    def cut(self, item: WorkItem, px: int, share: float, name: str, frames: int = 0) -> None:
+    def cut(self, item: WorkItem, px: int, share: float, name: str, frames: int = 0, effort: Effort = NOBODY) -> None:
         """An item of `px` source pixels is cut; a film has so many frames. Earlier runs had done `share` of it."""
         self._note = ""
-        self._work.measured(item, px, before_px=round(px * share))
-        if frames:
-            film = _Film(name, frames, before=round(frames * share), pace=Pace(self._clock()))
-            self._films[item.item_id] = film
+        row, now_s = row_of(item), self._clock()
+        self._outlook.cut(row, px, share, name, frames, effort, now_s)
+        if self._machine:
+            before_px, source = round(px * share), item.row.source_url
+            self._machine.cut(now_s, row, source, px=px, before_px=before_px, frames=frames, effort=effort)
         self.tick()
 
-    def piece(self, item: WorkItem, px: int, frames: int) -> None:
+    def piece(self, item: WorkItem, px: int, frames: int, effort: Effort = NOBODY) -> None:
         """A band or a segment is restored."""
-        self._add(item, px, frames)
-        if film := self._films.get(item.item_id):
-            film.pace.add(frames, self._clock())
+        row, now_s = row_of(item), self._clock()
+        self._outlook.piece(row, px, frames, effort, now_s)
+        if self._machine:
+            self._machine.piece(now_s, row, px=px, frames=frames, effort=effort)
         self.refresh()
 
-    def finish(self, item: WorkItem, px: int) -> None:
+    def finish(self, item: WorkItem, px: int, effort: Effort = NOBODY) -> None:
         """A row is done; `px`: source pixels of one that was not cut, 0 of others."""
-        if px:
-            self._work.measured(item, px)
-            self._add(item, px, 0)
-        self.done += 1
-        self._end(item)
+        row, now_s = row_of(item), self._clock()
+        self._outlook.finish(row, px, effort, now_s)
+        self._ended(item, effort, now_s, status="done", px=px, output=item.output_url)
 
-    def fail(self, item: WorkItem) -> None:
+    def fail(self, item: WorkItem, kind: str = "", message: str = "", effort: Effort = NOBODY) -> None:
         """A row has failed."""
-        self.failed += 1
-        self._end(item)
+        row, now_s = row_of(item), self._clock()
+        self._outlook.fail(row, kind, effort, now_s)
+        self._ended(item, effort, now_s, status="failed", error=kind, message=message)
 
-    def _add(self, item: WorkItem, px: int, frames: int) -> None:
-        now_s, before = self._clock(), self._work.done
-        self._work.restored(item, px)
-        self._pace.add(self._work.done - before, now_s)
-        self._px.add(px, now_s)
-        if frames:
-            self._frames.add(frames, now_s)
-
-    def _end(self, item: WorkItem) -> None:
+    def _ended(self, item: WorkItem, effort: Effort, now_s: float, **fields: object) -> None:
         self._note = ""
-        self._work.ended(item)
-        self._films.pop(item.item_id, None)
+        if self._machine:
+            self._machine.row(now_s, row_of(item), item.row.source_url, effort, **fields)
         self.refresh()
 
     # -- what is shown -----------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Time has passed: a terminal counts on."""
-        if self._live:
+        """Time has passed: workers are looked after, and a terminal counts on."""
+        self._outlook.crew.look(self._clock())
+        if self._machine and not self._note:
+            self._machine.standing(self._outlook, self._clock())
+        if self._screen:
             self.refresh()
 
     def refresh(self) -> None:
         """Show how far things are, unless that was shown just now."""
         now_s = self._clock()
         waited_s = now_s - self._printed_s
-        if self._live and (waited_s >= _LIVE_EVERY_S or not self._rows_shown):
-            columns = _columns(self._stream) - 1
-            lines = [_cut("  ".join(words), columns) for words in self.lines(now_s)]
-            self._stream.write(self._home() + "\n".join(lines))
-            self._rows_shown = len(lines)
+        if self._screen and (waited_s >= _LIVE_EVERY_S or self._screen.is_empty):
+            self._screen.draw(self._live_lines(now_s, self._screen.rows))
         elif self._plain and waited_s >= _PLAIN_EVERY_S:
             overall, *films = self.lines(now_s)
             self._stream.write("  ".join([*overall, *(" ".join(words[1:]) for words in films)]) + "\n")
+            self._stream.flush()
         else:
             return
         self._printed_s = now_s
-        self._stream.flush()
-
-    def _home(self) -> str:
-        """Back to the first of our lines, and clear them all."""
-        up = f"\x1b[{self._rows_shown - 1}A" if self._rows_shown > 1 else ""
-        return f"{up}\r\x1b[J"
 
     def lines(self, now_s: float) -> list[list[str]]:
-        """The words of ``[#####.....] 12/40  0.24 MP/s  1 failed  3 min left``, and of a line for each film under way,
-        which begins with nothing."""
-        films = [["", *film.words(now_s)] for film in islice(self._films.values(), _FILMS_SHOWN)]
-        if len(self._films) > _FILMS_SHOWN:
-            films.append(["", f"and {len(self._films) - _FILMS_SHOWN} more films"])
-        return [self._overall(now_s), *films]
+        """The words of the run's line, and of a line for each film under way, which begins with nothing."""
+        return [view.overall(self._outlook, now_s, self._note), *view.films(self._outlook, now_s)]
 
-    def _overall(self, now_s: float) -> list[str]:
-        ended = self.done + self.failed
-        filled = int(20 * self.reached)
-        parts = [f"[{'#' * filled}{'.' * (20 - filled)}] {ended}/{self.total}"]
-        if self._note:
-            return [*parts, self._note]
-        if self._frames.amount:
-            parts.append(f"{self._frames.rate(now_s):.2f} frames/s")
-        elif self._px.amount:
-            parts.append(pixel_rate(self._px.rate(now_s)))
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        if ended < self.total:
-            parts.append(self._left(now_s))
-        return parts
+    def _live_lines(self, now_s: float, rows: int) -> list[str]:
+        """What fits: failures below the run's own line, workers below the films."""
+        overall, *films = self.lines(now_s)
+        lines = [overall, *view.failures(self._outlook), *films]
+        if not self._note:
+            lines += view.workers(self._outlook.crew, rows - len(lines))
+        return ["  ".join(words) for words in lines]
 
-    def _left(self, now_s: float) -> str:
-        """``3 min 20 s left``; ``at least`` where of some rows nothing can be said yet."""
-        left_s = self.left_s(now_s)
-        if left_s is None:
-            return _UNKNOWN
-        return f"{'' if self._work.ahead.sure else 'at least '}{duration(left_s)} left"
-
-    def left_s(self, now_s: float | None = None) -> float | None:
-        """Seconds until all is done, at least those where of some rows nothing can be said yet; None while nothing
-        tells."""
-        now_s = self._clock() if now_s is None else now_s
-        ahead = self._work.ahead
-        left_s = self._pace.left_s(ahead.work, now_s)
-        if left_s is None or not (ahead.sure or ahead.work):
-            return None
-        if self.done + self.failed + len(self._films) == self.total:  # then it ends with the last of them
-            left_s = max(left_s, *(film.left_s(now_s) or 0.0 for film in self._films.values()), 0.0)
-        return left_s
+    # -- what it comes to --------------------------------------------------------------------------------------
 
     @property
     def reached(self) -> float:
         """How much of all work is done, 0..1; by rows as long as the work is not known."""
-        work, ahead = self._work, self._work.ahead
-        here = work.before + work.done
-        if ahead.sure and here:
-            return here / (here + ahead.work)
-        return (self.done + self.failed) / max(1, self.total)
+        return self._outlook.reached
 
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def _cut(text: str, columns: int) -> str:
-    """As much of a line as fits; East Asian letters take two columns."""
-    widths = [2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text]
-    if sum(widths) <= columns:
-        return text
-    kept, used = 0, 1  # the sign that something is left out
-    while used + widths[kept] <= columns:
-        used += widths[kept]
-        kept += 1
-    return f"{text[:kept]}…"
-
-
-def _columns(stream: TextIO) -> int:
-    """Of the terminal; what is usual where it does not say."""
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
-    except (OSError, ValueError):
-        return _USUAL_COLUMNS
+    def left_s(self) -> float | None:
+        """Seconds until all is done; None while nothing tells."""
+        return self._outlook.left_s(self._clock())

@@ -1,4 +1,5 @@
-"""A run on a cluster says what it does: at Ray's port, and to a real Prometheus that asks there, as the page says."""
+"""A run on a cluster of several nodes says what it does, at Ray's port and to a real Prometheus that asks there, as the
+page says. It comes from outside, through the Jobs API, loses a node, and makes what it would have made anyway."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +23,20 @@ import pytest
 from farm.fleet import memory_share
 from farm.ledger import iter_results
 
+from ..chaos.watch import check_clean, check_identical
 from ..clips import h264
 from ..metrics_page import SCRAPE, documented, queries
+from ..nodes import Machines, free_port, machines
 from ..outside import require_prometheus
-from ..runs import Farm, ray_head, results, save_picture
+from ..runs import Farm, results, save_picture
 
 pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., Path]
 WORKERS = 2
 PICTURES = 4
 START_S = 150.0
-HEAD = """
-import sys
-from ray.cluster_utils import Cluster
-without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-args = {"num_cpus": 4, "num_gpus": 0, "metrics_export_port": int(sys.argv[1]), **without}
-cluster = Cluster(initialize_head=True, head_node_args=args)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 LINE = re.compile(r"(ray_farm_\w+)\{(.*)\} (\S+)")
+FLAGS = ("--workers", str(WORKERS), "--batch", "4", "--band-px", "999999999", "--tile-px", "64")
 FAST = {"RAY_metrics_report_interval_ms": "1000"}
 """what nodes gather and forget in a second and two, instead of ten and twenty"""
 Series = Mapping[tuple[str, str], float]
@@ -54,6 +48,11 @@ class Told:
     """What was told of one run."""
 
     out: Path
+    undisturbed: Path
+    """output root of a run of the same, inside the command"""
+    job: str = ""
+    ended: dict[str, Any] = field(default_factory=dict)
+    """how Ray says that the job ended"""
     seen: list[Series] = field(default_factory=list)
     """while it went on"""
     last: Series = field(default_factory=dict)
@@ -67,15 +66,6 @@ class Told:
 
     def by_label(self, metric: str) -> dict[str, float]:
         return {label: value for (name, label), value in self.last.items() if name == metric}
-
-
-def free_port() -> int:
-    """Outside of those that Ray gives its workers."""
-    while True:
-        with socket.socket() as tried:
-            tried.bind(("127.0.0.1", 0))
-            if not 10002 <= (port := tried.getsockname()[1]) <= 19999:
-                return port
 
 
 def scrape(port: int, runs: set[str]) -> dict[tuple[str, str], float]:
@@ -155,34 +145,43 @@ def is_ready(asked: Prometheus) -> bool:
         return False
 
 
-def watched(farm: Farm, source: Path, told: Told, port: int, environment: Mapping[str, str]) -> None:
-    """Runs the command and looks at the port meanwhile."""
-    flags = ("--workers", str(WORKERS), "--batch", "4", "--band-px", "999999999", "--tile-px", "64")
-    driver = farm.start(*farm.submit_args(source, told.out, *flags), env=dict(environment))
-    while driver.poll() is None:
-        if seen := scrape(port, told.runs):
+def detached(user: Farm, source: Path, told: Told, cluster: Machines) -> None:
+    """Hands the command to the cluster's Jobs API, loses the node whose worker hangs, and looks at the head's port."""
+    made = user.submit(source, told.out, *FLAGS, "--detach", "--json")
+    assert made.returncode == 0, made.stderr
+    told.job = json.loads(made.stdout)["job"]
+    log = user.start("logs", told.job, "--follow", "--json")
+    is_lost = False
+    while log.poll() is None:
+        if seen := scrape(cluster.metrics_port, told.runs):
             told.seen.append(seen)
+            if not is_lost and seen.get(("ray_farm_items_total", "done"), 0) >= 1:
+                cluster.nodes[-1].lose()
+                is_lost = True
         time.sleep(0.5)
-    _, said = driver.communicate()
-    assert driver.returncode == 3, said
+    said, error = log.communicate()
+    assert log.returncode == 0, error
+    told.ended = json.loads(said.splitlines()[-1])["job"]
 
 
 @pytest.fixture(scope="module")
 def told(slow_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """Of a run that loses a worker on the way."""
-    folder, port = tmp_path_factory.mktemp("metrics"), free_port()
-    source, told = folder / "in", Told(folder / "out")
+    """Of a run on a head and two nodes, of which one is lost on the way."""
+    folder = tmp_path_factory.mktemp("metrics")
+    source, told = folder / "in", Told(folder / "out", undisturbed=folder / "undisturbed")
     sources(source)
-    lost = {"FARM_FAILPOINTS": f"infer=kill@3,once={folder / 'lost'}"}
-    program = shutil.which("prometheus")
+    made = slow_farm.submit(source, told.undisturbed, *FLAGS)
+    assert made.returncode == 3, made.stderr
+    program, hangs = shutil.which("prometheus"), {"FARM_FAILPOINTS": "infer=hang"}
     with (
-        ray_head(HEAD, str(port), users=FAST, own=lost) as environment,
-        prometheus(program, folder, port) if program else nullcontext() as asked,
+        machines([{}, hangs], every=FAST) as cluster,
+        prometheus(program, folder, cluster.metrics_port) if program else nullcontext() as asked,
     ):
         begun = time.monotonic()
-        watched(slow_farm, source, told, port, environment)
+        user = replace(slow_farm, environment={**slow_farm.environment, **cluster.user})
+        detached(user, source, told, cluster)
         time.sleep(3)  # a second of Ray's and one of Prometheus', and what shows how things stand goes
-        told.last = scrape(port, told.runs)
+        told.last = scrape(cluster.metrics_port, told.runs)
         if asked:
             for query in queries():
                 told.answers[query] = asked.ask(plain(query), time.monotonic() - begun)
@@ -219,8 +218,15 @@ def test_what_is_told_is_what_the_ledger_says(told: Told) -> None:
     )
 
 
-def test_a_lost_worker_and_what_it_had_are_told(told: Told) -> None:
-    assert told.by_label("ray_farm_worker_deaths_total") == {"crash": 1}
+def test_a_run_from_outside_that_loses_a_node_makes_what_it_would_have_made_anyway(told: Told) -> None:
+    assert (told.ended["id"], told.ended["exit_code"]) == (told.job, 3), told.ended
+    check_identical(told.out, told.undisturbed)
+    assert [row for row in results(told.out) if row["error"] in ("worker_died", "timeout")] == []
+    check_clean(told.out)
+
+
+def test_a_lost_node_and_what_its_worker_had_are_told(told: Told) -> None:
+    assert told.by_label("ray_farm_worker_deaths_total") == {"node": 1}
     assert 1 <= told.largest("ray_farm_retries_total") <= 4
     assert told.by_label("ray_farm_busy_seconds_total").keys() <= {"upscale-slow-0", "upscale-slow-1"}
 

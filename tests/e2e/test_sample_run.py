@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -135,8 +136,8 @@ def test_without_a_terminal_the_rest_is_left_and_the_same_command_with_yes_does_
     out = tmp_path / "out"
     first = farm.submit(source, out, "--sample", "6", "--json")
     assert first.returncode == 75, first.stderr
-    assert "stopped by --sample; 5 left; the same command with --yes, or without --sample, goes on" in first.stderr
-    said = json.loads(first.stdout)
+    said, end = event(first.stdout, "sample"), event(first.stdout, "end")
+    assert (end["stopped"], end["left"], end["exit_code"], first.stderr) == ("--sample", 5, 75, "")
     assert (said["rows"], said["population"], said["left"], said["goes_on"]) == (6, 11, 5, False)
     assert said["done"] + said["failed"] == 6
     assert said["worker_seconds"] > 0
@@ -153,6 +154,7 @@ def test_without_a_terminal_the_rest_is_left_and_the_same_command_with_yes_does_
     assert again.returncode == 75, again.stderr
     assert time.monotonic() - began < 10, "nothing to do starts no worker"
     assert "sample: done before: 6 of 11 rows to do" in again.stderr
+    assert "stopped by --sample; 5 left; the same command with --yes, or without --sample, goes on" in again.stderr
     last = farm.submit(source, out, "--sample", "6", "--yes")
     assert last.returncode == 3, last.stderr
     assert "sample: done before: 6 of 11 rows to do" in last.stderr
@@ -168,14 +170,14 @@ def test_more_than_the_limit_ends_with_four_and_less_goes_on(farm: Farm, source:
     out = tmp_path / "out"
     bad = farm.submit(source, out, "--sample", "10", "--yes-if-suspect-below", "2%", "--json")
     assert bad.returncode == 4, bad.stderr
-    said = json.loads(bad.stdout)
+    said = event(bad.stdout, "sample")
     suspect = sum(bool(row["suspect"]) for row in results(out))
     assert 0 < suspect < 9
     assert (said["done"], said["failed"], said["suspect"], said["goes_on"]) == (9, 1, suspect, False)
     assert said["bad_percent"] == 10 * (1 + suspect)
-    assert "stopped by --yes-if-suspect-below; 1 left; the same command with --yes instead of" in bad.stderr
     same = farm.submit(source, out, "--sample", "10", "--yes-if-suspect-below", f"{said['bad_percent']:g}%")
     assert same.returncode == 4, same.stderr
+    assert "stopped by --yes-if-suspect-below; 1 left; the same command with --yes instead of" in same.stderr
     good = farm.submit(source, out, "--sample", "10", "--yes-if-suspect-below", f"{said['bad_percent'] + 1:g}%")
     assert good.returncode == 3, good.stderr
     assert len(results(out)) == 11
@@ -227,7 +229,13 @@ def test_every_command_of_the_page_works(farm: Farm, source: Path, tmp_path: Pat
         ran = farm.run(*words, "--workers", "1")
         codes.append(ran.returncode)
     assert codes == [0, 75, 0], ran.stderr
-    assert json.loads(ran.stdout)["goes_on"] is True
+    assert event(ran.stdout, "sample")["goes_on"] is True
+
+
+def event(stdout: str, name: str) -> dict[str, Any]:
+    """The one line of --json of that name."""
+    (found,) = (line for line in map(json.loads, stdout.splitlines()) if line["event"] == name)
+    return found
 
 
 def calm(model: Path, to: Path) -> Path:

@@ -323,7 +323,6 @@ def test_a_dry_run_names_the_sample_and_writes_nothing(world: Timed) -> None:
         (("--sample", "2", "--yes-if-suspect-below", "nan"), "nan% is not above 0%"),
         (("--sample", "2", "--yes-if-suspect-below", "few"), "'few' is no percentage such as 2%"),
         (("--sample", "2", "--detach"), "--detach: nobody can be asked there after --sample"),
-        (("--json",), "--json: says what --detach has handed over, or a --sample has found"),
     ],
 )
 def test_wrong_flags_are_named_before_anything_starts(

@@ -236,10 +236,10 @@ def test_a_head_has_all_gpus_whatever_the_run_asks_for_that_starts_it(monkeypatc
         handover._head(WorkerConfig(gpus=2))
 
 
-def test_json_of_a_run_that_is_not_detached_is_a_usage_error(tmp_path: Path) -> None:
-    made = CliRunner().invoke(main, ["submit", str(tmp_path), "--json"])
+def test_json_of_a_quiet_run_that_is_not_detached_is_a_usage_error(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["submit", str(tmp_path), "--json", "--quiet"])
     assert made.exit_code == 2
-    assert "--json: says what --detach has handed over" in made.stderr
+    assert "--json: says what a run does while it works" in made.stderr
 
 
 def test_cancel_of_what_is_no_output_root_is_a_usage_error(tmp_path: Path) -> None:

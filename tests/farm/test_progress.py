@@ -9,9 +9,9 @@ import pytest
 
 from farm.kinds import MediaKind
 from farm.progress import Progress, Workload, duration, likeness_of
-from farm.progress.display import _cut
 from farm.progress.pace import Pace
-from farm.progress.work import Ahead
+from farm.progress.screen import cut
+from farm.progress.work import Ahead, row_of
 from farm.records import WorkItem
 
 from .items import PARAMS, make_film, make_item
@@ -111,23 +111,23 @@ def test_a_long_film_behind_a_short_one_is_not_as_short() -> None:
     assert watch.line == "[#...................] 1/2  1.00 frames/s  3 min 00 s left", "by now its size is known"
 
 
-def test_a_run_does_not_end_before_its_last_films() -> None:
+def test_the_rest_of_a_film_costs_what_the_film_has_cost_so_far() -> None:
     quick, slow = film(0), film(1)
     watch = Watch(quick, slow)
     watch.progress.cut(quick, 100_000, 0.0, "quick.mkv", 100)
     watch.progress.cut(slow, 100_000, 0.0, "slow.mkv", 100)
-    watch.after(10).piece(quick, 100_000, 100)
-    watch.progress.piece(slow, 10_000, 10)
+    watch.after(1).piece(quick, 50_000, 50)
+    watch.after(9).piece(slow, 10_000, 10)
     assert watch.films[1] == "slow.mkv 10/100 1.00 frames/s 1 min 30 s left"
-    assert watch.line.endswith("0/2  11.00 frames/s  1 min 30 s left")
+    assert watch.line.endswith("0/2  6.00 frames/s  1 min 22 s left"), "1 s of the quick one, 81 s of the slow one"
 
 
-def test_rows_of_which_nothing_can_be_said_make_it_a_least() -> None:
-    watch = Watch(*(many := pictures(2)), film(7))
+def test_rows_of_a_kind_that_nobody_has_looked_into_are_guessed_by_their_bytes() -> None:
+    watch = Watch(*(many := pictures(2)), film(7, cost_px=16_000))
     watch.after(5).finish(many[0], 4000)
-    assert watch.line.endswith("1/3  0.00080 MP/s  at least 5 s left"), "no film has been looked into"
+    assert watch.line.endswith("1/3  0.00080 MP/s  about 25 s left"), "no film has been looked into"
     watch.after(5).finish(many[1], 4000)
-    assert watch.line.endswith("2/3  0.00080 MP/s  time left unknown yet")
+    assert watch.line.endswith("2/3  0.00080 MP/s  about 20 s left")
 
 
 def test_files_of_another_extension_are_guessed_as_others_of_their_kind() -> None:
@@ -145,9 +145,9 @@ def test_models_weigh_what_they_cost() -> None:
     cheap, dear = pictures(2, side=10)
     dear = replace(dear, params=replace(PARAMS, model="dear"))
     work = Workload({MODEL: 1.0, "dear": 30.0}, {likeness_of(cheap): 100, likeness_of(dear): 100}, 2)
-    work.measured(cheap, 100)
-    work.restored(cheap, 100)
-    work.ended(cheap)
+    work.measured(row_of(cheap), 100)
+    work.restored(row_of(cheap), 100)
+    work.ended(row_of(cheap))
     assert (work.done, work.ahead.work, work.ahead.sure) == (100.0, 3000.0, True)
 
 
@@ -158,10 +158,10 @@ def test_what_has_failed_is_not_ahead_any_more() -> None:
     assert watch.line.endswith("30 s left")
     watch.progress.fail(items[1])
     assert watch.line == "[######..............] 2/4  0.000010 MP/s  1 failed  20 s left"
-    cut = film(9)
-    watch = Watch(cut, *items)
-    watch.progress.cut(cut, 10_000, 0.0, "9.mkv", 100)
-    watch.progress.fail(cut)
+    long = film(9)
+    watch = Watch(long, *items)
+    watch.progress.cut(long, 10_000, 0.0, "9.mkv", 100)
+    watch.progress.fail(long)
     assert watch.films == []
     assert watch.work.ahead.work == 400
 
@@ -247,9 +247,9 @@ def test_many_films_are_counted_and_not_all_shown() -> None:
 
 
 def test_no_line_is_longer_than_the_terminal() -> None:
-    assert _cut("abcdef", 6) == "abcdef"
-    assert _cut("abcdef", 5) == "abcd…"
-    assert _cut("映画の名前", 7) == "映画の…", "East Asian letters are two columns wide"
+    assert cut("abcdef", 6) == "abcdef"
+    assert cut("abcdef", 5) == "abcd…"
+    assert cut("映画の名前", 7) == "映画の…", "East Asian letters are two columns wide"
 
 
 def test_a_file_gets_a_plain_line_now_and_then_and_quiet_gets_none() -> None:
@@ -276,10 +276,10 @@ def test_rows_that_are_not_planned_yet_are_taken_to_be_like_those_that_are() -> 
     known, _ = pictures(2)
     work = Workload({MODEL: 1.0}, {likeness_of(known): 200}, 2, unplanned=8)
     assert not work.ahead.sure
-    work.measured(known, 50)
+    work.measured(row_of(known), 50)
     assert work.ahead == Ahead(work=500.0, sure=True), "50, as much again for the other one, and 4 times that"
-    work.restored(known, 50)
-    work.ended(known)
+    work.restored(row_of(known), 50)
+    work.ended(row_of(known))
     assert work.ahead.work == 450.0
     work.expect({likeness_of(known): 400}, 4, unplanned=0)
     assert work.ahead == Ahead(work=250.0, sure=True), "half of what is guessed, as it turned out"
