@@ -96,7 +96,8 @@ def _goods(plan: LossPlan, batch: Batch) -> _Goods:
     goods = _Goods(*(sharp if one else batch.gt for one in wanted))
     if not plan.toward_bicubic:
         return goods
-    enlarged = resize_to(batch.lq, *batch.gt.shape[-2:], "matlab")
+    height, width = batch.gt.shape[-2:]
+    enlarged = resize_to(batch.lq, height, width, "matlab")
     return goods._replace(pixel=torch.lerp(goods.pixel, enlarged, plan.toward_bicubic))
 
 
