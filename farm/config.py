@@ -27,6 +27,7 @@ from farm.sample import (
 )
 from sr_kernel.degrade.recipe import RECIPES, Recipe
 from sr_kernel.degrade.recipe_toml import recipe_to_toml
+from sr_kernel.models import BOX
 
 FORMATS = ("same", "png", "jpg", "webp", "tiff", "avif")
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
@@ -53,7 +54,7 @@ NAME_FIELDS = ("stem", "model", "scale", "ext", "row")
 class ModelConfig:
     """Which network restores, and how exactly."""
 
-    model: str = "x4plus"
+    model: str = BOX
     """a name of `farm models`, an official name, or the path of a .pth or .safetensors file"""
     models: tuple[str, ...] = ()
     """several models that each restore every row that names none itself; empty: `model` alone"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Literal
 
@@ -15,6 +15,10 @@ BODY_PX_BYTES: Mapping[str, int] = MappingProxyType({"fp32": 1600, "half": 800})
 """bytes a source pixel that an RRDB body of 64 features holds at its widest"""
 CANVAS_PX_BYTES = 12
 """bytes an output pixel of an RRDB network whose whole output is held, for turns or kept colours"""
+BOX = "box"
+"""the model whose file ships with this package"""
+DATA_FOLDER = Path(__file__).parent / "data"
+"""where that file lies"""
 FILE_PREFIX = "file:"
 """of the names of models that are given as weight files"""
 _RELEASES = "https://github.com/xinntao/Real-ESRGAN/releases/download/"
@@ -191,6 +195,18 @@ def _part(
 
 
 _ROWS = (
+    replace(
+        _srvgg(
+            BOX,
+            "box.safetensors",
+            convs=10,
+            size=655_872,
+            sha256="041b8d1370cd0fc7bb30e292e9e732ffedc8f4eb8f2ef507bb12cc671691495f",
+        ),
+        features=40,
+        url="",
+        licence="Apache-2.0",
+    ),
     _rrdb(
         "x4plus",
         "v0.1.0/RealESRGAN_x4plus.pth",

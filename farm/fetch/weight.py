@@ -16,7 +16,7 @@ from farm.errors import DiskError, FarmError, ModelError
 from farm.fetch.download import TransferError, download, shown, size_of
 from farm.storage import faults, local
 from farm.storage.cache import cache_folder
-from sr_kernel.models import ModelSpec
+from sr_kernel.models import BOX, DATA_FOLDER, ModelSpec
 
 DIR_VARIABLE = "FARM_WEIGHTS_DIR"
 MIRROR_VARIABLE = "FARM_WEIGHTS_MIRROR"
@@ -86,8 +86,9 @@ def folders(weights_dir: str | None = None) -> tuple[Path, ...]:
 
 
 def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
-    """The first file of the model's name and size in folders(); None when there is none. Its digest is not checked."""
-    for folder in folders(weights_dir):
+    """The first file of the model's name and size in folders(), else the one that ships with us; None when there is
+    none. Its digest is not checked."""
+    for folder in (*folders(weights_dir), DATA_FOLDER):
         path = folder / spec.file
         if path.is_file() and spec.bytes in (0, path.stat().st_size):
             return path
@@ -178,9 +179,11 @@ def source_url(spec: ModelSpec) -> str:
 
 def _not_here(spec: ModelSpec, weights_dir: str | None, why: str) -> ModelError:
     looked = ", ".join(str(folder) for folder in folders(weights_dir))
+    instead = f"; --model {BOX} needs no file" if spec.role == "restore" else ""
     return ModelError(
         f"model {spec.name}: {spec.file} is not in {looked}, and {why}; put it into one of these folders, "
         f"name another with --weights-dir or {DIR_VARIABLE}, or set {MIRROR_VARIABLE} to where it can be fetched"
+        f"{instead}"
     )
 
 

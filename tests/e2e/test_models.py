@@ -26,6 +26,22 @@ def farm(farm: Farm, cluster: dict[str, str]) -> Farm:
     return replace(farm, environment=cluster)
 
 
+def test_without_a_model_the_one_in_the_box_works_with_no_weights_and_no_network(
+    farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    source, out = make_picture(tmp_path / "a.png", 40, 30), tmp_path / "out"
+    alone = {"FARM_WEIGHTS_DIR": "", "FARM_WEIGHTS_MIRROR": str(tmp_path / "nothing")}
+    done = farm.run("submit", source, "--gpus", "0", "--workers", "1", "--out", out, env=alone)
+    assert done.returncode == 0, done.stderr
+    assert "box is the small model that ships with the farm; --model x4plus" in done.stderr
+    (row,) = results(out)
+    assert (row["model"], row["width"], row["height"]) == ("box", 160, 120)
+    other = farm.run("submit", source, "--model", "x4plus", "--gpus", "0", "--out", tmp_path / "other", env=alone)
+    assert other.returncode == 78
+    for way in ("RealESRGAN_x4plus.pth is not in", "--weights-dir or FARM_WEIGHTS_DIR", "FARM_WEIGHTS_MIRROR", "box"):
+        assert way in other.stderr
+
+
 def test_every_row_is_restored_by_each_model_and_the_second_run_does_nothing(
     farm: Farm, make_picture: Make, tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ def test_every_row_is_listed_with_its_figures(call: Call) -> None:
     assert (x4plus["scale"], x4plus["parameters"], x4plus["bytes"]) == (4, 16_697_987, 67_040_989)
     assert x4plus["gflop_per_megapixel"] == pytest.approx(35_853.7, abs=0.1)
     assert lines["vgg19"]["scale"] is lines["vgg19"]["parameters"] is None
-    assert {name for name, line in lines.items() if line["path"]} == set()
+    assert {name for name, line in lines.items() if line["path"]} == {"box"}
 
 
 def test_the_table_marks_what_is_unconfirmed_and_what_restores_nothing(call: Call) -> None:

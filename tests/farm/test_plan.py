@@ -26,7 +26,7 @@ from farm.names import Namer
 from farm.params import UpscaleParams
 from farm.records import FileStat, ItemStatus, LedgerEntry, ManifestRow, Overrides, RefusedRow, WorkItem
 from farm.sizes import refuse_size
-from sr_kernel.models import MODELS, ModelSpec
+from sr_kernel.models import BOX, MODELS, ModelSpec
 
 OUT = "/data/out"
 
@@ -39,7 +39,14 @@ class Model:
     sha256: str
 
 
-BOOK = {name: Model(spec=spec, sha256=f"{at:064x}") for at, (name, spec) in enumerate(MODELS.items())}
+NAMES = (*(name for name in MODELS if name != BOX), BOX)
+"""the box last: digests of the others are what they were before there was one"""
+BOOK = {name: Model(spec=MODELS[name], sha256=f"{at:064x}") for at, name in enumerate(NAMES)}
+
+
+def restored(**asked: Any) -> ModelConfig:
+    """By x4plus where no model is asked for."""
+    return ModelConfig(**({"model": "x4plus"} | asked))
 
 
 def config(
@@ -47,7 +54,7 @@ def config(
 ) -> RunConfig:
     return RunConfig(
         manifest="m.csv",
-        model=model or ModelConfig(),
+        model=model or restored(),
         output=output or OutputConfig(),
         limits=limits or LimitConfig(),
     )
@@ -103,12 +110,12 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
         planned(out="/data/out2"),
         planned(device="cuda"),
         planned(bf16=False),
-        planned(made=config(ModelConfig(tile_px=128))),
-        planned(made=config(ModelConfig(batch=2))),
-        planned(made=config(ModelConfig(exact_px=1))),
-        planned(made=config(ModelConfig(band_px=1))),
-        planned(row(outscale=3.5), made=config(ModelConfig(resize="official"))),
-        planned(made=config(ModelConfig(alpha="lanczos"))),
+        planned(made=config(restored(tile_px=128))),
+        planned(made=config(restored(batch=2))),
+        planned(made=config(restored(exact_px=1))),
+        planned(made=config(restored(band_px=1))),
+        planned(row(outscale=3.5), made=config(restored(resize="official"))),
+        planned(made=config(restored(alpha="lanczos"))),
         planned(row(format="webp"), made=config(output=OutputConfig(quality=90))),
         planned(made=config(output=OutputConfig(stamp=False))),
         planned(made=config(limits=LimitConfig(pages="first"))),
@@ -123,7 +130,7 @@ def test_whatever_decides_bytes_is_part_of_the_identity(monkeypatch: pytest.Monk
     changed.append(planner().plan(row(), replace(stat, mtime_ns=6)))
     changed.append(planner().plan(row(), replace(stat, etag="b")))
     assert len({item.item_id for item in changed}) == len(changed)
-    for without_effect in (ModelConfig(resize="official"), ModelConfig()):
+    for without_effect in (restored(resize="official"), restored()):
         same = planned(made=config(without_effect, output=OutputConfig(quality=90)))
         assert same.item_id == planned().item_id, "a png has no quality, and what is not resized no way of resizing"
 
@@ -274,7 +281,7 @@ def test_the_manifests_word_on_the_version_comes_first() -> None:
     ],
 )
 def test_precision_is_resolved_once(asked: str, device: str, bf16: bool, precision: str, precision_16bit: str) -> None:
-    params = planned(made=config(ModelConfig(precision=asked)), device=device, bf16=bf16).params
+    params = planned(made=config(restored(precision=asked)), device=device, bf16=bf16).params
     assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
 
 
@@ -294,7 +301,7 @@ def test_a_network_is_computed_in_a_precision_that_it_supports(
 ) -> None:
     model = replace(BOOK["x4plus"], spec=replace(MODELS["x4plus"], fp16=fp16, bf16=bf16))
     book = {**BOOK, "x4plus": model}
-    made = plan.Planner(config(ModelConfig(precision=asked)), book, OUT, device, cpu_bf16=True)
+    made = plan.Planner(config(restored(precision=asked)), book, OUT, device, cpu_bf16=True)
     stat = FileStat(url="/data/in/a.png", bytes=1000, mtime_ns=5)
     params = made.plan(row(), stat).upscale
     assert (params.precision, params.precision_16bit) == (precision, precision_16bit)
@@ -304,34 +311,34 @@ def test_a_network_is_computed_in_a_precision_that_it_supports(
 
 def test_half_precision_on_a_cpu_is_refused() -> None:
     with pytest.raises(UsageError, match="fp16 on a CPU"):
-        planner(config(ModelConfig(precision="fp16")))
+        planner(config(restored(precision="fp16")))
 
 
 def test_bf16_is_refused_where_torch_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("farm.resolver.cpu_runs_bf16", lambda: False)
     with pytest.raises(UsageError, match="no bf16 on this machine"):
-        plan.Planner(config(ModelConfig(precision="bf16")), BOOK, OUT, "cpu")
+        plan.Planner(config(restored(precision="bf16")), BOOK, OUT, "cpu")
 
 
 def test_rows_override_the_run_and_the_run_the_model() -> None:
     assert planned().params.outscale == 4.0
     assert planned(row(model="x2plus")).params.outscale == 2.0
-    assert planned(made=config(ModelConfig(outscale=3.5))).params.outscale == 3.5
-    assert planned(row(outscale=2), config(ModelConfig(outscale=3.5))).params.outscale == 2.0
+    assert planned(made=config(restored(outscale=3.5))).params.outscale == 3.5
+    assert planned(row(outscale=2), config(restored(outscale=3.5))).params.outscale == 2.0
     assert [planned(device=device).params.batch for device in ("cuda", "cpu")] == [8, 1]
-    assert planned(made=config(ModelConfig(batch=3)), device="cuda").params.batch == 3
+    assert planned(made=config(restored(batch=3)), device="cuda").params.batch == 3
 
 
 def test_denoise_belongs_to_models_that_have_a_partner() -> None:
-    denoised = config(ModelConfig(model="general-x4v3", denoise=0.5))
+    denoised = config(restored(model="general-x4v3", denoise=0.5))
     assert planned(made=denoised).params.denoise == 0.5
     assert planned(row(model="x4plus"), denoised).params.denoise == 1.0
     with pytest.raises(UsageError, match="no denoise partner"):
-        planner(config(ModelConfig(denoise=0.5)))
+        planner(config(restored(denoise=0.5)))
 
 
 def test_a_row_asks_for_its_own_strength_of_denoising() -> None:
-    general = config(ModelConfig(model="general-x4v3", denoise=0.5))
+    general = config(restored(model="general-x4v3", denoise=0.5))
     found = [planned(row(**asked), general) for asked in ({}, {"denoise": 0.25}, {"denoise": 0.0}, {"denoise": 1.0})]
     assert [item.params.denoise for item in found] == [0.5, 0.25, 0.0, 1.0]
     assert len({item.item_id for item in found}) == len({item.params_hash for item in found}) == 4
@@ -352,21 +359,21 @@ def test_another_programs_name_means_its_scale_where_nobody_asks_for_one() -> No
         made = plan.Planner(config(asked), book, OUT, "cpu", cpu_bf16=True)
         return made.plan(row(**overrides), FileStat(url="", bytes=1000)).upscale.outscale
 
-    alias = ModelConfig(model="realesr-animevideov3-x2")
+    alias = restored(model="realesr-animevideov3-x2")
     assert scale(alias) == 2
     assert scale(replace(alias, outscale=3)) == 3
     assert scale(alias, outscale=1.5) == 1.5
     assert scale(alias, model="x4plus") == 4
-    assert scale(ModelConfig(), model="realesr-animevideov3-x2") == 2
+    assert scale(restored(), model="realesr-animevideov3-x2") == 2
     prints = {
         plan.Planner(config(model), book, OUT, "cpu", cpu_bf16=True).fingerprint
-        for model in (alias, replace(alias, outscale=3), ModelConfig(model="animevideov3"))
+        for model in (alias, replace(alias, outscale=3), restored(model="animevideov3"))
     }
     assert len(prints) == 3, "a done mark of one scale must not stand for another"
 
 
 def test_of_several_models_those_without_a_denoise_partner_are_as_they_are() -> None:
-    several = ModelConfig(model="x4plus", models=("x4plus", "general-x4v3"), denoise=0.25)
+    several = restored(model="x4plus", models=("x4plus", "general-x4v3"), denoise=0.25)
     assert planned(row(model="x4plus"), config(several)).upscale.denoise == 1.0
     assert planned(row(model="general-x4v3"), config(several)).upscale.denoise == 0.25
     with pytest.raises(UsageError, match="x4plus and x2plus have no denoise partner"):
@@ -379,11 +386,11 @@ def test_a_model_nobody_knows_names_its_row() -> None:
 
 
 def test_a_run_or_a_row_asks_for_a_size() -> None:
-    sized = config(ModelConfig(size=(3840, 2160), fit="cover", max_side=3000))
+    sized = config(restored(size=(3840, 2160), fit="cover", max_side=3000))
     params = planned(made=sized).upscale
     assert (params.outscale, params.size, params.fit, params.max_side) == (0.0, (3840, 2160), "cover", 3000)
     assert planned(row(outscale=2), sized).upscale.size is None, "a row's own scale counts"
-    ids = [planned(made=config(ModelConfig(**asked))).item_id for asked in SIZES]
+    ids = [planned(made=config(restored(**asked))).item_id for asked in SIZES]
     assert len(set(ids)) == len(ids)
     for contradiction in (
         {"size": (1, 1), "outscale": 2.0},
@@ -391,7 +398,7 @@ def test_a_run_or_a_row_asks_for_a_size() -> None:
         {"light": "linear", "resize": "official"},
     ):
         with pytest.raises(UsageError):
-            ModelConfig(**contradiction)
+            restored(**contradiction)
 
 
 SIZES: list[dict[str, Any]] = [
@@ -414,15 +421,15 @@ def test_passes_are_those_of_the_model_unless_one_reaches_the_target_or_upstream
     for model, most in (("x4plus", 2), ("x2plus", 4)):
         scale = MODELS[model].scale
         for outscale, passes in ((None, 1), (0.5, 1), (scale, 1), (scale + 0.1, most), (16.0, most)):
-            asked = ModelConfig(model=model, outscale=outscale)
+            asked = restored(model=model, outscale=outscale)
             assert planned(made=config(asked)).upscale.passes == passes
             assert planned(made=config(replace(asked, resize="official"))).upscale.passes == 1
-        assert planned(made=config(ModelConfig(model=model, size=(1, 1)))).upscale.passes == most
+        assert planned(made=config(restored(model=model, size=(1, 1)))).upscale.passes == most
 
 
 def test_what_is_not_resampled_has_no_light() -> None:
-    assert planned(made=config(ModelConfig(light="linear"))).item_id == planned().item_id
-    one = planned(film(), config(ModelConfig(light="linear")))
+    assert planned(made=config(restored(light="linear"))).item_id == planned().item_id
+    one = planned(film(), config(restored(light="linear")))
     assert one.upscale.light == "linear", "chroma may want other sides than the network's"
 
 
@@ -466,7 +473,7 @@ def test_outputs_mirror_the_tree_and_follow_the_template(
     ],
 )
 def test_a_size_stands_in_the_name_where_a_scale_would(name: str, made: str) -> None:
-    asked = config(ModelConfig(size=(3840, 2160)), OutputConfig(name=name))
+    asked = config(restored(size=(3840, 2160)), OutputConfig(name=name))
     assert planned(made=asked).output_url == f"{OUT}/{made}"
 
 
@@ -686,8 +693,8 @@ def test_fingerprints_are_equal_where_items_and_refusals_are() -> None:
         planner(out="/data/out2"),
         planner(device="cuda"),
         planner(bf16=False),
-        planner(config(ModelConfig(tile_px=128))),
-        planner(config(ModelConfig(model="x2plus"))),
+        planner(config(restored(tile_px=128))),
+        planner(config(restored(model="x2plus"))),
         planner(config(output=OutputConfig(name="{stem}.{ext}"))),
         planner(config(output=OutputConfig(format="webp"))),
         planner(config(limits=LimitConfig(max_pixels_in=5))),
