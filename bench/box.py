@@ -2,8 +2,9 @@
 
     python bench/box.py FILE.safetensors PICTURE... [--weights DIR] [--crops 12] [--side 400] [--sheet FILE.png]
 
-From each picture --crops crops of --side pixels are drawn (smaller pictures are reflected), degraded by each recipe,
-enlarged four times, and scored against the plain crop: PSNR and SSIM in RGB without a border of 4 pixels, NIQE.
+From each picture --crops crops of --side pixels are drawn by a fixed seed (smaller pictures are reflected), degraded by
+each recipe, enlarged four times, and scored against the plain crop: NIQE, and PSNR and SSIM in RGB without a border of
+4 pixels.
 --weights is a folder with released weight files that are scored too. Scenes of a seed that training never drew come
 on top.
 """
@@ -66,14 +67,22 @@ def main() -> None:
     print(f"{', '.join(sorted(one.name for one in asked.pictures))}; {SCENES} scenes. Crops of {asked.side} pixels.\n")
     print("| pictures | recipe | way | PSNR dB | SSIM | NIQE | PSNR against Lanczos | crops better than Lanczos |")
     print("|---|---|---|---|---|---|---|---|")
+    each: dict[str, list[str]] = {name: [] for name in sets["photographs"]}
     for title, sources in sets.items():
         for kind in KINDS:
             pairs = list(degraded(sources, kind, asked.side))
             found = {name: [score(way(poor), good) for good, poor in pairs] for name, way in ways.items()}
             for name, scores in found.items():
                 print(f"| {title} | {kind} | {name} | {line(scores, found['Lanczos'])} |", flush=True)
+            if title == "photographs":
+                for at, name in enumerate(each):
+                    part = slice(at * asked.crops, (at + 1) * asked.crops)
+                    each[name].append(f"{mean_gain(found['box'][part], found['Lanczos'][part]):+.2f}")
             if asked.sheet and title == "photographs":
                 save_sheet(asked.sheet.with_stem(f"{asked.sheet.stem}-{kind}"), pairs[:: max(1, len(pairs) // 6)], ways)
+    print(f"\n| photograph: dB of box against Lanczos | {' | '.join(KINDS)} |\n|---|{'---|' * len(KINDS)}")
+    for name, gains in each.items():
+        print(f"| {name} | {' | '.join(gains)} |")
 
 
 def enlargers(box: Path, weights: Path | None) -> Iterator[tuple[str, Enlarge]]:
@@ -117,6 +126,11 @@ def score(made: Pixels, good: Pixels) -> Scores:
     return Scores(psnr(made, good), ssim(made, good), niqe(made))
 
 
+def mean_gain(scores: list[Scores], plain: list[Scores]) -> float:
+    """dB"""
+    return statistics.fmean(one.psnr - other.psnr for one, other in zip(scores, plain, strict=True))
+
+
 def line(scores: list[Scores], plain: list[Scores]) -> str:
     gains = [one.psnr - other.psnr for one, other in zip(scores, plain, strict=True)]
     naturalness = [one.niqe for one in scores if one.niqe is not None]
@@ -124,7 +138,7 @@ def line(scores: list[Scores], plain: list[Scores]) -> str:
         f"{statistics.fmean(one.psnr for one in scores):.2f}",
         f"{statistics.fmean(one.ssim for one in scores):.4f}",
         f"{statistics.fmean(naturalness):.2f}" if naturalness else "-",
-        f"{statistics.fmean(gains):+.2f}",
+        f"{mean_gain(scores, plain):+.2f}",
         f"{sum(gain > 0 for gain in gains)} of {len(gains)}",
     )
     return " | ".join(cells)

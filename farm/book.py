@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from farm import fetch
 from farm.config import ModelConfig
 from farm.errors import ModelError, UsageError
 from farm.fetch import ResolvedModel
 from farm.resolver import planned_outscale
+from sr_kernel.models import BOX
 
 
 class ModelBook(dict[str, ResolvedModel]):
@@ -46,6 +47,11 @@ class ModelBook(dict[str, ResolvedModel]):
     def notes(self) -> tuple[str, ...]:
         """What a person should know of the models that were asked for."""
         return tuple(dict.fromkeys(note for model in self.values() for note in model.notes))
+
+    def notes_of_work(self, used: Collection[str]) -> tuple[str, ...]:
+        """The same, after models of these names had work to do."""
+        ships = f"{BOX} is the small model that ships with the farm; --model x4plus is Real-ESRGAN's own (67 MB)"
+        return (ships, *self.notes) if BOX in used else self.notes
 
     def _checked(self, name: str) -> ResolvedModel:
         """A model that restores pictures, and whose digest is known."""

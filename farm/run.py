@@ -103,7 +103,8 @@ def _run_stoppable(
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
         run.note.end(summary)
-        warnings = filter(None, (held.warning, exposed_token(config.worker), *models.notes, summary.warning))
+        notes = models.notes_of_work(counted.models)
+        warnings = filter(None, (held.warning, exposed_token(config.worker), *notes, summary.warning))
         return replace(summary, warning="; ".join(warnings) or None)
 
 

@@ -24,7 +24,7 @@ PHOTOGRAPHS = {
     "brick": "CC0, CC0Textures",
     "camera": "CC0, Lav Varshney",
     "chelsea": "CC0, Stefan van der Walt",
-    "grass": "CC0, Linolafett, OpenGameArt",
+    "grass": "CC0, Linolafett",
     "gravel": "CC0, CC0Textures",
     "hubble_deep_field": "public domain, NASA",
     "retina": "CC0, Mikael Haggstrom",
@@ -37,6 +37,8 @@ LEAST_PX = 192
 """shorter side of the smallest version"""
 UNSEEN_SEED = 1 << 20
 UNSEEN = 24
+RAMPS = 200
+"""flat and nearly flat pictures, half of them gray: without them a network shifts levels that photographs rarely have"""
 
 
 def main() -> None:
@@ -57,7 +59,22 @@ def main() -> None:
     with ProcessPoolExecutor(asked.processes) as pool:
         made = sum(pool.map(write_scene, *zip(*specs, strict=True), chunksize=8))
     photographs = write_photographs(asked.out / "photographs")
-    print(f"{made} scenes and {photographs} photographs made")
+    ramps = sum(
+        write(asked.out / "ramps" / f"{index:06d}.png", lambda index=index: make_ramp(asked.seed, index, asked.side))
+        for index in range(RAMPS)
+    )
+    print(f"{made} scenes, {ramps} ramps and {photographs} photographs made")
+
+
+def make_ramp(seed: int, index: int, side_px: int) -> NDArray[np.uint8]:
+    """A picture whose colours go evenly from corner to corner, by nothing, a little or much."""
+    chance = np.random.default_rng((seed, index))
+    base = chance.uniform(0, 255, 1 if index % 2 else 3)
+    corners = base + chance.uniform(-1, 1, (2, 2, base.size)) * chance.choice([0, 6, 20, 80])
+    along = np.linspace(0, 1, side_px)
+    ends = np.stack([1 - along, along], 1)
+    mixed = np.einsum("yi,xj,ijc->yxc", ends, ends, np.broadcast_to(corners, (2, 2, 3)))
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
 
 def write_scene(folder: Path, spec: SceneSpec) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from .runs import NONE, REPOSITORY
 from .waiting import wait_for
 
 SCRIPTS = REPOSITORY / "cluster" / "ray"
+PORTS = range(20_000, 32_768)
 HERE = "127.0.0.1"
 NODES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
 """addresses of the head and the others, all on loopback; for 127.0.0.1 Ray would take another one of this machine"""
@@ -32,12 +34,16 @@ START_S = 150.0
 
 
 def free_port() -> int:
-    """Outside of those that Ray gives its workers."""
+    """Outside of those that Ray gives its workers, and of those that the system gives whoever asks for any: between
+    this look and its use another program's Ray took one of these."""
     while True:
         with socket.socket() as tried:
-            tried.bind((HERE, 0))
-            if not 10002 <= (port := tried.getsockname()[1]) <= 19999:
-                return port
+            port = secrets.choice(PORTS)
+            try:
+                tried.bind((HERE, port))
+            except OSError:
+                continue
+            return port
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pathlib import Path
 import sr_kernel
 from farm.errors import ModelError
 from farm.fetch.weight import Progress, cache_folder, ensure, ensure_file, locate, parse_remote, sha256_of
-from sr_kernel.models import ALIASES, BOX, FILE_PREFIX, MODELS, Alias, ModelSpec, find_model
+from sr_kernel.models import ALIASES, FILE_PREFIX, MODELS, Alias, ModelSpec, find_model
 
 SUFFIXES = (".pth", ".safetensors")
 RESTORING = tuple(spec.name for spec in MODELS.values() if spec.role == "restore")
@@ -43,10 +43,6 @@ class ResolvedModel:
     def notes(self) -> tuple[str, ...]:
         """What a person should know who asked for it: what an alias means, and a digest that nobody confirms."""
         said: list[str] = []
-        if self.spec.name == BOX:
-            said.append(
-                f"{BOX} is the small model that ships with the farm; --model x4plus is Real-ESRGAN's own (67 MB)"
-            )
         if self.alias is not None:
             scale = f" with outscale {self.alias.outscale:g}" if self.alias.outscale else ""
             said.append(f"{self.alias.name} means {self.alias.model}{scale}")

@@ -86,9 +86,11 @@ def folders(weights_dir: str | None = None) -> tuple[Path, ...]:
 
 
 def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
-    """The first file of the model's name and size in folders(), else the one that ships with us; None when there is
-    none. Its digest is not checked."""
-    for folder in (*folders(weights_dir), DATA_FOLDER):
+    """The first file of the model's name and size in folders(); None when there is none. Its digest is not checked.
+
+    Of the model that ships it is that file alone: what else lies about must not decide what the default is.
+    """
+    for folder in (DATA_FOLDER,) if spec.name == BOX else folders(weights_dir):
         path = folder / spec.file
         if path.is_file() and spec.bytes in (0, path.stat().st_size):
             return path
@@ -126,6 +128,10 @@ def ensure(
 
 
 def _fetch(spec: ModelSpec, weights_dir: str | None, progress: Progress | None, unverified: bool) -> Path:
+    if spec.name == BOX:
+        raise ModelError(
+            f"model {BOX}: {DATA_FOLDER / spec.file} ships with the farm and is not there; install it again"
+        )
     if not source_url(spec):
         raise _not_here(spec, weights_dir, "there is no release")
     if not (spec.sha256 or unverified):

@@ -38,8 +38,15 @@ def test_without_a_model_the_one_in_the_box_works_with_no_weights_and_no_network
     assert (row["model"], row["width"], row["height"]) == ("box", 160, 120)
     other = farm.run("submit", source, "--model", "x4plus", "--gpus", "0", "--out", tmp_path / "other", env=alone)
     assert other.returncode == 78
-    for way in ("RealESRGAN_x4plus.pth is not in", "--weights-dir or FARM_WEIGHTS_DIR", "FARM_WEIGHTS_MIRROR", "box"):
+    for way in (
+        "RealESRGAN_x4plus.pth is not in",
+        "--weights-dir or FARM_WEIGHTS_DIR",
+        "FARM_WEIGHTS_MIRROR",
+        "--model box",
+    ):
         assert way in other.stderr
+    again = farm.run("submit", source, "--gpus", "0", "--workers", "1", "--out", out, env=alone)
+    assert "box is the small model" not in again.stderr, "nothing was to do"
 
 
 def test_every_row_is_restored_by_each_model_and_the_second_run_does_nothing(

@@ -17,8 +17,8 @@ import pytest
 
 from farm import fetch, storage
 from farm.errors import DiskError, ModelError
-from farm.fetch import download
-from sr_kernel.models import MODELS, ModelSpec
+from farm.fetch import download, weight
+from sr_kernel.models import BOX, DATA_FOLDER, MODELS, ModelSpec
 from tests.s3_server import require_s3
 from tests.seeded import save_srvgg
 from tests.stores import reach
@@ -294,3 +294,19 @@ def test_a_weight_file_is_described_without_torch_in_this_process(tmp_path: Path
     answer = subprocess.check_output([sys.executable, "-c", code, str(file)], text=True, cwd=tmp_path, env=environment)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert answer.split() == ["file:mine", "srvgg", "4", "48", "3", "5", digest, "False"]
+
+
+def test_of_the_model_that_ships_no_other_file_is_taken(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is called like it, here and at a mirror, and where the file is gone."""
+    box = MODELS[BOX]
+    for folder in (tmp_path, cache):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / box.file).write_bytes(b"x" * box.bytes)
+    monkeypatch.setenv("FARM_WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setenv("FARM_WEIGHTS_MIRROR", str(tmp_path))
+    assert fetch.ensure(box, str(tmp_path)) == DATA_FOLDER / box.file
+    monkeypatch.setattr(weight, "DATA_FOLDER", tmp_path / "empty")
+    with pytest.raises(ModelError, match="ships with the farm and is not there; install it again"):
+        fetch.ensure(box, str(tmp_path))
