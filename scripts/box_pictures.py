@@ -38,7 +38,7 @@ LEAST_PX = 192
 UNSEEN_SEED = 1 << 20
 UNSEEN = 24
 RAMPS = 200
-"""flat and nearly flat pictures, half of them gray: without them a network shifts levels that photographs rarely have"""
+"""flat and nearly flat pictures, half of them gray: without them levels are shifted that photographs seldom have"""
 
 
 def main() -> None:

@@ -201,7 +201,7 @@ _ROWS = (
             "box.safetensors",
             convs=10,
             size=655_872,
-            sha256="041b8d1370cd0fc7bb30e292e9e732ffedc8f4eb8f2ef507bb12cc671691495f",
+            sha256="745e2848f258e5fbc2888a63b8c1cde94f0ecc20179c22fc01d3a737b19cb5f1",
         ),
         features=40,
         url="",

@@ -56,3 +56,12 @@ def test_what_it_makes_of_unseen_scenes_is_nearer_than_what_lanczos_makes(
         plain = resize(poor, SIDE, SIDE)
         gains.append(psnr(np.asarray(made.pixels), good) - psnr(plain, good))
     assert np.mean(gains) >= least_db
+
+
+def test_flat_pictures_keep_their_level(box: Upscaler) -> None:
+    """Every fourth gray, by one level at most; its photographs alone taught it to shift some by six."""
+    for level in range(0, 256, 4):
+        flat = np.full((32, 32, 3), level, np.uint8)
+        made = box.restore(flat, plan_of(SPEC, 32, 32), Settings(precision="fp32"))
+        inside = np.asarray(made.pixels)[48:-48, 48:-48].astype(float)
+        assert np.abs(inside - level).max() <= 1, level
