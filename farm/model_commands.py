@@ -131,7 +131,7 @@ def verify_models(names: tuple[str, ...], weights_dir: str | None) -> None:
     wrong: list[str] = []
     for name in names or tuple(MODELS):
         spec = fetch.resolve(name, weights_dir).spec
-        paths = [folder / spec.file for folder in fetch.folders(weights_dir) if (folder / spec.file).is_file()]
+        paths = [path for path in fetch.places(spec, weights_dir) if path.is_file()]
         if not paths:
             click.echo(f"{spec.name:24} not here")
             wrong += [f"{spec.name} is not here; `farm models fetch {spec.name}`"] if names else []

@@ -11,7 +11,7 @@ from farm.fetch.face import (
     resolve_face,
 )
 from farm.fetch.model import RESTORING, ResolvedModel, obtain, resolve
-from farm.fetch.weight import ensure, ensure_file, folders, locate, sha256_of, verify
+from farm.fetch.weight import ensure, ensure_file, folders, locate, places, sha256_of, verify
 from farm.storage.cache import cache_folder
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "folders",
     "locate",
     "obtain",
+    "places",
     "resolve",
     "resolve_face",
     "sha256_of",

@@ -85,13 +85,15 @@ def folders(weights_dir: str | None = None) -> tuple[Path, ...]:
     return (*(Path(one).expanduser() for one in named if one), cache_folder("weights"))
 
 
-def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
-    """The first file of the model's name and size in folders(); None when there is none. Its digest is not checked.
+def places(spec: ModelSpec, weights_dir: str | None = None) -> tuple[Path, ...]:
+    """Where the model's file may lie, in order. Of the model that ships it is one place: what else lies about must not
+    decide what the default is."""
+    return tuple(folder / spec.file for folder in ((DATA_FOLDER,) if spec.name == BOX else folders(weights_dir)))
 
-    Of the model that ships it is that file alone: what else lies about must not decide what the default is.
-    """
-    for folder in (DATA_FOLDER,) if spec.name == BOX else folders(weights_dir):
-        path = folder / spec.file
+
+def locate(spec: ModelSpec, weights_dir: str | None = None) -> Path | None:
+    """The first of places() that has the model's size; None when there is none. Its digest is not checked."""
+    for path in places(spec, weights_dir):
         if path.is_file() and spec.bytes in (0, path.stat().st_size):
             return path
     return None

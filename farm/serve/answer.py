@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import BaseModel, Field, create_model
@@ -27,23 +27,10 @@ class Started(BaseModel):
     state: str = Field(description="pending: it waits for its turn, or has begun")
 
 
-class JobRow(BaseModel):
-    """What became of the job."""
-
-    id: str
-    state: str
-    root: str
-    manifest: str
-    message: str
-    exit_code: int | None
-    began_unix: float
-    ended_unix: float
-
-
 class RunList(BaseModel):
     """Runs below the service's roots, the latest first."""
 
-    runs: list[JobRow]
+    runs: list[Job]
     left_out: int = Field(description="older ones that `limit` left out")
 
 
@@ -89,10 +76,12 @@ class Health(BaseModel):
     version: str
 
 
-class JobOfRun(JobRow):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOfRun(Job):
     """The same, and where it can be looked at."""
 
-    dashboard: str = Field(description="URL of Ray's; empty where its head has ended")
+    dashboard: str
+    """URL of Ray's; empty where its head has ended"""
 
 
 class _Told(BaseModel):
@@ -117,8 +106,3 @@ if TYPE_CHECKING:
     RunStatus = _Told
 else:
     RunStatus = create_model("RunStatus", __base__=_Told, __doc__=_Told.__doc__, **_figures())
-
-
-def job_of(job: Job) -> JobRow:
-    """A job as it is answered."""
-    return JobRow(**{field.name: getattr(job, field.name) for field in fields(Job)})

@@ -13,7 +13,7 @@ from farm.config import RunConfig, WorkerConfig
 from farm.errors import UsageError, without_credentials
 from farm.fleet import cluster_address, cores_here
 from farm.jobs import Detached, Found, Job, cancel, detach, find_jobs, read_log, told
-from farm.serve.answer import CancelledRun, ModelList, ModelRow, RunList, RunLog, Started, job_of
+from farm.serve.answer import CancelledRun, ModelList, ModelRow, RunList, RunLog, Started
 from farm.serve.faults import RefusedRequest
 from farm.serve.fields import MODEL_NAMES
 from farm.serve.request import RunRequest
@@ -51,7 +51,7 @@ class Runs:
     def latest(self, limit: int) -> RunList:
         """The latest `limit` runs. Raises as `farm.jobs.find_jobs`."""
         found = [job for job in find_jobs(self._worker).jobs if self._roots.hold(job.root)]
-        return RunList(runs=[job_of(job) for job in found[:limit]], left_out=max(0, len(found) - limit))
+        return RunList(runs=found[:limit], left_out=max(0, len(found) - limit))
 
     def status(self, run: str) -> dict[str, Any]:
         """As `farm status --json`, of the job that was asked for even where a later one works in the same root."""

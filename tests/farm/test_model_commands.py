@@ -73,6 +73,11 @@ def test_what_is_here_is_verified_by_its_digest(call: Call) -> None:
     assert "unconfirmed" in unconfirmed.stdout
 
 
+def test_the_model_that_ships_is_right_where_it_lies(call: Call) -> None:
+    right = call("verify", "box")
+    assert (right.exit_code, right.stdout.split()[:2]) == (0, ["box", "right"])
+
+
 def test_all_wrong_files_are_named_before_it_fails(call: Call, tmp_path: Path) -> None:
     for name in ("animevideov3", "general-x4v3"):
         (tmp_path / MODELS[name].file).write_bytes(b"other")
