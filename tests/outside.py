@@ -52,9 +52,9 @@ def require(what: str, there: object) -> None:
         return
     if what in os.environ.get("FARM_TEST_REQUIRE", "").split(","):
         pytest.fail(f"FARM_TEST_REQUIRE names {what}, but it is not here; {REASONS[what]}")
-    # The project must pass on a bare machine, and these few things cannot come with it: their licences forbid it, or
-    # they are no packages of the index. This is the one place that skips for them, and CI, which has all but the
-    # released weights of faces, cannot.
+    # Justified, and not unfinished: the project must pass on a bare machine, and these few things cannot come with it,
+    # as their licences forbid it or they are no packages of the index. This is the one place that skips for them, and
+    # CI, which has all but the released weights of faces, cannot.
     pytest.skip(REASONS[what])
 
 
