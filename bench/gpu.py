@@ -48,7 +48,7 @@ from sr_kernel.archs import RRDBNet
 from sr_kernel.backend import DTYPES, PrecisionError, check_precision
 from sr_kernel.hardware import cpu_runs_bf16
 from sr_kernel.models import flop_per_px
-from sr_kernel.pixels import Pixels, cut_window
+from sr_kernel.pixels import Pixels, cut_window, to_unit
 from sr_kernel.tiles import Box, Strategy
 
 
@@ -114,7 +114,7 @@ def network_pass(subject: Subject, rgb: Pixels, precision: str) -> Callable[[], 
     plan, backend = subject.plan(rgb), subject.backend
     if plan.strategy is Strategy.BODY:
         whole = Box(x0=0, y0=0, x1=plan.spec.padded_width, y1=plan.spec.padded_height)
-        x = backend.upload([cut_window(rgb, whole)])
+        x = to_unit(backend.upload([cut_window(rgb, whole)]), torch.float32)
         network = backend.network(precision)
         assert isinstance(network, RRDBNet)
 
@@ -129,7 +129,8 @@ def network_pass(subject: Subject, rgb: Pixels, precision: str) -> Callable[[], 
     for start in range(0, len(plan.tiles), size):
         tiles = plan.tiles[start : start + size]
         windows = [cut_window(rgb, tile.read) for tile in tiles]
-        batches.append(backend.upload(windows + windows[-1:] * (size - len(windows))))
+        levels = backend.upload(windows + windows[-1:] * (size - len(windows)))
+        batches.append(to_unit(levels, torch.float32))
 
     def run_windows() -> None:
         for x in batches:

@@ -17,7 +17,7 @@ import torch
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend
 from sr_kernel.models import MODELS, ModelSpec, radius_px
-from sr_kernel.pixels import Pixels, cut_window
+from sr_kernel.pixels import Pixels, cut_window, to_unit
 from sr_kernel.tiles import Box, Mode, PicturePlan, PictureSpec, plan_picture
 from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import describe_file, load_state
@@ -92,7 +92,7 @@ def seeded_file(spec: ModelSpec, folder: Path, sizes: Sizes) -> tuple[ModelSpec,
         state["conv_body.weight"] /= 1.2**blocks  # each block adds a fifth of what it was given
     last = "conv_last" if spec.arch == "rrdb" else f"body.{2 * spec.blocks + 2}"
     backend, area = Backend(spec, state, "cpu"), Box(x0=0, y0=0, x1=16, y1=16)
-    made = backend.run(backend.upload([picture((16, 16))]), area, "fp32")
+    made = backend.run(to_unit(backend.upload([picture((16, 16))]), torch.float32), area, "fp32")
     gain = float(0.15 / made.std())
     state[f"{last}.weight"] *= gain
     state[f"{last}.bias"] *= gain

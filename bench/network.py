@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sr_kernel.backend import DTYPES, Backend
 from sr_kernel.models import ModelSpec
-from sr_kernel.pixels import cut_window
+from sr_kernel.pixels import cut_window, to_unit
 from sr_kernel.tiles import Box, PicturePlan, PictureSpec, Strategy, plan_picture
 from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import describe_file, load_state
@@ -69,7 +69,7 @@ def flop_of(call: Callable[[], object]) -> float:
 
 def network_pass(backend: Backend, plan: PicturePlan, picture: np.ndarray, precision: str) -> Callable[[], object]:
     """The network alone over a picture: uploads done before, nothing finished after."""
-    windows = [(backend.upload([cut_window(picture, tile.read)]), tile) for tile in plan.tiles]
+    windows = [(to_unit(backend.upload([cut_window(picture, tile.read)]), torch.float32), tile) for tile in plan.tiles]
 
     def run() -> None:
         for x, tile in windows:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 
-def make_upsampler(model: str, weights: Path, tile: int) -> tuple[Any, int]:
-    """A RealESRGANer as the official programs make it, in fp32, and the network's scale; tile 0 means untiled."""
+def make_upsampler(model: str, weights: Path, tile: int, *, half: bool = False) -> tuple[Any, int]:
+    """A RealESRGANer as the official programs make it, and the network's scale; tile 0: untiled; not `half`: fp32."""
     mend_torchvision()
     from realesrgan import RealESRGANer
 
@@ -21,7 +21,7 @@ def make_upsampler(model: str, weights: Path, tile: int) -> tuple[Any, int]:
         tile=tile,
         tile_pad=10,
         pre_pad=0,
-        half=False,
+        half=half,
     )
     return upsampler, scale
 

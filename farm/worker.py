@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from farm.tasks.base import Task, WorkerContext
 
 _LOG = logging.getLogger("farm.worker")
+_SWITCH_S = 0.0005
+"""after which a thread lets others have the interpreter: the lane of a GPU asks for it between any two calls"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,8 @@ class Worker:
 
     def __init__(self, context: WorkerContext) -> None:
         _keep_to_one_core(context)
+        if context.device != "cpu":
+            sys.setswitchinterval(_SWITCH_S)
         from farm.tasks.registry import make_tasks  # torch comes in here, after the process is pinned
 
         self._context = context

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -12,14 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, Network
-from sr_kernel.hardware import FUSED_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
+from sr_kernel.hardware import FUSED_CAPABILITY, TRITON_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
 from sr_kernel.models import ModelSpec, has_fused_kernels
-from sr_kernel.pixels import Pixels, stack_windows, to_unit
+from sr_kernel.pixels import Pixels, stack_windows
+from sr_kernel.recorded import Recorder
 from sr_kernel.tiles import Box
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "not enough memory", "_status_alloc_failed")
 """in messages of torch and, the last, of cuDNN and cuBLAS, which allocate beside torch"""
+_RECORDED_PX = 1 << 20
+"""source pixels of a pass, up to which launching it can take longer than running it"""
 
 
 class PrecisionError(ValueError):
@@ -65,6 +70,11 @@ def keep_to_fp32(device: torch.device) -> None:
         torch.backends.cudnn.deterministic = True
 
 
+@cache
+def _has_triton(device: torch.device) -> bool:
+    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= TRITON_CAPABILITY
+
+
 def supports_bf16(device: str = "cpu") -> bool:
     """Whether bf16 is native on the device: by the processor's flags on a CPU, by torch on a GPU."""
     if torch.device(device).type == "cuda":
@@ -102,6 +112,51 @@ class Fetch:
         return [tensor.numpy() for tensor in self.arriving]
 
 
+class _Streams:
+    """Copies to a GPU and from it, beside its work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._into, self._out = torch.cuda.Stream(device), torch.cuda.Stream(device)
+
+    def send(self, samples: Tensor) -> Tensor:
+        """Pinned samples on the device, there for what is given to it from now on."""
+        work = torch.cuda.current_stream(self._device)
+        with torch.cuda.stream(self._into):
+            sent = samples.to(self._device, non_blocking=True)
+        work.wait_stream(self._into)
+        sent.record_stream(work)
+        return sent
+
+    def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
+        """Tensors as they are when all work given so far is done, whatever becomes of them afterwards."""
+        work = torch.cuda.current_stream(self._device)
+        places: dict[torch.dtype, list[int]] = {}
+        for place, tensor in enumerate(tensors):
+            places.setdefault(tensor.dtype, []).append(place)
+        flat = {dtype: torch.cat([_carried(tensors[place]) for place in own]) for dtype, own in places.items()}
+        self._out.wait_stream(work)
+        arriving: list[Tensor] = list(tensors)
+        with torch.cuda.stream(self._out):
+            for dtype, own in places.items():
+                # To pinned memory: from the device to any other a copy waits and is several times slower.
+                there = torch.empty(flat[dtype].shape, dtype=flat[dtype].dtype, pin_memory=True)
+                there.copy_(flat[dtype], non_blocking=True)
+                flat[dtype].record_stream(self._out)
+                parts: tuple[Tensor, ...] = there.view(dtype).split([tensors[place].numel() for place in own])  # pyright: ignore
+                for place, part in zip(own, parts, strict=True):
+                    arriving[place] = part.view(tensors[place].shape)
+            done = torch.cuda.Event()
+            done.record(self._out)
+        return Fetch(tuple(arriving), done)
+
+
+def _carried(tensor: Tensor) -> Tensor:
+    """Its samples in a row, of a type that can be joined."""
+    flat = tensor.reshape(-1)
+    return flat.view(torch.int16) if flat.dtype == torch.uint16 else flat
+
+
 class Backend:
     """One model on one device. Networks are made from the fp32 state per precision, when first asked for."""
 
@@ -115,6 +170,7 @@ class Backend:
         self._state = dict(state)
         self._numbers = sum(tensor.numel() for tensor in state.values())
         self._networks: dict[str, Network] = {}
+        self.recorder = Recorder(self.device) if self.device.type == "cuda" else None
         if self.device.type == "cpu":
             keep_freed_memory()
         keep_to_fp32(self.device)
@@ -123,6 +179,15 @@ class Backend:
     def static_shapes(self) -> bool:
         """Whether batches are filled up and halos kept: on a GPU bytes depend on the batch's shape."""
         return self.device.type == "cuda"
+
+    @cached_property
+    def _streams(self) -> _Streams | None:
+        return _Streams(self.device) if self.device.type == "cuda" else None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether Triton makes kernels for the device."""
+        return self.device.type == "cuda" and _has_triton(self.device)
 
     def network(self, precision: str) -> Network:
         """The network in a precision; raises PrecisionError and DeviceMemoryError."""
@@ -140,46 +205,59 @@ class Backend:
         return ARCHS[self._spec.arch].make(self._spec, self._state, like, trimmed=not self.static_shapes)
 
     def upload(self, windows: Sequence[Pixels]) -> Tensor:
-        """Windows (H, W, 3) of one shape and dtype as (N, 3, H, W), fp32, 0..1, channels last, on the device.
+        """Windows (H, W, 3) of one shape and dtype as one tensor of integers (N, H, W, 3) on the device.
 
-        Integers travel to the device, not floats. Raises DeviceMemoryError.
+        Raises DeviceMemoryError.
         """
-        samples = self.send(stack_windows(windows))
-        with memory_errors(), torch.inference_mode():
-            return to_unit(samples, torch.float32)
+        return self.send(stack_windows(windows, pinned=self._streams is not None))
 
     def send(self, samples: Tensor) -> Tensor:
         """Samples of main memory on the device, which is not waited for. Raises DeviceMemoryError."""
+        if self._streams is None:
+            return samples
         with memory_errors(), torch.inference_mode():
-            if self.device.type == "cuda":  # from memory that is not pinned a copy waits for all work before it
-                samples = samples.pin_memory()
-            return samples.to(self.device, non_blocking=True)
+            # From memory that is not pinned a copy waits for all work before it.
+            return self._streams.send(samples if samples.is_pinned() else samples.pin_memory())
 
     def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
-        """The part `keep` of each window of `upload` through the network, in pixels of the window.
+        """The part `keep` of each window (N, 3, H, W), fp32, 0..1, channels last, in pixels of the window, restored.
 
         Returns (N, keep.height * scale, keep.width * scale, 3) in fp32 on the device, about 0..1, not clamped. Raises
         DeviceMemoryError.
         """
         network = self.network(precision)
         with memory_errors(), torch.inference_mode():
-            return network(x, keep)
+            if not self.records(x.shape[0] * x.shape[2] * x.shape[3]):
+                return network(x, keep)
+
+            def work(x: Tensor) -> tuple[Tensor]:
+                return (network(x, keep),)
+
+            (made,) = self.recorded((precision, tuple(x.shape), keep), work, [x], network)
+            return made.clone()  # the caller's own, to work on and to add up
+
+    def records(self, pixels: int) -> bool:
+        """Whether work on so many source pixels is worth a recording: on many it is not, and takes memory."""
+        return self.recorder is not None and pixels <= _RECORDED_PX
+
+    def recorded(
+        self, key: Hashable, work: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], network: Network
+    ) -> Sequence[Tensor]:
+        """`Recorder.run` of work with one network."""
+        if self.recorder is None:
+            raise ValueError(f"nothing is recorded on {self.device}")
+        return self.recorder.run((id(network), key), work, inputs, lambda: getattr(network, "planes", None))
 
     def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
         """Starts to bring tensors of the device to main memory, behind all work given to it so far.
 
-        The device is not waited for: it goes on with what it is given next while the arrays are used. Raises
-        DeviceMemoryError.
+        The device is not waited for: it goes on with what it is given next, which may change these tensors, while they
+        travel and are used. Raises DeviceMemoryError.
         """
-        if self.device.type != "cuda":
+        if self._streams is None:
             return Fetch(tuple(tensors), None)
-        with memory_errors():
-            # To pinned memory: from the device to any other a copy waits and is several times slower.
-            empty = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
-            arriving = tuple(to.copy_(tensor, non_blocking=True) for to, tensor in zip(empty, tensors, strict=True))
-            done = torch.cuda.Event()
-            done.record(torch.cuda.current_stream(self.device))
-        return Fetch(arriving, done)
+        with memory_errors(), torch.inference_mode():
+            return self._streams.fetch(tensors)
 
     @property
     def held_bytes(self) -> int:
@@ -187,7 +265,9 @@ class Backend:
         return self._numbers * (4 + sum(DTYPES[precision].itemsize for precision in self._networks))
 
     def release(self) -> None:
-        """Gives back what networks keep from call to call beside their weights, such as planes of the fused ones."""
+        """Gives back what is kept from call to call beside the weights: recordings, planes of fused networks."""
+        if self.recorder is not None:
+            self.recorder.clear()
         for network in self._networks.values():
             give_back: Callable[[], None] | None = getattr(network, "release", None)
             if give_back is not None:
@@ -197,6 +277,8 @@ class Backend:
 
     def close(self) -> None:
         """Gives the memory of the networks back."""
+        if self.recorder is not None:
+            self.recorder.clear()
         self._networks.clear()
         self._state.clear()
         self._numbers = 0

@@ -13,12 +13,13 @@ from torch import Tensor
 from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
-from sr_kernel.believable.sums import Look, look_at, sums_of
+from sr_kernel.believable.sums import Look, look_at, sums_of, sums_of_blocks
 from sr_kernel.colour_match import ColourMatch
+from sr_kernel.fused.table import can_look, table_of
 from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
 from sr_kernel.passes import Passes
-from sr_kernel.pixels import to_levels, to_samples, top_level
+from sr_kernel.pixels import to_levels, to_samples, to_unit, top_level
 from sr_kernel.resample import Resampler
 from sr_kernel.tiles import COLOUR_REACH_PX, TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.tta import TURNS, canvas_of, mean_of_turns
@@ -117,7 +118,8 @@ class Forward:
     ) -> Iterator[T]:
         """Windows of one shape through the whole network in batches: what `then` makes of each batch's results.
 
-        `cut` gives the windows of some jobs, named by their place, as `Backend.upload` does. Out of memory, also in
+        `cut` gives the windows of some jobs, named by their place, as `Backend.upload` does. On a GPU what `then` gets
+        holds until it returns. Out of memory, also in
         `cut` and `then`, the batch is halved for all that follow, then, where the plan is exact, the window. Raises
         DeviceMemoryError when nothing smaller is left, PrecisionError.
         """
@@ -128,8 +130,8 @@ class Forward:
                 # On a GPU bytes depend on the batch's shape: there a short one is filled up.
                 fill = [places[-1]] * (batch - len(places)) if self._backend.static_shapes else []
                 with memory_errors(), torch.inference_mode():
-                    x = cut([*places, *fill])
-                done = then(self._batch(x, [jobs[place] for place in places], settings))
+                    levels = cut([*places, *fill])
+                done = then(self._batch(levels, [jobs[place] for place in places], settings))
             except DeviceMemoryError:
                 self.passes.no_memory()
                 if not released:  # before bytes could change by a smaller batch: without what is kept of other shapes
@@ -144,21 +146,38 @@ class Forward:
             first += batch
             yield done
 
-    def body(self, x: Tensor, plan: PicturePlan, dtype: np.dtype[Any], settings: Settings) -> Iterator[Made]:
-        """A picture x (1, 3, H, W) whose body runs whole (`Strategy.BODY`): the result of every tile of the tail.
+    def body(self, levels: Tensor, plan: PicturePlan, dtype: np.dtype[Any], settings: Settings) -> Iterator[Made]:
+        """A picture (1, H, W, 3) whose body runs whole (`Strategy.BODY`): the result of every tile of the tail.
 
-        With turns or kept colours the whole output is held in fp32 meanwhile: 12 bytes for each of its pixels. Raises
-        DeviceMemoryError, PrecisionError.
+        With turns or kept colours the whole output is held in fp32 meanwhile: 12 bytes for each of its pixels. On a GPU
+        a result holds until the next one is asked for. Raises DeviceMemoryError, PrecisionError.
         """
+        jobs = [Job(tile=tile, plan=plan, dtype=dtype) for tile in plan.tiles]
+        with memory_errors(), torch.inference_mode():
+            x = to_unit(levels, torch.float32)
+        if self._backend.records(x.shape[2] * x.shape[3]) and self._can_look(jobs[0], settings) and not settings.tta:
+            yield from self._recorded_body(levels, jobs, settings)
+            return
         whole = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2])
         network = cast("RRDBNet", self._backend.network(settings.precision))
-        with memory_errors(), torch.inference_mode():
-            output_of = self._body_output(network, x, plan, settings)
-        for tile in plan.tiles:
-            job = Job(tile=tile, plan=plan, dtype=dtype)
+        try:
             with memory_errors(), torch.inference_mode():
-                (made,) = _made([self._finish(output_of(job.need), x[0], whole, job, settings)])
-            yield made
+                output_of = self._body_output(network, x, plan, settings)
+        except DeviceMemoryError:  # perhaps without what is kept of other shapes
+            self.passes.no_memory()
+            self._backend.release()
+            with memory_errors(), torch.inference_mode():
+                output_of = self._body_output(network, x, plan, settings)
+        looks = self._can_look(jobs[0], settings)
+        for job in jobs:
+            keep = job.tile.keep
+            with memory_errors(), torch.inference_mode():
+                if looks:
+                    part, table = _planes(x, keep), self._table([_shift(keep, keep)])
+                    (finished,) = self._views(self._looked(output_of(keep)[None], part, table), [job])
+                else:
+                    (finished,) = _made([self._finish(output_of(job.need), x[0], whole, job, settings)])
+            yield finished
 
     def _body_output(
         self, network: RRDBNet, x: Tensor, plan: PicturePlan, settings: Settings
@@ -171,13 +190,45 @@ class Forward:
         whole, features = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]), network.body(x)
         return lambda need: network.tail(features, whole, need)[0]
 
-    def _batch(self, x: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
-        """One forward pass, and what follows it; x may hold more windows than there are jobs."""
+    def _recorded_body(self, levels: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
+        """As `body`, all tiles in one piece of work."""
+        network = cast("RRDBNet", self._backend.network(settings.precision))
+        keeps = tuple(job.tile.keep for job in jobs)
+        whole = Box(x0=0, y0=0, x1=levels.shape[2], y1=levels.shape[1])
+
+        def work(levels: Tensor, table: Tensor) -> list[Tensor]:
+            x, found = to_unit(levels, torch.float32), list[Tensor]()
+            features = network.body(x)
+            for index, keep in enumerate(keeps):
+                made, part = network.tail(features, whole, keep), _planes(x, keep)
+                found += self._looked(made, part, table[index : index + 1])
+            return found
+
+        key = ("body", settings.precision, tuple(levels.shape), keeps)
+        with memory_errors(), torch.inference_mode():
+            table = self._table([_shift(keep, keep) for keep in keeps], together=False)
+            found = self._backend.recorded(key, work, [levels, table], network)
+        three = [tuple(found[at : at + 3]) for at in range(0, len(found), 3)]
+        return [
+            self._views(cast("tuple[Tensor, Tensor, Tensor]", of_one), [job])[0]
+            for job, of_one in zip(jobs, three, strict=True)
+        ]
+
+    def _batch(self, levels: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
+        """One forward pass, and what follows it; there may be more windows (N, H, W, 3) than jobs."""
+        splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
+        if self._can_look(jobs[0], settings):
+            try:
+                return self._looked_batch(levels, jobs, settings)
+            except DeviceMemoryError:
+                if not splittable:
+                    raise
+        with memory_errors(), torch.inference_mode():
+            x = to_unit(levels, torch.float32)
         boxes = [_shift(job.need, job.tile.read) for job in jobs]
         # On a GPU bytes depend on shapes: there all of a window is computed, wherever what is kept of it lies.
         static = self._backend.static_shapes
         keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else _union(boxes)
-        splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
         halo_px, scale = self._spec.halo_px if splittable else None, self._spec.scale
 
         def run(window: Tensor, part: Box) -> Tensor:
@@ -190,6 +241,61 @@ class Forward:
                 for index, (job, box) in enumerate(zip(jobs, boxes, strict=True))
             ]
             return _made(windows)
+
+    # -- what follows a network in one kernel --------------------------------------------------------------------
+
+    def _can_look(self, job: Job, settings: Settings) -> bool:
+        """Whether one kernel does what `_finish` does."""
+        if job.dtype != np.uint8 or job.plan.spec.resampled or settings.keep_colour:
+            return False
+        return self._backend.compiles and can_look(self._spec.scale, _lattice_px(self._spec))
+
+    def _looked_batch(self, levels: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
+        """As `_batch`."""
+        network = self._backend.network(settings.precision)
+        count, height, width, _ = levels.shape
+        whole = Box(x0=0, y0=0, x1=width, y1=height)
+
+        def work(levels: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            x = to_unit(levels, torch.float32)
+            made = mean_of_turns(network, x, whole) if settings.tta else network(x, whole)
+            return self._looked(made, x, table)
+
+        keeps = [_shift(job.tile.keep, job.tile.read) for job in jobs]
+        with memory_errors(), torch.inference_mode():
+            table = self._table([*keeps, *[keeps[-1]] * (count - len(jobs))])
+            if settings.tta or not self._backend.records(count * height * width):
+                return self._views(work(levels, table), jobs)
+            key = ("windows", settings.precision, tuple(levels.shape))
+            samples, means, sums = self._backend.recorded(key, work, [levels, table], network)
+            return self._views((samples, means, sums), jobs)
+
+    def _looked(self, made: Tensor, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`sr_kernel.fused.look.looked`, and the sums as `stats_of` reads them."""
+        from sr_kernel.fused.look import looked  # needs Triton
+
+        samples, means, sums = looked(made, x, table, self._spec.scale, _lattice_px(self._spec))
+        return samples, means, sums_of_blocks(sums)
+
+    def _table(self, keeps: Sequence[Box], *, together: bool = True) -> Tensor:
+        """`table_of` on the device; the samples of windows that are not together each begin anew."""
+        table = torch.from_numpy(table_of(keeps, self._spec.scale))
+        if not together:
+            table[:, -1] = 0
+        return self._backend.send(table)
+
+    def _views(self, found: tuple[Tensor, Tensor, Tensor], jobs: Sequence[Job]) -> list[Made]:
+        """The results of some windows from what `_looked` gives."""
+        (samples, means, sums), scale, made, first = found, self._spec.scale, list[Made](), 0
+        sums = sums.clone()  # small, and asked for later than the rest
+        for index, job in enumerate(jobs):
+            keep = job.tile.keep
+            last = first + keep.area_px * scale * scale * 3
+            own = samples[first:last].view(keep.height * scale, keep.width * scale, 3)
+            seen = means[index, : keep.height, : keep.width]
+            made.append(Made(samples=own, means=seen, sums=sums[index], count=keep.area_px * 3))
+            first = last
+        return made
 
     def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Tensor:
         """`Backend.run`; out of memory the kept part is halved, each half with its own halo, where one is given."""
@@ -322,6 +428,11 @@ def _means(made: Tensor, scale: int) -> Tensor:
 def _part(made: Tensor, box: Box, scale: int) -> Tensor:
     """What `box`, in source pixels, covers of an output (h, w, 3)."""
     return made[box.y0 * scale : box.y1 * scale, box.x0 * scale : box.x1 * scale]
+
+
+def _planes(x: Tensor, box: Box) -> Tensor:
+    """What `box` covers of pictures (N, C, H, W)."""
+    return x[:, :, box.y0 : box.y1, box.x0 : box.x1]
 
 
 def _shift(box: Box, origin: Box) -> Box:

@@ -19,7 +19,6 @@ from sr_kernel.colour import Planes, as_tensors, from_rgb, level_dtype, to_rgb
 from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from sr_kernel.forward import Job, Made, Settings
 from sr_kernel.layout import FrameLayout
-from sr_kernel.pixels import to_unit
 from sr_kernel.tiles import Box, PicturePlan, PictureSpec, Strategy
 from sr_kernel.upscale import Upscaler
 
@@ -268,7 +267,7 @@ def _reflected(length: int, padded: int) -> list[tuple[int, int]]:
 def _inputs(windows: Sequence[Tensor]) -> Tensor:
     """Levels (h, w, 3) of one shape as `Backend.upload` gives windows."""
     with memory_errors(), torch.inference_mode():
-        return to_unit(torch.stack(list(windows)), torch.float32)
+        return torch.stack(list(windows))
 
 
 def _part(picture: Tensor, box: Box) -> Tensor:

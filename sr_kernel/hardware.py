@@ -11,6 +11,8 @@ from pathlib import Path
 
 FUSED_CAPABILITY = 9
 """major CUDA capability of the GPUs whose tensor cores and copy engine `sr_kernel.fused` is written for: Hopper"""
+TRITON_CAPABILITY = (8, 0)
+"""the least that Triton makes kernels for, and that they are tried on"""
 CPUINFO = Path("/proc/cpuinfo")
 
 # x86: a dot product of bfloat16 pairs in one instruction; arm: FEAT_BF16. Without these torch emulates bf16, slowly.

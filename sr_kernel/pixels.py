@@ -122,10 +122,17 @@ def cut_window(pixels: Pixels, read: Box, first_row: int = 0) -> Pixels:
     return np.pad(inside, ((0, below), (0, right), (0, 0)), mode="reflect")
 
 
-def stack_windows(windows: Sequence[Pixels]) -> Tensor:
-    """Windows of one shape and type as one integer tensor NHWC in main memory, which owns its samples."""
-    top_level(windows[0].dtype)
-    return torch.from_numpy(np.stack(windows))
+def stack_windows(windows: Sequence[Pixels], *, pinned: bool = False) -> Tensor:
+    """Windows of one shape and type as one integer tensor NHWC in main memory, which owns its samples.
+
+    `pinned`: in memory that a GPU reads by itself, where torch has one.
+    """
+    dtype: np.dtype[Any] = windows[0].dtype
+    top_level(dtype)
+    stacked = torch.empty((len(windows), *windows[0].shape), dtype=_DTYPES[dtype], pin_memory=pinned)
+    into: NDArray[Any] = stacked.numpy()
+    np.stack(windows, out=into)
+    return stacked
 
 
 def to_unit(samples: Tensor, dtype: torch.dtype) -> Tensor:

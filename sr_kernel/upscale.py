@@ -61,6 +61,17 @@ class _Started:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class StartedWindows:
+    """Windows that the device works on, or has brought, in order."""
+
+    _parts: tuple[_Started, ...]
+
+    def results(self) -> list[WindowResult]:
+        """Waits for the device. Raises DeviceMemoryError for what it found on the way."""
+        return [result for part in self._parts for result in part.results()]
+
+
 class Upscaler:
     """A model whose weights stay on one device. Not thread-safe: one thread calls it."""
 
@@ -102,6 +113,11 @@ class Upscaler:
         return str(self.backend.device)
 
     @property
+    def works_beside(self) -> bool:
+        """Whether what is started runs on while the caller does something else."""
+        return self.backend.static_shapes
+
+    @property
     def held_bytes(self) -> int:
         """What the model's weights occupy, in all precisions that it has been asked for."""
         return self.backend.held_bytes
@@ -118,7 +134,13 @@ class Upscaler:
     def restore_windows(
         self, windows: Sequence[Pixels], tiles: Sequence[Tile], plans: Sequence[PicturePlan], settings: Settings
     ) -> list[WindowResult]:
-        """Windows through the whole network.
+        """The results of `start_windows`."""
+        return self.start_windows(windows, tiles, plans, settings).results()
+
+    def start_windows(
+        self, windows: Sequence[Pixels], tiles: Sequence[Tile], plans: Sequence[PicturePlan], settings: Settings
+    ) -> StartedWindows:
+        """Gives the device windows, which go through the whole network; a GPU is not waited for.
 
         Each window is HWC, 3 channels, uint8 or uint16, what its tile reads (`sr_kernel.pixels.cut_window`). All have
         one dtype and one shape; they may belong to different pictures. Out of memory, the batch is halved, then, where
@@ -132,7 +154,14 @@ class Upscaler:
             Job(tile=tile, plan=plan, dtype=window.dtype)
             for window, tile, plan in zip(windows, tiles, plans, strict=True)
         ]
-        return list(_one_behind(self._batches(windows, jobs, settings)))
+        return StartedWindows(tuple(self._batches(windows, jobs, settings)))
+
+    def start_body(self, rgb: Pixels, plan: PicturePlan, settings: Settings) -> StartedWindows:
+        """As `restore_body`, all tiles at once; a GPU is not waited for, and holds all output in the picture's depth.
+
+        Raises DeviceMemoryError, PrecisionError.
+        """
+        return StartedWindows(tuple(self._body(rgb, plan, settings)))
 
     def restore_body(
         self, rgb: Pixels, plan: PicturePlan, settings: Settings, emit: Callable[[Tile, Pixels], None]
@@ -141,12 +170,8 @@ class Upscaler:
 
         Returns the picture's sums and whether all output was finite. Raises DeviceMemoryError, PrecisionError.
         """
-        spec = plan.spec
-        whole = Box(x0=0, y0=0, x1=spec.padded_width, y1=spec.padded_height)
-        x = self.backend.upload([cut_window(rgb, whole)])
-        made = self.forward.body(x, plan, rgb.dtype, settings)
         stats, finite = PixelStats(), True
-        for tile, result in zip(plan.tiles, _one_behind(self._start([one]) for one in made), strict=True):
+        for tile, result in zip(plan.tiles, _one_behind(self._body(rgb, plan, settings)), strict=True):
             stats, finite = stats + result.stats, finite and result.finite
             emit(tile, result.pixels)
         return stats, finite
@@ -169,6 +194,13 @@ class Upscaler:
             emit(tile, result.pixels)
             stats, finite = stats + result.stats, finite and result.finite
         return Restored(pixels=pixels, stats=stats, finite=finite)
+
+    def _body(self, rgb: Pixels, plan: PicturePlan, settings: Settings) -> Iterator[_Started]:
+        """The tiles of a body that runs whole, each given to the device when it is asked for."""
+        whole = Box(x0=0, y0=0, x1=plan.spec.padded_width, y1=plan.spec.padded_height)
+        levels = self.backend.upload([cut_window(rgb, whole)])
+        for made in self.forward.body(levels, plan, rgb.dtype, settings):
+            yield self._start([made])
 
     def _batches(self, windows: Sequence[Pixels], jobs: Sequence[Job], settings: Settings) -> Iterator[_Started]:
         """Windows of one shape in batches."""

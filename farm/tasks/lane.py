@@ -1,7 +1,9 @@
 """The lane: the one thread of a worker that calls torch.
 
 Pictures come in whole from several input/output threads; the lane takes their windows in order of arrival, puts windows
-of equal shape into one batch even when they belong to different pictures, and hands each result to its picture.
+of equal shape into one batch even when they belong to different pictures, and hands each result to the thread that
+waits for its picture, which puts it in its place. A GPU gets the next batch before the results of the last are waited
+for: it never waits for the lane, unless nothing is there to be done.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from farm.params import UpscaleParams
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import PicturePlan, Strategy, Tile
-from sr_kernel.upscale import Settings, Upscaler
+from sr_kernel.upscale import Settings, StartedWindows, Upscaler
 
 Pixels = NDArray[Any]
 Emit = Callable[[Tile, Pixels], None]
@@ -69,6 +71,7 @@ class Job:
     tiles: tuple[Tile, ...]
     settings: Settings
     emit: Emit
+    """called by `wait` for each tile"""
     future: Future[Restored] = field(default_factory=Future[Restored])
     submitted_s: float = field(default_factory=time.monotonic)
     started_s: float = 0.0
@@ -77,6 +80,24 @@ class Job:
     finite: bool = True
     next_tile: int = 0
     tiles_left: int = 0
+    arrived: queue.SimpleQueue[tuple[Tile, Pixels] | None] = field(
+        default_factory=queue.SimpleQueue[tuple[Tile, Pixels] | None]
+    )
+    """results that nobody has put in their place; None: nothing more comes"""
+
+    def wait(self) -> Restored:
+        """Put results in their place until all are there. Raises what the job failed with."""
+        while (found := self.arrived.get()) is not None:
+            self.emit(*found)
+        return self.future.result()
+
+    def finish(self, restored: Restored | None = None, error: BaseException | None = None) -> None:
+        """Let go who waits, with one of the two."""
+        if error is not None:
+            self.future.set_exception(error)
+        elif restored is not None:
+            self.future.set_result(restored)
+        self.arrived.put(None)
 
     @property
     def batch_key(self) -> tuple[object, ...]:
@@ -96,7 +117,20 @@ class _Call:
         try:
             self.future.set_result(self._function())
         except BaseException as error:
-            self.future.set_exception(error)
+            self.finish(error=error)
+
+    def finish(self, *, error: BaseException) -> None:
+        self.future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """Windows that the device works on."""
+
+    model: ModelRef
+    taken: tuple[tuple[Job, Tile], ...]
+    started: StartedWindows
+    started_s: float
 
 
 class Lane:
@@ -110,6 +144,8 @@ class Lane:
         self._inbox: queue.Queue[Job | _Call | None] = queue.Queue()
         self._jobs: deque[Job] = deque()
         self._calls: deque[_Call] = deque()
+        self._begun: _Begun | None = None
+        self._settled_s = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="lane", daemon=True)
         self._thread.start()
@@ -165,15 +201,70 @@ class Lane:
 
     def _step(self) -> None:
         """One forward pass: the windows of the oldest picture, filled up from younger ones of the same shape."""
-        head = self._jobs[0]
+        head = next((job for job in self._jobs if job.next_tile < len(job.tiles)), None)
+        if head is None or (self._begun is not None and self._begun.model != head.model):
+            self._settle()  # nothing else to begin, or a model that may have to go
+            return
         try:
             upscaler = self._resident(head.model)
-            if head.plan.strategy is Strategy.BODY:
-                self._run_body(head, upscaler)
-            else:
-                self._run_batch(self._take(head), upscaler, head.settings)
+            begun = self._begin(head, upscaler)
         except BaseException as error:
+            self._settle()
             self._fail(head, error)
+            return
+        if begun is None:
+            return
+        if self._settle():  # else all that was not settled is begun again
+            self._begun = begun
+            if not upscaler.works_beside:
+                self._settle()
+
+    def _begin(self, head: Job, upscaler: Upscaler) -> _Begun | None:
+        """Gives the device its next work; None where that is done already."""
+        started_s = time.monotonic()
+        failpoints.hit("infer")
+        if head.plan.strategy is not Strategy.BODY:
+            taken = self._take(head)
+            started = upscaler.start_windows(
+                [cut_window(job.rgb, tile.read, job.y0) for job, tile in taken],
+                [tile for _, tile in taken],
+                [job.plan for job, _ in taken],
+                head.settings,
+            )
+        elif upscaler.works_beside:
+            head.next_tile = len(head.tiles)
+            taken, started = (
+                [(head, tile) for tile in head.tiles],
+                upscaler.start_body(head.rgb, head.plan, head.settings),
+            )
+        else:
+            self._run_body(head, upscaler)
+            return None
+        return _Begun(model=head.model, taken=tuple(taken), started=started, started_s=started_s)
+
+    def _settle(self) -> bool:
+        """Hands out the results of what was begun; False where they did not come."""
+        begun, self._begun = self._begun, None
+        if begun is None:
+            return True
+        try:
+            results = begun.started.results()
+        except BaseException as error:
+            self._fail(begun.taken[0][0], error)
+            return False
+        now = time.monotonic()
+        seconds = (now - max(begun.started_s, self._settled_s)) / len(begun.taken)
+        self._settled_s = now
+        for (job, tile), result in zip(begun.taken, results, strict=True):
+            job.started_s = job.started_s or begun.started_s
+            job.infer_s += seconds
+            job.stats = job.stats + result.stats
+            job.finite = job.finite and result.finite
+            job.tiles_left -= 1
+            job.arrived.put((tile, result.pixels))
+            if not job.tiles_left:
+                self._finish(job)
+        return True
 
     def _take(self, head: Job) -> list[tuple[Job, Tile]]:
         """Windows of one batch, in order, without touching pictures that wait for another model."""
@@ -190,36 +281,18 @@ class Lane:
                 break
         return taken
 
-    def _run_batch(self, taken: list[tuple[Job, Tile]], upscaler: Upscaler, settings: Settings) -> None:
-        started_s = time.monotonic()
-        failpoints.hit("infer")
-        results = upscaler.restore_windows(
-            [cut_window(job.rgb, tile.read, job.y0) for job, tile in taken],
-            [tile for _, tile in taken],
-            [job.plan for job, _ in taken],
-            settings,
-        )
-        seconds = (time.monotonic() - started_s) / len(taken)
-        for (job, tile), result in zip(taken, results, strict=True):
-            job.started_s = job.started_s or started_s
-            job.infer_s += seconds
-            job.stats = job.stats + result.stats
-            job.finite = job.finite and result.finite
-            job.tiles_left -= 1
-            job.emit(tile, result.pixels)
-            if not job.tiles_left:
-                self._finish(job)
-
     def _run_body(self, job: Job, upscaler: Upscaler) -> None:
+        """A picture whose body runs whole, on a device that is waited for."""
         job.started_s = time.monotonic()
-        failpoints.hit("infer")
-        job.stats, job.finite = upscaler.restore_body(job.rgb, job.plan, job.settings, job.emit)
+        job.stats, job.finite = upscaler.restore_body(
+            job.rgb, job.plan, job.settings, lambda tile, pixels: job.arrived.put((tile, pixels))
+        )
         job.infer_s = time.monotonic() - job.started_s
         self._finish(job)
 
     def _finish(self, job: Job) -> None:
         self._jobs.remove(job)
-        job.future.set_result(
+        job.finish(
             Restored(
                 stats=job.stats,
                 finite=job.finite,
@@ -229,14 +302,13 @@ class Lane:
         )
 
     def _fail(self, job: Job, error: BaseException) -> None:
-        """Fail the picture at the head; others that shared its batch are tried again without it."""
+        """Fail one picture; the windows of others that were begun are begun again. Nothing may be under way."""
         if job in self._jobs:
             self._jobs.remove(job)
         for other in self._jobs:
-            if other.next_tile and other.next_tile != len(other.tiles) - other.tiles_left:
-                other.next_tile = len(other.tiles) - other.tiles_left
+            other.next_tile = len(other.tiles) - other.tiles_left
         if not job.future.done():
-            job.future.set_exception(error)
+            job.finish(error=error)
 
     def _drain(self) -> None:
         """Let everybody go who still waits; called from any thread once the lane is stopped."""
@@ -246,8 +318,8 @@ class Lane:
             except queue.Empty:
                 break
             if received is not None:
-                received.future.set_exception(LaneStopped())
+                received.finish(error=LaneStopped())
         if threading.current_thread() is self._thread:
             for waiting in (self._jobs, self._calls):
                 while waiting:
-                    waiting.popleft().future.set_exception(LaneStopped())
+                    waiting.popleft().finish(error=LaneStopped())

@@ -193,7 +193,8 @@ class Restorer:
             settings=settings,
             emit=emit,
         )
-        return out, self._lane.submit(job).result()
+        self._lane.submit(job)
+        return out, job.wait()
 
 
 def settings_of(params: UpscaleParams, precision: str, batch_limit: int | None) -> Settings:

@@ -35,7 +35,7 @@ _UNIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class Form:
     """How windows of one network are cut into blocks."""
 
     side: int
@@ -43,6 +43,11 @@ class _Form:
     scale: int
     period: int
     """side of a cell of the lattice, in output pixels"""
+
+    @classmethod
+    def of(cls, scale: int, align_px: int) -> Form:
+        """That of a network of a scale whose lattice has cells of `align_px` source pixels."""
+        return cls(-(-BLOCK_PX // (scale * align_px)) * align_px, scale, scale * align_px)
 
     @property
     def wide(self) -> int:
@@ -59,7 +64,7 @@ class _Form:
 class Look:
     """What the pixels of one window have come down to."""
 
-    form: _Form
+    form: Form
     totals: Tensor
     """float64 (4, 3), by channel: levels of the source, of the output averaged over source pixels, the absolute
     difference of the two, and its square"""
@@ -78,8 +83,8 @@ def look_at(levels: Tensor, means: Tensor, source: Tensor, finite: Tensor, scale
     `levels`: of its output (h * scale, w * scale, 3), whole numbers 0..255 of any type; `means`: the output averaged
     over source pixels (h, w, 3), 0..255; `source`: (h, w, 3), 0..1; `finite`: a truth value.
     """
-    side = -(-BLOCK_PX // (scale * align_px)) * align_px
-    form = _Form(side, scale, scale * align_px)
+    form = Form.of(scale, align_px)
+    side = form.side
     out, was = means.round(), (source * 255).round_()
     diff = out - was
     totals = torch.stack([was, out, diff.abs(), diff * diff]).sum((1, 2), dtype=torch.float64)
@@ -102,38 +107,75 @@ def look_at(levels: Tensor, means: Tensor, source: Tensor, finite: Tensor, scale
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSums:
+    """What the pixels of windows of one size have come down to, where a kernel has counted them: whole numbers, int32.
+
+    Each window has as many blocks as fit its whole extent, those that what is kept does not fill among them.
+    """
+
+    form: Form
+    windows: int
+    totals: Tensor
+    """(windows * blocks, 14): of each block's pixels, also where it is not filled, by channel: levels of the source, of
+    the output averaged over source pixels, the absolute difference of the two, and its square; then samples of the
+    output that are not finite, and whether the block is filled. All else is zero for one that is not"""
+    fine: Tensor
+    """(windows * blocks, 2, wide, 3): rows of the output's levels added up, then columns"""
+    waves: Tensor
+    """(2, windows * blocks, 2, side, 3): difference from the source, and the source; rows added up, then columns"""
+    phases: Tensor
+    """(windows * blocks, period, period): the output's levels by place in the lattice"""
+
+
 def sums_of(looks: Sequence[Look]) -> Tensor:
     """What `sr_kernel.fidelity.stats_of` reads, int64, a row for each of some windows of one network."""
     form = looks[0].form
     counts = tuple(look.rows.shape[0] for look in looks)
     totals = torch.stack([look.totals for look in looks]).long()
     finite = torch.stack([look.finite for look in looks]).long()
-    whole = totals.sum(2)
-    head = [whole[:, :3], finite[:, None], whole[:, 3:], totals[:, 1] - totals[:, 0]]
     known = _known(counts, form.phase_samples, str(totals.device))
     rest = _by_window(looks, counts) if any(counts) else totals.new_zeros(len(looks), 1 + 2 * BINS + form.period**2)
+    return _in_order(totals, finite, known, rest)
+
+
+def sums_of_blocks(sums: BlockSums) -> Tensor:
+    """As `sums_of`."""
+    form, windows = sums.form, sums.windows
+    totals = sums.totals.view(windows, -1, 14).long()
+    whole = totals[:, :, 13]
+    added, count = totals.sum(1), whole.sum(1, keepdim=True)
+    known = torch.cat([count, count * form.phase_samples], 1)
+    found = _of_blocks(form, sums.fine, sums.waves, sums.phases.long()).view(windows, whole.shape[1], -1)
+    return _in_order(added[:, :12].view(windows, 4, 3), (added[:, 12] == 0).long(), known, found.sum(1))
+
+
+def _in_order(totals: Tensor, finite: Tensor, known: Tensor, rest: Tensor) -> Tensor:
+    """As `stats_of` reads it: int64 (n, 4, 3) as in `Look`, (n,), blocks and samples a phase (n, 2), and what
+    `_of_blocks` says, added up."""
+    whole = totals.sum(2)
+    head = [whole[:, :3], finite[:, None], whole[:, 3:], totals[:, 1] - totals[:, 0]]
     return torch.cat([*head, known[:, :1], rest[:, :1], known[:, 1:], rest[:, 1:]], 1)
 
 
 def _by_window(looks: Sequence[Look], counts: tuple[int, ...]) -> Tensor:
     """What `_of_blocks` says, added up for each window."""
-    found = _of_blocks(looks)
+    form = looks[0].form
+    rows = torch.cat([look.rows for look in looks])
+    columns = torch.cat([look.columns for look in looks])
+    coarse = torch.cat([look.coarse for look in looks], 1)
+    phases = rows.view(-1, form.period, form.wide // form.period, form.period, 3).sum((2, 4)).long()
+    fine, waves = torch.stack([rows.sum(1), columns], 1), torch.stack([coarse.sum(2), coarse.sum(3)], 2)
+    found = _of_blocks(form, fine, waves, phases)
     if len(set(counts)) == 1:
         return found.view(len(looks), counts[0], -1).sum(1)
     starts = [sum(counts[:index]) for index in range(len(counts))]
     return torch.stack([found[start : start + count].sum(0) for start, count in zip(starts, counts, strict=True)])
 
 
-def _of_blocks(looks: Sequence[Look]) -> Tensor:
-    """int64 (blocks, ...): whether a block is off, its votes, its phases."""
-    form = looks[0].form
-    side, wide, period = form.side, form.wide, form.period
-    rows = torch.cat([look.rows for look in looks])
-    columns = torch.cat([look.columns for look in looks])
-    coarse = torch.cat([look.coarse for look in looks], 1)
-    phases = rows.view(-1, period, wide // period, period, 3).sum((2, 4)).long()
-    fine = torch.stack([rows.sum(1), columns], 1)
-    waves = torch.stack([coarse.sum(2), coarse.sum(3)], 2)
+def _of_blocks(form: Form, fine: Tensor, waves: Tensor, phases: Tensor) -> Tensor:
+    """int64 (blocks, ...): whether a block is off, its votes, its phases, from what `BlockSums` says of each."""
+    side = form.side
     off = (waves[0, :, 0].sum(1).abs() > OFF_LEVELS * side * side).any(1)
     power = _power(waves.view(-1, 2, side, 3)).view(2, -1, 2, side // 2 + 1)
     return torch.cat([off.long()[:, None], _votes(_power(fine), power[0], power[1], side), phases.flatten(1)], 1)

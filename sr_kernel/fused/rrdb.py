@@ -70,6 +70,11 @@ class FusedRRDBNet(RRDBNet):
             )
         return made
 
+    @property
+    def planes(self) -> object:
+        """What is kept from call to call."""
+        return (self._planes, self._tails)
+
     def release(self) -> None:
         """Gives the planes back; the next call makes them anew."""
         self._planes = self._tails = None

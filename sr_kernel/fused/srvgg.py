@@ -52,6 +52,11 @@ class FusedSRVGG(SRVGGNetCompact):
             hidden, other = other, hidden
         return spread(hidden, x, keep, self.scale)
 
+    @property
+    def planes(self) -> object:
+        """What is kept from call to call."""
+        return self._planes
+
     def release(self) -> None:
         """Gives the planes back; the next call makes them anew."""
         self._planes = None

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from farm.tasks.lane import Job, Lane, LaneStopped, ModelRef
-from sr_kernel.tiles import PicturePlan, PictureSpec, Tile, plan_picture
-from sr_kernel.upscale import Settings, Upscaler
+from sr_kernel.tiles import PicturePlan, PictureSpec, Strategy, Tile, plan_picture
+from sr_kernel.upscale import Settings, Upscaler, WindowResult
 from sr_kernel.weights import describe_file
 
+from .. import networks
 from ..seeded import save_srvgg
 
 REF = ModelRef(model="tiny", sha256="", denoise=1.0)
@@ -64,9 +66,11 @@ def picture(seed: int, width: int = 70, height: int = 50) -> NDArray[np.uint8]:
 def test_pictures_that_share_batches_come_out_as_if_alone(lane: Lane, upscaler: Upscaler) -> None:
     sources = [picture(seed, 70, 50 + 7 * (seed % 2)) for seed in range(6)]
     outs = [np.zeros((4 * rgb.shape[0], 4 * rgb.shape[1], 3), np.uint8) for rgb in sources]
-    futures = [lane.submit(job_of(rgb, out)) for rgb, out in zip(sources, outs, strict=True)]
-    for rgb, out, future in zip(sources, outs, futures, strict=True):
-        restored = future.result(60)
+    jobs = [job_of(rgb, out) for rgb, out in zip(sources, outs, strict=True)]
+    for job in jobs:
+        lane.submit(job)
+    for rgb, out, job in zip(sources, outs, jobs, strict=True):
+        restored = job.wait()
         alone = upscaler.restore(rgb, plan_of(rgb), FP32)
         assert (out == alone.pixels).all()
         assert restored.stats == alone.stats
@@ -130,12 +134,108 @@ def test_calls_and_pictures_take_turns(lane: Lane) -> None:
     calls = [lane.call(lambda: order.append("call")) for _ in range(6)]
     rgb = np.zeros((8, 8, 3), np.uint8)
     plan = plan_of(rgb)
-    job = Job(
-        model=REF, rgb=rgb, y0=0, plan=plan, tiles=plan.tiles, settings=FP32, emit=lambda *_: order.append("picture")
-    )
+    job = Job(model=REF, rgb=rgb, y0=0, plan=plan, tiles=plan.tiles, settings=FP32, emit=lambda *_: None)
     restored = lane.submit(job)
+    restored.add_done_callback(lambda _: order.append("picture"))
     held.set()
     restored.result(10)
     for call in calls:
         call.result(10)
     assert order.index("picture") <= 1
+
+
+class Beside:
+    """An upscaler as that of a GPU: what it has begun it goes on with, and may fail at, while more is begun."""
+
+    works_beside = True
+
+    def __init__(self, real: Upscaler, failing: int = -1) -> None:
+        self.real = real
+        self.told: list[str] = []
+        self._failing = failing
+        """the start whose results do not come"""
+
+    def start_windows(self, *given: Any) -> Beside.Started:
+        return self._started(lambda: self.real.restore_windows(*given))
+
+    def start_body(self, *given: Any) -> Beside.Started:
+        return self._started(self.real.start_body(*given).results)
+
+    def _started(self, results: Callable[[], list[WindowResult]]) -> Beside.Started:
+        number = sum(one.startswith("begun") for one in self.told)
+        self.told.append(f"begun {number}")
+        return Beside.Started(self, number, results)
+
+    @dataclass
+    class Started:
+        owner: Beside
+        number: int
+        real: Callable[[], list[WindowResult]]
+
+        def results(self) -> list[WindowResult]:
+            self.owner.told.append(f"asked {self.number}")
+            if self.number == self.owner._failing:
+                raise MemoryError("the device found no room")
+            return self.real()
+
+
+def through(device: Beside, sources: list[NDArray[np.uint8]], job_for: Callable[..., Job] = job_of):  # type: ignore[no-untyped-def]
+    """Outputs of pictures that were all there before the first was begun; None for what failed."""
+    lane, held = Lane(lambda _: cast("Upscaler", device)), threading.Event()
+    lane.call(held.wait)
+    outs = [np.zeros((4 * rgb.shape[0], 4 * rgb.shape[1], 3), np.uint8) for rgb in sources]
+    jobs = [job_for(rgb, out) for rgb, out in zip(sources, outs, strict=True)]
+    for job in jobs:
+        lane.submit(job)
+    held.set()
+    made: list[NDArray[np.uint8] | None] = []
+    for job, out in zip(jobs, outs, strict=True):
+        try:
+            restored = job.wait()
+            assert restored.infer_s > 0
+            made.append(out)
+        except MemoryError:
+            made.append(None)
+    lane.stop()
+    assert lane.join(10)
+    return made
+
+
+def test_a_device_gets_its_next_work_before_it_is_asked_for_the_last(upscaler: Upscaler) -> None:
+    device, sources = Beside(upscaler), [picture(seed) for seed in range(4)]
+    made = through(device, sources)
+    for rgb, out in zip(sources, made, strict=True):
+        assert (out == upscaler.restore(rgb, plan_of(rgb), FP32).pixels).all()
+    count = sum(one.startswith("begun") for one in device.told)
+    expected = [
+        "begun 0",
+        *(f"{word} {number + (word == 'begun')}" for number in range(count) for word in ("begun", "asked")),
+    ]
+    assert count > 3
+    assert device.told == [one for one in expected if one != f"begun {count}"]
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_what_a_device_fails_at_takes_one_picture_and_all_others_are_whole(upscaler: Upscaler, failing: int) -> None:
+    device, sources = Beside(upscaler, failing), [picture(seed) for seed in range(4)]
+    made = through(device, sources)
+    assert sum(out is None for out in made) == 1
+    for rgb, out in zip(sources, made, strict=True):
+        assert out is None or (out == upscaler.restore(rgb, plan_of(rgb), FP32).pixels).all()
+
+
+def test_bodies_that_run_whole_follow_each_other_too() -> None:
+    spec = networks.rrdb_spec()
+    upscaler = networks.seeded_upscaler(spec)
+    device, sources = Beside(upscaler), [picture(seed, 40 + seed, 30) for seed in range(3)]
+
+    def job_for(rgb: NDArray[np.uint8], out: NDArray[np.uint8]) -> Job:
+        plan = networks.plan_of(spec, rgb.shape[1], rgb.shape[0], tile_px=16)
+        assert plan.strategy is Strategy.BODY
+        return replace(job_of(rgb, out), plan=plan, tiles=plan.tiles)
+
+    made = through(device, sources, job_for)
+    for rgb, out in zip(sources, made, strict=True):
+        plan = networks.plan_of(spec, rgb.shape[1], rgb.shape[0], tile_px=16)
+        assert (out == upscaler.restore(rgb, plan, FP32).pixels).all()
+    assert device.told == ["begun 0", "begun 1", "asked 0", "begun 2", "asked 1", "asked 2"]

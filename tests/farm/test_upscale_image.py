@@ -386,13 +386,17 @@ def spoil(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[WindowResult], WindowResult], precision: str | None = None
 ) -> None:
     """Let the network's results arrive changed, all of them or those of one precision."""
-    real = Upscaler.restore_windows
+    real = Upscaler.start_windows
 
-    def restore_windows(self: Upscaler, windows, tiles, plans, settings):  # type: ignore[no-untyped-def]
-        results = real(self, windows, tiles, plans, settings)
-        return [change(one) if precision in (None, settings.precision) else one for one in results]
+    @dataclass
+    class Spoilt:
+        results: Callable[[], list[WindowResult]]
 
-    monkeypatch.setattr(Upscaler, "restore_windows", restore_windows)
+    def start_windows(self: Upscaler, windows, tiles, plans, settings):  # type: ignore[no-untyped-def]
+        results = real(self, windows, tiles, plans, settings).results()
+        return Spoilt(lambda: [change(one) if precision in (None, settings.precision) else one for one in results])
+
+    monkeypatch.setattr(Upscaler, "start_windows", start_windows)
 
 
 @pytest.mark.parametrize("says", ["nothing", "sha256", "etag"])

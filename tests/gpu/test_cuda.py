@@ -17,7 +17,7 @@ from sr_kernel.layout import FrameLayout
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import COLOUR_REACH_PX
-from sr_kernel.upscale import Settings, Upscaler
+from sr_kernel.upscale import Restored, Settings, Upscaler
 from tests.networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
 
 pytestmark = [
@@ -154,3 +154,66 @@ def test_frames_of_a_film_are_the_pictures_of_a_gpu(spec: ModelSpec) -> None:
             np.testing.assert_allclose(made.astype(int), wanted.astype(int), atol=1)
     assert together[0].change_in is None
     assert together[1].change_in is not None
+
+
+@pytest.mark.parametrize("kernel", ["plain", pytest.param("fused", marks=hopper)])
+@pytest.mark.parametrize("number", range(3))
+def test_what_is_recorded_gives_the_bytes_of_its_first_run(kernel: Literal["plain", "fused"], number: int) -> None:
+    """Run as it is, then recorded, then replayed; shapes, pictures and depths take turns meanwhile."""
+    spec = (SPECS if kernel == "plain" else FULL)[number]
+    upscaler, sizes = cuda_upscaler(spec, kernel), ((97, 61), (200, 131), (64, 64), (131, 200))
+    first: dict[object, Restored] = {}
+    for turn in range(5):
+        for width, height in sizes if turn % 2 else reversed(sizes):
+            for changes in ({}, {"outscale": 2.5}):
+                rgb, plan = random_picture(width, height), plan_of(spec, width, height, tile_px=64, **changes)
+                made = upscaler.restore(rgb, plan, Settings(precision="fp16", batch=4))
+                expected = first.setdefault((width, height, *changes), made)
+                assert np.array_equal(made.pixels, expected.pixels)
+                assert made.stats == expected.stats
+    assert upscaler.backend.recorder is not None
+    assert upscaler.backend.recorder.count > 0
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("tta", [False, True])
+def test_one_kernel_counts_and_rounds_as_step_by_step(
+    spec: ModelSpec, tta: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rgb, wanted = random_picture(300, 170), Settings(precision="fp16", batch=4, tta=tta)
+    for tile_px in (64, 4096):
+        plan = plan_of(spec, 300, 170, tile_px=tile_px)
+        made = cuda_upscaler(spec).restore(rgb, plan, wanted)
+        with monkeypatch.context() as patched:
+            patched.setattr(Backend, "compiles", False)
+            expected = cuda_upscaler(spec).restore(rgb, plan, wanted)
+        assert made.stats.blocks.count > 0
+        assert made.stats == expected.stats
+        assert np.array_equal(made.pixels, expected.pixels)
+
+
+def test_results_that_travel_are_not_those_of_what_was_started_next() -> None:
+    spec = srvgg_spec()
+    upscaler, wanted = cuda_upscaler(spec), Settings(precision="fp16", batch=2)
+    plan = plan_of(spec, 300, 200)
+    pictures = [random_picture(300, 200, seed=seed) for seed in range(12)]
+    alone = [upscaler.restore(rgb, plan, wanted).pixels for rgb in pictures]
+    started = [upscaler.start_windows([rgb], plan.tiles, [plan], wanted) for rgb in pictures]
+    for one, expected in zip(started, alone, strict=True):
+        assert np.array_equal(one.results()[0].pixels, expected)
+
+
+def test_a_recording_that_finds_no_memory_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = srvgg_spec()
+    upscaler, rgb, plan = cuda_upscaler(spec), random_picture(97, 61), plan_of(spec, 97, 61)
+    wanted = Settings(precision="fp16")
+    expected = upscaler.restore(rgb, plan, wanted).pixels
+
+    def refuse(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("no memory for a graph")
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "capture_begin", refuse)
+    for _ in range(3):
+        assert np.array_equal(upscaler.restore(rgb, plan, wanted).pixels, expected)
+    assert upscaler.backend.recorder is not None
+    assert upscaler.backend.recorder.count == 0

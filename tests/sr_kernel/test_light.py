@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sr_kernel.light import Light, gamma_of, linear_of
+from sr_kernel.pixels import to_unit
 from sr_kernel.resample import Resampler
 from sr_kernel.tiles import Box
 from sr_kernel.upscale import Settings
@@ -67,7 +68,7 @@ def test_a_picture_is_resampled_in_linear_light_before_it_is_rounded(
     upscaler, rgb = seeded_upscaler(spec), random_picture(31, 23, dtype=dtype)
     plan = plan_of(spec, 31, 23, outscale=outscale)
     made = upscaler.restore(rgb, plan, Settings(precision="fp32", light="linear")).pixels
-    x = upscaler.backend.upload([rgb])
+    x = to_unit(upscaler.backend.upload([rgb]), torch.float32)
     enlarged = upscaler.backend.run(x, Box(x0=0, y0=0, x1=31, y1=23), "fp32")[0].clamp(0, 1).permute(2, 0, 1)
     linear = torch.from_numpy(linear_of(enlarged.numpy().astype(np.float64)).astype(np.float32))
     width, height = plan.spec.out_width, plan.spec.out_height

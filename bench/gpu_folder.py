@@ -1,0 +1,271 @@
+"""A folder of pictures through one GPU worker in this process, files to files, without Ray: where does the time go?
+
+    PYTHONPATH=. python bench/gpu_folder.py PICTURES [--weights DIR] [--models x4plus animevideov3] [--count 192]
+
+What a worker under Ray does, its threads and its lane, with the driver's work left out. The physical limit beside it is
+the network alone: the same windows or bodies, replayed one after another with nothing before and after. The official
+package, where it can be imported, goes over the first pictures in its own loop in half precision. Networks without a
+weight file get weights that pass a picture through, enlarged, so that no output is suspect; they cost what others cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from farm import fetch, storage
+from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
+from farm.lock import RunLock
+from farm.plan import Planner
+from farm.records import Done, ManifestRow, Part, PartKind, Unit
+from farm.tasks.base import WorkerContext
+from farm.tasks.lane import Lane
+from farm.tasks.restore import picture_spec
+from farm.worker import Worker
+from sr_kernel.archs import ARCHS
+from sr_kernel.backend import Backend, Fetch
+from sr_kernel.models import MODELS, ModelSpec, flop_per_px
+from sr_kernel.tiles import Box, Strategy, plan_picture
+from sr_kernel.upscale import Upscaler
+
+CLOCK: Clock
+STAGES = ("read", "decode", "wait", "infer", "encode", "write")
+
+
+def passing_state(spec: ModelSpec) -> dict[str, Tensor]:
+    """Weights of an RRDBNet whose output is its input, enlarged, and a little of everything else."""
+    generator = torch.Generator().manual_seed(0)
+    state: dict[str, Tensor] = {}
+    for name, shape in ARCHS[spec.arch].shapes(spec).items():
+        gain = 0.002 / (9 * shape[1]) ** 0.5 if len(shape) == 4 and name != "conv_body.weight" else 0.0
+        state[name] = torch.randn(shape, generator=generator) * gain
+    for name in ("conv_first", "conv_up1", "conv_up2", "conv_hr", "conv_last"):
+        for colour in range(3):
+            state[f"{name}.weight"][colour, colour, 1, 1] = 1.0
+    return state
+
+
+def weights_of(name: str, folder: Path | None, scratch: Path) -> Path:
+    spec = MODELS[name]
+    own = folder / Path(spec.url).name if folder else None
+    if own is not None and own.exists():
+        return own
+    path = scratch / f"passing-{name}.pth"
+    torch.save({"params_ema": passing_state(spec)}, path)
+    return path
+
+
+class Clock:
+    """Seconds that the lane's thread spends in some of its calls, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        for owner, name in (
+            (Upscaler, "start_windows"), (Upscaler, "start_body"), (Backend, "upload"), (Backend, "send"),
+            (Backend, "recorded"), (Backend, "fetch"), (Fetch, "arrays"), (Lane, "_settle"), (Lane, "_begin"),
+        ):  # fmt: skip
+            self._wrap(owner, name)
+
+    def _wrap(self, owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def timed(*given: object, **more: object) -> object:
+            begun = time.perf_counter()
+            try:
+                return real(*given, **more)
+            finally:
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+        setattr(owner, name, timed)
+
+
+def network_s(upscaler: Upscaler, sizes: Sequence[tuple[int, int]], params) -> float:  # type: ignore[no-untyped-def]
+    """Seconds of the network alone for all pictures: by size, replayed."""
+    total, known = 0.0, dict[tuple[int, int], float]()
+    for size in sizes:
+        if size not in known:
+            known[size] = _one_size_s(upscaler, size, params)
+        total += known[size]
+    return total
+
+
+def _one_size_s(upscaler: Upscaler, size: tuple[int, int], params) -> float:  # type: ignore[no-untyped-def]
+    plan, backend = plan_picture(picture_spec(params, *size)), upscaler.backend
+    network = backend.network(params.precision)
+    box = plan.tiles[0].read
+    batch = 1 if plan.strategy is Strategy.BODY else params.batch
+    height, width = (plan.spec.padded_height, plan.spec.padded_width) if batch == 1 else (box.height, box.width)
+    whole = Box(x0=0, y0=0, x1=width, y1=height)
+    x = torch.rand(batch, 3, height, width, device=backend.device).contiguous(memory_format=torch.channels_last)
+
+    def work(x: Tensor) -> list[Tensor]:
+        if plan.strategy is not Strategy.BODY:
+            return [network(x, whole)]
+        features = network.body(x)  # type: ignore[attr-defined]
+        return [network.tail(features, whole, tile.keep) for tile in plan.tiles]  # type: ignore[attr-defined]
+
+    times: list[float] = []
+    with torch.inference_mode():
+        for _ in range(9):
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            backend.recorded(("alone", size), work, [x], network)
+            end.record()
+            end.synchronize()
+            times.append(start.elapsed_time(end) / 1000)
+    return statistics.median(times[3:]) * (1 if batch == 1 else len(plan.tiles) / batch)
+
+
+def farm(name: str, weights: Path, pictures: Sequence[Path], out: Path, options: argparse.Namespace) -> dict:  # type: ignore[type-arg]
+    model = fetch.resolve(str(weights))
+    config = RunConfig(
+        manifest=str(pictures[0].parent),
+        model=ModelConfig(
+            model=str(weights), precision="fp16" if options.device != "cpu" else "fp32", kernel=options.kernel
+        ),
+        output=OutputConfig(format=options.format, quality=90),
+        worker=WorkerConfig(),
+        limits=LimitConfig(),
+    )
+    with RunLock(str(out)) as held:
+        context = WorkerContext(
+            name="gpu-0", run=held.run, driver_host="elsewhere", out=str(out), device=options.device,
+            io_threads=options.threads, units_in_flight=2, memory_bytes=32 << 30,
+            model_files=((model.spec.name, model.path or ""),),
+        )  # fmt: skip
+        worker = Worker(context)
+        planner = Planner(config, MappingProxyType({str(weights): model}), str(out), options.device.split(":")[0])
+        items = [
+            planner.plan(ManifestRow(index=i, source_url=str(path), relative_path=path.name), storage.stat(str(path)))
+            for i, path in enumerate(pictures)
+        ]
+        parts = [Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px) for item in items]
+        warm, rest = parts[: options.warm], parts[options.warm :]
+        began = time.perf_counter()
+        done = list(through(worker, warm, options.unit))
+        first_s = time.perf_counter() - began
+        CLOCK.seconds.clear()
+        began, cpu = time.perf_counter(), time.process_time()
+        done = list(through(worker, rest, options.unit))
+        cpu_s, lane_s = time.process_time() - cpu, dict(CLOCK.seconds)
+        wall_s = time.perf_counter() - began
+        print(f"{name}: {len(done)} in {wall_s:.1f} s", file=sys.stderr, flush=True)
+        failed = [one for one in done if not isinstance(one, Done)]
+        assert not failed, failed[0]
+        station = next(iter(worker._tasks.values()))._station  # type: ignore[attr-defined]
+        params = items[0].upscale
+        lane = station.lane.call(lambda: station.resident.get(next(iter(station.resident._held))))
+        sizes = [_size_of(one, MODELS[name].scale) for one in done]
+        alone_s = (
+            float("nan")
+            if options.device == "cpu"
+            else station.lane.call(lambda: network_s(lane.result(), sizes, params)).result()
+        )
+        worker.stop()
+    px = sum(width * height for width, height in sizes)
+    stages = {stage: sum(getattr(one.seconds, stage) for one in done) for stage in STAGES}
+    return {
+        "what": "farm", "model": name, "threads": options.threads, "format": options.format, "pictures": len(done),
+        "first_s": first_s, "wall_s": wall_s, "per_s": len(done) / wall_s, "mpx_s": px / wall_s / 1e6,
+        "network_s": alone_s, "ratio": wall_s / alone_s, "tflop_s": flop_per_px(MODELS[name]) * px / wall_s / 1e12,
+        "cpu_s": cpu_s, "lane_s": lane_s, "stages_s": stages,
+        "suspect": sum(bool(one.suspect) for one in done),
+    }  # fmt: skip
+
+
+def _size_of(done: Done, scale: int) -> tuple[int, int]:
+    return done.width // scale, done.height // scale
+
+
+def through(worker: Worker, parts: Sequence[Part], unit: int) -> Iterator[object]:
+    """As the engine sends them: two units at a time."""
+    units = [
+        Unit(unit_id=i, parts=tuple(cut))
+        for i, cut in enumerate(parts[at : at + unit] for at in range(0, len(parts), unit))
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        for outcomes in pool.map(worker.run, units):
+            yield from outcomes
+
+
+def official(name: str, weights: Path, pictures: Sequence[Path], out: Path) -> dict:  # type: ignore[type-arg]
+    """The official loop in half precision, which is its default on a GPU."""
+    import cv2
+    from official_package import make_upsampler
+
+    with contextlib.redirect_stdout(sys.stderr):
+        upsampler, scale = make_upsampler(name, weights, 0, half=True)
+        times, px = list[float](), 0
+        for index, path in enumerate(pictures):
+            begun = time.perf_counter()
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            restored, _ = upsampler.enhance(picture, outscale=scale)
+            cv2.imwrite(str(out / f"{path.stem}_out.jpg"), restored, [cv2.IMWRITE_JPEG_QUALITY, 90])
+            if index >= 3:
+                times.append(time.perf_counter() - begun)
+                px += picture.shape[0] * picture.shape[1]
+    return {"what": "official", "model": name, "per_s": len(times) / sum(times), "mpx_s": px / sum(times) / 1e6}
+
+
+def main() -> None:
+    global CLOCK
+    CLOCK = Clock()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--models", nargs="+", default=["x4plus", "animevideov3"])
+    parser.add_argument("--count", type=int, default=192)
+    parser.add_argument("--warm", type=int, default=24)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--unit", type=int, default=64)
+    parser.add_argument("--format", default="jpg")
+    parser.add_argument("--kernel", default="fused")
+    parser.add_argument("--official", type=int, default=0, help="pictures for the official package")
+    parser.add_argument("--device", default="cuda:0", help="cpu: to see that it runs; the limit is not measured there")
+    parser.add_argument("--out", type=Path, help="JSON lines are added here")
+    options = parser.parse_args()
+    given = sorted(path for path in options.pictures.iterdir() if path.is_file())
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        (scratch / "in").mkdir()
+        pictures: list[Path] = []
+        for index, path in zip(range(options.count + options.warm), itertools.cycle(given)):
+            pictures.append(scratch / "in" / f"{index:04}{path.suffix}")
+            shutil.copy(path, pictures[-1])
+        for name in options.models:
+            weights = weights_of(name, options.weights, scratch)
+            answers = [farm(name, weights, pictures, scratch / f"out-{name}", options)]
+            if options.official:
+                (scratch / f"official-{name}").mkdir()
+                answers.append(official(name, weights, pictures[: options.official], scratch / f"official-{name}"))
+            for answer in answers:
+                line = json.dumps(
+                    answer
+                    | {
+                        "device": options.device if options.device == "cpu" else torch.cuda.get_device_name(0),
+                        "torch": torch.__version__,
+                    }
+                )
+                print(line, flush=True)
+                if options.out:
+                    with options.out.open("a", encoding="utf-8") as file:
+                        file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
