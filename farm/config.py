@@ -249,8 +249,8 @@ class WorkerConfig:
     """CPU actors; None means one a core"""
     gpu_ids: tuple[int, ...] = ()
     actors_per_gpu: int = 1
-    io_threads: int = 3
-    """threads of an actor that read, decode, encode and write"""
+    io_threads: int = 0
+    """threads of an actor that read, decode, encode and write; 0: as many as its device feeds, see `farm.worker`"""
     address: str | None = None
     """Ray cluster; None means RAY_ADDRESS, else an embedded one"""
     insecure: bool = False
@@ -271,7 +271,7 @@ class WorkerConfig:
             if self.gpus:
                 raise UsageError("--workers: counts CPU actors and contradicts --gpus; use --actors-per-gpu")
         at_least("actors_per_gpu", self.actors_per_gpu, 1)
-        at_least("io_threads", self.io_threads, 1)
+        at_least("io_threads", self.io_threads, 0)
         at_least("wait_gpus", self.wait_gpus_s, 0)
         if self.metrics_port is not None and not 1024 <= self.metrics_port <= 65535:
             raise UsageError(f"--metrics-port: {self.metrics_port} is none of 1024 to 65535")

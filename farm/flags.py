@@ -95,7 +95,11 @@ _WORKER: tuple[Callable[[Any], Any], ...] = (
     click.option("--gpu-ids", type=Ids(), default=(), help="Which GPUs of this machine, such as 0,2."),
     click.option("--actors-per-gpu", type=int, default=1, show_default=True, help="Workers that share one GPU."),
     click.option(
-        "--io-threads", type=int, default=3, show_default=True, help="Threads a worker for reading and writing."
+        "--io-threads",
+        type=int,
+        default=0,
+        show_default="3 on a CPU, up to 8 on a GPU",
+        help="Threads a worker for reading, decoding, encoding and writing.",
     ),
     click.option(
         "--pin-cores/--no-pin-cores", default=None, help="One core a CPU worker. Default: when they fill the machine."

@@ -143,9 +143,11 @@ class _Streams:
                 there = torch.empty(flat[dtype].shape, dtype=flat[dtype].dtype, pin_memory=True)
                 there.copy_(flat[dtype], non_blocking=True)
                 flat[dtype].record_stream(self._out)
-                parts: tuple[Tensor, ...] = there.view(dtype).split([tensors[place].numel() for place in own])  # pyright: ignore
-                for place, part in zip(own, parts, strict=True):
-                    arriving[place] = part.view(tensors[place].shape)
+                first = 0
+                for place in own:
+                    last = first + tensors[place].numel()
+                    arriving[place] = there.view(dtype)[first:last].view(tensors[place].shape)
+                    first = last
             done = torch.cuda.Event()
             done.record(self._out)
         return Fetch(tuple(arriving), done)
@@ -171,8 +173,7 @@ class Backend:
         self._numbers = sum(tensor.numel() for tensor in state.values())
         self._networks: dict[str, Network] = {}
         self.recorder = Recorder(self.device) if self.device.type == "cuda" else None
-        if self.device.type == "cpu":
-            keep_freed_memory()
+        keep_freed_memory()
         keep_to_fp32(self.device)
 
     @property

@@ -130,7 +130,7 @@ def stack_windows(windows: Sequence[Pixels], *, pinned: bool = False) -> Tensor:
     dtype: np.dtype[Any] = windows[0].dtype
     top_level(dtype)
     stacked = torch.empty((len(windows), *windows[0].shape), dtype=_DTYPES[dtype], pin_memory=pinned)
-    into: NDArray[Any] = stacked.numpy()
+    into: Pixels = stacked.numpy()  # pyright: ignore[reportUnknownVariableType]
     np.stack(windows, out=into)
     return stacked
 

@@ -188,7 +188,7 @@ OPTIONS: tuple[Option, ...] = (
             "gpus": _number(0, 4096),
             "workers": _number(1, 4096),
             "actors_per_gpu": _number(1, 16),
-            "io_threads": _number(1, 64),
+            "io_threads": _number(0, 64),
         },
     ),
     *_options(

@@ -25,6 +25,7 @@ class WorkerContext:
     device: str
     """cpu or cuda:0, as the worker's own process sees it"""
     io_threads: int
+    """0: as many as the worker finds good for its device"""
     units_in_flight: int
     memory_bytes: int
     """what all pictures in this process may occupy together"""

@@ -185,7 +185,7 @@ def _store_row(
     gl.store(out_ptr + places, half, mask=there)
 
 
-@gluon.jit(do_not_specialize=["chunks"])
+@gluon.jit(do_not_specialize=["chunks", "height", "width", "rows", "strips", "blocks", "tiles_total"])
 def conv_rows(
     src, ext, weights, bias_ptr, slope_ptr, res_ptr, res2_ptr, out_ptr, out_stride, out_offset,
     alpha, height, width, rows, strips, blocks, tiles_total, chunks,
