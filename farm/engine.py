@@ -20,6 +20,7 @@ import ray.exceptions as rx
 
 from farm import failpoints
 from farm.errors import FarmError, StalledError, UnreachableError
+from farm.node import Nodes, introduce
 from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
 from farm.session import Session, first_line, start_failure
@@ -89,7 +90,7 @@ class _Actor:
     slot: Slot
     handle: Any
     starting: Any
-    """reference to the answer of `info`; None once it has come"""
+    """reference to the answer of `introduce`; None once it has come"""
     started_s: float
     deaths: int = 0
     """of the slot's actors, since one of them last brought back a unit"""
@@ -125,6 +126,7 @@ class Engine:
         self.on_turn: Callable[[], None] = lambda: None
         """called several times a second while there is work"""
         self.workers: dict[str, WorkerInfo] = {}
+        self._nodes = Nodes()
 
     # -- Ray comes and goes ------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Engine:
     # -- workers -----------------------------------------------------------------------------------------------
 
     def _start_actor(self, slot: Slot, deaths: int = 0) -> None:
-        concurrency = self._schedule.policy.units_in_flight + 2  # and `info`, and `stop`
+        concurrency = self._schedule.policy.units_in_flight + 2  # and `introduce`, and `stop`
         before = self._starts[slot.name]
         self._starts[slot.name] += 1
         handle = _RemoteWorker.options(
@@ -166,7 +168,12 @@ class Engine:
         ).remote(slot.context)
         now = time.monotonic()
         self._actors[slot.name] = _Actor(
-            slot=slot, handle=handle, starting=handle.info.remote(), started_s=now, deaths=deaths, progressed_s=now
+            slot=slot,
+            handle=handle,
+            starting=handle.__ray_call__.remote(introduce),
+            started_s=now,
+            deaths=deaths,
+            progressed_s=now,
         )
 
     def _await_workers(self) -> None:
@@ -218,6 +225,7 @@ class Engine:
                 continue
             except rx.RayTaskError as error:
                 raise _cause(error) from error
+            self._nodes.learn(self.workers[name].node_id)
             actor.starting = None
             actor.progressed_s = time.monotonic()
             self._schedule.add_worker(name)
@@ -316,7 +324,8 @@ class Engine:
             try:
                 outcomes = cast("tuple[Outcome, ...]", ray.get(reference))
             except _DEATHS as error:
-                yield from self._bury(call.worker, _death_cause(error), first_line(error))
+                cause = self._nodes.death_cause(error, self.workers[call.worker].node_id, self.session.head)
+                yield from self._bury(call.worker, cause, first_line(error))
                 continue
             except rx.RayTaskError as error:
                 raise _cause(error) from error
@@ -375,15 +384,6 @@ def _ready(references: list[Any], timeout_s: float) -> list[Any]:
 
 def _kill(handle: Any) -> None:
     ray.kill(handle, no_restart=True)
-
-
-def _death_cause(error: BaseException) -> DeathCause:
-    text = str(error)
-    if isinstance(error, rx.OutOfMemoryError) or "memory usage threshold" in text or "OutOfMemory" in text:
-        return DeathCause.MEMORY
-    if isinstance(error, rx.NodeDiedError) or "node has died" in text.lower() or "node was terminated" in text.lower():
-        return DeathCause.NODE
-    return DeathCause.CRASH
 
 
 def _cause(error: rx.RayTaskError) -> FarmError:

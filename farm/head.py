@@ -49,7 +49,7 @@ class HeadWatch:
     def _watch(self) -> None:
         silent_since_s: float | None = None
         while not self._over.wait(min(ASK_EVERY_S, self._lost_s / 4)):
-            if self._answers():
+            if self.answers():
                 silent_since_s, self.is_lost = None, False
                 continue
             silent_since_s = silent_since_s or time.monotonic()
@@ -59,7 +59,8 @@ class HeadWatch:
                 os.write(2, f"\nfarm: {self.error()}\n".encode())
                 os._exit(StalledError.exit_code)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether somebody listens there now; for whoever must not wait for a head that is gone."""
         try:
             socket.create_connection(self._where, timeout=_CONNECT_S).close()
         except OSError:

@@ -37,8 +37,11 @@ class WorkerInfo:
 
     name: str
     node: str
+    """name of the machine"""
     pid: int
     device: str
+    node_id: str = ""
+    """what Ray calls the node; empty where nobody has asked Ray"""
 
 
 class Worker:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from .runs import NONE, REPOSITORY
+from .heads import PATIENT, REPOSITORY, START_S
+from .runs import NONE
 from .waiting import wait_for
 
 SCRIPTS = REPOSITORY / "cluster" / "ray"
@@ -29,8 +30,6 @@ BESIDE = (*ANY_PORT, "--object-store-memory", "104857600")
 """options of nodes that share a machine with others: any free ports, little memory"""
 QUICK = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3"}
 """a node that is gone is missed in three seconds, instead of fifteen"""
-PATIENT = {"RAY_raylet_start_wait_time_s": "150", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
-START_S = 150.0
 
 
 def free_port() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import subprocess
 import sys
@@ -18,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 import pyvips
 
+from .heads import REPOSITORY, head
 from .seeded import save_srvgg
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 NONE: Mapping[str, str] = {}
 
 
@@ -169,22 +168,6 @@ def ray_head(
     """A cluster of our own, of a script that starts it, prints its address and ends it when its input ends; gives the
     environment of its users: its address, its token, and `users`. `own` is told to the cluster alone."""
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    # Ray's own 30 s and 60 s are not enough on a busy machine
-    patient = {"RAY_raylet_start_wait_time_s": "150", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
     environment = {**token, **users, "PYTHONPATH": str(REPOSITORY)}
-    head = subprocess.Popen(
-        [sys.executable, "-c", script, *args],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment, **patient, **own},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert head.stdout is not None
-        address = next((line.strip() for line in head.stdout if re.fullmatch(r"\S+:\d+\s*", line)), "")
-        assert address, "the cluster did not start"
-        yield {**environment, "RAY_ADDRESS": address}
-    finally:
-        head.communicate("", timeout=60)
+    with head(script, *args, env={**environment, **own}) as started:
+        yield {**environment, "RAY_ADDRESS": started.line(r"\S+:\d+\s*$")}

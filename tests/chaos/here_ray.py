@@ -14,7 +14,7 @@ from typing import Any
 
 import ray.exceptions
 
-from farm import engine
+from farm import engine, node
 from farm.worker import Worker
 
 
@@ -29,6 +29,12 @@ class _Method:
 
     def remote(self, *args: object) -> Future[Any]:
         return self._pool.submit(lambda: getattr(self._made.result(), self._name)(*args))
+
+
+class _Introduction(_Method):
+    def remote(self, *args: object) -> Future[Any]:
+        assert args == (node.introduce,)
+        return super().remote()
 
 
 class _Handle:
@@ -47,6 +53,11 @@ class _Handle:
 
     def __getattr__(self, name: str) -> _Method:
         return _Method(self.pool, self.made, name)
+
+    @property
+    def __ray_call__(self) -> _Method:
+        """A function of the engine's that is called with the worker; there is one, and no node to be found out."""
+        return _Introduction(self.pool, self.made, "info")
 
     def kill(self) -> None:
         if self.made.done() and not self.made.exception():

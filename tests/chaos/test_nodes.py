@@ -10,17 +10,17 @@ import os
 import random
 import secrets
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from ..heads import Head, head
 from ..runs import REPOSITORY
 from .conftest import Subjects
 from .kinds import Subject
@@ -57,7 +57,7 @@ cluster.shutdown()
 class Nodes:
     """A cluster of our own; only its head has no place for workers."""
 
-    keeper: subprocess.Popen[str]
+    keeper: Head
     """the process that started it, and ends it"""
     environment: dict[str, str]
     head: list[int]
@@ -66,7 +66,8 @@ class Nodes:
     """of the nodes that are there"""
 
     def add(self) -> None:
-        self.raylets += _ask(self.keeper, "add")["raylet"]
+        self.keeper.ask("add")
+        self.raylets += _said(self.keeper)["raylet"]
 
     def lose(self, at: int) -> None:
         os.kill(self.raylets.pop(at), signal.SIGKILL)
@@ -86,39 +87,21 @@ class Nodes:
             os.kill(pid, signal.SIGKILL)
 
 
-def _ask(keeper: subprocess.Popen[str], word: str) -> dict[str, list[int]]:
-    assert keeper.stdin is not None
-    keeper.stdin.write(f"{word}\n")
-    keeper.stdin.flush()
-    return json.loads(_line(keeper))
-
-
-def _line(keeper: subprocess.Popen[str]) -> str:
-    """The next line that is ours: Ray says things there, too."""
-    assert keeper.stdout is not None
-    return next(line for line in keeper.stdout if line.startswith(("{", '"')))
+def _said(keeper: Head) -> Any:
+    """What it says next, in JSON."""
+    return json.loads(keeper.line(r'[{"]'))
 
 
 @contextmanager
 def cluster_of(nodes: int) -> Iterator[Nodes]:
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     environment = {**token, "PYTHONPATH": str(REPOSITORY)}
-    keeper = subprocess.Popen(
-        [sys.executable, "-c", NODES],
-        env={**os.environ, **environment, "RAY_raylet_start_wait_time_s": "150"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        address, head = json.loads(_line(keeper)), json.loads(_line(keeper))
-        made = Nodes(keeper, {**environment, "RAY_ADDRESS": address}, [*head["raylet"], *head["gcs_server"]])
+    with head(NODES, env=environment) as keeper:
+        address, processes = _said(keeper), _said(keeper)
+        found = Nodes(keeper, {**environment, "RAY_ADDRESS": address}, [*processes["raylet"], *processes["gcs_server"]])
         for _ in range(nodes):
-            made.add()
-        yield made
-    finally:
-        keeper.communicate("", timeout=60)
+            found.add()
+        yield found
 
 
 def lose_nodes(subject: Subject, out: Path, losses: int, chance: random.Random) -> tuple[Watch, int]:

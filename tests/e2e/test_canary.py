@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ..nodes import free_port
 from ..runs import Farm, ray_head
 from ..s3_server import BUCKET, S3Server, require_s3
 
@@ -56,10 +56,7 @@ MUST_ANSWER = {"/api/version", "/logical/actors", "/api/v0/actors?detail=true", 
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], str, Path]]:
     """(environment of its users, URL of its dashboard, its folder) of a cluster whose workers may read the store."""
     server = require_s3()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("r")
+    port, folder = free_port(), tmp_path_factory.mktemp("r")
     with ray_head(HEAD, str(port), str(folder), users=server.environment) as environment:
         yield environment, f"http://127.0.0.1:{port}", folder
 

@@ -7,8 +7,6 @@ import http.client
 import ipaddress
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +19,8 @@ from farm import access
 from farm.errors import ConfigurationError
 
 from ..farm.hostile_rows import HOSTILE_ROWS, plant
-from ..runs import REPOSITORY, Farm, files, results
+from ..heads import head
+from ..runs import Farm, files, results
 
 Make = Callable[..., Path]
 Address = tuple[str, int]
@@ -143,19 +142,9 @@ def test_damage_is_found_and_the_same_command_mends_it(
 def open_cluster() -> Iterator[str]:
     """Address of a cluster that authenticates nobody."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-    with subprocess.Popen(
-        [sys.executable, "-c", OPEN_HEAD],
-        cwd=REPOSITORY,
-        env={**environment, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as head:
-        assert head.stdout is not None
-        lines = (line.strip() for line in head.stdout)
-        yield next(line for line in lines if line.rpartition(":")[2].isdigit())
-        head.communicate("", timeout=60)
+    open_to_all = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    with head(OPEN_HEAD, env=open_to_all, base=environment) as started:
+        yield started.line(r"\S+:\d+\s*$")
 
 
 def test_a_cluster_that_lets_everybody_in_is_refused_unless_that_is_wanted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import ray.exceptions as rx
 from farm import engine, session
 from farm.engine import Engine, EngineConfig, Slot
 from farm.errors import ModelError, UnreachableError
-from farm.schedule import DeathCause, Pace, Schedule, SchedulePolicy
+from farm.schedule import DeathCause, Mishaps, Pace, Schedule, SchedulePolicy
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
 
@@ -66,25 +67,6 @@ def test_too_few_gpus_are_named(monkeypatch: pytest.MonkeyPatch, min_workers: in
     made, _ = make_engine(monkeypatch, there=2, missing=2, min_workers=min_workers)
     with pytest.raises(UnreachableError, match=r"2 of 4 workers found no place on 10\.0\.0\.1:6379 within 3 s"):
         made._go_on_without(["gpu-2", "gpu-3"], 3.0)
-
-
-class Said(rx.RayActorError):
-    """An actor's death with the words that Ray puts to it."""
-
-    def __init__(self, words: str) -> None:
-        super().__init__()
-        self._words = words
-
-    def __str__(self) -> str:
-        return self._words
-
-
-def test_deaths_are_told_apart() -> None:
-    assert engine._death_cause(rx.OutOfMemoryError("x")) is DeathCause.MEMORY
-    assert engine._death_cause(Said("killed: memory usage threshold exceeded")) is DeathCause.MEMORY
-    assert engine._death_cause(rx.NodeDiedError("gone")) is DeathCause.NODE
-    assert engine._death_cause(Said("The actor died because its node has died.")) is DeathCause.NODE
-    assert engine._death_cause(rx.WorkerCrashedError()) is DeathCause.CRASH
 
 
 def test_what_a_worker_raises_reaches_the_user_as_what_it_was() -> None:
@@ -158,6 +140,34 @@ def bring_back(monkeypatch: pytest.MonkeyPatch, made: Engine, name: str) -> None
     monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
     monkeypatch.setattr(engine.ray, "get", lambda reference: (replace(DONE, part_id=part.part_id),))
     assert [one.part for one in made._collect(0)] == [part]
+
+
+def test_what_a_worker_had_goes_back_without_a_strike_when_its_node_is_gone_whatever_ray_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
+    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu", node_id="lost")
+    made._schedule.add_worker("gpu-0")
+    made._schedule.add([make_part(1)])
+    unit = made._schedule.next_unit("gpu-0")
+    assert unit is not None
+    made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
+    monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
+
+    def died(reference: object) -> None:
+        raise rx.WorkerCrashedError
+
+    asked: list[str] = []
+    monkeypatch.setattr(engine.ray, "get", died)
+    monkeypatch.setattr(made._nodes, "is_gone", lambda node_id, head: not asked.append(node_id))
+    assert list(made._collect(0)) == []
+    assert asked == ["lost"]
+    assert made._schedule.mishaps == Mishaps(deaths=Counter({DeathCause.NODE: 1}))
+    made._schedule.add_worker("gpu-1")
+    again = made._schedule.next_unit("gpu-1")
+    assert again is not None
+    assert not again.alone, "nobody is blamed"
 
 
 def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
