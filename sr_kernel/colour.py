@@ -218,15 +218,21 @@ def _rgb_to_yuv(rgb: Tensor, layout: FrameLayout, y0: int, y1: int, made: Sequen
     top, (black, span), (neutral, chroma_span) = _level_top(rgb.dtype), _luma_range(layout), _chroma_range(layout)
     padded, luma = _padded_levels(rgb, layout, y0, y1)
     gain, kg = span / top, 1 - kr - kb
-    made[0][y0:y1].copy_(_dot(luma, (kr * gain, kg * gain, kb * gain), black, layout))
+    _store(made[0][y0:y1], _dot(luma, (kr * gain, kg * gain, kb * gain), black, layout))
     across, down = (1 << shift for shift in layout.chroma_shift)
     co_across, co_down = _cosited(layout)
     sums = _collapse(_collapse(padded, -2, down, co_down), -1, across, co_across)
     gain = chroma_span / (top * _collapsed_weight(across, co_across) * _collapsed_weight(down, co_down))
     rows = slice(y0 // down, -(-y1 // down))
     blue, red = gain / (2 * (1 - kb)), gain / (2 * (1 - kr))
-    made[1][rows].copy_(_dot(sums, (-kr * blue, -kg * blue, (1 - kb) * blue), neutral, layout))
-    made[2][rows].copy_(_dot(sums, ((1 - kr) * red, -kg * red, -kb * red), neutral, layout))
+    _store(made[1][rows], _dot(sums, (-kr * blue, -kg * blue, (1 - kb) * blue), neutral, layout))
+    _store(made[2][rows], _dot(sums, ((1 - kr) * red, -kg * red, -kb * red), neutral, layout))
+
+
+def _store(plane: Tensor, levels: Tensor) -> None:
+    """Whole numbers as samples."""
+    small = plane.dtype == torch.uint8 and plane.device.type == "cpu"  # as in `sr_kernel.pixels.integers`
+    plane.copy_(levels.to(torch.int16) if small else levels)
 
 
 def _dot(rgb: Tensor, weights: tuple[float, float, float], offset: int, layout: FrameLayout) -> Tensor:

@@ -19,7 +19,7 @@ from sr_kernel.fused.table import can_look, table_of
 from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
 from sr_kernel.passes import Passes
-from sr_kernel.pixels import to_levels, to_samples, to_unit, top_level
+from sr_kernel.pixels import integers, to_levels, to_samples, to_unit, top_level
 from sr_kernel.resample import Resampler
 from sr_kernel.tiles import COLOUR_REACH_PX, TAIL_HALO, Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.tta import TURNS, canvas_of, mean_of_turns
@@ -326,14 +326,13 @@ class Forward:
         keep = _shift(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
         means = _means(kept, self._spec.scale)
+        shown = (kept * 255).round_()
         if job.plan.spec.resampled:
-            levels = self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings)
+            samples = to_samples(self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings), job.dtype)[0]
+        elif job.dtype == np.uint8:
+            samples = integers(shown, job.dtype)
         else:
-            levels = kept.permute(2, 0, 1).unsqueeze(0) * top_level(job.dtype)
-        samples = to_samples(levels, job.dtype)[0]
-        shown = samples
-        if job.plan.spec.resampled or job.dtype != np.uint8:
-            shown = (kept * 255).round_()
+            samples = integers((kept * top_level(job.dtype)).round_(), job.dtype)
         look = look_at(shown, means, source, finite, self._spec.scale, _lattice_px(self._spec))
         return _Window(samples=samples, means=means, look=look, count=source.numel())
 

@@ -155,7 +155,16 @@ def to_levels(unit: Tensor, dtype: np.dtype[Any]) -> Tensor:
 def to_samples(levels: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """NCHW float32 levels, which may overshoot, as contiguous integers NHWC on their device."""
     rounded = levels.round().clamp_(0, top_level(dtype))
-    return rounded.to(_DTYPES[dtype]).permute(0, 2, 3, 1).contiguous()
+    return integers(rounded, dtype).permute(0, 2, 3, 1).contiguous()
+
+
+def integers(levels: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    """Whole numbers of a depth as its integers."""
+    if (
+        dtype == np.uint8 and levels.device.type == "cpu"
+    ):  # torch makes bytes of floats one by one, of these many at once
+        levels = levels.to(torch.int16)
+    return levels.to(_DTYPES[dtype])
 
 
 def _block_colour(rgb: Pixels, alpha: Pixels) -> Pixels:

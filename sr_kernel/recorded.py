@@ -20,6 +20,10 @@ from torch import Tensor
 _LOG = logging.getLogger("sr_kernel")
 _KEPT = 6
 """recordings at a time: shapes of windows and pictures that take turns"""
+_REMEMBERED = 512
+"""shapes of which it is known that they came once: an archive has as many as it has sizes of pictures"""
+_ROOM_SHARE = 0.5
+"""of the device's memory: where more is taken, nothing more is recorded"""
 _SLOW_S = 2.0
 
 Work = Callable[..., Sequence[Tensor]]
@@ -40,7 +44,8 @@ class Recorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._seen: set[Hashable] = set()
+        self._seen: dict[Hashable, None] = {}
+        """those of late, the oldest first"""
         self._kept: dict[Hashable, _Recording] = {}
         """the one used last is the last"""
         self._can_record = True
@@ -59,8 +64,10 @@ class Recorder:
         """
         kept = self._kept.pop(key, None)
         if kept is None:
-            if key not in self._seen or not self._can_record:
+            if key not in self._seen:
                 return self._first(key, work, inputs)
+            if not self._can_record or not self._has_room():
+                return work(*inputs)
             kept = self._record(work, inputs, held)
             if kept is None:
                 return work(*inputs)
@@ -80,11 +87,18 @@ class Recorder:
         self._kept.clear()
         self._seen.clear()
 
+    def _has_room(self) -> bool:
+        cuda: Any = torch.cuda
+        total: int = cuda.get_device_properties(self._device).total_memory
+        return cuda.memory_reserved(self._device) < _ROOM_SHARE * total
+
     def _first(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
         """Run as it is; kernels are compiled here, which is told."""
         begun = time.perf_counter()
         made = work(*inputs)
-        self._seen.add(key)
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            self._seen.pop(next(iter(self._seen)))
         if (taken := time.perf_counter() - begun) > _SLOW_S:
             _LOG.warning("took %.1f s to compile kernels for the GPU; they are kept for the next run", taken)
         return made

@@ -1,0 +1,75 @@
+"""What is recorded, when, and for how long; the graphs themselves are a GPU's: tests/gpu."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from sr_kernel import recorded
+from sr_kernel.recorded import Recorder
+
+
+class Tape:
+    """A graph that runs its work anew, on its own inputs, when it is replayed."""
+
+    def __init__(self, work: recorded.Work, inputs: Sequence[Tensor]) -> None:
+        self.own = tuple(tensor.clone() for tensor in inputs)
+        self.outputs = tuple(tensor.clone() for tensor in work(*self.own))
+        self._work = work
+
+    def replay(self) -> None:
+        for into, made in zip(self.outputs, self._work(*self.own), strict=True):
+            into.copy_(made)
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder(torch.device("cpu"))
+
+    def record(work: recorded.Work, inputs: Sequence[Tensor], held: object) -> recorded._Recording:
+        tape = Tape(work, inputs)
+        return recorded._Recording(tape, tape.own, tape.outputs, held)
+
+    monkeypatch.setattr(made, "_record", record)
+    monkeypatch.setattr(made, "_has_room", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    return made
+
+
+def doubled(recorder: Recorder, key: object, value: float) -> float:
+    (made,) = recorder.run(key, lambda x: (x * 2,), [torch.tensor([value])], lambda: None)
+    return float(made)
+
+
+def test_what_comes_twice_is_recorded_and_answers_for_what_it_is_given(recorder: Recorder) -> None:
+    assert [doubled(recorder, "a", value) for value in (1, 2, 3, 4)] == [2, 4, 6, 8]
+    assert recorder.count == 1
+    assert doubled(recorder, "b", 5) == 10
+    assert recorder.count == 1
+
+
+def test_the_shapes_used_last_are_kept(recorder: Recorder) -> None:
+    for key in range(recorded._KEPT + 1):
+        assert doubled(recorder, key, key) == doubled(recorder, key, key) == 2 * key
+    assert recorder.count == recorded._KEPT
+    assert 0 not in recorder._kept
+    recorder.clear()
+    assert recorder.count == 0
+    assert doubled(recorder, 1, 4) == 8
+    assert recorder.count == 0
+
+
+def test_an_archive_of_a_thousand_sizes_is_not_remembered(recorder: Recorder) -> None:
+    for key in range(2000):
+        doubled(recorder, key, 1)
+    assert len(recorder._seen) == recorded._REMEMBERED
+    assert recorder.count == 0
+
+
+def test_without_room_work_goes_on_unrecorded(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_has_room", lambda: False)
+    assert [doubled(recorder, "a", value) for value in (1, 2, 3)] == [2, 4, 6]
+    assert recorder.count == 0
