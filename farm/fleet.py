@@ -266,11 +266,15 @@ def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: 
 
 def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list[Slot]:
     from farm.engine import Slot
+    from farm.worker import io_threads_for
 
-    memory_bytes = memory_share(count)
+    memory_bytes, threads = memory_share(count), context.io_threads
+    if not threads and not _is_elsewhere(worker):
+        threads = io_threads_for("cuda", len(cores_here()) // count)
+    context = replace(context, device="cuda:0", memory_bytes=memory_bytes, io_threads=threads)
     return [
         Slot(
-            context=replace(context, name=f"{context.name}-{index}", device="cuda:0", memory_bytes=memory_bytes),
+            context=replace(context, name=f"{context.name}-{index}"),
             num_cpus=1,
             num_gpus=1 / worker.actors_per_gpu,
         )

@@ -154,12 +154,17 @@ def _unexpected(part: Part, error: Exception) -> str:
     )
 
 
-def io_threads_for(device: str) -> int:
-    """Threads that read, decode, encode and write for one device: on a GPU half of the cores at hand, within bounds."""
+def io_threads_for(device: str, cores: int | None = None) -> int:
+    """Threads that read, decode, encode and write for one device.
+
+    On a GPU as many as it has `cores`, within bounds; where nobody says, half of the machine's.
+    """
     if device == "cpu":
         return _CPU_THREADS
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(_CPU_THREADS, min(_GPU_THREADS, cores // 2))
+    if cores is None:
+        here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = here // 2
+    return max(_CPU_THREADS, min(_GPU_THREADS, cores))
 
 
 def _keep_to_one_core(context: WorkerContext) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from sr_kernel.archs import ARCHS, Network
 from sr_kernel.hardware import FUSED_CAPABILITY, TRITON_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
 from sr_kernel.models import ModelSpec, has_fused_kernels
 from sr_kernel.pixels import Pixels, stack_windows
-from sr_kernel.recorded import Recorder
+from sr_kernel.recorded import Keeper, Recorder
+from sr_kernel.streams import streams_of
 from sr_kernel.tiles import Box
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _OUT_OF_MEMORY = ("out of memory", "defaultcpuallocator", "not enough memory", "_status_alloc_failed")
 """in messages of torch and, the last, of cuDNN and cuBLAS, which allocate beside torch"""
+_RECORDED = ("rrdb", "srvgg")
 _RECORDED_PX = 1 << 20
 """source pixels of a pass, up to which launching it can take longer than running it"""
 
@@ -72,7 +74,12 @@ def keep_to_fp32(device: torch.device) -> None:
 
 @cache
 def _has_triton(device: torch.device) -> bool:
-    return find_spec("triton") is not None and torch.cuda.get_device_capability(device) >= TRITON_CAPABILITY
+    """Whether Triton is there and can compile here, for which it wants a C compiler: tried once."""
+    if find_spec("triton") is None or torch.cuda.get_device_capability(device) < TRITON_CAPABILITY:
+        return False
+    from sr_kernel.fused.look import can_compile
+
+    return can_compile(device)
 
 
 def supports_bf16(device: str = "cpu") -> bool:
@@ -112,12 +119,12 @@ class Fetch:
         return [tensor.numpy() for tensor in self.arriving]
 
 
-class _Streams:
+class _Copies:
     """Copies to a GPU and from it, beside its work."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._into, self._out = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._into, self._out = streams_of(device).into, streams_of(device).out
 
     def send(self, samples: Tensor) -> Tensor:
         """Pinned samples on the device, there for what is given to it from now on."""
@@ -182,8 +189,8 @@ class Backend:
         return self.device.type == "cuda"
 
     @cached_property
-    def _streams(self) -> _Streams | None:
-        return _Streams(self.device) if self.device.type == "cuda" else None
+    def _copies(self) -> _Copies | None:
+        return _Copies(self.device) if self.device.type == "cuda" else None
 
     @property
     def compiles(self) -> bool:
@@ -210,15 +217,17 @@ class Backend:
 
         Raises DeviceMemoryError.
         """
-        return self.send(stack_windows(windows, pinned=self._streams is not None))
+        with memory_errors():
+            stacked = stack_windows(windows, pinned=self._copies is not None)
+        return self.send(stacked)
 
     def send(self, samples: Tensor) -> Tensor:
         """Samples of main memory on the device, which is not waited for. Raises DeviceMemoryError."""
-        if self._streams is None:
+        if self._copies is None:
             return samples
         with memory_errors(), torch.inference_mode():
             # From memory that is not pinned a copy waits for all work before it.
-            return self._streams.send(samples if samples.is_pinned() else samples.pin_memory())
+            return self._copies.send(samples if samples.is_pinned() else samples.pin_memory())
 
     def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
         """The part `keep` of each window (N, 3, H, W), fp32, 0..1, channels last, in pixels of the window, restored.
@@ -238,8 +247,11 @@ class Backend:
             return made.clone()  # the caller's own, to work on and to add up
 
     def records(self, pixels: int) -> bool:
-        """Whether work on so many source pixels is worth a recording: on many it is not, and takes memory."""
-        return self.recorder is not None and pixels <= _RECORDED_PX
+        """Whether work on so many source pixels is worth a recording: on many it is not, and takes memory.
+
+        Networks that we know only by their authors' code may do on the way what no recording holds.
+        """
+        return self.recorder is not None and pixels <= _RECORDED_PX and self._spec.arch in _RECORDED
 
     def recorded(
         self, key: Hashable, work: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], network: Network
@@ -247,7 +259,8 @@ class Backend:
         """`Recorder.run` of work with one network."""
         if self.recorder is None:
             raise ValueError(f"nothing is recorded on {self.device}")
-        return self.recorder.run((id(network), key), work, inputs, lambda: getattr(network, "planes", None))
+        keeper = cast("Keeper", network) if hasattr(network, "planes") else None
+        return self.recorder.run((id(network), key), work, inputs, keeper)
 
     def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
         """Starts to bring tensors of the device to main memory, behind all work given to it so far.
@@ -255,10 +268,10 @@ class Backend:
         The device is not waited for: it goes on with what it is given next, which may change these tensors, while they
         travel and are used. Raises DeviceMemoryError.
         """
-        if self._streams is None:
+        if self._copies is None:
             return Fetch(tuple(tensors), None)
         with memory_errors(), torch.inference_mode():
-            return self._streams.fetch(tensors)
+            return self._copies.fetch(tensors)
 
     @property
     def held_bytes(self) -> int:

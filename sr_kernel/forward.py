@@ -131,7 +131,9 @@ class Forward:
                 fill = [places[-1]] * (batch - len(places)) if self._backend.static_shapes else []
                 with memory_errors(), torch.inference_mode():
                     levels = cut([*places, *fill])
-                done = then(self._batch(levels, [jobs[place] for place in places], settings))
+                # On a GPU halving windows may change bytes, too: only once nothing is left that could be let go.
+                may_split = released or not self._backend.static_shapes
+                done = then(self._batch(levels, [jobs[place] for place in places], settings, may_split=may_split))
             except DeviceMemoryError:
                 self.passes.no_memory()
                 if not released:  # before bytes could change by a smaller batch: without what is kept of other shapes
@@ -156,8 +158,14 @@ class Forward:
         with memory_errors(), torch.inference_mode():
             x = to_unit(levels, torch.float32)
         if self._backend.records(x.shape[2] * x.shape[3]) and self._can_look(jobs[0], settings) and not settings.tta:
-            yield from self._recorded_body(levels, jobs, settings)
-            return
+            try:
+                recorded = self._recorded_body(levels, jobs, settings)
+            except DeviceMemoryError:  # perhaps there is enough for one tile after the other
+                self.passes.no_memory()
+                self._backend.release()
+            else:
+                yield from recorded
+                return
         whole = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2])
         network = cast("RRDBNet", self._backend.network(settings.precision))
         try:
@@ -214,9 +222,9 @@ class Forward:
             for job, of_one in zip(jobs, three, strict=True)
         ]
 
-    def _batch(self, levels: Tensor, jobs: Sequence[Job], settings: Settings) -> list[Made]:
+    def _batch(self, levels: Tensor, jobs: Sequence[Job], settings: Settings, *, may_split: bool) -> list[Made]:
         """One forward pass, and what follows it; there may be more windows (N, H, W, 3) than jobs."""
-        splittable = len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
+        splittable = may_split and len(jobs) == 1 and jobs[0].plan.mode is Mode.EXACT
         if self._can_look(jobs[0], settings):
             try:
                 return self._looked_batch(levels, jobs, settings)

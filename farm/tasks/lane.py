@@ -24,7 +24,7 @@ from farm.params import UpscaleParams
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import PicturePlan, Strategy, Tile
-from sr_kernel.upscale import Settings, StartedWindows, Upscaler
+from sr_kernel.upscale import Settings, StartedWindows, Upscaler, WindowResult
 
 Pixels = NDArray[Any]
 Emit = Callable[[Tile, Pixels], None]
@@ -179,13 +179,16 @@ class Lane:
     # -- inside the thread -------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while not self._stopped.is_set():
-            self._receive(block=not (self._jobs or self._calls))
-            if self._calls and not self._stopped.is_set():
-                self._calls.popleft().run()  # one at a time: frames of a film must not keep pictures waiting
-            if self._jobs and not self._stopped.is_set():
-                self._step()
-        self._drain()
+        try:
+            while not self._stopped.is_set():
+                self._receive(block=not (self._jobs or self._calls))
+                if self._calls and not self._stopped.is_set():
+                    self._calls.popleft().run()  # one at a time: frames of a film must not keep pictures waiting
+                if self._jobs and not self._stopped.is_set():
+                    self._step()
+        finally:  # nobody may wait for a lane that is no more
+            self._stopped.set()
+            self._drain()
 
     def _receive(self, *, block: bool) -> None:
         while True:
@@ -248,10 +251,13 @@ class Lane:
         if begun is None:
             return True
         try:
-            results = begun.started.results()
+            self._hand_out(begun, begun.started.results())
         except BaseException as error:
             self._fail(begun.taken[0][0], error)
             return False
+        return True
+
+    def _hand_out(self, begun: _Begun, results: list[WindowResult]) -> None:
         now = time.monotonic()
         seconds = (now - max(begun.started_s, self._settled_s)) / len(begun.taken)
         self._settled_s = now
@@ -264,7 +270,6 @@ class Lane:
             job.arrived.put((tile, result.pixels))
             if not job.tiles_left:
                 self._finish(job)
-        return True
 
     def _take(self, head: Job) -> list[tuple[Job, Tile]]:
         """Windows of one batch, in order, without touching pictures that wait for another model."""

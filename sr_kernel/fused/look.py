@@ -14,6 +14,9 @@ ends inside a block its pixels count, the block does not.
 
 from __future__ import annotations
 
+import logging
+from contextlib import nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from sr_kernel.believable.sums import BlockSums, Form
 
+_LOG = logging.getLogger("sr_kernel")
 _ROWS = 4
 """source rows at a time; a multiple of every lattice"""
 
@@ -114,6 +118,23 @@ def _look(
     tl.store(phases + slot * (PERIOD * PERIOD) + lattice, cells * whole)
 
 
+@triton.jit
+def _one(out):
+    tl.store(out, 1)
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether a kernel of one line can be made and run; if not, which is told, torch does the same in steps."""
+    try:
+        with torch.cuda.device(device):
+            out = torch.zeros(1, dtype=torch.int32, device=device)
+            _one[(1,)](out)
+            return bool(out.item() == 1)
+    except Exception as error:  # whatever a compiler, a linker or a cache folder has to say
+        _LOG.warning("Triton makes no kernels here (%s): what follows a network runs step by step, slower", error)
+        return False
+
+
 def looked(made: Tensor, x: Tensor, table: Tensor, scale: int, align_px: int) -> tuple[Tensor, Tensor, BlockSums]:
     """Samples, means and block sums of windows.
 
@@ -136,9 +157,10 @@ def looked(made: Tensor, x: Tensor, table: Tensor, scale: int, align_px: int) ->
         waves=torch.empty((2, blocks, 2, form.side, 3), **like),
         phases=torch.empty((blocks, form.period, form.period), **like),
     )
-    _look[(across * down, count)](
-        made, x, table, samples, means, sums.totals, sums.fine, sums.waves, sums.phases, made.stride(0),
-        made.stride(1), *x.stride(), means.stride(0), means.stride(1), across, SIDE=form.side, WIDE=form.wide,
-        SCALE=scale, PERIOD=form.period, ROWS=_ROWS, HIGH=_ROWS * scale, enable_fp_fusion=False,
-    )  # fmt: skip
+    with torch.cuda.device(made.device) if made.is_cuda else nullcontext():
+        _look[(across * down, count)](
+            made, x, table, samples, means, sums.totals, sums.fine, sums.waves, sums.phases, made.stride(0),
+            made.stride(1), *x.stride(), means.stride(0), means.stride(1), across, SIDE=form.side, WIDE=form.wide,
+            SCALE=scale, PERIOD=form.period, ROWS=_ROWS, HIGH=_ROWS * scale, enable_fp_fusion=False,
+        )  # fmt: skip
     return samples, means, sums

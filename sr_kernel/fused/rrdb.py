@@ -16,6 +16,8 @@ from sr_kernel.fused.plane import Extent, Plane
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
 
+_TAILS = 4
+"""sizes that the bands of a picture have: those at its borders hold less context, and bands differ by a row"""
 _HALF = 32
 """outputs of a convolution whose weights would not fit shared memory at once"""
 
@@ -54,7 +56,8 @@ class FusedRRDBNet(RRDBNet):
         self._colouring = FusedConv(*_widened(self._last, _HALF), None, source=spec.features)
         self._blocks: list[list[Conv]] = []  # packed: nothing else reads them
         self._planes: _Planes | None = None
-        self._tails: tuple[Plane, Plane, Plane, Plane, Plane] | None = None
+        self._tails: dict[Extent, tuple[Plane, Plane, Plane, Plane, Plane]] = {}
+        """of the bands of one body, by their size"""
 
     def _packed(self, convs: list[Conv]) -> list[FusedConv]:
         """Four growing convolutions, and the closing one in two halves."""
@@ -73,11 +76,12 @@ class FusedRRDBNet(RRDBNet):
     @property
     def planes(self) -> object:
         """What is kept from call to call."""
-        return (self._planes, self._tails)
+        return (self._planes, tuple(self._tails.values()))
 
     def release(self) -> None:
         """Gives the planes back; the next call makes them anew."""
-        self._planes = self._tails = None
+        self._planes = None
+        self._tails.clear()
 
     def _body(self, x: Tensor, keep: Box | None) -> tuple[Tensor, Box]:
         del keep  # all of a window is computed: on a GPU bytes depend on shapes
@@ -111,13 +115,14 @@ class FusedRRDBNet(RRDBNet):
         """Planes of twice the size, twice, of four times, twice, and of colours."""
         count, features, height, width = x.shape
         twice = Extent(count=count, height=2 * height, width=2 * width)
-        if self._tails is None or self._tails[0].extent != twice:
-            self._tails = None
+        if twice not in self._tails:
+            if len(self._tails) >= _TAILS:
+                self._tails.clear()
             whole = Extent(count=count, height=4 * height, width=4 * width)
             a, b = (Plane.zeros(twice, features, x) for _ in range(2))
             c, d = (Plane.zeros(whole, features, x) for _ in range(2))
-            self._tails = (a, b, c, d, Plane.zeros(whole, _HALF, x))
-        return self._tails
+            self._tails[twice] = (a, b, c, d, Plane.zeros(whole, _HALF, x))
+        return self._tails[twice]
 
     def _rrdb(self, block: list[list[FusedConv]], entered: Plane, planes: _Planes) -> Plane:
         """Three dense blocks and the residual around them; the result lies in a trunk that is not `entered`."""

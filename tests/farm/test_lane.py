@@ -239,3 +239,21 @@ def test_bodies_that_run_whole_follow_each_other_too() -> None:
         plan = networks.plan_of(spec, rgb.shape[1], rgb.shape[0], tile_px=16)
         assert (out == upscaler.restore(rgb, plan, FP32).pixels).all()
     assert device.told == ["begun 0", "begun 1", "asked 0", "begun 2", "asked 1", "asked 2"]
+
+
+def test_a_device_that_gives_one_result_too_few_fails_the_picture_and_not_the_lane(upscaler: Upscaler) -> None:
+    class Short(Beside):
+        def start_windows(self, *given: Any) -> Beside.Started:
+            return self._started(lambda: self.real.restore_windows(*given)[:-1])
+
+    lane = Lane(lambda ref: cast("Upscaler", Short(upscaler) if ref.model == "short" else upscaler))
+    out = np.zeros((200, 280, 3), np.uint8)
+    failing = job_of(picture(0), out, ModelRef(model="short", sha256="", denoise=1.0))
+    lane.submit(failing)
+    with pytest.raises(ValueError, match="zip"):
+        failing.wait()
+    good = job_of(picture(1), out)
+    lane.submit(good)
+    assert good.wait().finite
+    lane.stop()
+    assert lane.join(10)

@@ -217,3 +217,41 @@ def test_a_recording_that_finds_no_memory_is_done_without(monkeypatch: pytest.Mo
         assert np.array_equal(upscaler.restore(rgb, plan, wanted).pixels, expected)
     assert upscaler.backend.recorder is not None
     assert upscaler.backend.recorder.count == 0
+
+
+@hopper
+def test_bands_of_several_heights_are_recorded_with_all_that_they_write_to() -> None:
+    """1000x750 has bands of two heights: what one of them was written to must be nobody else's while it is replayed."""
+    spec = rrdb_spec(4, features=64, growth=32)
+    upscaler, wanted = cuda_upscaler(spec, "fused"), Settings(precision="fp16")
+    sizes = ((1000, 750), (256, 528), (96, 64))
+    first = {}
+    for _ in range(5):
+        for width, height in sizes:
+            made = upscaler.restore(random_picture(width, height), plan_of(spec, width, height, tile_px=256), wanted)
+            assert np.array_equal(made.pixels, first.setdefault((width, height), made.pixels))
+            noise = [torch.rand(1 << 24, device="cuda:0") for _ in range(8)]
+            del noise
+
+
+def test_a_recording_whose_memory_ends_on_the_way_leaves_nothing_unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kernel in ("plain", "fused") if torch.cuda.get_device_capability(0)[0] == FUSED_CAPABILITY else ("plain",):
+        spec = rrdb_spec(4, features=64, growth=32)
+        upscaler, rgb, plan = cuda_upscaler(spec, kernel), random_picture(97, 61), plan_of(spec, 97, 61)
+        wanted = Settings(precision="fp16")
+        expected = upscaler.restore(rgb, plan, wanted).pixels
+        upscaler.restore(random_picture(64, 48), plan_of(spec, 64, 48), wanted)
+        network = type(upscaler.backend.network("fp16"))
+        real = network._enlarged
+
+        def refuse(self: object, x: torch.Tensor) -> torch.Tensor:
+            if torch.cuda.is_current_stream_capturing():
+                raise torch.OutOfMemoryError("no memory for the tail")
+            return real(self, x)  # noqa: B023
+
+        with monkeypatch.context() as patched:
+            patched.setattr(network, "_enlarged", refuse)
+            for _ in range(3):
+                assert np.array_equal(upscaler.restore(rgb, plan, wanted).pixels, expected)
+        assert upscaler.backend.recorder is not None
+        assert upscaler.backend.recorder.count == 0

@@ -29,18 +29,21 @@ class Tape:
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder(torch.device("cpu"))
 
-    def record(work: recorded.Work, inputs: Sequence[Tensor], held: object) -> recorded._Recording:
+    def record(
+        key: object, work: recorded.Work, inputs: Sequence[Tensor], keeper: recorded.Keeper | None
+    ) -> recorded._Recording:
         tape = Tape(work, inputs)
-        return recorded._Recording(tape, tape.own, tape.outputs, held)
+        return recorded._Recording(tape, tape.own, tape.outputs, (key, keeper))
 
     monkeypatch.setattr(made, "_record", record)
     monkeypatch.setattr(made, "_has_room", lambda: True)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     return made
 
 
 def doubled(recorder: Recorder, key: object, value: float) -> float:
-    (made,) = recorder.run(key, lambda x: (x * 2,), [torch.tensor([value])], lambda: None)
+    (made,) = recorder.run(key, lambda x: (x * 2,), [torch.tensor([value])])
     return float(made)
 
 
@@ -73,3 +76,15 @@ def test_without_room_work_goes_on_unrecorded(recorder: Recorder, monkeypatch: p
     monkeypatch.setattr(recorder, "_has_room", lambda: False)
     assert [doubled(recorder, "a", value) for value in (1, 2, 3)] == [2, 4, 6]
     assert recorder.count == 0
+
+
+def test_what_was_not_used_for_long_makes_room(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in "aabb":
+        doubled(recorder, key, 1)
+    monkeypatch.setattr(recorder, "_has_room", lambda: recorder.count < 2)
+    assert doubled(recorder, "c", 1) == doubled(recorder, "c", 1) == 2
+    assert set(recorder._kept) == {"a", "b"}
+    for _ in range(recorded._STALE_RUNS):
+        doubled(recorder, "b", 1)
+    assert doubled(recorder, "c", 3) == 6
+    assert set(recorder._kept) == {"b", "c"}
