@@ -17,7 +17,7 @@ from farm.head import HeadWatch
 from farm.schedule import DeathCause
 from farm.worker import Worker, WorkerInfo
 
-_CONNECT_S = 2.0
+_CONNECT_S = 1.0
 
 
 def introduce(worker: Worker) -> WorkerInfo:
@@ -44,15 +44,15 @@ class Nodes:
         return DeathCause.NODE if is_lost else cause
 
     def is_gone(self, node_id: str, head: HeadWatch | None) -> bool:
-        """Whether a node is lost, or being lost: nobody answers there, Ray counts it as dead, or there is no head any
-        more that could say. `head`: of the cluster; None for a Ray of our own.
+        """Whether a node is lost, or being lost: its machine says that nobody listens there any more, Ray counts it as
+        dead, or there is no head that could say. `head`: of the cluster; None for a Ray of our own.
 
         Takes some milliseconds where all is well, `_CONNECT_S` where packets vanish. For deaths only.
         """
         raylet = self._raylets.get(node_id)
         if raylet is None:
             return False  # Ray has never named it
-        if not _answers(raylet) or (head is not None and not head.answers()):
+        if _refuses(raylet) or (head is not None and not head.answers()):
             return True
         return not any(node["NodeID"] == node_id and node["Alive"] for node in _nodes())
 
@@ -75,9 +75,13 @@ def _raylet_of(node: dict[str, Any]) -> tuple[str, int]:
     return str(node["NodeManagerAddress"]), int(node["NodeManagerPort"])
 
 
-def _answers(where: tuple[str, int]) -> bool:
+def _refuses(where: tuple[str, int]) -> bool:
+    """Whether nobody listens there for sure. Silence is none: we may not be let through, and a machine that is gone
+    with all it had is told of by Ray alone."""
     try:
         socket.create_connection(where, timeout=_CONNECT_S).close()
+    except ConnectionRefusedError:
+        return True
     except OSError:
         return False
-    return True
+    return False

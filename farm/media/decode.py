@@ -6,8 +6,7 @@ crop of rows never holds the whole picture.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from threading import Lock
 from types import MappingProxyType
@@ -20,55 +19,21 @@ from numpy.typing import NDArray
 from farm.errors import ErrorKind, ItemError
 from farm.media.complaints import COMPLAINING, ComplaintError, late_complaint, tells_of_lost_tiles
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
+from farm.media.load import SALVAGE, judged, load
 from farm.media.metadata import read_int, read_meta
 from farm.media.picture import ImageHeader, Picture, Pixels, ReadLimits, Source
 from farm.media.png_head import PngHead, read_png_head
 from farm.media.tiff_head import read_tiff_size
 from farm.media.truncation import is_cut
-from farm.media.vips import MESSAGE_BREAK, OpenSource, errors_left, translated, warnings_heard
+from farm.media.vips import OpenSource, errors_left, warnings_heard
 
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
-_LOADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "png": "pngload_source",
-        "jpg": "jpegload_source",
-        "webp": "webpload_source",
-        "tiff": "tiffload_source",
-        "gif": "gifload_source",
-        "avif": "heifload_source",
-        "heic": "heifload_source",
-    }
-)
-"""format -> operation of libvips"""
-
-_SPEAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "png": ("pngload", "vipspng", "libpng"),
-        "jpg": ("jpegload", "VipsJpeg"),
-        "webp": ("webpload", "webp"),
-        "tiff": ("tiffload", "tiff2vips", "image: bad labq"),
-        "gif": ("gifload", "gif"),
-        "avif": ("heifload", "heif"),
-        "heic": ("heifload", "heif"),
-    }
-)
-"""format -> who speaks for it in libvips' messages"""
-_UNSUPPORTED = (
-    *("codec", "unsupported", "not support", "samples out of range", "bad labq", "not implemented", "compile time"),
-    *("not a whole number of bytes", "not configured"),
-)
-"""what libvips says about files that are whole but of a kind it does not decode"""
-_GIANT = "Maximum supported image dimension"
-"""what libjpeg says about sides that it does not hold"""
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
 _CONVERTED: Mapping[str, str] = MappingProxyType({"cmyk": "cmyk", "labs": "lab"})
 """libvips' name of a colour space that becomes sRGB -> its name in a header"""
-_RETRYING = Lock()
-_TRIES = 8
 _LOOKING = Lock()
 _LOOKS = 3
-_SALVAGE = "copy it again, or keep what it still holds with --salvage"
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED})
 _STRIP_ROWS = 64
 _GIF_SCREEN_END = 10
@@ -131,7 +96,7 @@ def prove(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
         ItemError: as `decode`.
     """
     opened = _open(source, url, limits, strict=True)
-    with _judged(opened.source, opened.header.format, url):
+    with judged(opened.source, opened.header.format, url):
         opened.image.avg()
     return opened.header
 
@@ -194,7 +159,7 @@ def _attempt(
     found = late_complaint(kind, heard)
     if found and strict and kind == "jpg":
         if is_cut(kind, file.file()):
-            raise ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", _SALVAGE)
+            raise ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", SALVAGE)
         raise ComplaintError(ErrorKind.CORRUPT, url, found, "copy it again")
     if found:
         picture = replace(picture, warning="; ".join(filter(None, (picture.warning, found))))
@@ -213,7 +178,7 @@ def _open(source: Source, url: str, limits: ReadLimits, *, strict: bool = False)
     if warning := misnamed(url, file_format):
         warnings.append(warning)
     fail_on = "none" if limits.salvage else "warning" if strict and file_format in COMPLAINING else "error"
-    image = _load_told(opened, file_format, url, fail_on)
+    image = load(opened, file_format, url, fail_on)
     header = _judge(image, file_format, url, limits, png.frames if png else 1)
     if header.pages > 1:
         warnings.append(f"first of {header.pages} pages or frames taken")
@@ -222,50 +187,6 @@ def _open(source: Source, url: str, limits: ReadLimits, *, strict: bool = False)
         warnings.append(f"{found}, which was taken")
     profile = png is not None and png.profile
     return _Opened(image=image, source=opened, header=header, url=url, warnings=tuple(warnings), profile=profile)
-
-
-def _load_told(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvips.Image:
-    """`_load`, until the decoder's complaint is its own: threads share libvips' messages and take each other's."""
-    with suppress(ItemError):
-        return _load(source, file_format, url, fail_on)
-    with _RETRYING:  # one at a time, so that those who try again do not rob each other
-        for _ in range(_TRIES):
-            try:
-                return _load(source, file_format, url, fail_on)
-            except ItemError as error:
-                if error.kind is not ErrorKind.CORRUPT or not error.found.endswith("()"):
-                    raise
-        return _load(source, file_format, url, fail_on)
-
-
-def _load(source: OpenSource, file_format: str, url: str, fail_on: str) -> pyvips.Image:
-    operation = _LOADERS[file_format]
-    if not pyvips.type_find("VipsOperation", operation):
-        advice = "install pyvips[binary], whose libvips has it, or convert the picture to PNG first"
-        raise ItemError(ErrorKind.UNSUPPORTED, url, f"this libvips was built without {file_format.upper()}", advice)
-    with _judged(source, file_format, url):
-        return pyvips.Operation.call(operation, source.vips(), access="sequential", fail_on=fail_on)
-
-
-@contextmanager
-def _judged(source: OpenSource, file_format: str, url: str) -> Generator[None, None, None]:
-    """Give an error of the decoder its class."""
-
-    def classify(messages: str) -> ItemError:
-        said = [line for line in messages.split(MESSAGE_BREAK) if line.startswith(_SPEAKERS[file_format])]
-        text = "; ".join(dict.fromkeys(said))[:200]
-        if is_cut(file_format, source.file()):
-            return ItemError(ErrorKind.TRUNCATED, url, "the file ends too early", _SALVAGE)
-        if file_format == "heic" or any(words in text.lower() for words in _UNSUPPORTED):
-            found = f"{file_format.upper()} of a kind this libvips does not decode ({text})"
-            return ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to PNG or TIFF first")
-        if _GIANT in text:
-            return ItemError(ErrorKind.TOO_LARGE, url, f"its header says {text}", "cut the picture first")
-        error = ComplaintError if file_format in COMPLAINING else ItemError
-        return error(ErrorKind.CORRUPT, url, f"damaged {file_format} ({text})", "copy it again")
-
-    with translated(classify, source):
-        yield
 
 
 def _judge_png(source: OpenSource, url: str, limits: ReadLimits) -> PngHead | None:
@@ -340,10 +261,10 @@ def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) 
     if not 0 <= y0 < y1 <= opened.header.height:
         raise ValueError(f"rows {y0}..{y1} of a picture of {opened.header.height}")
     header, warnings = opened.header, list(opened.warnings)
-    with _judged(opened.source, header.format, opened.url):
+    with judged(opened.source, header.format, opened.url):
         pixels = _upright(opened, y0, y1)
     if header.format == "png" and not limits.salvage and is_cut("png", opened.source.file()):
-        raise ItemError(ErrorKind.TRUNCATED, opened.url, "the file ends too early, behind its pixels", _SALVAGE)
+        raise ItemError(ErrorKind.TRUNCATED, opened.url, "the file ends too early, behind its pixels", SALVAGE)
     meta, faults = read_meta(opened.image, header, profile=opened.profile)
     warnings.extend(faults)
     return Picture(pixels=pixels, header=header, meta=meta, warning="; ".join(warnings) or None)

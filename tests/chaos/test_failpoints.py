@@ -31,6 +31,7 @@ from ..runs import Farm, actors_of
 from ..s3_server import require_s3
 from ..seeded import save_srvgg
 from .cases import Bucket, Disk, Place, Work, undisturbed
+from .record import Note
 from .zygote import Zygote
 
 DRIVER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("driver:"))
@@ -302,16 +303,26 @@ def test_weights_that_give_no_numbers_are_found_by_a_trial_when_they_are_loaded(
 
 @pytest.mark.parametrize(("what", "left_bytes"), [("output", 200_000), ("ledger", 4096)])
 def test_a_full_disk_is_an_orderly_stop(
-    works: dict[str, Work], fresh_disk: Callable[[], Place], what: str, left_bytes: int
+    works: dict[str, Work],
+    fresh_disk: Callable[[], Place],
+    what: str,
+    left_bytes: int,
+    trials: int,
+    chance: random.Random,
+    note: Note,
 ) -> None:
-    """As the root of the outputs, and as the place of the ledger alone."""
+    """As the root of the outputs, and as the place of the ledger alone; with --trials also with as much room as is
+    drawn, up to that much."""
     place = fresh_disk()
     root = Path(place.root)
+    room = [left_bytes, *(chance.randint(0, left_bytes) for _ in range(trials))]
     with small_disk(root if what == "output" else root / ".farm" / "ledger", DISK_BYTES) as disk:
-        for work in works.values():
-            check_full(work, place, disk, left_bytes)
-            for path in (one for one in root.rglob("*") if one.is_file()):
-                path.unlink()
+        for left in room:
+            for work in works.values():
+                check_full(work, place, disk, left)
+                for path in (one for one in root.rglob("*") if one.is_file()):
+                    path.unlink()
+    note(full=what, times=len(room) * len(works))
 
 
 @pytest.mark.s3

@@ -1,6 +1,6 @@
 """Inputs that kill or hang whoever opens them, among good and bad ones: they alone are given up, and cost nobody else.
 
-With --trials any number, one that hangs is among them.
+With --trials N: N rounds, each in another order, with one that hangs among them.
 """
 
 from __future__ import annotations
@@ -37,11 +37,16 @@ def write_manifest(folder: Path, make: Make, poison: list[str], chance: random.R
     (folder / "words.png").write_text("no picture")
     for name in poison:
         make(folder / name, 64, 48, seed=99)
+    manifest = folder.with_name("rows.csv")
+    shuffle_manifest(manifest, folder, chance)
+    return manifest
+
+
+def shuffle_manifest(manifest: Path, folder: Path, chance: random.Random) -> None:
+    """All of a folder, in an order that is drawn."""
     rows = sorted(path.name for path in folder.iterdir())
     chance.shuffle(rows)
-    manifest = folder.with_name("rows.csv")
     manifest.write_text("source\n" + "".join(f"{row}\n" for row in rows))
-    return manifest
 
 
 def test_an_input_that_kills_its_worker_is_given_up_and_nothing_else(
@@ -56,15 +61,22 @@ def test_an_input_that_kills_its_worker_is_given_up_and_nothing_else(
     poison = list(POISON) if trials else ["kills.png"]
     manifest = write_manifest(tmp_path / "in", make_picture, poison, chance)
     flags = ("--root", tmp_path / "in", "--workers", "2")
-    undisturbed, watch = tmp_path / "undisturbed", Watch(tmp_path / "out")
+    undisturbed = tmp_path / "undisturbed"
     alone = small_farm.submit(manifest, undisturbed, *flags, env=cluster)
     assert alone.returncode == 3, alone.stderr
-    rules = ";".join(f"decode~*/{name}={POISON[name][0]}" for name in poison)
-    env = {failpoints.VARIABLE: rules, "FARM_STEP_LIMIT_S": STEP_LIMIT_S}
-    driver = small_farm.start(*small_farm.submit_args(manifest, watch.out, *flags), env=env)
-    said = watch.to_end(driver)
-    assert driver.returncode == 3, said
+    for at in range(trials or 1):
+        shuffle_manifest(manifest, tmp_path / "in", chance)
+        watch = Watch(tmp_path / f"out{at}")
+        rules = ";".join(f"decode~*/{name}={POISON[name][0]}" for name in poison)
+        env = {failpoints.VARIABLE: rules, "FARM_STEP_LIMIT_S": STEP_LIMIT_S}
+        driver = small_farm.start(*small_farm.submit_args(manifest, watch.out, *flags), env=env)
+        said = watch.to_end(driver)
+        assert driver.returncode == 3, said
+        note(round=at, poison=poison, again=check(watch, undisturbed, poison))
 
+
+def check(watch: Watch, undisturbed: Path, poison: list[str]) -> int:
+    """All that is good is done, and what is bad is said; returns how many innocents were run once more."""
     errors = {Path(str(row["source"])).name: row["error"] for row in results(watch.out) if row["error"]}
     assert errors == {**BAD, **{name: POISON[name][1] for name in poison}}
     made = content(watch.out)
@@ -80,4 +92,4 @@ def test_an_input_that_kills_its_worker_is_given_up_and_nothing_else(
     assert set(again) <= set(range(len(poison) + 1)), "who was beside it runs once more, alone; bad rows cost nobody"
     check_clean(watch.out)
     check_gone(watch.family, 5)
-    note(poison=poison, again=again.total() - again[0])
+    return again.total() - again[0]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +21,6 @@ from farm.lock import lease as leases
 from farm.lock.lease import LeaseLock, epochs, newest
 from farm.records import Done, Failed, Part
 from tests.farm.here_engine import HereEngine
-from tests.farm.test_lock import line
 from tests.farm.test_shards import World, fill
 from tests.s3_server import require_s3
 from tests.seeded import save_srvgg
@@ -42,51 +38,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         yield found
 
 
-EIGHT = """
-import os, sys, time
-import s3fs, aiobotocore.session  # once for all of them: they take a second of processor time each
-from farm.errors import BusyError
-from farm.lock import RunLock
-for _ in range(8):
-    if os.fork() == 0:
-        try:
-            lock = RunLock(sys.argv[1]).__enter__()
-        except BusyError as error:
-            print("busy", os.getpid(), error, flush=True)
-            os._exit(error.exit_code)
-        print("held", os.getpid(), lock.run, flush=True)
-        time.sleep(600)
-for _ in range(8):
-    os.wait()
-"""
-
-
 def can_be_had(root: str) -> bool:
     try:
         with RunLock(root):
             return True
     except BusyError:
         return False
-
-
-def test_of_eight_at_once_exactly_one_works_and_a_killed_one_is_followed_when_its_lease_ends(store: Store) -> None:
-    eight = subprocess.Popen([sys.executable, "-c", EIGHT, store.root], stdout=subprocess.PIPE, text=True)
-    lines = [line(eight) for _ in range(8)]
-    held = [one for one in lines if one.startswith("held")]
-    busy = [one for one in lines if one.startswith("busy")]
-    assert (len(held), len(busy)) == (1, 7), lines
-    _, pid, run = held[0].split()
-    assert all(run in one and f"process {pid}" in one for one in busy), lines
-    assert holds(store.root, run)
-    time.sleep(2 * LEASE_S)
-    assert not can_be_had(store.root), "it is renewed for as long as its holder lives"
-    os.kill(int(pid), signal.SIGKILL)
-    eight.communicate()
-    assert not can_be_had(store.root), "nobody knows yet that it is dead"
-    killed = time.monotonic()
-    wait_for(lambda: can_be_had(store.root), "the lock is free", 20)
-    assert time.monotonic() - killed < LEASE_S + 5
-    assert len(epochs(store.root, 10)) == 1, "who followed has removed what was before"
 
 
 def test_one_after_the_other_takes_it_at_once_and_no_number_is_used_twice(store: Store) -> None:
@@ -216,18 +173,18 @@ def test_a_store_that_hangs_is_not_waited_for(store: Store, monkeypatch: pytest.
 
 
 def test_the_second_of_two_commands_is_told_within_two_seconds(store: Store, tmp_path: Path) -> None:
-    """Of processor time, from the start of its process on: what it takes where a core is free. Once in three."""
+    """On the wall, from the start of its process to its end; once in five, for others keep the cores busy here."""
     command = [sys.executable, "-m", "farm", "submit", str(tmp_path / "a.png"), "--model", "x4plus", "--gpus", "0"]
     with RunLock(store.root) as held:
 
         def taken_s() -> float:
-            before_s = _children_s()
+            began_s = time.monotonic()
             second = subprocess.run([*command, "--out", store.root], capture_output=True, text=True, check=False)
             assert second.returncode == 75, second.stderr
             assert held.run in second.stderr
-            return _children_s() - before_s
+            return time.monotonic() - began_s
 
-        assert any(taken_s() < 2 for _ in range(3))
+        assert any(taken_s() < 2 for _ in range(5))
 
 
 def test_nothing_heavy_is_loaded_before_a_lease_is_held(store: Store) -> None:
@@ -265,11 +222,6 @@ def test_the_age_of_an_object_is_the_stores_word(store: Store) -> None:
     data, age_s = storage.read_aged(url, limit_s=10)
     assert data == b"1"
     assert 1 <= age_s <= 5
-
-
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _content(run: str) -> bytes:

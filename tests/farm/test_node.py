@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -47,6 +47,17 @@ def silent() -> str:
 
 
 @contextmanager
+def vanishing() -> Iterator[int]:
+    """A port of which nobody hears anything: its queue is full."""
+    with socket.create_server((HERE, 0), backlog=0) as server, ExitStack() as waiting:
+        for _ in range(4):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(server.getsockname())
+        yield server.getsockname()[1]
+
+
+@contextmanager
 def watched(address: str) -> Iterator[HeadWatch]:
     watch = HeadWatch(address)
     yield watch
@@ -79,6 +90,17 @@ def test_a_crash_on_a_node_that_does_not_answer_any_more_is_the_loss_of_the_node
     with raylet(monkeypatch, "a"):
         nodes.learn("a")
     assert nodes.death_cause(CRASHED, "a", None) is DeathCause.NODE
+
+
+def test_of_a_node_that_cannot_be_reached_from_here_ray_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes()
+    monkeypatch.setattr(node, "_CONNECT_S", 0.1)
+    with raylet(monkeypatch, "a") as said, vanishing() as port:
+        said["NodeManagerPort"] = port
+        nodes.learn("a")
+        assert nodes.death_cause(CRASHED, "a", None) is DeathCause.CRASH
+        said["Alive"] = False
+        assert nodes.death_cause(CRASHED, "a", None) is DeathCause.NODE
 
 
 def test_a_crash_on_a_node_that_ray_has_missed_is_the_loss_of_the_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,24 +8,27 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import itertools
 import os
 import random
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from farm import engine, failpoints, ledger, plan
+from farm import engine, entries, failpoints, ledger, plan
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, VideoConfig, WorkerConfig
 from farm.errors import ErrorKind, UsageError
 from farm.names import Namer
 from farm.records import Done, Failed, Part, StageSeconds
 from farm.run import run_manifest
 from farm.summary import RunSummary
+from farm.survey import shard
 from sr_kernel.fidelity import PixelStats
 
 from ..seeded import save_srvgg
@@ -395,8 +398,26 @@ def test_an_incremental_manifest_adds_to_what_is_there(world: World) -> None:
     assert len(world.results()) == 16
 
 
+@pytest.mark.parametrize("step_s", [0.0, -0.0007, 0.00002])
+def test_a_clock_that_stands_still_or_runs_backwards_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """What counts is the order of runs, and not what a clock says that somebody sets."""
+    asked = itertools.count()
+    clock = SimpleNamespace(time=lambda: 1_800_000_000.0 + next(asked) * step_s)
+    for room in (entries, shard):
+        monkeypatch.setattr(room, "time", clock)
+    live(world, seed=1)
+    assert next(asked) > 1
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("FARM_TEST_SEEDS", "6"))))
 def test_counts_add_up_whatever_happens_between_runs(world: World, seed: int) -> None:
+    live(world, seed)
+
+
+def live(world: World, seed: int) -> None:
+    """A history of runs and of what happens between them, all of it drawn from the seed."""
     random_ = random.Random(seed)
     fill(world, 11)
     world.with_digests = seed % 3 == 0

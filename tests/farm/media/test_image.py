@@ -322,7 +322,7 @@ def test_formats_are_known_by_extension() -> None:
 
 
 def test_a_missing_codec_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("farm.media.decode._LOADERS", {"avif": "noload_source"})
+    monkeypatch.setattr("farm.media.load._LOADERS", {"avif": "noload_source"})
     with pytest.raises(ItemError, match="built without AVIF") as caught:
         decode(GOOD["rgb.avif"].data, "a.avif", LIMITS)
     assert caught.value.kind is ErrorKind.UNSUPPORTED
