@@ -18,7 +18,11 @@ _LATE = re.compile(r"read gave (\d+) warnings")
 _MOST_CHARACTERS = 200
 
 
-class ComplaintError(ItemError):
+class ToldError(ItemError):
+    """Of a decoder; the class rests on its words."""
+
+
+class ComplaintError(ToldError):
     """Of a decoder, which could go on; whether pixels are lost, its words say, or another look."""
 
     @property

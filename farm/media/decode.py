@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from threading import Lock
 from types import MappingProxyType
 from typing import TypeVar, cast
 
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from farm.errors import ErrorKind, ItemError
 from farm.media.complaints import COMPLAINING, ComplaintError, late_complaint, tells_of_lost_tiles
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
-from farm.media.load import SALVAGE, judged, load
+from farm.media.gate import GATE
+from farm.media.load import SALVAGE, judged, load, told
 from farm.media.metadata import read_int, read_meta
 from farm.media.picture import ImageHeader, Picture, Pixels, ReadLimits, Source
 from farm.media.png_head import PngHead, read_png_head
@@ -32,7 +32,6 @@ Sample = TypeVar("Sample", np.uint8, np.uint16)
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
 _CONVERTED: Mapping[str, str] = MappingProxyType({"cmyk": "cmyk", "labs": "lab"})
 """libvips' name of a colour space that becomes sRGB -> its name in a header"""
-_LOOKING = Lock()
 _LOOKS = 3
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED})
 _STRIP_ROWS = 64
@@ -60,7 +59,7 @@ def read_header(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
     Raises:
         ItemError: of the kind that says why the picture is refused.
     """
-    return _open(source, url, limits).header
+    return told(lambda: _open(source, url, limits).header)
 
 
 def decode(source: Source, url: str, limits: ReadLimits, *, alone: bool = False) -> Picture:
@@ -95,6 +94,10 @@ def prove(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
     Raises:
         ItemError: as `decode`.
     """
+    return told(lambda: _proved(source, url, limits))
+
+
+def _proved(source: Source, url: str, limits: ReadLimits) -> ImageHeader:
     opened = _open(source, url, limits, strict=True)
     with judged(opened.source, opened.header.format, url):
         opened.image.avg()
@@ -106,22 +109,26 @@ def _read(
 ) -> Picture:
     """Decode what is whole; of a damaged file, where that is asked for, what the decoder still makes of it."""
     try:
-        return _whole(source, url, replace(limits, salvage=False), rows, alone=alone)
+        whole = replace(limits, salvage=False)
+        return told(lambda: _whole(source, url, whole, rows, alone=alone))
     except ItemError as error:
         if not limits.salvage or error.kind not in _DAMAGE:
             raise
         state, found = "cut" if error.kind is ErrorKind.TRUNCATED else "damaged", error.found
-    picture = _attempt(source, url, limits, rows, alone=alone, strict=False)
+    picture = told(lambda: _attempt(source, url, limits, rows, alone=alone, strict=False))
     kept = f"the file is {state} ({found}); what it still holds was kept"
     return replace(picture, warning="; ".join(filter(None, (picture.warning, kept))), lacking=True)
 
 
 def _whole(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool) -> Picture:
-    """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel."""
+    """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel.
+
+    Raises ComplaintError at once where other threads decode too, whose complaint it may be.
+    """
     try:
         return _attempt(source, url, limits, rows, alone=alone, strict=True)
     except ComplaintError as error:
-        if error.final:
+        if error.final or not GATE.is_alone:
             raise
         complaint = error.found if error.found.startswith("damaged jpg") else None
     picture = _second_look(source, url, limits, rows)
@@ -131,14 +138,13 @@ def _whole(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] |
 def _second_look(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None) -> Picture:
     """Decode and go on at complaints.
 
-    Of lost tiles of a TIFF only a note is left, among those of other threads: what is there each time is of this one.
+    Of lost tiles of a TIFF only a note is left, beside those of threads that encode: what is there each time is ours.
     """
-    with _LOOKING:
-        for _ in range(_LOOKS):
-            errors_left()
-            picture = _attempt(source, url, limits, rows, alone=True, strict=False)
-            if picture.header.format != "tiff" or not tells_of_lost_tiles(errors_left()):
-                return picture
+    for _ in range(_LOOKS):
+        errors_left()
+        picture = _attempt(source, url, limits, rows, alone=True, strict=False)
+        if picture.header.format != "tiff" or not tells_of_lost_tiles(errors_left()):
+            return picture
     raise ItemError(ErrorKind.CORRUPT, url, "damaged tiff (some of its tiles cannot be decoded)", "copy it again")
 
 
