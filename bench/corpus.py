@@ -59,8 +59,10 @@ def main() -> None:
     write(cases, arguments.out / "in")
     model = save_srvgg(arguments.out / "tiny.pth", features=8, convs=2)
     out, package = arguments.out, arguments.package
+    if package:
+        sys.path.insert(0, str(package))
     answers = {
-        "official": kept(out / "official.json", lambda: of_official(cases, out, model, package)),
+        "official": kept(out / "official.json", lambda: of_official(cases, out, model)),
         "farm": kept(out / "farm.json", lambda: of_farm(cases, out, model)),
     }
     whole = kept(out / "loop.json", lambda: official_run(out, model, package))
@@ -105,9 +107,9 @@ def expected_file(case: Case, out: Path) -> Path | None:
     return out / "expected.npy"
 
 
-def of_official(cases: list[Case], out: Path, model: Path, package: Path | None) -> dict[str, str]:
+def of_official(cases: list[Case], out: Path, model: Path) -> dict[str, str]:
     """What the loop's body does with each file."""
-    upsampler, answers = official(model, package), dict[str, str]()
+    upsampler, answers = official(model), dict[str, str]()
     (out / "official").mkdir(exist_ok=True)
     for case in cases:
         said = forked(lambda case=case: official_body(upsampler, out / "in" / case.name, out / "official", case))
@@ -117,14 +119,12 @@ def of_official(cases: list[Case], out: Path, model: Path, package: Path | None)
     return answers
 
 
-def official(model: Path, package: Path | None) -> Any:
+def official(model: Path) -> Any:
     """The package's own RealESRGANer with the same small network, as inference_realesrgan.py makes it."""
     import torch
     from official_package import mend_torchvision
 
     mend_torchvision()
-    if package:
-        sys.path.insert(0, str(package))
     torch.set_num_threads(1)
     with contextlib.redirect_stdout(sys.stderr):
         from realesrgan import RealESRGANer
@@ -206,7 +206,9 @@ def official_run(out: Path, model: Path, package: Path | None) -> dict[str, Any]
 
 def loop(model: str, package: str, out: str) -> None:
     """The official program over a folder; prints how many files it has done so far."""
-    upsampler = official(Path(model), Path(package) if package else None)
+    if package:
+        sys.path.insert(0, package)
+    upsampler = official(Path(model))
     (Path(out) / "loop").mkdir(exist_ok=True)
     for number, path in enumerate(sorted(path for path in (Path(out) / "in").rglob("*") if path.is_file())):
         with contextlib.redirect_stdout(sys.stderr):
@@ -251,9 +253,8 @@ def report(cases: list[Case], answers: dict[str, dict[str, str]], whole: dict[st
     ]
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "numpy", "pyvips", "basicsr"))
     cv2 = importlib.import_module("cv2")
-    realesrgan = importlib.import_module("realesrgan")
     lines.append(f"Python {platform.python_version()}, {versions}, cv2 {cv2.__version__}, ")
-    lines[-1] += f"realesrgan {getattr(realesrgan, '__version__', 'unknown')}, {os.cpu_count()} cores, no GPU."
+    lines[-1] += f"realesrgan {metadata.version('realesrgan')}, {os.cpu_count()} cores, no GPU."
     return "\n".join(lines)
 
 

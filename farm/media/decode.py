@@ -32,7 +32,7 @@ Sample = TypeVar("Sample", np.uint8, np.uint16)
 _SPACES = frozenset({"b-w", "grey16", "srgb", "rgb", "rgb16", "cmyk", "labs"})
 _CONVERTED: Mapping[str, str] = MappingProxyType({"cmyk": "cmyk", "labs": "lab"})
 """libvips' name of a colour space that becomes sRGB -> its name in a header"""
-_LOOKS = 3
+_ASKED, _LOOKS = 3, 3
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED})
 _STRIP_ROWS = 64
 _GIF_SCREEN_END = 10
@@ -123,14 +123,17 @@ def _read(
 def _whole(source: Source, url: str, limits: ReadLimits, rows: tuple[int, int] | None, *, alone: bool) -> Picture:
     """Decode with every complaint of the decoder as an error, and once more if that complaint means no lost pixel.
 
-    Raises ComplaintError at once where other threads decode too, whose complaint it may be.
+    Raises ComplaintError at once where other threads decode too, whose complaint it may be. Alone it asks more than
+    once before it believes that nothing is lost: who encodes beside it takes words away, too.
     """
-    try:
-        return _attempt(source, url, limits, rows, alone=alone, strict=True)
-    except ComplaintError as error:
-        if error.final or not GATE.is_alone:
-            raise
-        complaint = error.found if error.found.startswith("damaged jpg") else None
+    complaint = None
+    for _ in range(_ASKED):
+        try:
+            return _attempt(source, url, limits, rows, alone=alone, strict=True)
+        except ComplaintError as error:
+            if error.final or not GATE.is_alone:
+                raise
+            complaint = error.found if error.found.startswith("damaged jpg") else None
     picture = _second_look(source, url, limits, rows)
     return replace(picture, warning="; ".join(filter(None, (picture.warning, complaint))) or None)
 

@@ -23,6 +23,7 @@ from av.error import FFmpegError
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
+from farm.media.gate import GATE
 from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
 from farm.media.video.faults import check_memory
 from farm.media.video.pictures.animation_table import AnimationTable, read_animation_table
@@ -79,7 +80,7 @@ class Animation:
         for start in range(first, last, most):
             count = min(most, last - start)
             source = OpenSource(self.file)
-            with translated(self._damaged, source):
+            with GATE.together(), translated(self._damaged, source):
                 image = pyvips.Operation.call(
                     _LOADERS[self.format],
                     source.vips(),
@@ -90,7 +91,7 @@ class Animation:
                 )
                 region = pyvips.Region.new(image)
             for number in range(count):
-                with translated(self._damaged, source):
+                with GATE.together(), translated(self._damaged, source):
                     data = region.fetch(0, number * height, width, height)
                 yield np.frombuffer(cast("Any", data), np.uint8).reshape(height, width, image.bands)
 
