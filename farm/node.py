@@ -7,6 +7,7 @@ Ray's words alone then blames what the worker had in flight.
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from farm.schedule import DeathCause
 from farm.worker import Worker, WorkerInfo
 
 _CONNECT_S = 1.0
+_ASK_S = 3.0
+"""for Ray to say what nodes there are; asked of a head that is lost in this moment it would wait for a minute"""
 
 
 def introduce(worker: Worker) -> WorkerInfo:
@@ -35,7 +38,7 @@ class Nodes:
     def learn(self, node_id: str) -> None:
         """Remember where a node's raylet answers; asks Ray where it is a new node."""
         if node_id and node_id not in self._raylets:
-            self._raylets |= {str(node["NodeID"]): _raylet_of(node) for node in _nodes()}
+            self._raylets |= {str(node["NodeID"]): _raylet_of(node) for node in _asked() or ()}
 
     def death_cause(self, error: BaseException, node_id: str, head: HeadWatch | None) -> DeathCause:
         """Of what a worker on a node died, by the error that its calls gave."""
@@ -47,14 +50,15 @@ class Nodes:
         """Whether a node is lost, or being lost: its machine says that nobody listens there any more, Ray counts it as
         dead, or there is no head that could say. `head`: of the cluster; None for a Ray of our own.
 
-        Takes some milliseconds where all is well, `_CONNECT_S` where packets vanish. For deaths only.
+        Takes some milliseconds where all is well, seconds where nobody answers. For deaths only.
         """
         raylet = self._raylets.get(node_id)
         if raylet is None:
             return False  # Ray has never named it
         if _refuses(raylet) or (head is not None and not head.answers()):
             return True
-        return not any(node["NodeID"] == node_id and node["Alive"] for node in _nodes())
+        nodes = _asked()
+        return nodes is None or not any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
 
 
 def _said_cause(error: BaseException) -> DeathCause:
@@ -65,6 +69,15 @@ def _said_cause(error: BaseException) -> DeathCause:
     if isinstance(error, rx.NodeDiedError) or "node has died" in text.lower() or "node was terminated" in text.lower():
         return DeathCause.NODE
     return DeathCause.CRASH
+
+
+def _asked() -> list[dict[str, Any]] | None:
+    """What Ray says of its nodes; None where it does not answer in time."""
+    answer: list[list[dict[str, Any]]] = []
+    thread = threading.Thread(target=lambda: answer.append(_nodes()), name="nodes", daemon=True)
+    thread.start()
+    thread.join(_ASK_S)
+    return answer[0] if answer else None
 
 
 def _nodes() -> list[dict[str, Any]]:

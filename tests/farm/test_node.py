@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -124,6 +125,21 @@ def test_nobody_is_blamed_and_ray_not_asked_where_there_is_no_head_to_answer(mon
         nodes.learn("a")
         monkeypatch.setattr(node, "_nodes", waits_for_ever)
         assert nodes.death_cause(CRASHED, "a", head) is DeathCause.NODE
+
+
+def test_a_head_that_is_lost_while_it_is_asked_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, ends = Nodes(), threading.Event()
+    monkeypatch.setattr(node, "_ASK_S", 0.1)
+
+    def waits() -> list[dict[str, Any]]:
+        ends.wait()
+        return []
+
+    with raylet(monkeypatch, "a"):
+        nodes.learn("a")
+        monkeypatch.setattr(node, "_nodes", waits)
+        assert nodes.death_cause(CRASHED, "a", None) is DeathCause.NODE
+    ends.set()
 
 
 def test_a_node_is_asked_for_once_and_one_that_ray_never_named_is_no_excuse(monkeypatch: pytest.MonkeyPatch) -> None:
