@@ -130,7 +130,8 @@ def _line(news: Progress | Scored) -> str:
         )
     scores = news.scores
     natural = "" if scores.niqe is None else f", NIQE {scores.niqe:.2f}"
+    alike = "" if scores.lpips is None else f", LPIPS {scores.lpips:.4f}"
     return (
         f"{news.iteration} validated on {scores.pictures}: PSNR {scores.psnr:.2f} dB "
-        f"(Lanczos {scores.psnr_lanczos:.2f}), SSIM {scores.ssim:.4f}{natural}"
+        f"(Lanczos {scores.psnr_lanczos:.2f}), SSIM {scores.ssim:.4f}{natural}{alike}"
     )

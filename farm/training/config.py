@@ -9,12 +9,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from farm.errors import UsageError
+from farm.kinds import extension_of
 from sr_kernel.degrade.recipe import Usm
 from sr_kernel.train.plan import StagePlan
 
 GT_ROLES = ("gt", "gt_usm")
 PERCEPTUAL = ("vgg19", "none")
 """where the weights of VGG19 come from, beside a file: the weight store; or no perceptual loss at all"""
+LPIPS = ("auto", "alexnet", "none")
+"""likewise of AlexNet, with which LPIPS compares; auto: of the weight store, where they and the package are here"""
+WEIGHT_FILES = ("pth", "pt", "safetensors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +90,16 @@ class ValidationConfig:
     """pairs that are scored, the first ones; 0: all"""
     pictures: int = 4
     """of these are saved, each beside the poor and the good one"""
+    lpips: str = "auto"
+    """one of LPIPS, or a file of torchvision's AlexNet"""
 
     def __post_init__(self) -> None:
         _one_of("validation.gt", self.gt, GT_ROLES)
         _at_least("validation.every", self.every, 1)
         _at_least("validation.most", self.most, 0)
         _at_least("validation.pictures", self.pictures, 0)
+        if not is_weight_file(self.lpips):
+            _one_of("validation.lpips", self.lpips, LPIPS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +206,11 @@ class TrainConfig:
         if self.plan.schedule.kind == "steps":
             said["plan"]["schedule"].pop("iterations")
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def is_weight_file(named: str) -> bool:
+    """Whether what is said of weights is a file on a disk or a store, not a name."""
+    return extension_of(named.partition("#")[0]) in WEIGHT_FILES
 
 
 def _at_least(name: str, value: float, least: float) -> None:

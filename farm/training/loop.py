@@ -18,7 +18,7 @@ from farm.training.config import TrainConfig
 from farm.training.keep import Kept
 from farm.training.pairs import Share, batches, open_sources
 from farm.training.validate import Scores, Validator
-from farm.training.weights import load_start
+from farm.training.weights import load_lpips, load_start
 from sr_kernel.train.schedule import share_at
 from sr_kernel.train.stage import Average, Batch, Losses, step
 from sr_kernel.train.state import TrainState, make_state
@@ -128,7 +128,7 @@ def _train(job: Job, around: Around) -> int:
     sources = open_sources(config.data, config.seed)
     leads = around.share.rank == 0
     validates = bool(config.validation.pairs) and leads
-    validator = Validator(config.validation, config.plan.network.scale) if validates else None
+    validator = _validator(job, around.said) if validates else None
     board = open_board(_board_folder(job) if leads else None)
     teller = _Teller(config, around.said, kept, board)
     feed = batches(sources, config, around.share, first, last)
@@ -149,6 +149,11 @@ def _train(job: Job, around: Around) -> int:
     finally:
         board.close()
     return state.iteration
+
+
+def _validator(job: Job, said: Said) -> Validator:
+    config = job.config.validation
+    return Validator(config, job.config.plan.network.scale, load_lpips(config.lpips, job.weights_dir, said))
 
 
 def _begin(job: Job) -> TrainState:

@@ -14,7 +14,14 @@ from farm import storage
 from farm.errors import ItemError, UsageError
 from farm.kinds import extension_of
 from farm.recipes import load_recipe
-from farm.training.config import DataConfig, KeepConfig, SourceConfig, TrainConfig, ValidationConfig
+from farm.training.config import (
+    DataConfig,
+    KeepConfig,
+    SourceConfig,
+    TrainConfig,
+    ValidationConfig,
+    is_weight_file,
+)
 from sr_kernel.train.plan import LayerWeights, NetworkPlan, PlanError, Stage, gan_plan, net_plan
 
 if sys.version_info >= (3, 11):
@@ -25,7 +32,6 @@ else:
 _MOST_BYTES = 1 << 20
 _PARTS = ("network", "schedule", "losses")
 """tables of the kernel's plan"""
-WEIGHT_FILES = ("pth", "pt", "safetensors")
 RECIPE_FILES = ("toml", "yml", "yaml")
 _OWN = ("name", "seed", "start", "opponent", "perceptual")
 
@@ -90,7 +96,8 @@ def config_from_toml(document: str, url: str, stage: Stage) -> TrainConfig:
     if not read:
         raise UsageError("data.sources: is empty; name pairs of farm degrade, or a manifest and a recipe")
     config = overlaid(config, own, "the top level", leave=_NOT_OWN)
-    validation = replace(config.validation, pairs=beside(at, config.validation.pairs))
+    unseen, lpips = config.validation.pairs, config.validation.lpips
+    validation = replace(config.validation, pairs=beside(at, unseen), lpips=file_beside(at, lpips))
     recipes = digest_of_recipes(config.data)
     files = {name: file_beside(at, getattr(config, name)) for name in ("start", "opponent", "perceptual")}
     return without_perceptual(replace(config, validation=validation, recipes=recipes, **files))
@@ -117,7 +124,7 @@ def beside(folder: str, path: str) -> str:
 
 def file_beside(folder: str, named: str) -> str:
     """What is said of weights: a file as `beside` takes it, or the name of a model as it is."""
-    return beside(folder, named) if extension_of(named) in WEIGHT_FILES else named
+    return beside(folder, named) if is_weight_file(named) else named
 
 
 _NOWHERE = (SourceConfig(pairs="nowhere"),)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from farm.training.config import ValidationConfig
 from farm.training.keep import Kept
 from sr_kernel.believable.niqe import niqe
 from sr_kernel.pillow_resize import resize
+from sr_kernel.train.lpips import Lpips
 from sr_kernel.train.score import LEAST_PX, psnr, ssim
 from sr_kernel.train.state import TrainState
 
@@ -38,16 +40,28 @@ class Scores:
     ssim: float
     niqe: float | None
     """None where pictures are too small for it"""
+    lpips: float | None = None
+    """likewise, and where there is none"""
+
+
+class _Figures(NamedTuple):
+    """Of one picture."""
+
+    psnr: float
+    ssim: float
+    niqe: float | None
+    lpips: float | None
 
 
 class Validator:
     """The pictures of a configuration; Lanczos is scored once."""
 
-    def __init__(self, config: ValidationConfig, scale: int) -> None:
+    def __init__(self, config: ValidationConfig, scale: int, lpips: Lpips | None = None) -> None:
         """Raises UsageError and the storage's errors."""
         self._pairs = PairDataset(config.pairs, gt=config.gt)
         self._config = config
         self._scale = scale
+        self._lpips = lpips
         self._count = min(len(self._pairs), config.most or len(self._pairs))
         if not self._count:
             raise UsageError(f"validation.pairs: {config.pairs} has no pair; name another")
@@ -55,7 +69,7 @@ class Validator:
 
     def run(self, state: TrainState, kept: Kept) -> Scores:
         """Restore and score all pictures with the averaged weights, and save the first ones."""
-        figures: list[tuple[float, float, float | None]] = []
+        figures: list[_Figures] = []
         lanczos: list[float] = []
         for number in range(self._count):
             found = self._pairs.sample(number, 0)
@@ -70,7 +84,7 @@ class Validator:
                 raise UsageError(
                     f"validation.pairs: {found['key']} is not x{self._scale}; name pairs of the network's scale"
                 )
-            figures.append((psnr(made, good), ssim(made, good), niqe(made)))
+            figures.append(self._scored(made, good))
             large = resize(poor, good.shape[1], good.shape[0])
             if self._lanczos is None:
                 lanczos.append(psnr(large.astype(np.uint8), good))
@@ -78,14 +92,23 @@ class Validator:
                 kept.publish(f"validation/{state.iteration:09d}/{found['key']}.png", _sheet(poor, made, good))
         if self._lanczos is None:
             self._lanczos = fmean(lanczos)
-        natural = [one for _, _, one in figures if one is not None]
         return Scores(
             pictures=self._count,
-            psnr=fmean(one for one, _, _ in figures),
+            psnr=fmean(one.psnr for one in figures),
             psnr_lanczos=self._lanczos,
-            ssim=fmean(one for _, one, _ in figures),
-            niqe=fmean(natural) if natural else None,
+            ssim=fmean(one.ssim for one in figures),
+            niqe=_mean_of_known(one.niqe for one in figures),
+            lpips=_mean_of_known(one.lpips for one in figures),
         )
+
+    def _scored(self, made: Picture, good: Picture) -> _Figures:
+        distance = None if self._lpips is None else self._lpips.distance(made, good)
+        return _Figures(psnr(made, good), ssim(made, good), niqe(made), distance)
+
+
+def _mean_of_known(figures: Iterable[float | None]) -> float | None:
+    known = [one for one in figures if one is not None]
+    return fmean(known) if known else None
 
 
 @torch.no_grad()

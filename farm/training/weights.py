@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
-from farm.errors import ModelError
+from farm.errors import ModelError, UsageError
 from farm.fetch import ensure_file, folders, locate, verify
-from farm.kinds import extension_of
-from farm.training.config import TrainConfig
-from farm.training.read import WEIGHT_FILES
-from sr_kernel.models import find_model
+from farm.training.config import TrainConfig, is_weight_file
+from sr_kernel.models import ModelSpec, find_model
+from sr_kernel.train.lpips import Lpips
 from sr_kernel.train.plan import NetworkPlan
 from sr_kernel.train.state import Start
 from sr_kernel.weights import WeightsError, load_state
 
 NONE = "none"
+ALEXNET = ModelSpec(
+    name="alexnet",
+    official="alexnet-owt-7be5be79",
+    arch="vgg",
+    scale=1,
+    features=0,
+    blocks=0,
+    growth=0,
+    halo_px=0,
+    align_px=1,
+    whole_body=False,
+    file="alexnet-owt-7be5be79.pth",
+    url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    bytes=244_408_911,
+    sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    licence="BSD-3-Clause",
+    confirmed=True,
+    role="train",
+)
+"""what LPIPS compares with; no row of the table of models, as nothing is restored or trained with it"""
+_LINEAR = "weights/v0.1/alex.pth"
+"""what LPIPS counts, in the package lpips"""
 _OFFICIAL = NetworkPlan()
 """RRDBNet x4, the only network whose published start is known"""
 
@@ -54,7 +77,7 @@ def _load(named: str, weights_dir: str | None, without: str) -> dict[str, Tensor
 
 
 def _path(named: str, weights_dir: str | None, without: str) -> Path:
-    if extension_of(named.partition("#")[0]) in WEIGHT_FILES:
+    if is_weight_file(named):
         return ensure_file(named)
     spec = find_model(named)
     if spec is None:
@@ -68,3 +91,45 @@ def _path(named: str, weights_dir: str | None, without: str) -> Path:
         )
     verify(spec, path)
     return path
+
+
+def load_lpips(named: str, weights_dir: str | None, said: Callable[[str], None]) -> Lpips | None:
+    """The measure of a validation, on the CPU; None where it is not wanted, or where `auto` has found something
+    missing, which is said then.
+
+    Raises UsageError without the package lpips and ModelError without AlexNet where it is asked for, and ModelError for
+    weights that are not right.
+    """
+    if named == NONE:
+        return None
+    linear = _linear_of_lpips()
+    path = ensure_file(named) if is_weight_file(named) else locate(ALEXNET, weights_dir)
+    if linear is None:
+        missing = UsageError(
+            "the package lpips is not installed; pip install --no-deps lpips (only its weights are read)"
+        )
+    elif path is None:
+        looked = ", ".join(str(folder) for folder in folders(weights_dir))
+        missing = ModelError(f"{ALEXNET.file} is not in {looked}; fetch {ALEXNET.url} into one of these")
+    else:
+        if not is_weight_file(named):
+            verify(ALEXNET, path)
+        return _lpips_of(path, linear)
+    if named == "auto":
+        said(f"validation goes without LPIPS: {missing}")
+        return None
+    raise type(missing)(f"validation.lpips: {missing}, or set it to none")
+
+
+def _lpips_of(alexnet: Path, linear: Path) -> Lpips:
+    try:
+        return Lpips(load_state(alexnet, None), load_state(linear, None))
+    except ValueError as error:
+        raise ModelError(f"validation.lpips: {error}") from error
+
+
+def _linear_of_lpips() -> Path | None:
+    """The file of the package, which itself is not imported: it would bring torchvision, which would fetch AlexNet."""
+    found = importlib.util.find_spec("lpips")
+    paths = [Path(folder, _LINEAR) for folder in (found and found.submodule_search_locations) or ()]
+    return next((path for path in paths if path.is_file()), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_kernel.train.lpips import alexnet_shapes, linear_shapes
 from sr_kernel.train.plan import NetworkPlan
 from sr_kernel.train.stage import Batch
 from sr_kernel.train.vgg import vgg_shapes
@@ -32,3 +34,12 @@ def vgg_weights(seed: int = 0) -> dict[str, Tensor]:
         else torch.zeros(shape)
         for key, shape in vgg_shapes().items()
     }
+
+
+def lpips_weights(seed: int = 0) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Seeded weights of AlexNet's convolutions and of what LPIPS counts their channels, none of these below 0."""
+    random = np.random.default_rng(seed)
+    drawn = {key: random.standard_normal(shape, np.float32) for key, shape in alexnet_shapes().items()}
+    sized = {key: one * (2 / one[0].size) ** 0.5 if one.ndim == 4 else one * 0.1 for key, one in drawn.items()}
+    counts = {key: random.random(shape, np.float32) / 64 for key, shape in linear_shapes().items()}
+    return {k: torch.from_numpy(v) for k, v in sized.items()}, {k: torch.from_numpy(v) for k, v in counts.items()}
