@@ -1,8 +1,8 @@
-"""What Prometheus is told of a run, through Ray: one table of metrics, and the one who fills it, in the driver.
+"""What Prometheus is told of a run, through Ray: a table of metrics, and the one who fills it, in the driver.
 
 Workers say what they did in what they bring back: nothing is measured for this, and nothing is sent for a part. Sums
 are kept here and handed to Ray every second, whose agent on the driver's node puts `ray_` before each name and serves
-them to whoever asks.
+them to whoever asks. A training has a table of its own (`farm.training.metrics`) and tells it the same way.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class MetricKind(str, Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec:
-    """One metric; docs/dashboard.md has a row for each."""
+    """One metric; docs/dashboard.md has a row for each, docs/training.md for those of a training."""
 
     name: str
     """as Ray is told"""
@@ -49,35 +49,37 @@ class MetricSpec:
         return ("run", self.tag) if self.tag else ("run",)
 
 
-def _counter(name: str, text: str, tag: str = "") -> MetricSpec:
+def counter(name: str, text: str, tag: str = "") -> MetricSpec:
+    """What only grows."""
     return MetricSpec(name=name, kind=MetricKind.COUNTER, text=text, tag=tag)
 
 
-def _gauge(name: str, text: str) -> MetricSpec:
-    return MetricSpec(name=name, kind=MetricKind.GAUGE, text=text)
+def gauge(name: str, text: str, tag: str = "") -> MetricSpec:
+    """How something stands."""
+    return MetricSpec(name=name, kind=MetricKind.GAUGE, text=text, tag=tag)
 
 
 METRICS: Mapping[str, MetricSpec] = {
     spec.name: spec
     for spec in (
-        _counter("farm_items", "Rows that have ended.", "state"),
-        _counter("farm_source_pixels", "Source pixels restored, of films those of every frame."),
-        _counter("farm_frames", "Frames of films restored."),
-        _counter("farm_source_bytes", "Bytes of the sources of rows that are done."),
-        _counter("farm_output_bytes", "Bytes of the outputs published."),
-        _counter("farm_stage_seconds", "Seconds of wall clock that parts spent in a stage.", "stage"),
-        _counter("farm_busy_seconds", "Seconds that a worker's network ran.", "worker"),
-        _counter("farm_batch_windows", "Windows that went through the network in batches."),
-        _counter("farm_batch_slots", "Windows that these batches had room for."),
-        _counter("farm_out_of_memory", "Times that memory was not enough.", "where"),
-        _counter("farm_retries", "Parts that were started again."),
-        _counter("farm_worker_deaths", "Workers that were lost.", "cause"),
-        _gauge("farm_workers", "Workers that are ready."),
-        _gauge("farm_queued_parts", "Parts that wait in the driver for a worker."),
-        _gauge("farm_in_flight_units", "Units that workers hold."),
-        _gauge("farm_items_left", "Rows that are still to be done."),
-        _gauge("farm_progress_ratio", "Share of all work that is done."),
-        _gauge("farm_eta_seconds", "Seconds until the run ends, as far as can be told."),
+        counter("farm_items", "Rows that have ended.", "state"),
+        counter("farm_source_pixels", "Source pixels restored, of films those of every frame."),
+        counter("farm_frames", "Frames of films restored."),
+        counter("farm_source_bytes", "Bytes of the sources of rows that are done."),
+        counter("farm_output_bytes", "Bytes of the outputs published."),
+        counter("farm_stage_seconds", "Seconds of wall clock that parts spent in a stage.", "stage"),
+        counter("farm_busy_seconds", "Seconds that a worker's network ran.", "worker"),
+        counter("farm_batch_windows", "Windows that went through the network in batches."),
+        counter("farm_batch_slots", "Windows that these batches had room for."),
+        counter("farm_out_of_memory", "Times that memory was not enough.", "where"),
+        counter("farm_retries", "Parts that were started again."),
+        counter("farm_worker_deaths", "Workers that were lost.", "cause"),
+        gauge("farm_workers", "Workers that are ready."),
+        gauge("farm_queued_parts", "Parts that wait in the driver for a worker."),
+        gauge("farm_in_flight_units", "Units that workers hold."),
+        gauge("farm_items_left", "Rows that are still to be done."),
+        gauge("farm_progress_ratio", "Share of all work that is done."),
+        gauge("farm_eta_seconds", "Seconds until the run ends, as far as can be told."),
     )
 }
 """by name"""
@@ -150,18 +152,44 @@ class Sums:
         return found
 
 
+class RayMetrics:
+    """The metrics of a table as Ray takes them, of one run; made once Ray is connected."""
+
+    def __init__(self, table: Mapping[str, MetricSpec], run: str, clock: Callable[[], float] = time.monotonic) -> None:
+        from ray.util.metrics import Counter, Gauge  # the table can be read without Ray
+
+        self._table, self._run, self._clock = table, run, clock
+        self._told_s = -_EVERY_S
+        of_kind = {kind: [spec for spec in table.values() if spec.kind is kind] for kind in MetricKind}
+        self._counters = {spec.name: Counter(spec.name, spec.text, spec.tags) for spec in of_kind[MetricKind.COUNTER]}
+        self._gauges = {spec.name: Gauge(spec.name, spec.text, spec.tags) for spec in of_kind[MetricKind.GAUGE]}
+
+    def is_due(self) -> bool:
+        """Whether Ray was told long enough ago; whoever hears so tells it again."""
+        now_s = self._clock()
+        if is_due := now_s - self._told_s >= _EVERY_S:
+            self._told_s = now_s
+        return is_due
+
+    def add(self, key: Key, more: float) -> None:
+        """To a counter; Ray takes no zeros."""
+        self._counters[key[0]].inc(more, self._tags(key))
+
+    def show(self, key: Key, value: float) -> None:
+        """By a gauge."""
+        self._gauges[key[0]].set(value, self._tags(key))
+
+    def _tags(self, key: Key) -> dict[str, str]:
+        name, value = key
+        return {"run": self._run, self._table[name].tag: value} if self._table[name].tag else {"run": self._run}
+
+
 class RunMetrics:
     """Of one run; made once Ray is connected."""
 
-    def __init__(self, run: str, clock: Callable[[], float] = time.monotonic) -> None:
-        from ray.util.metrics import Counter, Gauge  # the table can be read without Ray
-
-        self._run = run
-        self._clock = clock
+    def __init__(self, run: str) -> None:
+        self._ray = RayMetrics(METRICS, run)
         self._sums = Sums()
-        self._told_s = -_EVERY_S
-        self._counters = {name: Counter(name, spec.text, spec.tags) for name, spec in _of(MetricKind.COUNTER)}
-        self._gauges = {name: Gauge(name, spec.text, spec.tags) for name, spec in _of(MetricKind.GAUGE)}
 
     def ended(self, part: Part, outcome: Outcome) -> None:
         """A part has ended for good."""
@@ -169,23 +197,14 @@ class RunMetrics:
 
     def tell(self, standing: Callable[[], Standing], *, last: bool = False) -> None:
         """Hand everything to Ray, unless that was done just now; `last`: even then."""
-        now_s = self._clock()
-        if not last and now_s - self._told_s < _EVERY_S:
+        if not self._ray.is_due() and not last:
             return
-        self._told_s = now_s
         stands = standing()
         self._sums.stand(stands)
-        for (name, tag), more in self._sums.news():
-            self._counters[name].inc(more, self._tags(name, tag))
+        for key, more in self._sums.news():
+            self._ray.add(key, more)
         for name, value in _gauges(stands).items():
-            self._gauges[name].set(value, self._tags(name, ""))
-
-    def _tags(self, name: str, tag: str) -> dict[str, str]:
-        return {"run": self._run, METRICS[name].tag: tag} if METRICS[name].tag else {"run": self._run}
-
-
-def _of(kind: MetricKind) -> list[tuple[str, MetricSpec]]:
-    return [(name, spec) for name, spec in METRICS.items() if spec.kind is kind]
+            self._ray.show((name, ""), value)
 
 
 def _gauges(stands: Standing) -> dict[str, float]:

@@ -233,7 +233,7 @@ class _Run:
             def connected() -> None:
                 received.arm()  # Ray brings a SIGTERM handler of its own
                 if self._config.worker.dashboard and engine.session.dashboard:
-                    progress.say(_dashboard_words(engine))
+                    progress.say(engine.session.dashboard_words())
 
             def turn() -> None:
                 self._held.check()
@@ -381,9 +381,3 @@ class _Run:
             return MAX_FAILURES
         closing = self._schedule is not None and self._schedule.is_closing
         return self._stop.name if summary.left and (closing or self._stop.is_over(time.monotonic())) else ""
-
-
-def _dashboard_words(engine: Engine) -> str:
-    """Where the dashboard is, and how one gets in."""
-    token = engine.session.write_token()
-    return f"dashboard: {engine.session.dashboard}" + (f" (it asks for a token: cat {token})" if token else "")

@@ -143,6 +143,11 @@ class Session:
             file.write(token)
         return path
 
+    def dashboard_words(self) -> str:
+        """Where the dashboard is, and how one gets in: its token is written down for that."""
+        token = self.write_token()
+        return f"dashboard: {self.dashboard}" + (f" (it asks for a token: cat {token})" if token else "")
+
     def break_off(self) -> None:
         """For a signal handler of the main thread: raises Interrupt into a start that is under way."""
         self._broken_off = True

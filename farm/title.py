@@ -24,6 +24,11 @@ def work_title(models: Collection[str], operations: Collection[str]) -> str:
     return f"upscale-{_plain(next(iter(models))) if len(models) == 1 else f'{len(models)}-models'}"
 
 
+def train_title(stage: str, name: str) -> str:
+    """What a training does: train-net-box, of the name of its weights."""
+    return f"train-{stage}-{_plain(name)}"
+
+
 def unit_title(unit: Unit) -> str:
     """What a unit does, such as `Worker.run picture x4plus`: Ray counts by these titles, so a run has few of them."""
     first = unit.parts[0]

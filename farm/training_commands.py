@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 )
 @click.option("--address", help="Ray cluster to train on. Default: RAY_ADDRESS, else this machine.")
 @click.option("--insecure", is_flag=True, help="Use a cluster that lets everybody in who can reach it.")
+@click.option("--dashboard", is_flag=True, help="Train on Ray and serve its dashboard on this machine meanwhile.")
+@click.option("--metrics-port", type=int, help="Train on Ray and serve metrics for Prometheus on 127.0.0.1 there.")
 @click.option("--weights-dir", help="Folder with weight files. Also: FARM_WEIGHTS_DIR.")
 @click.option("--onnx", is_flag=True, help="Export ONNX too (extra onnx).")
 @click.option("--debug", is_flag=True, help="A few iterations end to end, into OUT/debug.")
@@ -89,6 +91,8 @@ def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
         device=device,
         address=flags["address"],
         insecure=flags["insecure"],
+        dashboard=flags["dashboard"],
+        metrics_port=flags["metrics_port"],
         threads=flags["threads"],
         weights_dir=flags["weights_dir"] and os.path.abspath(os.path.expanduser(flags["weights_dir"])),
         onnx=flags["onnx"],

@@ -35,6 +35,10 @@ class Request:
     """of a Ray cluster; None means RAY_ADDRESS, else this machine"""
     insecure: bool = False
     """use a cluster although it authenticates nobody and can be reached from elsewhere"""
+    dashboard: bool = False
+    """serve Ray's dashboard meanwhile, of a cluster say where it is; train on Ray even with one worker"""
+    metrics_port: int | None = None
+    """where a Ray of this command serves metrics; likewise"""
     threads: int = 0
     weights_dir: str | None = None
     onnx: bool = False
@@ -73,8 +77,10 @@ def run(request: Request, said: Said) -> int:
         job = _job(request, lock.run)
         if job.resume_at:
             said(f"goes on after iteration {job.resume_at}")
-        worker = WorkerConfig(address=request.address, insecure=request.insecure)
-        if request.workers == 1 and not cluster_address(worker):
+        names = ("address", "insecure", "dashboard", "metrics_port")
+        worker = WorkerConfig(**{name: getattr(request, name) for name in names})
+        is_watched = worker.dashboard or worker.metrics_port is not None
+        if request.workers == 1 and not cluster_address(worker) and not is_watched:
             return _here(job, said)
         return _on_ray(worker, request.workers, job, said)
 
@@ -110,10 +116,10 @@ def _here(job: Job, said: Said) -> int:
 def _on_ray(worker: WorkerConfig, count: int, job: Job, said: Said) -> int:
     if lacking := [name for name in _OF_RAY_TRAIN if importlib.util.find_spec(name) is None]:
         raise UsageError(
-            f"train: several workers, and a cluster, need Ray Train, for which {', '.join(lacking)} is not installed; "
-            "pip install 'sr-farm[train]', or train with one worker of this machine"
+            "train: several workers, a cluster, --dashboard and --metrics-port need Ray Train, for which "
+            f"{', '.join(lacking)} is not installed; pip install 'sr-farm[train]', or train without these"
         )
     prepare_ray(worker)
     from farm.training.workers import train_on_ray
 
-    return train_on_ray(job, count, cluster_address(worker), said)
+    return train_on_ray(job, count, worker, said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -17,16 +18,21 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.constants import RAY_TRAIN_ENABLE_STATE_TRACKING
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
+from farm.config import WorkerConfig
 from farm.errors import FarmError, InterruptedRun, StalledError, UnreachableError
+from farm.fleet import cluster_address
 from farm.session import Session, first_line
 from farm.signals import stopped_by_signals
 from farm.storage import OutputRoot
+from farm.title import train_title
 from farm.training.keep import Kept
 from farm.training.loop import Around, Job, Said, train
+from farm.training.metrics import Standing, TrainMetrics
 from farm.training.pairs import Share
 from sr_kernel.train.parallel import average_gradients
 
@@ -58,8 +64,8 @@ class Post:
         return self._stopping
 
 
-def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int:
-    """Train with so many workers, on a cluster or, without an address, on a Ray of this process; the iteration reached
+def train_on_ray(job: Job, workers: int, where: WorkerConfig, said: Said) -> int:
+    """Train with so many workers, on a cluster or, where none is named, on a Ray of this process; the iteration reached
     comes back.
 
     A worker that dies takes the group with it: all begin again after the last checkpoint. Raises StalledError where
@@ -67,9 +73,23 @@ def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int
     InterruptedRun after a signal, and what `train` raises.
     """
     gpus = workers if job.device == "cuda" else 0
-    session = Session(address, cpus=workers, gpus=gpus)
+    session = Session(
+        cluster_address(where),
+        cpus=workers,
+        gpus=gpus,
+        metrics_port=where.metrics_port,
+        dashboard=where.dashboard,
+    )
+    if where.dashboard:
+        os.environ.setdefault(RAY_TRAIN_ENABLE_STATE_TRACKING, "1")  # else its page of trainings is empty
     with stopped_by_signals(session.break_off) as received:
-        session.on_connected = received.arm
+
+        def connected() -> None:
+            received.arm()
+            if where.dashboard and session.dashboard:
+                said(session.dashboard_words())
+
+        session.on_connected = connected
         session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
         received.on_end = session.abandon
         session.connect()
@@ -78,9 +98,13 @@ def train_on_ray(job: Job, workers: int, address: str | None, said: Said) -> int
             with tempfile.TemporaryDirectory(
                 prefix="farm-train-", dir=session.folder, ignore_cleanup_errors=True
             ) as folder:
-                post = cast(Any, ray.remote(num_cpus=0)(Post)).remote()
+                title = train_title(job.config.plan.stage, job.config.name)
+                named = cast(Any, ray.remote(num_cpus=0)(Post)).options(name=title, namespace=f"farm-{job.attempt}")
+                post = named.remote()
                 received.ask(lambda: post.stop.remote(), partial(_abandon, session, folder))
-                reached = _until_done(job, workers, _News(session, post, said), folder)
+                metrics = TrainMetrics(job.attempt, Standing(workers, job.resume_at))
+                reached = _until_done(job, workers, _News(session, post, said, metrics), folder)
+                metrics.tell(last=True)
         finally:
             session.disconnect()
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
@@ -97,12 +121,13 @@ def _abandon(session: Session, folder: str) -> None:
 class _News:
     """What the workers have to say, for as long as their cluster is there."""
 
-    def __init__(self, session: Session, post: Any, said: Said) -> None:
-        self._session, self.post, self.said = session, post, said
+    def __init__(self, session: Session, post: Any, said: Said, metrics: TrainMetrics) -> None:
+        self._session, self.post, self.said, self._metrics = session, post, said, metrics
         self._asked: Any = None
 
     def hand_on(self) -> None:
         """Say what there is, waiting a little for it. Raises StalledError where the cluster is lost."""
+        self._metrics.tell()
         if self._session.head and self._session.head.is_lost:
             raise self._session.head.error()
         self._asked = self._asked or self.post.collect.remote()
@@ -117,7 +142,13 @@ class _News:
             ) from error
         self._asked = None
         for one in news:
+            self._metrics.standing.hear(one)
             self.said(one)
+
+    def go_on(self, error: BaseException, iteration: int) -> None:
+        """A worker died, and all begin again behind an iteration."""
+        self._metrics.standing.go_on(iteration)
+        self.said(f"a worker died ({first_line(error)}); all go on after iteration {iteration}")
 
 
 def _until_done(job: Job, workers: int, news: _News, folder: str) -> int:
@@ -134,7 +165,7 @@ def _until_done(job: Job, workers: int, news: _News, folder: str) -> int:
                 f"train: workers die before a checkpoint is written ({first_line(error)}); "
                 "use a smaller batch, or set keep.every lower"
             ) from error
-        news.said(f"a worker died ({first_line(error)}); all go on after iteration {reached}")
+        news.go_on(error, reached)
         job = replace(job, resume_at=reached)
 
 
@@ -145,13 +176,14 @@ def _at(kept: Kept) -> int:
 def _fit(job: Job, workers: int, news: _News, folder: str) -> BaseException | None:
     """One group of workers from its start to its end, which is None or why they ended; `folder` is for Ray Train."""
     ended: list[BaseException | None] = []
+    title = train_title(job.config.plan.stage, job.config.name)
     failures = FailureConfig(max_failures=0, controller_failure_limit=_STARTS - 1, max_preemption_failures=0)
     trainer = TorchTrainer(
         _work,
         train_loop_config={"job": job, "post": news.post},
         torch_config=TorchConfig(timeout_s=_PATIENCE_S),
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=job.device == "cuda"),
-        run_config=RunConfig(storage_path=folder, name=job.attempt, failure_config=failures),
+        run_config=RunConfig(storage_path=folder, name=f"{title}-{job.attempt}", failure_config=failures),
     )
     thread = threading.Thread(target=lambda: ended.append(_failure(trainer, workers)), name="train", daemon=True)
     thread.start()

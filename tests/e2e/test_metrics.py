@@ -4,16 +4,12 @@ page says. It comes from outside, through the Jobs API, loses a node, and makes 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import socket
-import subprocess
 import time
-import urllib.parse
-import urllib.request
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,20 +21,17 @@ from farm.ledger import iter_results
 
 from ..chaos.watch import check_clean, check_identical
 from ..clips import h264
-from ..metrics_page import SCRAPE, documented, queries
+from ..metrics_page import RUNS
 from ..nodes import Machines, free_port, machines
 from ..outside import require_prometheus
+from ..prometheus import FAST, plain, prometheus, scrape
 from ..runs import Farm, results, save_picture
 
 pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., Path]
 WORKERS = 2
 PICTURES = 4
-START_S = 150.0
-LINE = re.compile(r"(ray_farm_\w+)\{(.*)\} (\S+)")
 FLAGS = ("--workers", str(WORKERS), "--batch", "4", "--band-px", "999999999", "--tile-px", "64")
-FAST = {"RAY_metrics_report_interval_ms": "1000"}
-"""what nodes gather and forget in a second and two, instead of ten and twenty"""
 Series = Mapping[tuple[str, str], float]
 """by metric and the label that it has besides `run`"""
 
@@ -68,22 +61,6 @@ class Told:
         return {label: value for (name, label), value in self.last.items() if name == metric}
 
 
-def scrape(port: int, runs: set[str]) -> dict[tuple[str, str], float]:
-    """What Ray says there of our metrics; nothing before it serves anything."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return {}
-    found: dict[tuple[str, str], float] = {}
-    for line in lines:
-        if match := LINE.match(line):
-            labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2]))
-            runs.add(labels["run"])
-            found[match[1], labels.get(documented().get(match[1], ""), "")] = float(match[3])
-    return found
-
-
 def sizeable_header(path: Path) -> None:
     """A PNG that says it is larger than what a worker may hold, and ends there."""
     side = int((2 * memory_share(WORKERS) / 150) ** 0.5)
@@ -101,48 +78,6 @@ def sources(folder: Path) -> None:
     (folder / "film.mp4").write_bytes(h264("mp4"))
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     sizeable_header(folder / "sizeable.png")
-
-
-@dataclass(frozen=True)
-class Prometheus:
-    """A real one, which asks a port every second."""
-
-    url: str
-
-    def ask(self, query: str, seconds: float) -> list[Any]:
-        """What it answers to a query for any time within the last so many seconds."""
-        now = time.time()
-        asked = urllib.parse.urlencode({"query": query, "start": now - seconds, "end": now, "step": 1})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{asked}", timeout=30) as answer:
-            return json.load(answer)["data"]["result"]
-
-
-@contextmanager
-def prometheus(program: str, folder: Path, port: int) -> Iterator[Prometheus]:
-    """With the file that we ship, but for the port and how often it asks."""
-    config, at = folder / "prometheus.yml", free_port()
-    config.write_text(SCRAPE.read_text().replace("127.0.0.1:8090", f"127.0.0.1:{port}").replace("15s", "1s"))
-    flags = ("--config.file", config, "--storage.tsdb.path", folder / "data", "--log.level", "error")
-    process = subprocess.Popen([program, *map(str, flags), "--web.listen-address", f"127.0.0.1:{at}"])
-    try:
-        found = Prometheus(f"http://127.0.0.1:{at}")
-        end = time.monotonic() + START_S
-        while not is_ready(found):
-            assert time.monotonic() < end
-            assert process.poll() is None
-            time.sleep(0.1)
-        yield found
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_ready(asked: Prometheus) -> bool:
-    try:
-        with urllib.request.urlopen(f"{asked.url}/-/ready", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def detached(user: Farm, source: Path, told: Told, cluster: Machines) -> None:
@@ -183,21 +118,15 @@ def told(slow_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Told:
         time.sleep(3)  # a second of Ray's and one of Prometheus', and what shows how things stand goes
         told.last = scrape(cluster.metrics_port, told.runs)
         if asked:
-            for query in queries():
+            for query in RUNS.queries():
                 told.answers[query] = asked.ask(plain(query), time.monotonic() - begun)
     return told
 
 
-def plain(query: str) -> str:
-    """A query as Grafana would send it, for all runs and an interval of ten seconds."""
-    query = re.sub(r"label_values\((\w+), run\)", r"\1", query)
-    return query.replace("$__rate_interval", "10s").replace("$run", ".*")
-
-
 def test_every_documented_metric_is_told_and_no_other(told: Told) -> None:
     names = {name for seen in [*told.seen, told.last] for name, _ in seen}
-    assert names == documented().keys()
-    assert [name for name in documented() if told.largest(name) <= 0] == []
+    assert names == RUNS.documented().keys()
+    assert [name for name in RUNS.documented() if told.largest(name) <= 0] == []
     assert len(told.runs) == 1
 
 
@@ -241,7 +170,7 @@ def test_counters_never_fall_and_gauges_end_with_the_run(told: Told) -> None:
 
 def test_every_query_of_the_dashboard_is_answered_by_a_real_prometheus(told: Told) -> None:
     require_prometheus()
-    assert told.answers.keys() == set(queries())
+    assert told.answers.keys() == set(RUNS.queries())
     assert [query for query, answer in told.answers.items() if not answer] == []
 
 

@@ -6,17 +6,19 @@ With a real Ray and a real Prometheus: tests/e2e/test_metrics.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from farm.errors import ErrorKind
-from farm.metrics import METRICS, MetricKind, Standing, Sums
+from farm.metrics import METRICS, MetricKind, MetricSpec, Standing, Sums
 from farm.records import Done, Failed, PartKind, Split, StageSeconds, Unit
-from farm.title import unit_title, work_title
+from farm.title import train_title, unit_title, work_title
+from farm.training.metrics import TRAIN_METRICS
 from sr_kernel.passes import PassFigures
 
-from ..metrics_page import documented, named, panels, queries
+from ..metrics_page import RUNS, TRAININGS, Watched, named
 from .items import DONE, make_part
 
 SECONDS = StageSeconds(read=1.0, decode=2.0, wait=3.0, infer=4.0, encode=5.0, write=6.0)
@@ -96,24 +98,41 @@ def test_ray_is_told_what_is_new_and_no_zeros() -> None:
     }
 
 
-def test_every_metric_is_documented_with_its_label_and_no_other() -> None:
-    assert documented() == {spec.exported: spec.tag for spec in METRICS.values()}
+BOTH = pytest.mark.parametrize(
+    ("watched", "table"), [(RUNS, METRICS), (TRAININGS, TRAIN_METRICS)], ids=["runs", "trainings"]
+)
+
+
+@BOTH
+def test_every_metric_is_documented_with_its_label_and_no_other(
+    watched: Watched, table: Mapping[str, MetricSpec]
+) -> None:
+    assert watched.documented() == {spec.exported: spec.tag for spec in table.values()}
 
 
 def test_names_are_as_prometheus_wants_them() -> None:
-    for spec in METRICS.values():
+    assert not METRICS.keys() & TRAIN_METRICS.keys()
+    for spec in (*METRICS.values(), *TRAIN_METRICS.values()):
         assert re.fullmatch(r"ray_farm_[a-z]+(_[a-z]+)*", spec.exported), spec
         assert (spec.kind is MetricKind.COUNTER) == spec.exported.endswith("_total")
         assert not re.search(r"_(ms|minutes|hours|mb|mega|percent)", spec.exported), "base units"
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are_and_for_all_of_them() -> None:
-    exported = {spec.exported for spec in METRICS.values()}
-    assert {name for query in queries() for name in named(query)} == exported
+@BOTH
+def test_the_dashboard_asks_for_metrics_that_there_are_and_for_all_of_them(
+    watched: Watched, table: Mapping[str, MetricSpec]
+) -> None:
+    exported = {spec.exported for spec in table.values()}
+    assert {name for query in watched.queries() for name in named(query)} == exported
 
 
-def test_the_dashboard_has_what_grafana_wants() -> None:
-    dashboard, found = panels()
+def test_the_dashboards_can_lie_beside_each_other() -> None:
+    assert len({watched.panels()[0][name] for watched in (RUNS, TRAININGS) for name in ("uid", "title")}) == 4
+
+
+@pytest.mark.parametrize("watched", [RUNS, TRAININGS], ids=["runs", "trainings"])
+def test_the_dashboard_has_what_grafana_wants(watched: Watched) -> None:
+    dashboard, found = watched.panels()
     assert re.fullmatch(r"[a-z0-9-]{1,40}", dashboard["uid"])
     assert isinstance(dashboard["schemaVersion"], int)
     assert "__inputs" not in dashboard, "what is to be answered before it loads"
@@ -150,5 +169,6 @@ def test_workers_and_units_are_called_what_they_do() -> None:
     assert work_title(set(), {"degrade"}) == "degrade"
     assert work_title(set(), {"degrade", "stats"}) == "prepare"
     assert work_title({"x4plus"}, {"degrade"}) == "mixed"
+    assert train_title("gan", "box/2") == "train-gan-box_2"
     assert work_title({"file:../\x1b[31m" + "n" * 90}, set()) == "upscale-..___31m" + "n" * 32
     assert unit_title(Unit(unit_id=7, parts=(make_part(0),))) == "Worker.run picture animevideov3"

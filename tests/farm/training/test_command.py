@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from farm.cli import main
+from farm.training import load_config
+from farm.training.config import DataConfig, KeepConfig, ValidationConfig
+from sr_kernel.train.plan import LossPlan, NetworkPlan, SchedulePlan, StagePlan, net_plan
 from tests.farm.training.sets import make_config
+from tests.runs import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "training.md"
 
 
 def trained(config: Path | str, *flags: str) -> Result:
     return CliRunner().invoke(main, ["train", str(config), "--stage", "net", "--threads", "1", *flags])
+
+
+def test_the_page_says_what_every_flag_is_for() -> None:
+    assert isinstance(main, click.Group)
+    flags = {name for param in main.commands["train"].params for name in param.opts if name.startswith("--")}
+    table = PAGE.read_text("utf-8").split("## Options\n")[1].split("\n## ")[0]
+    named = {name for row in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"--[a-z-]+", row)}
+    assert named == flags - {"--quiet"}  # it is there by its letter
+
+
+def test_the_configuration_on_the_page_is_what_is_published(tmp_path: Path) -> None:
+    """Every key that there is, with its default; but for data and validation, which are named."""
+    (found,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    (tmp_path / "page.toml").write_text(found)
+    config = load_config(str(tmp_path / "page.toml"), "net")
+    assert (config.plan, config.keep) == (net_plan(NetworkPlan()), KeepConfig())
+    assert config.validation == replace(ValidationConfig(), pairs=str(tmp_path / "unseen/"))
+    tables = (StagePlan, NetworkPlan, SchedulePlan, LossPlan, DataConfig, ValidationConfig, KeepConfig)
+    keys = {field.name for table in tables for field in fields(table)} - {"stage"}
+    assert keys <= set(re.findall(r"^\[*(?:data\.)?(\w+)", found, re.MULTILINE))
 
 
 @pytest.mark.parametrize("by", ["flag", "environment"])
@@ -36,6 +65,17 @@ def test_a_cluster_that_may_let_everybody_in_is_refused_unless_that_is_wanted(tm
     made = trained(config, "--workers", "1", "--address", address, "--insecure")
     assert made.exit_code == 69, made.output
     assert f"cluster {address} does not answer" in made.output
+
+
+def test_a_port_that_cannot_serve_metrics_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    config = make_config(tmp_path / "set")
+    made = trained(config, "--metrics-port", "80")
+    assert (made.exit_code, "--metrics-port: 80 is none of 1024 to 65535" in made.output) == (2, True), made.output
+    made = trained(config, "--workers", "1", "--metrics-port", "8090", "--address", "127.0.0.1:1")
+    assert made.exit_code == 2, made.output
+    assert "the nodes of 127.0.0.1:1 have their own" in made.output
+    assert not (tmp_path / "set/farm-train/weights").exists()
 
 
 def test_what_torch_would_stumble_over_is_refused(tmp_path: Path) -> None:
