@@ -1,0 +1,57 @@
+"""What a training starts from when nobody says, and by the names of the table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from farm.errors import ModelError
+from farm.training import load_config
+from farm.training.config import TrainConfig
+from farm.training.weights import load_start, start_of
+from sr_kernel.models import MODELS
+from sr_kernel.train.discriminator import Discriminator
+from sr_kernel.train.plan import NetworkPlan, Stage
+from sr_kernel.train.state import make_state
+from tests.farm.training.sets import CONFIG, make_config
+
+
+def config_of(folder: Path, stage: Stage) -> TrainConfig:
+    return load_config(str(make_config(folder, CONFIG)), stage)
+
+
+def of_rrdb(config: TrainConfig, network: NetworkPlan) -> TrainConfig:
+    return replace(config, plan=replace(config.plan, network=network))
+
+
+def test_stages_start_as_published_where_that_is_known(tmp_path: Path) -> None:
+    """From ESRGAN, and then from stage net; other networks fresh."""
+    net, gan = (config_of(tmp_path / stage, stage) for stage in ("net", "gan"))
+    assert [start_of(of_rrdb(one, NetworkPlan())) for one in (net, gan)] == ["esrgan-df2kost", "net-x4plus"]
+    assert MODELS["esrgan-df2kost"].file.startswith("ESRGAN_SRx4_DF2KOST_official")
+    assert MODELS["net-x4plus"].file == "RealESRNet_x4plus.pth"
+    assert [start_of(of_rrdb(one, NetworkPlan(blocks=6))) for one in (net, gan)] == ["none", "none"]
+    assert [start_of(one) for one in (net, gan)] == ["none", "none"]
+    assert start_of(replace(of_rrdb(net, NetworkPlan()), start="none")) == "none"
+    assert start_of(replace(net, start="x4plus")) == "x4plus"
+
+
+@pytest.mark.parametrize("name", ["x4plus-netd", "x2plus-netd"])
+def test_stage_gan_takes_a_discriminator_by_name(name: str, tmp_path: Path) -> None:
+    """Of the weight folders; its file holds `params`, as upstream's."""
+    gan = replace(config_of(tmp_path / "set", "gan"), opponent=name)
+    with pytest.raises(ModelError, match=rf"{name}: {MODELS[name].file} is not in .*--net-d none"):
+        load_start(gan, str(tmp_path / "weights"))
+    torch.manual_seed(5)
+    theirs = Discriminator(gan.plan.discriminator_features).state_dict()
+    (tmp_path / "weights").mkdir()
+    torch.save({"params": theirs}, tmp_path / "weights" / MODELS[name].file)
+    state = make_state(gan.plan, load_start(gan, str(tmp_path / "weights")))
+    assert state.opponent is not None
+    begun = state.opponent.network.state_dict()
+    assert begun.keys() == theirs.keys()
+    assert all(torch.equal(one, theirs[key]) for key, one in begun.items())
+    assert load_start(gan, str(tmp_path / "weights"), resumed=True).opponent is None
