@@ -6,6 +6,7 @@ are decided by farm.schedule; here is only what Ray can tell: that a call return
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import threading
@@ -36,8 +37,10 @@ _START_LIMIT_S = 180.0
 _LOST_LIMIT_S = 110.0
 _ENDING_S = 3.0
 """that the end of Ray and the last writing are given before a run is to be over"""
-_FILL_PARTS = 128
-"""parts pulled between two looks at the workers"""
+_FILL_PARTS, _FILL_S = 128, 0.02
+"""parts pulled between two looks at the workers; more where they come so quickly that the time is not over"""
+_LOOK_SHARE, _LOOK_MOST_S = 0.02, 10.0
+"""deadlines are looked at as often as takes so much of the time, but at least every so many seconds"""
 _LOG = logging.getLogger("farm.engine")
 _RemoteWorker: Any = ray.remote(Worker)
 
@@ -121,6 +124,8 @@ class Engine:
         """when we were asked to stop"""
         self._ready_s = time.monotonic()
         """when there was a worker last"""
+        self._look_s = 0.0
+        """when deadlines are looked at next: those of a thousand workers take a while"""
         self.on_waiting: Callable[[int, int], None] = lambda missing, total: None  # noqa: ARG005
         """called now and then with the number of workers that have no place yet, and of all"""
         self.on_turn: Callable[[], None] = lambda: None
@@ -267,6 +272,7 @@ class Engine:
             self.on_turn()
             self._stop_in_time()
             exhausted = exhausted or self._fill(parts)
+            self._schedule.more_follow = not exhausted
             self._dispatch()
             if (exhausted or self._schedule.is_closing) and self._schedule.empty:
                 return
@@ -283,8 +289,11 @@ class Engine:
 
     def _fill(self, parts: Iterator[Part]) -> bool:
         """Pull parts up to the look-ahead; True when there are no more."""
-        for _ in range(_FILL_PARTS):
+        until_s = time.monotonic() + _FILL_S
+        for count in itertools.count():
             if not self._schedule.wants_more or self._stop.is_set():
+                break
+            if count >= _FILL_PARTS and time.monotonic() >= until_s:
                 break
             part = next(parts, None)
             if part is None:
@@ -293,22 +302,27 @@ class Engine:
         return False
 
     def _dispatch(self) -> None:
-        now = time.monotonic()
-        spare_s = {name: self._spare_s(name, now) for name in self.workers}
-        for name in list(spare_s):
+        """Give each worker that has room what it should have. Only with an end of the run its spare time counts."""
+        spare_s = self._spare_all() if self._config.ends_s < math.inf else {}
+        most_s = max(spare_s.values(), default=math.inf)
+        for name in self._schedule.with_room():
             while not self._stop.is_set() and (
-                unit := self._schedule.next_unit(name, spare_s[name], max(spare_s.values()))
+                unit := self._schedule.next_unit(name, spare_s.get(name, math.inf), most_s)
             ):
                 failpoints.hit("claim.before")
                 reference = self._actors[name].handle.run.options(name=unit_title(unit)).remote(unit)
                 self._calls[reference] = _Call(unit, name, time.monotonic())
                 failpoints.hit("claim.after")
-                spare_s[name] = self._spare_s(name, time.monotonic())
+                if spare_s:
+                    spare_s[name] = self._spare_s(name, time.monotonic())
+                    most_s = max(spare_s.values())
+
+    def _spare_all(self) -> dict[str, float]:
+        now = time.monotonic()
+        return {name: self._spare_s(name, now) for name in self.workers}
 
     def _spare_s(self, name: str, now: float) -> float:
         """How long one more unit of a worker may last."""
-        if self._config.ends_s == math.inf:
-            return math.inf
         begun_s = min((call.dispatched_s for call in self._calls.values() if call.worker == name), default=now)
         begun_s = max(begun_s, self._actors[name].progressed_s)
         return self._config.ends_s - _ENDING_S - max(now, begun_s + self._schedule.backlog_s(name))
@@ -343,13 +357,23 @@ class Engine:
 
     def _enforce_deadlines(self) -> Iterator[Finished]:
         now = time.monotonic()
-        for call in list(self._calls.values()):
-            actor = self._actors.get(call.worker)
-            if actor is None or call not in self._calls.values():
-                continue
-            limit_s = self._config.deadline_s(call.unit)
-            if now - max(call.dispatched_s, actor.progressed_s) > limit_s:
+        if now < self._look_s:
+            return
+        late = [
+            (call, limit_s)
+            for call in self._calls.values()
+            if self._waited_s(call, now) > (limit_s := self._config.deadline_s(call.unit))
+        ]
+        took_s = time.monotonic() - now
+        self._look_s = now + min(took_s / _LOOK_SHARE, _LOOK_MOST_S)
+        for call, limit_s in late:
+            if call.worker in self._actors and call in self._calls.values():  # not buried with one before
                 yield from self._bury(call.worker, DeathCause.TIMEOUT, f"not finished after {limit_s:.0f} s")
+
+    def _waited_s(self, call: _Call, now: float) -> float:
+        """How long a call may have been worked on; nothing where its worker is gone."""
+        actor = self._actors.get(call.worker)
+        return now - max(call.dispatched_s, actor.progressed_s) if actor else -math.inf
 
     def _check_alive(self) -> None:
         """Replace actors that do not come up; give up when there has been none for too long, or the head is lost."""
@@ -378,7 +402,13 @@ class Engine:
 
 def _ready(references: list[Any], timeout_s: float) -> list[Any]:
     """Those of the references that have an answer; waits for the first one."""
-    found = cast("tuple[list[Any], list[Any]]", ray.wait(references, num_returns=1, timeout=timeout_s))
+    found = _wait(references, 1, timeout_s)
+    return _wait(references, len(references), 0) if found and len(references) > 1 else found
+
+
+def _wait(references: list[Any], count: int, timeout_s: float) -> list[Any]:
+    """At most `count` of them, as soon as so many have an answer or the time is over."""
+    found = cast("tuple[list[Any], list[Any]]", ray.wait(references, num_returns=count, timeout=timeout_s))
     return found[0]
 
 

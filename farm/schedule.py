@@ -19,6 +19,8 @@ from farm.expected import Expected, carried_bytes, factor, model_key, work_px
 from farm.params import UpscaleParams
 from farm.records import Failed, Outcome, Part, PartKind, Unit
 
+_CRUMBS = 4
+"""a unit is no smaller than such a share of its target while more parts follow"""
 _CARRIED_S: Mapping[PartKind, float] = {PartKind.JOIN: 4 * 3600.0, PartKind.FILM: 1800.0}
 _CARRIED_BYTES_S = 1e6
 """a join, or the reading of a film's packets, may take so many seconds, and longer at so many bytes a second"""
@@ -55,7 +57,9 @@ class SchedulePolicy:
     max_parts: int = 64
     """parts of one unit"""
     look_ahead: int = 2048
-    """parts that wait in memory; rows are grouped by model within it"""
+    """parts that wait in memory, at least; rows are grouped by model within it"""
+    ahead_a_worker: int = 64
+    """and at least so many for each worker: with few, those that are all free at once would be given crumbs"""
 
 
 class Pace:
@@ -181,12 +185,16 @@ class Schedule:
         self._alone: deque[tuple[Part, int | None]] = deque()
         self._set_aside: list[Part] = []
         self._workers: dict[str, _WorkerState] = {}
+        self._room: dict[str, None] = {}
+        """workers that may be given more, who has waited longest first"""
         self._records: dict[str, _Record] = {}
         self._dropped: set[str] = set()
         self._next_unit_id = 0
         self._waiting_parts = 0
         self._waiting_px = 0
         """work of the parts that wait"""
+        self.more_follow = False
+        """whether there are parts that have not been added yet"""
         self.is_closing = False
         """whether something was left because it would not have ended in time; then no more is wanted"""
         self.mishaps = Mishaps()
@@ -195,12 +203,14 @@ class Schedule:
 
     def add_worker(self, worker: str) -> None:
         self._workers[worker] = _WorkerState()
+        self._room[worker] = None
 
     def remove_worker(self, worker: str) -> None:
         """Forget a worker that holds nothing."""
         if self._workers[worker].running:
             raise ValueError(f"{worker} still has units in flight")
         del self._workers[worker]
+        self._room.pop(worker, None)
 
     def add(self, parts: Iterable[Part], *, first: bool = False) -> None:
         """Queue parts; `first` puts them before everything else (bands and joins of a picture already begun)."""
@@ -226,7 +236,12 @@ class Schedule:
 
     @property
     def wants_more(self) -> bool:
-        return not self.is_closing and self._waiting_parts < self.policy.look_ahead
+        return not self.is_closing and self._waiting_parts < self._look_ahead
+
+    @property
+    def _look_ahead(self) -> int:
+        """Parts that should wait."""
+        return max(self.policy.look_ahead, self.policy.ahead_a_worker * len(self._workers))
 
     @property
     def in_flight(self) -> int:
@@ -265,6 +280,10 @@ class Schedule:
 
     # -- what goes out -----------------------------------------------------------------------------------------
 
+    def with_room(self) -> list[str]:
+        """Workers that hold less than they may, while something waits: for all others nothing is to be asked."""
+        return list(self._room) if self.queued else []
+
     def next_unit(self, worker: str, spare_s: float = math.inf, most_s: float = math.inf) -> Unit | None:
         """The next unit for a worker, or None when it should wait.
 
@@ -277,6 +296,8 @@ class Schedule:
         unit = self._next_alone(state, spare_s, most_s) if self._alone else self._next_shared(state, spare_s, most_s)
         if unit is not None:
             state.running[unit.unit_id] = unit
+            if unit.alone or len(state.running) >= self.policy.units_in_flight:
+                self._room.pop(worker, None)
             for part in unit.parts:
                 record = self._records.setdefault(part.part_id, _Record())
                 record.attempts += 1
@@ -306,7 +327,7 @@ class Schedule:
         return late
 
     def _next_shared(self, state: _WorkerState, spare_s: float, most_s: float) -> Unit | None:
-        if len(state.running) >= self.policy.units_in_flight:
+        if not self._waiting_parts or len(state.running) >= self.policy.units_in_flight:
             return None
         if state.running and self._waiting_parts < max(self.expected_workers, len(self._workers)):
             return None  # the last parts are for whoever is free first, not for a queue
@@ -343,11 +364,15 @@ class Schedule:
         return max(free or self._waiting.values(), key=len, default=None)
 
     def _unit_limit_px(self, queue: deque[Part] | None) -> int:
-        """The target, but small enough near the end that every worker gets a share."""
+        """The target, but where few parts wait so little that every worker gets a share.
+
+        While more follow that is no crumb: a thousand workers would ask for the next one faster than it can be given.
+        """
         target_px = self._pace.target_px(model_key(queue[0])) if queue else 0
-        if not target_px or self._waiting_parts >= self.policy.look_ahead // 2:
+        if not target_px or self._waiting_parts >= self._look_ahead // 2:
             return target_px
-        return min(target_px, self._waiting_px // (2 * max(1, len(self._workers))))
+        share_px = self._waiting_px // (2 * max(1, len(self._workers)))
+        return min(target_px, max(share_px, target_px // _CRUMBS) if self.more_follow else share_px)
 
     def _unit(self, parts: tuple[Part, ...], *, alone: bool = False, batch_limit: int | None = None) -> Unit:
         self._next_unit_id += 1
@@ -365,6 +390,7 @@ class Schedule:
     def finish(self, worker: str, unit_id: int, outcomes: Sequence[Outcome]) -> list[Finished]:
         """A unit came back. Parts without an outcome were stopped; they are not queued again."""
         unit = self._workers[worker].running.pop(unit_id)
+        self._room[worker] = None
         parts = {part.part_id: part for part in unit.parts}
         finished: list[Finished] = []
         for outcome in outcomes:
@@ -384,6 +410,7 @@ class Schedule:
         units = list(state.running.values())
         state.running.clear()
         state.models.clear()
+        self._room[worker] = None
         finished: list[Finished] = []
         for unit in units:
             if cause is DeathCause.NODE:

@@ -15,6 +15,7 @@ import ray.exceptions as rx
 from farm import engine, session
 from farm.engine import Engine, EngineConfig, Slot
 from farm.errors import ModelError, UnreachableError
+from farm.records import Unit
 from farm.schedule import DeathCause, Mishaps, Pace, Schedule, SchedulePolicy
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
@@ -124,6 +125,41 @@ def test_a_slot_is_given_up_for_deaths_in_a_row_and_not_for_those_of_a_long_run(
     assert "gpu-0" in made._actors
     made._replace("gpu-0", "gone")
     assert list(made._actors) == ["gpu-1"]
+
+
+def test_deadlines_of_many_calls_are_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
+    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
+    made._schedule.add_worker("gpu-0")
+    made._schedule.add([make_part(1)])
+    unit = made._schedule.next_unit("gpu-0")
+    assert unit is not None
+    looked: list[float] = []
+    clock = Clock()
+    monkeypatch.setattr(engine, "time", clock)
+
+    def deadline_s(_: Unit) -> float:
+        looked.append(clock.now)
+        clock.now += 0.1  # as of a thousand workers
+        return 60.0
+
+    made._config = replace(made._config, deadline_s=deadline_s)
+    made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
+    while not (list(made._enforce_deadlines()) or made._schedule.mishaps.deaths):
+        clock.now += 0.25
+    assert made._schedule.mishaps.deaths[DeathCause.TIMEOUT] == 1
+    assert looked[-1] == pytest.approx(62.5, abs=2.5), "a look of 0.1 s is worth one in five seconds"
+    assert len(looked) < 16
+
+
+class Clock:
+    """Time as a test makes it."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def _put_in(made: Engine, slot: Slot, deaths: int = 0) -> None:

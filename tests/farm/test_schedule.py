@@ -68,6 +68,35 @@ def test_units_fill_up_to_the_target_and_shrink_near_the_end() -> None:
     assert sizes[-1] == 1
 
 
+def test_while_more_follow_units_are_no_crumbs_and_only_workers_with_room_are_asked_for() -> None:
+    """A thousand workers that are given single rows ask faster than they can be answered."""
+    schedule = new_schedule([make_part(index) for index in range(40)], workers=40, target_px=1000)
+    assert [len(next_unit(schedule, f"w{index}").parts) for index in range(2)] == [1, 1]
+    schedule.more_follow = True
+    assert len(next_unit(schedule, "w2").parts) == 2, "a quarter of the target"
+    assert schedule.with_room() == [f"w{index}" for index in range(40)], "of two units each has one at most"
+    while schedule.queued:
+        for worker in schedule.with_room():
+            schedule.next_unit(worker)
+    assert schedule.with_room() == [], "where nothing waits nobody is asked for"
+    schedule.add([make_part(index) for index in range(100, 200)])
+    assert next_unit(schedule, "w0").parts
+    assert "w0" not in schedule.with_room()
+    schedule.finish("w0", schedule.running("w0")[0].unit_id, [])
+    assert schedule.with_room()[-1] == "w0"
+    schedule.death("w1", DeathCause.CRASH, "gone")
+    schedule.remove_worker("w1")
+    assert "w1" not in schedule.with_room()
+
+
+def test_many_workers_look_further_ahead() -> None:
+    """Otherwise rows that wait would seem to be the last ones."""
+    schedule = new_schedule([], workers=1000)
+    schedule.add(make_part(index) for index in range(3000))
+    assert schedule.wants_more
+    assert not new_schedule([make_part(index) for index in range(3000)]).wants_more
+
+
 def test_parts_of_different_models_never_share_a_unit() -> None:
     other = replace(PARAMS, model="general-x4v3", model_sha256="1" * 64)
     parts = [make_part(index, PARAMS if index % 2 else other) for index in range(20)]
