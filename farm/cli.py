@@ -30,7 +30,7 @@ from farm.config import (
     RunConfig,
     VideoConfig,
 )
-from farm.console import explained, leave, printable, printable_lines
+from farm.console import explained, leave, printable, printable_lines, without_pandas
 from farm.errors import UsageError
 from farm.flags import Rate, Share, worker_config, worker_options
 from farm.job_commands import JOB_COMMANDS, RememberingCommand, submit_detached, words_without
@@ -172,6 +172,7 @@ def submit(manifest: str, **flags: Any) -> None:
         return
     from farm.begin import run_locked
 
+    without_pandas()
     asker = Asker(quiet=config.quiet or config.json, as_json=config.json)
     summary = run_locked(config, asker)
     asker.end(summary)

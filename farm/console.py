@@ -53,6 +53,31 @@ def leave(code: int, *, stopped: bool) -> NoReturn:
     sys.exit(code)
 
 
+def without_pandas() -> None:
+    """Keep Arrow from loading pandas, which takes a second: it asks once, at its first array, whether it is there.
+
+    For a command, whose process is ours alone: what somebody's own program does with both must go on.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """An import that asks here is told that there is none."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: object = None, target: object = None) -> None:  # noqa: ARG004 (the protocol's)
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is not loaded here", name=fullname)
+
+
 def printable(text: str) -> str:
     """Text from names and files without what a terminal would act on, or take for another line."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

@@ -78,7 +78,9 @@ class EngineConfig:
     """on the monotonic clock, when the run is to be over; no unit is begun that would last longer"""
     deadline_s: Callable[[Unit], float]
     metrics_port: int | None = None
-    """where an embedded one serves metrics; None: on any free port"""
+    """where an embedded one serves metrics; None: nowhere, unless with its dashboard"""
+    at_first: int | None = None
+    """workers that an embedded one starts with, the others once more waits than those can take; None: all of them"""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,9 +113,11 @@ class Engine:
             config.embedded_gpus,
             metrics_port=config.metrics_port,
             dashboard=config.dashboard,
+            at_first=len(slots) if config.at_first is None else config.at_first,
         )
         self._config = config
-        self._slots = slots
+        at_first = len(slots) if config.address or config.at_first is None else config.at_first
+        self._slots, self._later = slots[:at_first], slots[at_first:]
         self._schedule = schedule
         self._actors: dict[str, _Actor] = {}
         self._calls: dict[Any, _Call] = {}
@@ -205,6 +209,15 @@ class Engine:
         elif not self.workers:
             raise UnreachableError(f"no worker started within {limit_s:.0f} s; see `farm doctor`")
 
+    def _start_later(self) -> None:
+        """The workers that were not needed at first, once more waits than those that still start will take."""
+        if not self._later or self._schedule.queued <= sum(one.starting is not None for one in self._actors.values()):
+            return
+        self._slots, later, self._later = [*self._slots, *self._later], self._later, []
+        self._schedule.expected_workers += len(later)
+        for slot in later:
+            self._start_actor(slot)
+
     def _go_on_without(self, missing: list[str], limit_s: float) -> None:
         there = len(self._actors) - len(missing)
         if not self._config.min_workers or there < self._config.min_workers:
@@ -274,6 +287,7 @@ class Engine:
             exhausted = exhausted or self._fill(parts)
             self._schedule.more_follow = not exhausted
             self._dispatch()
+            self._start_later()
             if (exhausted or self._schedule.is_closing) and self._schedule.empty:
                 return
             yield from self._collect(_POLL_S)

@@ -10,11 +10,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from farm import fetch, ledger, lock, manifest, plan, storage
@@ -226,7 +226,8 @@ class _Run:
             slots, engine_config = plan_fleet(
                 self._config.worker, context, pace.deadline_s, self._outfit.body_bytes, self._stop.ends_s
             )
-            engine = Engine(engine_config, slots, schedule)
+            ahead = list(islice(parts, len(slots)))
+            engine = Engine(replace(engine_config, at_first=self._wanted(ahead, len(slots))), slots, schedule)
             engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
             engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
 
@@ -253,7 +254,7 @@ class _Run:
             with engine:
                 progress.begin(schedule)
                 metrics = RunMetrics(self._id)
-                for finished in engine.run(parts):
+                for finished in engine.run(chain(ahead, parts)):
                     self._end(finished, engine, schedule, pace, progress)
                     metrics.ended(finished.part, finished.outcome)
                 metrics.tell(lambda: self._standing(schedule, progress), last=True)
@@ -261,6 +262,12 @@ class _Run:
             self._signum = received.signum
             for item_id in self._spoilt:
                 self._delete_pieces(item_id)  # only now: other pieces of theirs were in flight
+
+    def _wanted(self, ahead: Sequence[Part], workers: int) -> int:
+        """How many workers the first parts keep busy: a film, a pack or a large picture is cut into more."""
+        band_px = self._config.model.band_px
+        is_cut = (part.kind is not PartKind.PICTURE or part.item.is_pack or part.cost_px > band_px for part in ahead)
+        return workers if any(is_cut) else min(workers, len(ahead))
 
     # -- what ends ---------------------------------------------------------------------------------------------
 

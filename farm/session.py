@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +25,7 @@ import ray._private.utils as ray_utils
 import ray._raylet as raylet
 import ray.exceptions as rx
 
-from farm import access, leftovers
+from farm import access, idle, leftovers
 from farm.errors import UnreachableError
 from farm.head import HeadWatch
 from farm.signals import Interrupt
@@ -37,6 +39,12 @@ _ASK_S = 10.0
 _LOOPBACK = "127.0.0.1"
 _SERVED_DASHBOARD = b"webui:url"
 """under which Ray notes HOST:PORT of a dashboard that is served; empty where none is"""
+_OF_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""environment: how Ray tells a job's driver of the job's environment, which a Ray inside it would be asked for, too"""
+_AGENT_PORTS = ("METRICS_AGENT", "METRICS_EXPORT", "DASHBOARD_AGENT_LISTEN", "RUNTIME_ENV_AGENT")
+"""of which Ray notes in a file of its session where they are: NAME_PORT_NAME says the file's name"""
+_NOBODY = -1
+"""in place of a port: the service is not in use"""
 _TOKEN = "token"
 """a file in an embedded Ray's folder, for whoever looks at its dashboard"""
 _LOG = logging.getLogger("farm.session")
@@ -46,18 +54,27 @@ logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's tro
 class Session:
     """One connection to Ray. `address`: of a cluster, or None for a Ray inside this process with so many resources.
 
-    `metrics_port`: where one inside this process serves metrics; None: on any free port. `dashboard`: whether it serves
-    its dashboard, on loopback.
+    `metrics_port`: where one inside this process serves metrics; None: nowhere, or on any free port beside its
+    `dashboard`, which is on loopback. `at_first`: how many of our workers are wanted as soon as it is there; None
+    where others may use it as well.
     """
 
     def __init__(
-        self, address: str | None, cpus: int, gpus: int, *, metrics_port: int | None = None, dashboard: bool = False
+        self,
+        address: str | None,
+        cpus: int,
+        gpus: int,
+        *,
+        metrics_port: int | None = None,
+        dashboard: bool = False,
+        at_first: int | None = None,
     ) -> None:
         self._address = address
         self._cpus = cpus
         self._gpus = gpus
         self._metrics_port = metrics_port
         self._with_dashboard = dashboard
+        self._at_first = at_first
         self.dashboard = ""
         """URL of the dashboard once there is one; empty where there is none"""
         self._temp: Path | None = None
@@ -99,7 +116,7 @@ class Session:
             self.head = HeadWatch(self.address)
             return
         try:
-            with _workers_alone(dashboard=self._with_dashboard):
+            with _workers_alone(self._at_first, dashboard=self._with_dashboard, agents=self._with_agents):
                 context = ray.init(
                     address="local",
                     num_cpus=self._cpus,
@@ -109,6 +126,7 @@ class Session:
                     object_store_memory=_STORE_BYTES,
                     _temp_dir=str(self._temp),
                     _metrics_export_port=self._metrics_port,
+                    _skip_env_hook=not self._with_agents,
                     **_QUIET,
                 )
             self.dashboard = _dashboard_url(context)
@@ -117,6 +135,13 @@ class Session:
                 f"Ray does not start on this machine: {first_line(error)}; try again when it is less busy, "
                 "and see `farm doctor`"
             ) from error
+
+    @property
+    def _with_agents(self) -> bool:
+        """Whether somebody may ask the two agents of an embedded Ray: for metrics, for jobs, or for an environment of a
+        worker's own, which none of our workers has."""
+        own = self._at_first is not None and _OF_A_JOB not in os.environ
+        return self._with_dashboard or self._metrics_port is not None or not own
 
     @property
     def address(self) -> str:
@@ -244,21 +269,83 @@ class _Bare(ray_parameter.RayParams):
 
 
 @contextmanager
-def _workers_alone(*, dashboard: bool) -> Generator[None]:
-    """Inside the block a Ray starts without the three programs that serve a cluster and its watchers, not a run; with
-    `dashboard` it has that one.
+def _workers_alone(at_first: int | None, *, dashboard: bool, agents: bool) -> Generator[None]:
+    """Inside the block a Ray starts without the programs that serve a cluster and its watchers, not a run: autoscaler,
+    reader of logs, dashboard (with `dashboard` it has that one), and without `agents` two more.
 
     Nothing here scales, log_to_driver is off, and without its pages the dashboard only reports usage. Each is a Python
-    process to wait for and to end. Ray has a switch for two of them, but `ray.init` hands none on.
+    process to wait for and to end. Ray has a switch for two of them, but `ray.init` hands none on. `at_first`: see
+    Session.
     """
-    params, start = ray_parameter.RayParams, ray_node.Node.start_api_server
-    ray_parameter.RayParams = _Bare
-    if not dashboard:
-        ray_node.Node.start_api_server = _no_api_server
-    try:
+    with ExitStack() as changes:
+        _change(changes, ray_parameter, "RayParams", _Bare)
+        if not dashboard:
+            _change(changes, ray_node.Node, "start_api_server", _no_api_server)
+        if not agents:
+            _change(changes, ray_utils, "get_dashboard_dependency_error", _minimal)
+            _change(changes, ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", value=False)
+        launch: Callable[..., Any] = ray_services.start_ray_process
+
+        def launch_bare(command: list[str], process_type: str, *args: Any, **given: Any) -> Any:
+            is_raylet = process_type == ray_constants.PROCESS_TYPE_RAYLET
+            if is_raylet and not agents:
+                command = _without_agents(command)
+            if is_raylet and at_first is not None:
+                command = _early(command, at_first)
+                given["env_updates"] = {**(given.get("env_updates") or {}), **_preloading()}
+            return launch(command, process_type, *args, **given)
+
+        _change(changes, ray_services, "start_ray_process", launch_bare)
         yield
-    finally:
-        ray_parameter.RayParams, ray_node.Node.start_api_server = params, start
+
+
+def _change(changes: ExitStack, holder: Any, name: str, value: Any) -> None:
+    """Put a value into a place of Ray's until the changes are undone."""
+    changes.callback(setattr, holder, name, getattr(holder, name))
+    setattr(holder, name, value)
+
+
+def _early(command: list[str], at_first: int) -> list[str]:
+    """A raylet's command: it starts so many workers before they are asked for, instead of one a core."""
+    prestarted = "--num_prestart_python_workers="
+    return [f"{prestarted}{at_first}" if word.startswith(prestarted) else word for word in command]
+
+
+def _preloading() -> dict[str, str]:
+    """Variables of a raylet whose workers load torch while the driver is still on its way to ask for an actor.
+
+    OMP_NUM_THREADS must be known by then; Ray would say the same of an actor of one core, but later.
+    """
+    return {"RAY_preload_python_modules": "torch", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+
+
+def _without_agents(command: list[str]) -> list[str]:
+    """A raylet's command, with programs that do nothing in place of its two agents.
+
+    One serves metrics and runs jobs, the other prepares environments of workers: nobody asks for either here, but a
+    raylet waits for both, which is two seconds of Python's imports on two cores. It is told, as by the agents of a Ray
+    that is installed without its dashboard, that nobody listens.
+    """
+    words = (word.removeprefix("--").partition("=") for word in command)
+    told = {name: value for name, _, value in words}
+    ports = cast(Any, raylet)
+    for name in _AGENT_PORTS:
+        ports.persist_port(told["session_dir"], told["node_id"], getattr(ports, f"{name}_PORT_NAME"), _NOBODY)
+    changed: list[str] = []
+    for word in command:
+        agent, found, _ = word.partition("_agent_command=")
+        if found:
+            stands_for = Path(ray.__file__).parent / agent.removeprefix("--")
+            idling = [sys.executable, "-S", "-E", idle.__file__, f"{stands_for}", told["session_dir"]]
+            changed.append(f"{agent}{found}{subprocess.list2cmdline(idling)}")
+        else:
+            changed.append(word)
+    return changed
+
+
+def _minimal() -> ImportError:
+    """In place of importing all of the dashboard to see whether it is installed."""
+    return ImportError("not asked for")
 
 
 def _no_api_server(self: ray_node.Node, *, include_dashboard: bool | None, raise_on_failure: bool) -> None:

@@ -127,6 +127,34 @@ def test_a_slot_is_given_up_for_deaths_in_a_row_and_not_for_those_of_a_long_run(
     assert list(made._actors) == ["gpu-1"]
 
 
+def test_workers_that_nothing_waits_for_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each loads torch: on two cores two take twice as long as one, and one picture is no work for two."""
+    made, _ = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
+    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    context = replace(made._actors["gpu-0"].slot.context, name="gpu-1")
+    made._later = [Slot(context=context, num_cpus=1, num_gpus=1)]
+    made._schedule.expected_workers = 1
+    made._schedule.add_worker("gpu-0")
+    made._start_later()
+    assert list(made._actors) == ["gpu-0"]
+    made._schedule.add([make_part(1), make_part(2)])
+    made._schedule.next_unit("gpu-0")
+    made._start_later()
+    assert list(made._actors) == ["gpu-0", "gpu-1"], "what waits is more than those there can take at once"
+    assert made._schedule.expected_workers == 2
+    assert not made._later
+
+
+@pytest.mark.parametrize(("address", "started"), [(None, 2), ("10.0.0.1:6379", 5)])
+def test_on_a_cluster_all_workers_are_asked_for_at_once(address: str | None, started: int) -> None:
+    """So that an autoscaler sees what is missing."""
+    made, _ = make_engine(pytest.MonkeyPatch(), there=5, missing=0, min_workers=0)
+    slots = [actor.slot for actor in made._actors.values()]
+    again = Engine(replace(made._config, address=address, at_first=2), slots, made._schedule)
+    assert len(again._slots) == started
+    assert len(again._slots) + len(again._later) == 5
+
+
 def test_deadlines_of_many_calls_are_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
     monkeypatch.setattr(Engine, "_start_actor", _put_in)
