@@ -1,0 +1,116 @@
+"""Draws what the other benches have kept in bench/results/NAME.jsonl: the last line of each kind, as PNG.
+
+    python bench/plot.py [--into docs]
+
+startup.png: where the seconds of a cold start go, before and after. scaling.png: what more workers bring. fleet.png:
+how busy a thousand workers are. Needs matplotlib (bench/requirements.txt).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from recorded import Figures, kept  # beside this file
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+ROOT = Path(__file__).parent.parent
+WIDTH, HEIGHT, DPI = 8.0, 3.6, 110
+OURS, LIMIT, OTHER = "tab:blue", "tab:gray", "tab:orange"
+IN_A_ROW = "in a row: "
+
+
+def startup(found: list[Figures], into: Path) -> None:
+    """Of each note the last measurement: a bar of what follows what."""
+    latest = {one["note"] or "now": one for one in found}
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 1.2 + 0.6 * len(latest)), layout="constrained")
+    colours = pyplot.get_cmap("tab10").colors
+    for row, one in enumerate(reversed(latest.values())):
+        parts = {name.removeprefix(IN_A_ROW): s for name, s in one["parts_s"].items() if name.startswith(IN_A_ROW)}
+        parts["Ray's end and the rest"] = one["parts_s"]["after the picture, Ray's end included"]
+        left = 0.0
+        for at, (name, seconds) in enumerate(parts.items()):
+            axes.barh(row, seconds, left=left, color=colours[at], label=name if row == 0 else None)
+            axes.text(left + seconds / 2, row, f"{seconds:.1f}", ha="center", va="center", color="white")
+            left += seconds
+        axes.text(left + 0.1, row, f"{left:.1f} s", va="center")
+    axes.set_yticks(range(len(latest)), list(reversed(latest)))
+    axes.axvline(8.0, color=LIMIT, linestyle="--", label="wanted: 8 s")
+    axes.set_xlabel("seconds from the command to its end, one small picture, cold")
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.1)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    save(figure, into / "startup.png")
+
+
+def scaling(found: list[Figures], into: Path) -> None:
+    """On the left workers that wait, on the right the network on cores."""
+    timed = next(one for one in reversed(found) if one["kind"] == "timed")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(WIDTH, HEIGHT), layout="constrained")
+    workers = [one["workers"] for one in timed["runs"]]
+    left.plot(workers, [count / timed["row_s"] for count in workers], "--", color=LIMIT, label="limit")
+    left.plot(workers, [one["rows_s"] for one in timed["runs"]], "o-", color=OURS, label="farm")
+    for one in timed["runs"]:
+        left.annotate(
+            f"{one['busy']:.1%}", (one["workers"], one["rows_s"]), xytext=(4, -12), textcoords="offset points"
+        )
+    left.set(xscale="log", yscale="log", xlabel="workers that only wait", ylabel="rows a second")
+    left.set_xticks(workers, [str(count) for count in workers])
+    left.legend()
+    network = next((one for one in reversed(found) if one["kind"] == "network"), None)
+    if network:
+        rates: dict[str, dict[str, float]] = network["megapixels_s"]
+        for name, colour, label in (("bare", LIMIT, "bare network, one process a core"), ("farm", OURS, "farm")):
+            gains = {int(count): rate / rates[name]["1"] for count, rate in rates[name].items()}
+            right.plot(list(gains), list(gains.values()), "o-", color=colour, label=label)
+        right.set_xticks(list(map(int, rates["farm"])))
+        right.set(xlabel=f"one-thread workers, {network['model']}", ylabel="times one worker", ylim=(0, None))
+        right.legend(loc="lower right")
+    save(figure, into / "scaling.png")
+
+
+def fleet(found: list[Figures], into: Path) -> None:
+    """The longest run of all."""
+    longest = max(found, key=lambda one: one["rows"])
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 2.4), layout="constrained")
+    idle = 1 - longest["busy"] - longest["lost"]
+    bars: dict[str, tuple[float, Any]] = {
+        "workers busy, whole run": (longest["busy"], OURS),
+        "workers busy, without its end": (longest["steady"], OURS),
+        "workers idle, whole run": (idle, OTHER),
+        "driver busy, of one core": (longest["driver_busy"], LIMIT),
+    }
+    for row, (share, colour) in enumerate(bars.values()):
+        axes.barh(row, share, color=colour)
+        axes.text(share + 0.01, row, f"{share:.1%}", va="center")
+    axes.set_yticks(range(len(bars)), list(bars))
+    axes.invert_yaxis()
+    axes.axvline(0.97, color="black", linestyle="--", linewidth=1)
+    axes.set_xlim(0, 1.1)
+    axes.set_title(
+        f"{longest['actors']} workers, {longest['rows']:,} rows, {longest['seconds']:,.0f} s simulated; dashed: 97 %",
+        fontsize="medium",
+    )
+    save(figure, into / "fleet.png")
+
+
+def save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    pyplot.close(figure)
+    print(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, default=ROOT / "docs")
+    into = parser.parse_args().into
+    startup(kept("startup"), into)
+    scaling(kept("scaling"), into)
+    fleet(kept("fleet"), into)
+
+
+if __name__ == "__main__":
+    main()
