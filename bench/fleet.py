@@ -229,13 +229,13 @@ class Fleet:
 
 
 class Handle:
-    """Of an actor: handle.run.options(name=...).remote(unit), handle.info.remote()."""
+    """Of an actor: handle.run.options(name=...).remote(unit), handle.__ray_call__.remote(introduce)."""
 
     def __init__(self, fleet: Fleet, actor: Actor, *, is_info: bool = False) -> None:
         self._fleet, self._actor, self._is_info = fleet, actor, is_info
 
     @property
-    def info(self) -> Handle:
+    def __ray_call__(self) -> Handle:
         return Handle(self._fleet, self._actor, is_info=True)
 
     @property
@@ -245,8 +245,8 @@ class Handle:
     def options(self, **_: Any) -> Handle:
         return self
 
-    def remote(self, unit: Unit | None = None) -> Reference:
-        return self._fleet.begin(self._actor, unit)
+    def remote(self, given: Any) -> Reference:
+        return self._fleet.begin(self._actor, None if self._is_info else given)
 
 
 class NoSession:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from farm import lock, manifest
@@ -13,15 +14,18 @@ if TYPE_CHECKING:
     from farm.summary import Canary, RunSummary
 
 
-def run_locked(config: RunConfig, answer: Answer | None = None) -> RunSummary:
+def run_locked(
+    config: RunConfig, answer: Answer | None = None, *, when_held: Callable[[], None] = lambda: None
+) -> RunSummary:
     """What farm.run.run_manifest() does, after a sample where one is asked for; it is imported when the lock is held.
 
     `answer` says whether the run goes on after the sample; without it as `config.canary` does. While it is asked
-    nobody holds the lock. Raises FarmError.
+    nobody holds the lock. `when_held` is called when it is held first. Raises FarmError.
     """
     root = manifest.output_root(config.manifest, config.output.out)
     with stopped_by_signals():
         with lock.RunLock(root) as held:
+            when_held()
             if config.canary.sample is None:
                 from farm.run import run_manifest
 

@@ -172,9 +172,8 @@ def submit(manifest: str, **flags: Any) -> None:
         return
     from farm.begin import run_locked
 
-    without_pandas()
     asker = Asker(quiet=config.quiet or config.json, as_json=config.json)
-    summary = run_locked(config, asker)
+    summary = run_locked(config, asker, when_held=without_pandas)
     asker.end(summary)
     if config.json:
         click.echo(json.dumps({"event": "end", **asdict(summary), "exit_code": summary.exit_code}))

@@ -284,7 +284,7 @@ def _workers_alone(at_first: int | None, *, dashboard: bool, agents: bool) -> Ge
         if not agents:
             _change(changes, ray_utils, "get_dashboard_dependency_error", _minimal)
             _change(changes, ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", value=False)
-        launch: Callable[..., Any] = ray_services.start_ray_process
+        launch = cast(Any, ray_services).start_ray_process
 
         def launch_bare(command: list[str], process_type: str, *args: Any, **given: Any) -> Any:
             is_raylet = process_type == ray_constants.PROCESS_TYPE_RAYLET

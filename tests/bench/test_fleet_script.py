@@ -37,5 +37,5 @@ def test_a_driver_keeps_a_thousand_workers_busy_that_straggle_and_are_lost(fleet
 def test_of_few_workers_none_waits_either(fleet: ModuleType) -> None:
     found = fleet.simulate(8, 10_000)
     assert found["done"] == 10_000
-    assert found["steady"] > 0.99
+    assert found["steady"] > 0.97, "two of eight are lost for ten seconds each of two minutes"
     assert found["busy"] > 0.85, "the tail of one straggler included"
