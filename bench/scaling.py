@@ -118,7 +118,7 @@ def shown_network(found: Figures) -> str:
 # -- workers that only wait ------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
+@dataclass
 class Waited:
     """As much of a Done as is looked at here."""
 
