@@ -47,28 +47,15 @@ def startup(found: list[Figures], into: Path) -> None:
 
 
 def scaling(found: list[Figures], into: Path) -> None:
-    """On the left workers that wait, on the right the network on cores."""
-    timed = next(one for one in reversed(found) if one["kind"] == "timed")
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(WIDTH, HEIGHT), layout="constrained")
-    workers = [one["workers"] for one in timed["runs"]]
-    left.plot(workers, [count / timed["row_s"] for count in workers], "--", color=LIMIT, label="limit")
-    left.plot(workers, [one["rows_s"] for one in timed["runs"]], "o-", color=OURS, label="farm")
-    for one in timed["runs"]:
-        left.annotate(
-            f"{one['busy']:.1%}", (one["workers"], one["rows_s"]), xytext=(4, -12), textcoords="offset points"
-        )
-    left.set(xscale="log", yscale="log", xlabel="workers that only wait", ylabel="rows a second")
-    left.set_xticks(workers, [str(count) for count in workers])
-    left.legend()
-    network = next((one for one in reversed(found) if one["kind"] == "network"), None)
-    if network:
-        rates: dict[str, dict[str, float]] = network["megapixels_s"]
-        for name, colour, label in (("bare", LIMIT, "bare network, one process a core"), ("farm", OURS, "farm")):
-            gains = {int(count): rate / rates[name]["1"] for count, rate in rates[name].items()}
-            right.plot(list(gains), list(gains.values()), "o-", color=colour, label=label)
-        right.set_xticks(list(map(int, rates["farm"])))
-        right.set(xlabel=f"one-thread workers, {network['model']}", ylabel="times one worker", ylim=(0, None))
-        right.legend(loc="lower right")
+    """The network on cores, as much as one worker times their number."""
+    latest = found[-1]
+    figure, axes = pyplot.subplots(figsize=(WIDTH / 2, HEIGHT), layout="constrained")
+    rates: dict[str, dict[str, float]] = latest["megapixels_s"]
+    for name, colour, label in (("bare", LIMIT, "bare network, one process a core"), ("farm", OURS, "farm")):
+        axes.plot(list(map(int, rates[name])), list(rates[name].values()), "o-", color=colour, label=label)
+    axes.set_xticks(list(map(int, rates["farm"])))
+    axes.set(xlabel=f"one-thread workers, {latest['model']}", ylabel="source megapixels a second", ylim=(0, None))
+    axes.legend(loc="lower right")
     save(figure, into / "scaling.png")
 
 
