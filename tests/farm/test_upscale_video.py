@@ -190,15 +190,13 @@ def test_frames_of_any_size_are_pictures_of_that_size(
 def test_a_first_pass_that_is_not_finite_is_told(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, real = make_bench(asked={"outscale": 16.0}), Forward.batches
+    bench, real = make_bench(asked={"outscale": 16.0}), Forward._finish
 
-    def batches(self: Forward, cut: Any, jobs: Any, *rest: Any) -> Iterator[Any]:
-        def broken(places: Any) -> Any:
-            return cut(places) * (float("nan") if jobs[0].plan.spec.width == SIZE[0] else 1)
+    def broken(self: Forward, made: Any, x: Any, area: Any, job: Any, settings: Any) -> Any:
+        gain = float("nan") if job.plan.spec.width == SIZE[0] else 1.0
+        return real(self, made * gain, x, area, job, settings)
 
-        return real(self, broken, jobs, *rest)
-
-    monkeypatch.setattr(Forward, "batches", batches)
+    monkeypatch.setattr(Forward, "_finish", broken)
     with pytest.raises(ItemError) as failed:
         bench.restored([noise(0)])
     assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
