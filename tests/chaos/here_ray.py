@@ -108,10 +108,9 @@ def _get(reference: Future[Any]) -> Any:
 
 
 def _wait(references: Sequence[Future[Any]], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
-    assert num_returns == 1
-    found = wait(references, timeout, "FIRST_COMPLETED")
-    first = [one for one in references if one in found.done][:1]
-    return first, [one for one in references if one not in first]
+    found = wait(references, timeout, "FIRST_COMPLETED" if num_returns == 1 else "ALL_COMPLETED")
+    ready = [one for one in references if one in found.done][:num_returns]
+    return ready, [one for one in references if one not in ready]
 
 
 def install() -> None:
