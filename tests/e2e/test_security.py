@@ -20,6 +20,7 @@ from farm.errors import ConfigurationError
 
 from ..farm.hostile_rows import HOSTILE_ROWS, plant
 from ..heads import head
+from ..nodes import free_port
 from ..runs import Farm, files, results
 
 Make = Callable[..., Path]
@@ -77,7 +78,9 @@ def watched(slow_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Watche
     folder = tmp_path_factory.mktemp("hostile")
     out = Watched(out=folder / "out")
     manifest = plant(folder)
-    process = slow_farm.start("submit", manifest, "--model", slow_farm.model, "--workers", "1", "--out", out.out)
+    # With metrics, for which Ray runs its agents: they speak HTTP, and nothing else of a run does.
+    flags = ("--model", slow_farm.model, "--workers", "1", "--out", out.out, "--metrics-port", str(free_port()))
+    process = slow_farm.start("submit", manifest, *flags)
     try:
         while process.poll() is None:
             seen = listeners(process.pid)
