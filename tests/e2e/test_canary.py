@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -53,12 +54,16 @@ MUST_ANSWER = {"/api/version", "/logical/actors", "/api/v0/actors?detail=true", 
 
 
 @pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, str], str, Path]]:
+def cluster() -> Iterator[tuple[dict[str, str], str, Path]]:
     """(environment of its users, URL of its dashboard, its folder) of a cluster whose workers may read the store."""
     server = require_s3()
-    port, folder = free_port(), tmp_path_factory.mktemp("r")
-    with ray_head(HEAD, str(port), str(folder), users=server.environment) as environment:
-        yield environment, f"http://127.0.0.1:{port}", folder
+    port = free_port()
+    with (
+        # Short: below it lie sockets, whose names have 107 characters at most.
+        tempfile.TemporaryDirectory(prefix="farm-ray-") as folder,
+        ray_head(HEAD, str(port), folder, users=server.environment) as environment,
+    ):
+        yield environment, f"http://127.0.0.1:{port}", Path(folder)
 
 
 def answers(dashboard: str, token: str) -> dict[str, str]:
