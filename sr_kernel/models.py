@@ -291,6 +291,15 @@ _ROWS = (
         sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
     ),
     _part(
+        "alexnet",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "vgg",
+        "train",
+        size=244_408_911,
+        sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+        licence="BSD-3-Clause",
+    ),
+    _part(
         "gfpgan-1.3",
         _GFPGAN + "v1.3.0/GFPGANv1.3.pth",
         "gfpgan",

@@ -11,33 +11,15 @@ from torch import Tensor
 from farm.errors import ModelError, UsageError
 from farm.fetch import ensure_file, folders, locate, verify
 from farm.training.config import TrainConfig, is_weight_file
-from sr_kernel.models import ModelSpec, find_model
+from sr_kernel.models import MODELS, find_model
 from sr_kernel.train.lpips import Lpips
 from sr_kernel.train.plan import NetworkPlan
 from sr_kernel.train.state import Start
 from sr_kernel.weights import WeightsError, load_state
 
 NONE = "none"
-ALEXNET = ModelSpec(
-    name="alexnet",
-    official="alexnet-owt-7be5be79",
-    arch="vgg",
-    scale=1,
-    features=0,
-    blocks=0,
-    growth=0,
-    halo_px=0,
-    align_px=1,
-    whole_body=False,
-    file="alexnet-owt-7be5be79.pth",
-    url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-    bytes=244_408_911,
-    sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-    licence="BSD-3-Clause",
-    confirmed=True,
-    role="train",
-)
-"""what LPIPS compares with; no row of the table of models, as nothing is restored or trained with it"""
+ALEXNET = MODELS["alexnet"]
+"""what LPIPS compares with"""
 _LINEAR = "weights/v0.1/alex.pth"
 """what LPIPS counts, in the package lpips"""
 _OFFICIAL = NetworkPlan()
@@ -110,7 +92,7 @@ def load_lpips(named: str, weights_dir: str | None, said: Callable[[str], None])
         )
     elif path is None:
         looked = ", ".join(str(folder) for folder in folders(weights_dir))
-        missing = ModelError(f"{ALEXNET.file} is not in {looked}; fetch {ALEXNET.url} into one of these")
+        missing = ModelError(f"{ALEXNET.file} is not in {looked}; fetch it with `farm models fetch {ALEXNET.name}`")
     else:
         if not is_weight_file(named):
             verify(ALEXNET, path)

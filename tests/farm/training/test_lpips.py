@@ -86,7 +86,7 @@ def test_where_both_are_here_lpips_is_a_figure_of_the_validation(
     ("whole", "named", "error"),
     [
         (False, r"the package lpips is not installed; pip install --no-deps lpips", UsageError),
-        (True, rf"{FILE} is not in .*; fetch https://download.pytorch.org/models/{FILE}", ModelError),
+        (True, rf"{FILE} is not in .*; fetch it with `farm models fetch alexnet`", ModelError),
     ],
     ids=["package", "weights"],
 )
