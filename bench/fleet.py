@@ -2,8 +2,8 @@
 
     python bench/fleet.py [--actors 1000] [--rows 2000000]
 
-What stands in for Ray answers at once and computes nothing. Its clock is the real one, so whatever the driver takes its
-workers wait for it, but where the driver waits the clock jumps to what happens next. What Ray itself takes is added as
+What stands in for Ray answers at once and computes nothing. Its clock counts what the driver takes of its core, so
+its workers wait for that, and jumps to what happens next where the driver waits. What Ray itself takes is added as
 it was measured: CALL_S for a call, REFERENCE_S for each answer that ray.wait is asked for.
 
 Rows are made one by one as the driver asks for them, ROW_S of work each on average, and become units of 5 s. One unit
@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import argparse
 import heapq
+import importlib
 import random
 import resource
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray.exceptions as rx
@@ -31,9 +34,10 @@ from recorded import Figures, keep, machine, table  # beside this file
 
 from farm import engine
 from farm.engine import Engine, EngineConfig, Slot
+from farm.pace import Pace
 from farm.params import UpscaleParams
 from farm.records import ManifestRow, Part, PartKind, Unit, WorkItem
-from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
+from farm.schedule import Finished, Schedule, SchedulePolicy
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
 
@@ -48,33 +52,9 @@ REFERENCE_S = 1e-6
 """of ray.wait for each reference that it is given"""
 PX = 40_000
 SHARD_ROWS = 50_000
-MODEL = "animevideov3"
-PARAMS = UpscaleParams(
-    model=MODEL,
-    model_sha256="0" * 64,
-    denoise=1.0,
-    scale=4,
-    halo_px=18,
-    align_px=1,
-    whole_body=False,
-    outscale=4.0,
-    resize="lanczos",
-    alpha="model",
-    precision="bf16",
-    precision_16bit="fp32",
-    device_class="cpu",
-    batch=1,
-    tile_px=256,
-    exact_px=4_194_304,
-    band_px=4_194_304,
-    format="png",
-    quality=95,
-    stamp=False,
-    pages="refuse",
-    max_pixels_in=512_000_000,
-    max_pixels_out=8_200_000_000,
-    pixel_epoch=1,
-)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+PARAMS: UpscaleParams = importlib.import_module("tests.farm.items").PARAMS
+MODEL = PARAMS.model
 
 
 class Clock:
