@@ -12,10 +12,11 @@ from farm.book import ModelBook
 from farm.config import ModelConfig, RunConfig
 from farm.errors import UsageError
 from farm.face import FACE_RESIDENT_BYTES
+from farm.pace import Pace
 from farm.plan import Planner
 from farm.progress import Progress
 from farm.resolver import resolve_denoise
-from farm.schedule import Pace, SchedulePolicy
+from farm.schedule import SchedulePolicy
 from farm.survey import Survey
 from farm.title import work_title
 from sr_kernel.hardware import cpu_has_bf16

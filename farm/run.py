@@ -28,11 +28,12 @@ from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, run
 from farm.ledger import Compared
 from farm.metrics import RunMetrics, Standing
 from farm.outfit import Outfit
+from farm.pace import Pace
 from farm.pieces import clear_pieces
 from farm.progress import Likeness, Progress, Workload, effort_of
 from farm.records import Done, Failed, Part, PartKind, Split, StageSeconds, WorkItem
 from farm.run_note import RunningNote, noted
-from farm.schedule import Finished, Pace, Schedule, SchedulePolicy
+from farm.schedule import Finished, Schedule, SchedulePolicy
 from farm.several import settled
 from farm.signals import Received, stopped_by_signals
 from farm.stop import Stop, stop_of

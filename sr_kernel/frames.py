@@ -17,7 +17,7 @@ from torch import Tensor
 from sr_kernel.backend import Fetch, memory_errors
 from sr_kernel.colour import Planes, as_tensors, from_rgb, level_dtype, to_rgb
 from sr_kernel.fidelity import FINITE, PixelStats, stats_of
-from sr_kernel.forward import Job, Made, Settings
+from sr_kernel.job import Job, Made, Settings
 from sr_kernel.layout import FrameLayout
 from sr_kernel.tiles import Box, PicturePlan, PictureSpec, Strategy
 from sr_kernel.upscale import Upscaler

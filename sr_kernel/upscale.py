@@ -14,7 +14,8 @@ from sr_kernel.archs import ARCHS
 from sr_kernel.archs.foreign import ForeignError
 from sr_kernel.backend import Backend, Fetch
 from sr_kernel.fidelity import FINITE, PixelStats, stats_of
-from sr_kernel.forward import Forward, Job, Made, Settings
+from sr_kernel.forward import Forward
+from sr_kernel.job import Job, Made, Settings
 from sr_kernel.mixed import mixed_state
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.pixels import Pixels, cut_window

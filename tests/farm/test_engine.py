@@ -15,8 +15,9 @@ import ray.exceptions as rx
 from farm import engine, session
 from farm.engine import Engine, EngineConfig, Slot
 from farm.errors import ModelError, UnreachableError
+from farm.pace import Pace
 from farm.records import Unit
-from farm.schedule import DeathCause, Mishaps, Pace, Schedule, SchedulePolicy
+from farm.schedule import DeathCause, Mishaps, Schedule, SchedulePolicy
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
 

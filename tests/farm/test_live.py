@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import pytest
 
+from farm.pace import Pace
 from farm.progress import Progress, Workload, effort_of, likeness_of
 from farm.records import Part, PartKind, StageSeconds, Unit, WorkItem
-from farm.schedule import Pace, Schedule, SchedulePolicy
+from farm.schedule import Schedule, SchedulePolicy
 
 from ..small_terminal import Pty, open_pty
 from .items import DONE, FILM, PARAMS, make_film, make_item, make_spans

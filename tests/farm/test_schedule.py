@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from farm.errors import ErrorKind
 from farm.face import FaceParams
 from farm.film import Span
+from farm.pace import Pace
 from farm.records import Done, Failed, Outcome, Part, PartKind, Unit
-from farm.schedule import DeathCause, Finished, Mishaps, Pace, Schedule, SchedulePolicy, model_key
+from farm.schedule import DeathCause, Finished, Mishaps, Schedule, SchedulePolicy, model_key
 
 from .items import DONE, FILM, PARAMS, make_film, make_part
 

@@ -17,8 +17,9 @@ from farm import engine, failpoints, plan
 from farm.config import StopConfig
 from farm.errors import OutOfTimeError, UsageError
 from farm.expected import Expected, model_key
+from farm.pace import Pace
 from farm.records import Part, PartKind, Piece, Unit
-from farm.schedule import Pace, Schedule, SchedulePolicy
+from farm.schedule import Schedule, SchedulePolicy
 from farm.stop import Stop, stop_of
 from farm.stop_flags import stop_config, stop_options
 

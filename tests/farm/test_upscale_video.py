@@ -30,8 +30,8 @@ from farm.tasks.station import Station
 from farm.tasks.upscale_video import UpscaleVideo
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes
-from sr_kernel.forward import Forward
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
+from sr_kernel.steps import Steps
 from sr_kernel.tiles import plan_picture
 
 from ..precision import needs_bf16
@@ -190,13 +190,13 @@ def test_frames_of_any_size_are_pictures_of_that_size(
 def test_a_first_pass_that_is_not_finite_is_told(
     make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench, real = make_bench(asked={"outscale": 16.0}), Forward._finish
+    bench, real = make_bench(asked={"outscale": 16.0}), Steps.finish
 
-    def broken(self: Forward, made: Any, x: Any, area: Any, job: Any, settings: Any) -> Any:
+    def broken(self: Steps, made: Any, x: Any, area: Any, job: Any, settings: Any) -> Any:
         gain = float("nan") if job.plan.spec.width == SIZE[0] else 1.0
         return real(self, made * gain, x, area, job, settings)
 
-    monkeypatch.setattr(Forward, "_finish", broken)
+    monkeypatch.setattr(Steps, "finish", broken)
     with pytest.raises(ItemError) as failed:
         bench.restored([noise(0)])
     assert failed.value.kind is ErrorKind.NONFINITE_OUTPUT
