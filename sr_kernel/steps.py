@@ -60,7 +60,7 @@ class Steps:
         kept = part_of(made, shifted(job.tile.keep, job.need), self._spec.scale)
         keep = shifted(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
-        means = _means(kept, self._spec.scale)
+        means = means_of(kept, self._spec.scale)
         shown = (kept * 255).round_()
         if job.plan.spec.resampled:
             samples = to_samples(self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings), job.dtype)[0]
@@ -86,7 +86,7 @@ class Steps:
             self._matches[key] = ColourMatch(*key, scale)
         match, at = self._matches[key], shifted(need, area)
         source = x[:, at.y0 : at.y1, at.x0 : at.x1].permute(1, 2, 0)
-        levels = match.correction((source * 255).sub_(_means(made, scale)), need)
+        levels = match.correction((source * 255).sub_(means_of(made, scale)), need)
         part_of(made, shifted(match.inner(need), need), scale).add_(levels.mul_(1 / 255)).clamp_(0, 1)
 
     def _resize(self, planes: Tensor, job: Job, settings: Settings) -> Tensor:
@@ -123,7 +123,7 @@ def lattice_px(spec: ModelSpec) -> int:
     return spec.align_px if spec.align_px <= _WIDEST_LATTICE_PX else 1
 
 
-def _means(made: Tensor, scale: int) -> Tensor:
+def means_of(made: Tensor, scale: int) -> Tensor:
     """The clamped output (h * scale, w * scale, 3) averaged over each source pixel, (h, w, 3), 0..255.
 
     Samples are added one after another, never by a reduction, whose order could depend on the shape.

@@ -10,27 +10,16 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from sr_kernel.believable.sums import Look, look_at, sums_of, sums_of_blocks
 from sr_kernel.fused.table import can_look, table_of
 from sr_kernel.pixels import to_samples
+from sr_kernel.steps import means_of
 from sr_kernel.tiles import Box
 
 from ...runs import REPOSITORY
 
 HEIGHT, WIDTH = 76, 92
-
-
-def averaged(kept: Tensor, scale: int) -> Tensor:
-    """Samples of each source pixel, added row by row, then column by column."""
-    rows = kept[::scale].clone()
-    for dy in range(1, scale):
-        rows += kept[dy::scale]
-    cells = rows[:, ::scale].clone()
-    for dx in range(1, scale):
-        cells += rows[:, dx::scale]
-    return cells * (255 / scale**2)
 
 
 def compare(scale: int, align_px: int) -> None:
@@ -54,7 +43,7 @@ def compare(scale: int, align_px: int) -> None:
         expected = to_samples((kept * 255).permute(2, 0, 1)[None], np.dtype(np.uint8))[0]
         last = first + expected.numel()
         assert torch.equal(samples[first:last].view(expected.shape), expected)
-        mean = averaged(kept, scale)
+        mean = means_of(kept, scale)
         assert torch.equal(means[index, : keep.height, : keep.width], mean)
         source = x[index, :, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
         finite = torch.isfinite(made[index, rows, columns].sum())
