@@ -25,3 +25,9 @@ def peaks(runs: Iterable[Mapping[str, float]]) -> str:
 def cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def process_mb(field: str = "VmHWM") -> float:
+    """Of this process: VmHWM, the most it ever held (what it was forked from not counted), or VmRSS, what it holds."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1e3

@@ -20,7 +20,6 @@ import argparse
 import heapq
 import importlib
 import random
-import resource
 import sys
 import time
 from collections import deque
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import ray.exceptions as rx
+from figures import process_mb  # beside this file
 from recorded import Figures, keep, machine, table  # beside this file
 
 from farm import engine
@@ -340,7 +340,7 @@ def _simulate(clock: Clock, fleet: Fleet, actors: int, rows: int) -> Figures:
         "dispatches_a_second": fleet.calls / driver_s,
         "rows_a_second": rows / driver_s,
         "turns": turns,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak_mb": process_mb(),
         "retries": schedule.mishaps.retries,
     }
 

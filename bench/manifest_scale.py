@@ -34,7 +34,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from figures import cpu_name  # beside this file
+from figures import cpu_name, process_mb  # beside this file
 
 ROWS_A_GROUP = 100_000
 REMOTE_ROOT = "s3://archive/photos"
@@ -65,12 +65,6 @@ def make_manifest(path: Path, rows: int) -> Path:
     return path
 
 
-def memory_mb(field: str) -> float:
-    """Of this process: VmHWM, the most it ever held, or VmRSS, what it holds."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1e3
-
-
 # -- what is measured, each in a process of its own --------------------------------------------------------------------
 
 
@@ -97,11 +91,11 @@ def measure_plan(manifest: str, out: str, root: str | None) -> dict[str, float]:
     planner = plan.Planner(config, run.ModelBook(config.model), out, "cpu")
     import pyarrow.compute  # noqa: F401 (it belongs to what is there before)
 
-    baseline_mb, began = memory_mb("VmRSS"), time.perf_counter()
+    baseline_mb, began = process_mb("VmRSS"), time.perf_counter()
     with Surveyor(config, planner, out) as surveyor:
         counted = surveyor.survey()
         surveyed = time.perf_counter()
-        survey_mb = memory_mb("VmHWM")
+        survey_mb = process_mb("VmHWM")
         parts = 0
         for _, planned in surveyor.plans(counted):
             for row in planned.rows():
@@ -119,7 +113,7 @@ def measure_plan(manifest: str, out: str, root: str | None) -> dict[str, float]:
         "plan_s": ended - surveyed,
         "baseline_mb": baseline_mb,
         "survey_mb": survey_mb,
-        "peak_mb": memory_mb("VmHWM"),
+        "peak_mb": process_mb("VmHWM"),
     }
 
 
@@ -137,7 +131,7 @@ def measure_run(manifest: str, out: str, root: str | None) -> dict[str, float]:
         "done": summary.done,
         "reused": summary.reused,
         "seconds": time.perf_counter() - began,
-        "peak_mb": memory_mb("VmHWM"),
+        "peak_mb": process_mb("VmHWM"),
         "ray": float("ray" in sys.modules),
         "torch": float("torch" in sys.modules),
     }

@@ -20,7 +20,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from figures import cpu_name  # beside this file
+from figures import cpu_name, process_mb  # beside this file
 from gpu_checks import QUICK, Sizes, picture, weights_of
 from network import flop_of, peak_calls, seconds_of
 
@@ -121,7 +120,7 @@ def measured(name: str, precision: str, given: Path | None, *, quick: bool) -> F
         for flop, call in calls.values():
             peak = max(peak, flop / min(seconds_of(call) for _ in range(3)))
         seconds = min(seconds, seconds_of(lambda: upscaler.restore(rgb, plan, settings)))
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    held_mb = process_mb()
 
     kept, kept_plan = dataclasses.replace(settings, keep_colour=True), plan_of(spec, size, quick, COLOUR_REACH_PX)
     kept_s = min(seconds_of(lambda: upscaler.restore(rgb, kept_plan, kept)) for _ in range(2))
@@ -141,7 +140,7 @@ def measured(name: str, precision: str, given: Path | None, *, quick: bool) -> F
         share_of_peak=round(ran / seconds / peak, 3),
         peak_gflop_s=round(peak / 1e9, 1),
         halo=round(ran / (flop_per_px(spec) * size[0] * size[1]), 3),
-        memory_mb=round(memory_mb),
+        memory_mb=round(held_mb),
         tta_times=round(turned_s / once_s, 2),
         keep_colour_percent=round(100 * (kept_s / seconds - 1), 1),
         seconds=round(time.perf_counter() - began, 1),

@@ -9,20 +9,15 @@ piece and the result. Peak memory is the process's own high-water mark, and what
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pyvips
+from figures import process_mb  # beside this file
 
 from farm.media.image import EncodeSpec, ImageMeta, encode_piece, join_pieces
-
-
-def peak_mb() -> float:
-    """High-water mark of this process's resident memory in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def make_piece(picture: str, width: int, rows: int, path: Path) -> None:
@@ -51,7 +46,7 @@ def main() -> None:
         if arguments.piece is None or not piece.exists():
             make_piece(arguments.picture, arguments.width, arguments.rows, piece)
         height = arguments.rows * arguments.pieces
-        before, start = peak_mb(), time.perf_counter()
+        before, start = process_mb(), time.perf_counter()
         with Path(folder, "out").open("wb+") as sink:
             spec = EncodeSpec(format=arguments.format)
             openers = [lambda: piece.open("rb")] * arguments.pieces
@@ -61,7 +56,7 @@ def main() -> None:
     print(
         f"{arguments.format}: {arguments.width}x{height} = {arguments.width * height / 1e6:.0f} Mpx "
         f"from {arguments.pieces} pieces: {seconds:.1f} s, {size / 1e6:.0f} MB, "
-        f"peak {peak_mb():.0f} MB ({before:.0f} before)"
+        f"peak {process_mb():.0f} MB ({before:.0f} before)"
     )
 
 

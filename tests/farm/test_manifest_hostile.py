@@ -169,16 +169,14 @@ def lying_bomb(path: Path, nbytes: int) -> Path:
 
 def peak_of_reading(path: Path) -> tuple[str, float, int]:
     """(error, processor seconds, peak MB) of reading a manifest in a process of its own."""
-    # ru_maxrss would count what this process held when it forked.
     code = (
-        "import re, sys, time\n"
-        "from pathlib import Path\n"
+        "import sys, time\nfrom tests.memory import peak_bytes\n"
         "from farm.errors import ManifestError\nfrom farm.manifest import read_manifest\n"
         "began = time.process_time()\nfound = ''\n"
         "try:\n    sum(1 for _ in read_manifest(sys.argv[1]))\n"
         "except ManifestError as error:\n    found = str(error)\n"
         "print(found.replace('\\n', ' '), time.process_time() - began,"
-        " int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024, sep='\\n')\n"
+        " peak_bytes() >> 20, sep='\\n')\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60, check=True

@@ -198,10 +198,9 @@ def test_a_large_row_group_of_many_paths_takes_little_memory(tmp_path: Path) -> 
     """Most writers make groups of a million rows; as dictionaries, 300 000 paths took 250 MB."""
     write(tmp_path / "m.parquet", {"source": [f"folder/{at:09d}/picture.png" for at in range(300_000)]}, 1 << 20)
     code = (
-        "import re, sys\nfrom pathlib import Path\nfrom farm.manifest import read_manifest\n"
-        "def peak(): return int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]) // 1024\n"
-        "import pyarrow.parquet, pyarrow.compute\nbefore = peak()\n"
-        "assert sum(1 for _ in read_manifest(sys.argv[1])) == 300_000\nprint(peak() - before)\n"
+        "import sys\nfrom farm.manifest import read_manifest\nfrom tests.memory import peak_bytes\n"
+        "import pyarrow.parquet, pyarrow.compute\nbefore = peak_bytes()\n"
+        "assert sum(1 for _ in read_manifest(sys.argv[1])) == 300_000\nprint(peak_bytes() - before >> 20)\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "m.parquet")], capture_output=True, text=True, check=True

@@ -24,10 +24,7 @@ from pathlib import Path
 from farm import run
 from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
 from farm.survey import Surveyor
-
-def peak_mb():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
+from tests.memory import peak_bytes
 
 manifest, model, out = sys.argv[1:]
 config = RunConfig(
@@ -38,7 +35,7 @@ peaks, rows = [], 0
 with Surveyor(config, planner, out) as surveyor:
     for _, shard in surveyor.plans(surveyor.survey()):
         rows += sum(1 for _ in shard.rows())
-        peaks.append(peak_mb())
+        peaks.append(peak_bytes() / 1e6)
         del shard
 print(json.dumps([rows, peaks]))
 """

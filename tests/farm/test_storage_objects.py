@@ -78,18 +78,19 @@ def test_a_stream_goes_up_while_it_is_written(store: Store) -> None:
 
 
 _STREAM = """
-import resource, sys
+import sys
 from farm import storage
 from farm.storage.objects import stream, upload
+from tests.memory import forget_peak, peak_bytes
 stream.PART_BYTES = upload.PART_BYTES = 5 << 20
 root = storage.OutputRoot(url=sys.argv[1], attempt="a")
 root.publish(root.url + "/warm.bin", bytes(5 << 20))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = forget_peak()
 with root.open_stream(root.url + "/a.bin") as sink:
     for number in range(200):
         sink.write(bytes([number]) * (1 << 20))
     sink.commit()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10)
+print((peak_bytes() - before) >> 20)
 """
 
 

@@ -100,9 +100,10 @@ def test_a_full_disk_below_a_join_comes_through_as_it_is() -> None:
 
 
 _MEASURED_JOIN = """
-import io, resource, sys
+import io, sys
 import numpy as np
 from farm.media.image import EncodeSpec, ImageMeta, encode_piece, join_pieces
+from tests.memory import peak_bytes
 
 class Sink(io.BytesIO):  # keeps nothing: PNG only writes
     def write(self, data):
@@ -111,7 +112,7 @@ class Sink(io.BytesIO):  # keeps nothing: PNG only writes
 count = int(sys.argv[1])
 piece = encode_piece(np.random.default_rng(1).integers(0, 256, (100, 8000, 3)).astype(np.uint8))
 join_pieces([lambda: io.BytesIO(piece)] * count, 8000, 100 * count, ImageMeta(), EncodeSpec(format="png"), "o", Sink())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_bytes() >> 10)
 """
 
 

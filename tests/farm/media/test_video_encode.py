@@ -234,20 +234,18 @@ import ctypes
 import sys
 from farm.media.video.write.memory import encoder_bytes
 from tests.farm.media.test_video_encode import *
-def line(name):
-    return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith(name))
+from tests.memory import forget_peak, peak_bytes
 layout = FrameLayout(width={size[0]}, height={size[1]}, chroma_shift=(1, 1))
 plan_of_film = film({codec!r}, layout)
 encode(film({codec!r}), range(3))
 frames = [picture(plan_of_film.target, number) for number in range(3)]
 ctypes.CDLL(None).malloc_trim(0)
-before = line("VmRSS")
-open("/proc/self/clear_refs", "w").write("5")
+before = forget_peak()
 with SegmentEncoder(plan_of_film, "film") as encoder:
     for number in range({frames}):
         encoder.write(frames[number % 3])
     encoder.finish()
-print(line("VmHWM") - before, encoder_bytes(plan_of_film, {frames}))
+print(peak_bytes() - before, encoder_bytes(plan_of_film, {frames}))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measured, counted = map(int, run.stdout.split())
@@ -282,6 +280,7 @@ def test_segments_that_fail_half_way_give_their_memory_back() -> None:
     code = """
 import gc
 from tests.farm.media.test_video_encode import *
+from tests.memory import held_bytes
 plan_of_film = film("h264", FrameLayout(width=640, height=360, chroma_shift=(1, 1)), preset="veryfast")
 frame = picture(plan_of_film.target, 0)
 gc.disable()  # it would come now and then, and late: it counts objects, not what they hold
@@ -295,7 +294,7 @@ def resident(segments):
                 encoder.write(frame[:1])
         except ValueError as error:
             kept.append(error)  # as an outcome on its way to the driver
-    return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith("VmRSS"))
+    return held_bytes()
 print(resident(5), resident(50))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -501,17 +501,15 @@ def test_memory_does_not_grow_with_the_film(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from tests.farm.media.test_video_join import *
+from tests.memory import forget_peak, peak_bytes
 film = plan(facts(FrameLayout(width=960, height=540)), video_params(codec="ffv1"))
 pieces = [encode(film, range(12))]
-def line(name):
-    return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith(name))
 def peak(count):
-    open("/proc/self/clear_refs", "w").write("5")
-    before = line("VmRSS")
+    before = forget_peak()
     with Path(sys.argv[1]).open("w+b") as sink:
         pts = [1000 * at for at in range(12 * count)]
         join_film(None, "film", film, pts, video_params(codec="ffv1"), openers(pieces * count), sink, None)
-    return line("VmHWM") - before
+    return peak_bytes() - before
 peak(2)
 print(peak(4), peak(60), len(pieces[0]))
 """
