@@ -88,11 +88,12 @@ class Disk(Place):
 
 
 class Bucket(Place):
-    """A prefix on a real S3 server."""
+    """A prefix on a real S3 server, which is reached by another way where one is given."""
 
-    def __init__(self, server: S3Server) -> None:
+    def __init__(self, server: S3Server, endpoint: str = "") -> None:
         self.root = f"{server.new_prefix()}/out"
-        self.environment = {**server.environment, "FARM_LOCK_LEASE_S": str(LEASE_S)}
+        way = {"FARM_S3_ENDPOINT_URL": endpoint or server.endpoint}
+        self.environment = {**server.environment, **way, "FARM_LOCK_LEASE_S": str(LEASE_S)}
         self._server = server
 
     def contents(self) -> dict[str, bytes]:

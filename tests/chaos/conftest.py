@@ -6,15 +6,19 @@ Without --trials every test runs its short form. What was done is said at the en
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ..runs import Farm, cluster, farm, make_picture, slow_farm
+from ..s3_server import require_s3
 from ..seeded import save_srvgg
 from . import record
+from .cases import Bucket, Disk, Place, Work, undisturbed
 from .kinds import Subject, make_kind
+from .works import Command, make_commands
+from .zygote import Zygote
 
 __all__ = ["cluster", "farm", "make_picture", "slow_farm"]
 HERE = Path(__file__).parent
@@ -80,3 +84,51 @@ def subjects(
         return made[name]
 
     return subject
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    made = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Command]:
+    return make_commands(tmp_path_factory.mktemp("in"))
+
+
+@pytest.fixture(scope="session")
+def works(zygote: Zygote, commands: dict[str, Command], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Work]:
+    """By kind, on a disk."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return {
+        kind: undisturbed(Work(zygote=zygote, scratch=folder / "scratch", args=args), Disk(folder / kind))
+        for kind, args in commands.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def stored_works(works: dict[str, Work]) -> dict[str, Work]:
+    """By kind, on a store: outputs and results are those of the disk."""
+    server = require_s3()
+    found = {kind: undisturbed(work, Bucket(server)) for kind, work in works.items()}
+    for kind, work in works.items():
+        assert (found[kind].outputs, found[kind].identity) == (work.outputs, work.identity)
+    return found
+
+
+@pytest.fixture
+def fresh_disk(tmp_path: Path) -> Callable[[], Place]:
+    return lambda: Disk(tmp_path / f"out-{len(list(tmp_path.iterdir()))}")
+
+
+@pytest.fixture
+def fresh_bucket() -> Callable[[], Place]:
+    server = require_s3()
+    return lambda: Bucket(server)
+
+
+@pytest.fixture
+def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("marks")

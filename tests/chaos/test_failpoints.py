@@ -12,32 +12,25 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-import pyvips
 import torch
 
 from farm import failpoints
 
-from ..clips import X264, clip, with_sound
 from ..networks import seeded_state, srvgg_spec
 from ..outside import small_disk
 from ..runs import Farm, actors_of
-from ..s3_server import require_s3
-from ..seeded import save_srvgg
-from .cases import Bucket, Disk, Place, Work, undisturbed
+from .cases import Disk, Place, Work
 from .record import Note
-from .zygote import Zygote
+from .works import KINDS
 
 DRIVER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("driver:"))
 WORKER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("worker:"))
-KINDS = ("restore", "degrade")
-"""pictures, one of them in bands, and a film with sound; training data in packs"""
 ERRORS = ("EIO", "ENOSPC", "503")
 LARGE_UPLOADS = {"storage.part"}
 """tests/farm/test_storage_objects.py and tests/farm/test_gc.py have it: such a picture takes minutes here"""
@@ -52,73 +45,6 @@ class Case:
     point: str
     action: str
     nth: int = 1
-
-
-@pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    made = Zygote(tmp_path_factory.mktemp("zygote"))
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str | Path, ...]]:
-    """By kind of work; all that is read lies on a disk."""
-    folder = tmp_path_factory.mktemp("in")
-    for kind in KINDS:
-        (folder / kind).mkdir()
-    draw_picture(folder / "restore" / "a.png", 40, 30, 1)
-    draw_picture(folder / "restore" / "large.png", 96, 160, 2)
-    film = clip("libx264", "mp4", options=X264, frames=8, size=(32, 24))
-    (folder / "restore" / "film.mp4").write_bytes(with_sound(film, "mp4"))
-    for seed in range(3):
-        draw_picture(folder / "degrade" / f"{seed}.png", 110, 100, seed)
-    model = save_srvgg(folder / "tiny.pth", features=8, convs=2)
-    cut = ("--band-px", "8000", "--tile-px", "64", "--segment-frames", "4")
-    few = ("--gpus", "0", "--workers", "1")
-    return {
-        "restore": ("submit", folder / "restore", "--model", model, *cut, *few),
-        "degrade": ("degrade", folder / "degrade", "--gt-size", "96", "--form", "tar", "--seed", "7", *few),
-    }
-
-
-@pytest.fixture(scope="module")
-def works(
-    zygote: Zygote, commands: dict[str, tuple[str | Path, ...]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Work]:
-    """By kind, on a disk."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return {
-        kind: undisturbed(Work(zygote=zygote, scratch=folder / "scratch", args=args), Disk(folder / kind))
-        for kind, args in commands.items()
-    }
-
-
-@pytest.fixture(scope="module")
-def stored_works(works: dict[str, Work]) -> dict[str, Work]:
-    """By kind, on a store: outputs and results are those of the disk."""
-    server = require_s3()
-    found = {kind: undisturbed(work, Bucket(server)) for kind, work in works.items()}
-    for kind, work in works.items():
-        assert (found[kind].outputs, found[kind].identity) == (work.outputs, work.identity)
-    return found
-
-
-@pytest.fixture
-def fresh_disk(tmp_path: Path) -> Callable[[], Place]:
-    return lambda: Disk(tmp_path / f"out-{len(list(tmp_path.iterdir()))}")
-
-
-@pytest.fixture
-def fresh_bucket() -> Callable[[], Place]:
-    server = require_s3()
-    return lambda: Bucket(server)
-
-
-def draw_picture(path: Path, width: int, height: int, seed: int) -> None:
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 8 + 2, width // 8 + 2, 3), dtype=np.uint8)
-    smooth = pyvips.Image.new_from_array(coarse).resize(8, kernel="cubic").crop(0, 0, width, height)
-    smooth.copy(interpretation="srgb").write_to_file(str(path))
 
 
 def all_cases(works: dict[str, Work], chance: random.Random) -> list[Case]:
@@ -183,11 +109,6 @@ def check_chain(works: dict[str, Work], fresh: Callable[[], Place], cases: list[
             assert strike(work, place, case, mark), f"{case} was not met"
     for kind, place in places.items():
         works[kind].check_rerun(place)
-
-
-@pytest.fixture
-def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("marks")
 
 
 def test_whatever_happens_at_a_named_point_the_same_command_finishes(
