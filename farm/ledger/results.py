@@ -71,8 +71,8 @@ _ORDER = ("row", "output", "source")
 def write_results(root: str) -> str:
     """Write ROOT/results.parquet: one row an output, its latest entry, sorted by row; returns its URL.
 
-    Left alone when it says the same already. Rows without an output (refused for their path) are kept until their
-    source has one.
+    Left alone when it says the same already. Rows without an output (refused for their path) are kept until
+    something else is said of them.
     """
     url = storage.join(root, RESULTS)
     shards = list(read_shards(root).values())
@@ -131,7 +131,7 @@ class _Chosen:
             for records in room.iter_sorted():
                 self._bits[_latest(records)] = True
         if nameless:
-            self._drop_found()
+            self._drop_mended()
 
     def _rank(self, room: Room, table: Table, files: ShardFiles) -> bool:
         """Put in what may be a result; whether some of it has no output."""
@@ -150,17 +150,17 @@ class _Chosen:
             self._stray.append(files)
         return "" in outputs
 
-    def _drop_found(self) -> None:
-        """Without what has no output, where its source has one."""
-        with Room(("at", "<i8")) as room:
-            for table, at in self._chosen(["output", "source"]):
+    def _drop_mended(self) -> None:
+        """Without what has no output, where something else was said of its row since."""
+        columns = ["output", "row", "finished_unix", "noted_unix"]
+        with Room(("at", "<i8"), ("asserted", "<f8")) as room:
+            for table, at in self._chosen(columns):
                 nameless = np.asarray(_compute().equal(table["output"], ""))
-                room.add(hashes(table["source"].to_pylist(), len(table))[nameless], at=at[nameless])
+                room.add(_rows_of(table)[nameless], at=at[nameless], asserted=asserted(table)[nameless])
             index = room.index()
-        for table, _ in self._chosen(["output", "source"]):
-            named = table.filter(_compute().not_equal(table["output"], ""))
-            _, found = index.find(hashes(named["source"].to_pylist(), len(named)))
-            self._bits[found["at"]] = False
+        for table, _ in self._chosen(columns):
+            asked, found = index.find(_rows_of(table))
+            self._bits[found["at"][found["asserted"] < asserted(table)[asked]]] = False
 
     def _chosen(self, names: list[str]) -> Iterator[tuple[Table, NDArray[np.int64]]]:
         for files, start in zip(self._shards, self._starts, strict=True):
@@ -196,6 +196,10 @@ class _Chosen:
 
 def _shards_of(table: Table) -> NDArray[np.int64]:
     return table["row"].to_numpy() // plan.SHARD_ROWS
+
+
+def _rows_of(table: Table) -> NDArray[np.uint64]:
+    return table["row"].to_numpy().astype(np.uint64)
 
 
 def _latest(records: Any) -> NDArray[np.int64]:

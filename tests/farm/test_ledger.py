@@ -373,12 +373,12 @@ def test_an_empty_ledger_gives_empty_results(tmp_path: Path) -> None:
     assert results(str(tmp_path)) == []
 
 
-def test_rows_without_an_output_are_kept_until_they_have_one(tmp_path: Path) -> None:
+def test_rows_without_an_output_are_kept_until_something_else_is_said_of_them(tmp_path: Path) -> None:
     root = str(tmp_path)
     append(root, "run-1", *(done(row, status=ItemStatus.FAILED, output="", error="missing") for row in (0, 1)))
     assert [row["row"] for row in results(root)] == [0, 1]
-    append(root, "run-2", done(1, key="found", finished_unix=5000.0))
-    assert [(row["row"], row["status"]) for row in results(root)] == [(0, "failed"), (1, "done")]
+    append(root, "run-2", done(1, key="found", finished_unix=5000.0), done(2, source=done(0).source))
+    assert [(row["row"], row["status"]) for row in results(root)] == [(0, "failed"), (1, "done"), (2, "done")]
 
 
 def test_a_name_that_is_not_utf8_does_not_stop_the_results(tmp_path: Path) -> None:
@@ -632,4 +632,5 @@ def test_results_are_the_same_from_scratch(tmp_path: Path, monkeypatch: pytest.M
         append(root, "run-9", *(done(row, status=ItemStatus.FAILED, output="", key=f"r{row}") for row in (3, 99)))
         found.append(results(root))
     assert found[0] == found[1]
-    assert [row["row"] for row in found[0]] == [*range(40), 99]
+    rows = [0, 1, 2, 3, 3, *range(4, 40), 99]  # 3 was refused last, but its output is there
+    assert [row["row"] for row in found[0]] == rows

@@ -12,6 +12,7 @@ import itertools
 import os
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -58,6 +59,8 @@ class World:
     """by output: what the last run that made it made it of"""
     with_digests: bool = False
     priorities: list[int] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    """names of the outputs, where the manifest has some"""
 
     @property
     def out(self) -> Path:
@@ -77,6 +80,8 @@ class World:
             columns["sha256"] = [self.digest(name) for name in self.rows]
         if self.priorities:
             columns["priority"] = self.priorities
+        if self.outputs:
+            columns["output"] = self.outputs
         if self.form == "parquet":
             pq.write_table(pa.table(columns), path, row_group_size=7)
         else:
@@ -187,6 +192,26 @@ def test_rows_of_higher_priority_come_first_within_their_shard(world: World) -> 
     assert [int(name[:3]) for name in world.worked] == [1, 3, 0, 2, 4, 5, 6, 7, 9, 8]
     assert [row["row"] for row in world.results()] == list(range(10)), "rows keep their numbers"
     assert_nothing_to_do(world)
+
+
+def test_a_row_whose_output_is_refused_is_a_result_beside_others_of_its_source(world: World) -> None:
+    """Until a later run has none such any more: then it was mended."""
+
+    def run(*outputs: str) -> list[tuple[int, str]]:
+        world.rows, world.outputs = ["in/000.png"] * len(outputs), list(outputs)
+        summary = world.run()
+        found = [(row["row"], row["status"]) for row in world.results()]
+        counted = Counter(status for _, status in found)
+        assert (counted["done"], counted["failed"]) == (summary.done + summary.reused, summary.failed)
+        return found
+
+    fill(world, 1)
+    two = [(0, "failed"), (1, "failed")]
+    assert run("../a.png", "../b.png") == two
+    assert run("../a.png", "../b.png", "good.png") == [*two, (2, "done")]
+    assert run("../a.png", "../b.png", "good.png") == [*two, (2, "done")]
+    assert run("../a.png", "b.png", "good.png", "c.png") == [(0, "failed"), (1, "done"), (2, "done"), (3, "done")]
+    assert run("a.png", "b.png", "good.png", "c.png") == [(at, "done") for at in range(4)]
 
 
 @pytest.mark.parametrize("shards", [1, 2])
