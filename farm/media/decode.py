@@ -24,7 +24,7 @@ from farm.media.metadata import read_int, read_meta
 from farm.media.picture import ImageHeader, Picture, Pixels, ReadLimits, Source
 from farm.media.png_head import PngHead, read_png_head
 from farm.media.tiff_head import read_tiff_size
-from farm.media.truncation import is_cut
+from farm.media.truncation import ends_early, is_cut
 from farm.media.vips import OpenSource, errors_left, warnings_heard
 
 Sample = TypeVar("Sample", np.uint8, np.uint16)
@@ -272,7 +272,7 @@ def _picture(opened: _Opened, limits: ReadLimits, rows: tuple[int, int] | None) 
     header, warnings = opened.header, list(opened.warnings)
     with judged(opened.source, header.format, opened.url):
         pixels = _upright(opened, y0, y1)
-    if header.format == "png" and not limits.salvage and is_cut("png", opened.source.file()):
+    if not limits.salvage and ends_early(header.format, opened.source.file()):
         raise ItemError(ErrorKind.TRUNCATED, opened.url, "the file ends too early, behind its pixels", SALVAGE)
     meta, faults = read_meta(opened.image, header, profile=opened.profile)
     warnings.extend(faults)

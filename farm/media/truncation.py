@@ -1,7 +1,7 @@
 """Is a file that could not be decoded cut short, or damaged inside? Read from its structure, not from error texts.
 
-Asked after a decoder has failed; the answer chooses between the classes `truncated` and `corrupt`. Of PNG also asked
-when it has not: libpng is content with the pixels and never looks for what should stand behind them.
+Asked after a decoder has failed; the answer chooses between the classes `truncated` and `corrupt`. Of PNG and JPEG also
+asked when it has not: their decoders can be content with the pixels and never look for what should stand behind them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 _SCAN_BYTES = 1 << 16
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_JPG_END = b"\xff\xd9"
 
 
 def is_cut(file_format: str, file: BinaryIO) -> bool:
@@ -26,6 +27,14 @@ def is_cut(file_format: str, file: BinaryIO) -> bool:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     return _CHECKS[file_format](file, size)
+
+
+def ends_early(file_format: str, file: BinaryIO) -> bool:
+    """Whether the end of a file is missing whose pixels could be decoded; of other formats than PNG and JPEG, no."""
+    if file_format == "jpg":
+        file.seek(-len(_JPG_END), os.SEEK_END)
+        return file.read() != _JPG_END and is_cut("jpg", file)
+    return file_format == "png" and is_cut("png", file)
 
 
 def _png(file: BinaryIO, size: int) -> bool:
@@ -68,7 +77,7 @@ def _finds_end_marker(file: BinaryIO, at: int) -> bool:
     file.seek(at)
     last = b""
     while block := file.read(_SCAN_BYTES):
-        if b"\xff\xd9" in last + block:
+        if _JPG_END in last + block:
             return True
         last = block[-1:]
     return False

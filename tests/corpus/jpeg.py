@@ -9,6 +9,8 @@ from tests.corpus.case import CORRUPT, CUT, DAMAGED, GOOD, TOO_LARGE, UNSUPPORTE
 from tests.pictures import photo, vips
 
 START, END = b"\xff\xd8", b"\xff\xd9"
+_ADOBE = b"Adobe\0\x64" + bytes(4)
+"""APP14 up to its last byte, which says whether four colours are CMYK, 0, or YCCK, 2 (Adobe Technical Note 5116)"""
 _UNDECODED = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical-progressive", 0xC7: "hierarchical-lossless"}
 _UNDECODED |= {0xCB: "arithmetic-lossless", 0xCD: "arithmetic-hierarchical", 0xCF: "arithmetic-hierarchical-lossless"}
 
@@ -16,13 +18,14 @@ _UNDECODED |= {0xCB: "arithmetic-lossless", 0xCD: "arithmetic-hierarchical", 0xC
 def kinds(seed: int) -> dict[str, bytes]:
     """One JPEG of each process that cameras and scanners write."""
     rgb, gray = vips(photo(seed, 120, 90)), vips(photo(seed, 120, 90, bands=1))
-    cmyk = vips(photo(seed, 120, 90, bands=4)).copy(interpretation="cmyk")
+    cmyk = vips(photo(seed, 120, 90, bands=4)).copy(interpretation="cmyk").jpegsave_buffer(Q=90)
     return {
         "baseline": rgb.jpegsave_buffer(Q=90),
         "progressive": rgb.jpegsave_buffer(Q=90, interlace=True),
         "restarts": rgb.jpegsave_buffer(Q=90, restart_interval=4),
         "gray": gray.jpegsave_buffer(Q=90),
-        "cmyk": cmyk.jpegsave_buffer(Q=90),
+        "cmyk": cmyk,
+        "ycck": cmyk.replace(_ADOBE + b"\0", _ADOBE + b"\2"),
     }
 
 
@@ -100,6 +103,7 @@ def _markers(seed: int) -> Iterator[Case]:
         "huffman-noise": _noisy_table(good),
         "zeros": good[: scan + 14] + bytes(3000) + END,
         "ones": good[: scan + 14] + b"\xff\0" * 3000 + END,
+        "junk-in-front": b"\r\n" + good,
         "line-feeds": good.replace(b"\n", b"\r\n"),
         "utf-8": good.decode("latin-1").encode(),
     }  # fmt: skip

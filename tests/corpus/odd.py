@@ -138,7 +138,7 @@ NAMES = (
     *("caf\u00e9.png", "cafe\u0301 decomposed.png", "new\nline.png", "tab\there.png", "-leading-dash.png"),
     *("--out.png", "two..dots.png", "a...png", "quote'quote.png", 'double"quote.png', "back\\slash.png", "star*.png"),
     *("[brackets].png", "{braces}.png", "$HOME.png", "`id`.png", "semi;colon.png", "pipe|pipe.png"),
-    *("\U0001f600.png", "\u202egnp.png"),
+    *("\U0001f600.png", "\u202egnp.png", "one caf\u00e9.png", "one cafe\u0301.png", " leading.png", "dot..png"),
     *("Case.png", "case.png", "\x1b[31mred.png", "<b>bold.png", "=1+1.png", "x" * 251 + ".png"),
     "\u00fc" * 125 + "a.png",
 )  # fmt: skip
