@@ -116,7 +116,8 @@ class Session:
             self.head = HeadWatch(self.address)
             return
         try:
-            with _workers_alone(self._at_first, dashboard=self._with_dashboard, agents=self._with_agents):
+            folder = str(self._temp)
+            with _workers_alone(self._at_first, folder, dashboard=self._with_dashboard, agents=self._with_agents):
                 context = ray.init(
                     address="local",
                     num_cpus=self._cpus,
@@ -124,7 +125,7 @@ class Session:
                     include_dashboard=self._with_dashboard,
                     dashboard_host=_LOOPBACK,
                     object_store_memory=_STORE_BYTES,
-                    _temp_dir=str(self._temp),
+                    _temp_dir=folder,
                     _metrics_export_port=self._metrics_port,
                     _skip_env_hook=not self._with_agents,
                     **_QUIET,
@@ -269,13 +270,13 @@ class _Bare(ray_parameter.RayParams):
 
 
 @contextmanager
-def _workers_alone(at_first: int | None, *, dashboard: bool, agents: bool) -> Generator[None]:
+def _workers_alone(at_first: int | None, folder: str, *, dashboard: bool, agents: bool) -> Generator[None]:
     """Inside the block a Ray starts without the programs that serve a cluster and its watchers, not a run: autoscaler,
     reader of logs, dashboard (with `dashboard` it has that one), and without `agents` two more.
 
     Nothing here scales, log_to_driver is off, and without its pages the dashboard only reports usage. Each is a Python
     process to wait for and to end. Ray has a switch for two of them, but `ray.init` hands none on. `at_first`: see
-    Session.
+    Session. `folder`: of the Ray; its dashboard is killed in the end, and would leave temporary ones elsewhere.
     """
     with ExitStack() as changes:
         _change(changes, ray_parameter, "RayParams", _Bare)
@@ -287,6 +288,8 @@ def _workers_alone(at_first: int | None, *, dashboard: bool, agents: bool) -> Ge
         launch = cast(Any, ray_services).start_ray_process
 
         def launch_bare(command: list[str], process_type: str, *args: Any, **given: Any) -> Any:
+            if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
+                given["env_updates"] = {**(given.get("env_updates") or {}), "TMPDIR": folder}
             is_raylet = process_type == ray_constants.PROCESS_TYPE_RAYLET
             if is_raylet and not agents:
                 command = _without_agents(command)
