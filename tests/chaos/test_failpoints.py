@@ -11,13 +11,17 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import pyvips
 import torch
 
 from farm import failpoints
@@ -25,15 +29,17 @@ from farm import failpoints
 from ..networks import seeded_state, srvgg_spec
 from ..outside import small_disk
 from ..runs import Farm, actors_of
-from .cases import Disk, Place, Work
+from ..s3_server import require_s3
+from .cases import BUSY, LEASE_S, Bucket, Disk, Place, Work, undisturbed
 from .record import Note
-from .works import KINDS
+from .works import FEW, Command
+from .zygote import Zygote
 
 DRIVER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("driver:"))
 WORKER = frozenset(name for name, what in failpoints.POINTS.items() if what.startswith("worker:"))
 ERRORS = ("EIO", "ENOSPC", "503")
 LARGE_UPLOADS = {"storage.part"}
-"""tests/farm/test_storage_objects.py and tests/farm/test_gc.py have it: such a picture takes minutes here"""
+"""which these works do not pass: a test of its own does"""
 DISK_BYTES = 8 << 20
 HUNG_S = 14.0
 """after which a driver that hangs is told to stop"""
@@ -112,12 +118,12 @@ def check_chain(works: dict[str, Work], fresh: Callable[[], Place], cases: list[
 
 
 def test_whatever_happens_at_a_named_point_the_same_command_finishes(
-    works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+    works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path, note: Note
 ) -> None:
     points = {point for work in works.values() for point, hits in work.hits.items() if hits}
     assert points == set(failpoints.POINTS) - LARGE_UPLOADS, "every point is met on a disk"
     if trials:
-        check_all(works, fresh_disk, drawn(all_cases(works, chance), chance, trials), marks)
+        check_all(works, fresh_disk, drawn(all_cases(works, chance), chance, trials), marks, note)
     else:
         check_chain(works, fresh_disk, short_cases(works, chance, points, hangs=1), marks)
 
@@ -129,25 +135,62 @@ def test_whatever_happens_at_a_named_point_of_a_run_to_a_store_the_same_command_
     chance: random.Random,
     trials: int,
     marks: Path,
+    note: Note,
 ) -> None:
     if trials:
-        check_all(stored_works, fresh_bucket, drawn(all_cases(stored_works, chance), chance, trials), marks)
+        check_all(stored_works, fresh_bucket, drawn(all_cases(stored_works, chance), chance, trials), marks, note)
     else:
         points = {"storage.stat", "storage.read", "storage.publish.before", "storage.publish.after", "mark.before"}
         check_chain(stored_works, fresh_bucket, short_cases(stored_works, chance, points, hangs=0), marks)
 
 
-def test_an_error_at_any_single_call_is_survived(
-    works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+@pytest.mark.s3
+def test_whatever_happens_at_a_part_of_an_upload_the_same_command_finishes(
+    zygote: Zygote,
+    commands: dict[str, Command],
+    fresh_bucket: Callable[[], Place],
+    chance: random.Random,
+    tmp_path: Path,
+    trials: int,
+    marks: Path,
+    note: Note,
 ) -> None:
-    check_calls(works, fresh_disk, chance, trials or 6, marks)
+    """A picture of some 14 MB in parts of 5; with --trials every action at every part, else one that does not hang."""
+    save_noise(tmp_path / "in" / "noise.png", 540, 540)
+    args = ("submit", tmp_path / "in", "--model", commands["restore"][3], "--precision", "fp32", *FEW)
+    work = undisturbed(Work(zygote=zygote, scratch=tmp_path / "scratch", args=args), fresh_bucket())
+    cases = [case for case in all_cases({"parts": work}, chance) if case.point in LARGE_UPLOADS]
+    assert len(cases) == len(failpoints.ACTIONS)
+    if not trials:
+        cases = [chance.choice([case for case in cases if case.action != "hang"])]
+    parts = range(1, work.hits["storage.part"] + 1) if trials else (chance.randint(1, work.hits["storage.part"]),)
+    every = [replace(case, nth=nth) for case in cases for nth in parts]
+    check_all({"parts": work}, fresh_bucket, every, marks, note)
+
+
+def save_noise(path: Path, width: int, height: int) -> None:
+    """What no encoder makes smaller."""
+    path.parent.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pyvips.Image.new_from_array(noise).copy(interpretation="srgb").write_to_file(str(path))
+
+
+def test_an_error_at_any_single_call_is_survived(
+    works: dict[str, Work], fresh_disk: Callable[[], Place], chance: random.Random, trials: int, marks: Path, note: Note
+) -> None:
+    check_calls(works, fresh_disk, chance, trials or 6, marks, note)
 
 
 @pytest.mark.s3
 def test_an_error_at_any_single_call_of_a_run_to_a_store_is_survived(
-    stored_works: dict[str, Work], fresh_bucket: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+    stored_works: dict[str, Work],
+    fresh_bucket: Callable[[], Place],
+    chance: random.Random,
+    trials: int,
+    marks: Path,
+    note: Note,
 ) -> None:
-    check_calls(stored_works, fresh_bucket, chance, trials or 2, marks)
+    check_calls(stored_works, fresh_bucket, chance, trials or 2, marks, note)
 
 
 def test_workers_that_hang_or_are_stopped_are_replaced_and_the_run_goes_on(
@@ -178,31 +221,72 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-KILLS = (
-    *(Case(kind="restore", point=point, action="kill") for point in ("infer", "encode", "mux", "join", "assemble")),
-    Case(kind="restore", point="storage.publish.before~*_4x.*", action="kill"),
-    Case(kind="degrade", point="decode", action="kill"),
-    Case(kind="degrade", point="join", action="kill"),
-    *(Case(kind="restore", point=point, action="kill", nth=2) for point in ("claim.after", "ledger.write.before")),
-    *(Case(kind=kind, point="mark.before", action="kill") for kind in KINDS),
-)
+UNDER_RAY = ("infer", "encode", "mux", "join", "assemble", "decode", "claim.after", "mark.before")
+"""of which the short form draws one"""
 
 
 def test_a_kill_at_a_point_of_a_run_under_ray_is_survived(
-    works: dict[str, Work], farm: Farm, trials: int, chance: random.Random, tmp_path: Path
+    works: dict[str, Work], farm: Farm, trials: int, chance: random.Random, tmp_path: Path, note: Note
 ) -> None:
-    """A worker's: the run goes on; the driver's: the same command finishes."""
-    for number, case in enumerate(chance.sample(KILLS, min(trials, len(KILLS)))):
-        work, place, mark = works[case.kind], Disk(tmp_path / f"out-{number}"), tmp_path / f"met-{number}"
+    """Of a worker's the run goes on; of the driver's the same command finishes. With --trials N: N of all points."""
+    cases = [case for case in all_cases(works, chance) if case.action == "kill"]
+    if not trials:
+        cases = [case for case in cases if case.point in UNDER_RAY]
+    killed = check_kills(
+        works, farm, drawn(cases, chance, trials or 1), lambda at: Disk(tmp_path / f"out-{at}"), tmp_path
+    )
+    note(cases=killed.total(), **killed)
+
+
+@pytest.mark.s3
+def test_a_kill_at_a_point_of_a_run_under_ray_to_a_store_is_survived(
+    stored_works: dict[str, Work], farm: Farm, trials: int, chance: random.Random, tmp_path: Path, note: Note
+) -> None:
+    """Of a worker's and of the driver's, as on a disk."""
+    server = require_s3()
+    cases = [case for case in all_cases(stored_works, chance) if case.action == "kill"]
+    if not trials:
+        cases = [case for case in cases if case.point.startswith("storage.publish")]
+    killed = check_kills(stored_works, farm, drawn(cases, chance, trials or 1), lambda _: Bucket(server), tmp_path)
+    note(cases=killed.total(), **killed)
+
+
+def check_kills(
+    works: dict[str, Work], farm: Farm, cases: list[Case], fresh: Callable[[int], Place], folder: Path
+) -> Counter[str]:
+    """How many of the cases killed a worker, and how many the driver: points of a store are both's."""
+    killed: Counter[str] = Counter()
+    for number, case in enumerate(cases):
+        work, place, mark = works[case.kind], fresh(number), folder / f"met-{number}"
         command = (*work.args, "--out", place.root)
         rules = f"{case.point}=kill@{case.nth},once={mark}"
-        ran = farm.run(*command, env={failpoints.VARIABLE: rules})
+        ran = farm.run(*command, env={**place.environment, failpoints.VARIABLE: rules})
+        if not mark.exists():  # the hits of several processes are counted apart
+            assert ran.returncode == 0, f"{case}: {ran.stderr}"
+            place = fresh(len(cases) + number)
+            command = (*work.args, "--out", place.root)
+            rules = f"{case.point}=kill,once={mark}"
+            ran = farm.run(*command, env={**place.environment, failpoints.VARIABLE: rules})
         assert mark.exists(), f"{case} was not met: {ran.stderr}"
-        if case.point in DRIVER:
-            assert ran.returncode == -signal.SIGKILL, f"{case}: {ran.stderr}"
-            ran = farm.run(*command)
+        of_driver = ran.returncode == -signal.SIGKILL
+        assert of_driver <= (case.point not in WORKER), f"{case}: {ran.stderr}"
+        assert of_driver >= (case.point in DRIVER), f"{case}: {ran.stderr}"
+        if of_driver:
+            ran = rerun(farm, command, place)
         assert ran.returncode == 0, f"{case}: {ran.stderr}"
         work.check_finished(place)
+        killed["drivers" if of_driver else "workers"] += 1
+    return killed
+
+
+def rerun(farm: Farm, command: tuple[str | Path, ...], place: Place) -> subprocess.CompletedProcess[str]:
+    """The command, once the lease of whoever was killed is over."""
+    until_s = time.monotonic() + 5 * LEASE_S
+    while True:
+        ran = farm.run(*command, env=dict(place.environment))
+        if ran.returncode != BUSY or time.monotonic() > until_s:
+            return ran
+        time.sleep(0.5)
 
 
 def test_weights_that_give_no_numbers_are_found_by_a_trial_when_they_are_loaded(
@@ -272,7 +356,7 @@ def check_full(work: Work, place: Place, disk: Path, left_bytes: int, scratch: P
 
 
 def check_calls(
-    works: dict[str, Work], fresh: Callable[[], Place], chance: random.Random, trials: int, marks: Path
+    works: dict[str, Work], fresh: Callable[[], Place], chance: random.Random, trials: int, marks: Path, note: Note
 ) -> None:
     """So many of: an error of each sort at the k-th of all points, for every k of an undisturbed run."""
     cases = [
@@ -281,7 +365,7 @@ def check_calls(
         for nth in range(1, sum(work.hits.values()) + 1)
         for action in ERRORS
     ]
-    check_all(works, fresh, drawn(cases, chance, trials), marks)
+    check_all(works, fresh, drawn(cases, chance, trials), marks, note)
 
 
 def drawn(cases: list[Case], chance: random.Random, trials: int) -> list[Case]:
@@ -289,7 +373,7 @@ def drawn(cases: list[Case], chance: random.Random, trials: int) -> list[Case]:
     return chance.sample(cases, min(trials, len(cases)))
 
 
-def check_all(works: dict[str, Work], fresh: Callable[[], Place], cases: list[Case], folder: Path) -> None:
+def check_all(works: dict[str, Work], fresh: Callable[[], Place], cases: list[Case], folder: Path, note: Note) -> None:
     """Every case, whatever the others give; says how many there were and which failed."""
     failures: list[str] = []
     for number, case in enumerate(cases):
@@ -297,5 +381,5 @@ def check_all(works: dict[str, Work], fresh: Callable[[], Place], cases: list[Ca
             check_case(works[case.kind], fresh, case, folder / f"met-{number}")
         except AssertionError as error:
             failures.append(f"{case}: {error}")
-    print(f"{len(cases) - len(failures)} of {len(cases)} cases passed")
+    note(cases=len(cases), passed=len(cases) - len(failures), actions=dict(Counter(case.action for case in cases)))
     assert not failures, "\n\n".join(failures)

@@ -20,6 +20,8 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _POLL_S = 0.01
+SMALLEST_PART_BYTES = 5 << 20
+"""that S3 takes: in parts of the farm's own a picture would have to be of 32 MB to be sent in some"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +116,13 @@ def _load() -> None:
     import farm.prepare
     import farm.recipes
     import farm.tasks.registry  # noqa: F401
+    from farm.storage.objects import stream, upload
 
     from . import here_ray
 
     torch.set_num_threads(1)
     here_ray.install()
+    stream.PART_BYTES = upload.PART_BYTES = SMALLEST_PART_BYTES
     names = {Path(f"/proc/self/task/{task}/comm").read_text().strip() for task in os.listdir("/proc/self/task")}
     threads = len(os.listdir("/proc/self/task"))
     if threads > 1 + ("jemalloc_bg_thd" in names):
