@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import tempfile
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from torch import Tensor
 
-from tests.farm.training.sets import make_config
+from tests.farm.training.sets import CONFIG, make_config
 from tests.outside import require
 
+from ..chaos.watch import title
+from ..nodes import free_port
 from ..runs import REPOSITORY, Farm
 from ..waiting import wait_for
 
@@ -29,8 +34,12 @@ def trained(farm: Farm, config: Path, out: Path, workers: int, env: dict[str, st
     assert made.returncode == 0, made.stderr
     assert "12 validated on 2: PSNR" in made.stderr
     assert "trained to iteration 12" in made.stderr
-    kept = REPOSITORY / out / "weights/tiny-000000012.pth"
-    return torch.load(kept, weights_only=True)["params_ema"]
+    return weights(REPOSITORY / out / "weights/tiny-000000012.pth")
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    """The averaged ones."""
+    return torch.load(path, weights_only=True)["params_ema"]
 
 
 def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
@@ -40,6 +49,33 @@ def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
     outs = [Path(os.path.relpath(tmp_path / name, REPOSITORY)) for name in ("one", "two")]
     alone, both = (trained(farm, config, out, at, {"RAY_ADDRESS": ""}) for at, out in enumerate(outs, 1))
     assert all(torch.allclose(one, alone[name], atol=1e-4) for name, one in both.items())
+
+
+def test_a_worker_that_is_killed_changes_no_loss(farm: Farm, tmp_path: Path) -> None:
+    require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
+    text = CONFIG.replace("iterations = 12", "iterations = 600").replace("every = 4", "every = 20")
+    config = make_config(tmp_path / "set", text.replace("every = 6", "every = 300"))
+    command = ("train", config, "--stage", "net", "--workers", "1", "--threads", "1", "--out")
+    on_ray = ("--metrics-port", str(free_port()))
+    driver = farm.start(*command, tmp_path / "killed", *on_ray, env={"RAY_ADDRESS": ""})
+    wait_for(lambda: list((tmp_path / "killed").glob("checkpoints/*")) or driver.poll() is not None, "a checkpoint")
+    assert driver.poll() is None
+    family = psutil.Process(driver.pid).children(recursive=True)
+    next(one for one in family if "RayTrainWorker" in title(one.pid)).kill()
+    _, said = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said
+    assert re.search(r"^a worker died \(.*\); all go on after iteration \d+0$", said, re.MULTILINE), said
+    made = farm.run(*command, tmp_path / "whole", env={"RAY_ADDRESS": ""})
+    assert made.returncode == 0, made.stderr
+    killed, whole = (losses(tmp_path / name) for name in ("killed", "whole"))
+    assert len(whole) == 300
+    assert killed == pytest.approx(whole, rel=1e-5)
+
+
+def losses(out: Path) -> list[float]:
+    """Of all lines of the log."""
+    lines = [json.loads(line) for path in sorted((out / "log").iterdir()) for line in path.read_text().splitlines()]
+    return [line["pixel"] for line in lines if "pixel" in line]
 
 
 @pytest.mark.parametrize("at", ["farm-ray-*/session_*", "**/farm-train-*/*"], ids=["Ray", "workers"])

@@ -14,7 +14,8 @@ from farm.cli import main
 from farm.training import load_config
 from farm.training.config import DataConfig, KeepConfig, ValidationConfig
 from sr_kernel.train.plan import LossPlan, NetworkPlan, SchedulePlan, StagePlan, net_plan
-from tests.farm.training.sets import make_config
+from tests.farm.training.sets import CONFIG, make_config
+from tests.pictures import photo, png_of
 from tests.runs import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "training.md"
@@ -82,6 +83,38 @@ def test_what_torch_would_stumble_over_is_refused(tmp_path: Path) -> None:
     made = trained(make_config(tmp_path / "set"), "--threads", "-1")
     assert made.exit_code == 2, made.output
     assert "Traceback" not in made.output
+
+
+def test_debug_goes_end_to_end_on_pictures_that_are_degraded_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a manifest, by a recipe; how many processes degrade decides no loss."""
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    source = 'manifest = "pictures"\nrecipe = "mine.toml"\nper_image = 2'
+    text = CONFIG.replace('pairs = "pairs"\n[val', f"{source}\n[val")
+    (tmp_path / "set/pictures").mkdir(parents=True)
+    recipe = "scale = 4\ngt_size = 64\n[final]\nsinc_prob = 0.8\n[final.jpeg]\nquality = [30, 95]\n"
+    (tmp_path / "set/mine.toml").write_text(recipe)
+    for seed in range(3):
+        (tmp_path / f"set/pictures/{seed}.png").write_bytes(png_of(photo(seed, 96, 80)))
+    logs: list[list[str]] = []
+    for loaders in (0, 2):
+        config = make_config(tmp_path / "set", text.replace("loaders = 0", f"loaders = {loaders}"))
+        flags = ("--stage", "gan", "--perceptual", "none", "--debug", "--workers", "1", "--out", str(tmp_path / "out"))
+        made = trained(config, *flags)
+        assert made.exit_code == 0, made.output
+        assert re.search(r"^8/8 [\d.]+ it/s, .* left, rate .*, pixel .*, gan .*, d_real .*, d_fake ", made.output, re.M)
+        assert len(re.findall(r"^[48] validated on 2: PSNR .* dB \(Lanczos .*\), SSIM ", made.output, re.M)) == 2
+        out = tmp_path / "out/debug"
+        assert {path.name for path in (out / "weights").iterdir()} == {
+            f"tiny{kind}-00000000{at}.{form}"
+            for at in (4, 8)
+            for kind, form in (("", "pth"), ("", "safetensors"), ("-netd", "pth"))
+        }
+        assert len(list((out / "validation").glob("*/pic_0.png"))) == 2
+        logs.append([line for path in sorted((out / "log").iterdir()) for line in path.read_text().splitlines()])
+    assert len(logs[0]) == 8 + 2
+    assert logs[0] == logs[1]
 
 
 def test_relative_paths_mean_what_they_mean_to_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,30 @@ def test_options_of_basicsr_are_taken(tmp_path: Path) -> None:
     assert (config.opponent, config.name, config.seed, config.keep.log) == ("none", "second_order_x4", 0, 100)
 
 
+def test_options_of_stage_net_are_taken(tmp_path: Path) -> None:
+    """As upstream's train_realesrnet_x4plus.yml has them."""
+    options = yaml.safe_load(YML)
+    options |= {"model_type": "RealESRNetModel", "gt_usm": True, "name": "net"}
+    for name in ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm"):
+        del options[name]
+    for name in ("optim_d", "perceptual_opt", "gan_opt", "net_d_iters", "net_d_init_iters"):
+        del options["train"][name]
+    options["train"] |= {"total_iter": 1_000_000, "optim_g": {**options["train"]["optim_g"], "lr": 2e-4}}
+    options["train"]["scheduler"]["milestones"] = [1_000_000]
+    options["path"] |= {"param_key_g": "params_ema", "strict_load_g": True, "resume_state": None}
+    options["logger"] |= {
+        "save_checkpoint_freq": 5e3,
+        "use_tb_logger": True,
+        "wandb": {"project": None, "resume_id": None},
+    }
+    config = read(tmp_path, yaml.safe_dump(options), "net", "train.yml")
+    published = net_plan(NetworkPlan())
+    assert config.plan.schedule == replace(published.schedule, milestones=(1_000_000,))
+    assert replace(config.plan, schedule=published.schedule, losses=published.losses) == published
+    assert replace(config.plan.losses, layers=published.losses.layers) == published.losses
+    assert (config.data.gt, config.data.batch, config.keep.every, config.perceptual) == ("gt_usm", 48, 5000, "none")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
