@@ -38,8 +38,8 @@ LEVELS = ((0, 256), (0, 40), (0, 12), (200, 256), (0, 3))
 UNSURE = 0.1
 """levels of 255: so near to the limit, rounding decides what counts as black"""
 LARGEST = float(np.finfo(np.float32).max)
-UNSURE_LARGE = LARGEST / 2550, LARGEST * 10
-"""in between the order of a sum decides whether it is a number, and whether 255 times as much is one"""
+UNSURE_LARGE = LARGEST / 1e9, LARGEST * 10
+"""in between the order of sums decides, and whether 255 times as much, summed over a window, is still a number"""
 
 
 def plain(state: Mapping[str, Tensor], picture: NDArray[np.uint8]) -> tuple[Tensor, float]:
