@@ -19,7 +19,7 @@ from typing import Any, cast
 import ray
 import ray.exceptions as rx
 
-from farm import failpoints
+from farm import clock, failpoints
 from farm.errors import FarmError, StalledError, UnreachableError
 from farm.node import Nodes, introduce
 from farm.records import Outcome, Part, Unit
@@ -75,7 +75,7 @@ class EngineConfig:
     deaths_per_slot: int = 12
     """in a row, without a unit that came back: more than a part's strikes; then the slot is given up"""
     ends_s: float = math.inf
-    """on the monotonic clock, when the run is to be over; no unit is begun that would last longer"""
+    """by `farm.clock`, when the run is to be over; no unit is begun that would last longer"""
     deadline_s: Callable[[Unit], float]
     metrics_port: int | None = None
     """where an embedded one serves metrics; None: nowhere, unless with its dashboard"""
@@ -193,7 +193,7 @@ class Engine:
         for slot in self._slots:
             self._start_actor(slot)
         limit_s = self._config.wait_s if self._config.address else _START_LIMIT_S
-        until_s = min(time.monotonic() + limit_s, self._config.ends_s)
+        until_s = time.monotonic() + limit_s
         while (missing := [name for name, actor in self._actors.items() if actor.starting is not None]) and (
             time.monotonic() < until_s and not self._stop.is_set()
         ):
@@ -201,7 +201,7 @@ class Engine:
                 break  # embedded: the first worker starts at once, the others join
             self.on_waiting(len(missing), len(self._slots))
             self._poll_starting(timeout_s=_POLL_S)
-        self._stop_in_time()
+            self._stop_in_time()
         if self._stop.is_set():
             return
         if missing and self._config.address:
@@ -298,7 +298,7 @@ class Engine:
 
     def _stop_in_time(self) -> None:
         """As a signal would, when the run is to be over."""
-        if time.monotonic() >= self._config.ends_s and not self._stop.is_set():
+        if self._left_s() <= 0 and not self._stop.is_set():
             self.stop()
 
     def _fill(self, parts: Iterator[Part]) -> bool:
@@ -328,18 +328,23 @@ class Engine:
                 self._calls[reference] = _Call(unit, name, time.monotonic())
                 failpoints.hit("claim.after")
                 if spare_s:
-                    spare_s[name] = self._spare_s(name, time.monotonic())
+                    spare_s[name] = self._spare_s(name, time.monotonic(), self._left_s())
                     most_s = max(spare_s.values())
 
     def _spare_all(self) -> dict[str, float]:
-        now = time.monotonic()
-        return {name: self._spare_s(name, now) for name in self.workers}
+        now, left_s = time.monotonic(), self._left_s()
+        return {name: self._spare_s(name, now, left_s) for name in self.workers}
 
-    def _spare_s(self, name: str, now: float) -> float:
-        """How long one more unit of a worker may last."""
+    def _left_s(self) -> float:
+        """Until the run is to be over."""
+        return self._config.ends_s - clock.now_s()
+
+    def _spare_s(self, name: str, now: float, left_s: float) -> float:
+        """How long one more unit of a worker may last, `left_s` before the end, at `now` on the monotonic clock."""
         begun_s = min((call.dispatched_s for call in self._calls.values() if call.worker == name), default=now)
         begun_s = max(begun_s, self._actors[name].progressed_s)
-        return self._config.ends_s - _ENDING_S - max(now, begun_s + self._schedule.backlog_s(name))
+        busy_s = max(0.0, begun_s + self._schedule.backlog_s(name) - now)
+        return left_s - _ENDING_S - busy_s
 
     def _collect(self, timeout_s: float) -> Iterator[Finished]:
         if not self._calls:

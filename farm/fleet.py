@@ -196,7 +196,7 @@ def plan_fleet(
     """One slot an actor. `context` is the template that each worker's own is made from; a number ends its name.
 
     `body_bytes`: what the largest picture that a model takes whole through its body needs; 0 where none does.
-    `ends_s`: on the monotonic clock, when the run is to be over.
+    `ends_s`: by `farm.clock`, when the run is to be over.
     """
     from farm.engine import EngineConfig
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from farm import fetch, ledger, lock, manifest, plan, storage
+from farm import clock, fetch, ledger, lock, manifest, plan, storage
 from farm.assemble import Assembly
 from farm.book import ModelBook
 from farm.closing import Closing
@@ -74,7 +74,7 @@ def run_manifest(
 
 def stop_now(config: RunConfig) -> Stop:
     """When a run ends that begins now."""
-    return stop_of(config.stop, datetime.now().astimezone(), time.monotonic())
+    return stop_of(config.stop, datetime.now().astimezone(), clock.now_s())
 
 
 def _run_stoppable(
@@ -88,7 +88,7 @@ def _run_stoppable(
         planner, models = planner_of(config, out)
         with Surveyor(config, planner, out) as surveyor:
             is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
-            counted = surveyor.survey(lambda: stop.check(time.monotonic(), "the manifest was read"))
+            counted = surveyor.survey(lambda: stop.check(clock.now_s(), "the manifest was read"))
             if not is_said:
                 ledger.write_form(out, held.run)
             outfit = Outfit(config, models, counted, planner)
@@ -191,7 +191,7 @@ class _Run:
 
     def _is_over(self) -> bool:
         """Whether no more rows are wanted."""
-        return self._stop.is_over(time.monotonic()) or self._too_many_failed
+        return self._stop.is_over(clock.now_s()) or self._too_many_failed
 
     def _forget_failed(self) -> None:
         """Of items that failed, those are forgotten of which nothing is in flight any more."""
@@ -388,4 +388,4 @@ class _Run:
         if self._too_many_failed:
             return MAX_FAILURES
         closing = self._schedule is not None and self._schedule.is_closing
-        return self._stop.name if summary.left and (closing or self._stop.is_over(time.monotonic())) else ""
+        return self._stop.name if summary.left and (closing or self._stop.is_over(clock.now_s())) else ""

@@ -1,4 +1,4 @@
-"""When a run stops taking work: told once by the wall clock, from then on by a clock that nobody sets. Pure."""
+"""When a run stops taking work: told once by the wall clock, from then on by the clock of `farm.clock`. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Stop:
     """The bounds of one run."""
 
     ends_s: float = math.inf
-    """on the monotonic clock, when the run is to be over; infinite: when all is done"""
+    """by `farm.clock`, when the run is to be over; infinite: when all is done"""
     name: str = ""
     """of the option that says so"""
     most_failed: int | None = None
@@ -40,7 +40,7 @@ class Stop:
 
 
 def stop_of(config: StopConfig, wall: datetime, now_s: float) -> Stop:
-    """The bounds of a run that begins at `wall`, aware of its zone, when the monotonic clock shows `now_s`.
+    """The bounds of a run that begins at `wall`, aware of its zone, when `farm.clock` shows `now_s`.
 
     Raises UsageError for a day that is past.
     """

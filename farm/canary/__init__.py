@@ -9,12 +9,11 @@ The sample is a run like any other that leaves the other rows: what it has done 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from farm import ledger, lock, run
+from farm import clock, ledger, lock, run
 from farm.canary.draw import Draw, with_sample
 from farm.canary.kept import Sample, read_sample, write_sample
 from farm.canary.measured import Measured, measure
@@ -163,7 +162,7 @@ class _Choice:
         return Chosen(items=looked.pending, states=looked.states)
 
     def _check(self) -> None:
-        self._stop.check(time.monotonic(), "a sample was drawn")
+        self._stop.check(clock.now_s(), "a sample was drawn")
         self._held.check()
 
 

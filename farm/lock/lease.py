@@ -15,11 +15,10 @@ import json
 import logging
 import os
 import threading
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from farm import storage
+from farm import clock, storage
 from farm.errors import BusyError, ErrorKind, FarmError, ItemError, LostLockError, UsageError
 from farm.lock.holder import Holder, busy, this_process
 from farm.storage import faults
@@ -102,7 +101,7 @@ class LeaseLock:
             if not self._next:
                 self._look()
             number, self._next = self._next, 0
-            began_s = now_s()
+            began_s = clock.now_s()
             made = storage.create(_url(self._root, number), self._content(), limit_s=_LIMIT_S)
             if not made and not self._is_mine(number):
                 continue  # another one was faster, and is asked about
@@ -141,18 +140,18 @@ class LeaseLock:
             if self._successor is not None:
                 found = f"run {self._successor.run} on {self._successor.host} has taken over"
             else:
-                found = f"the lease could not be renewed for {now_s() - self._renewed_s:.0f} s{self._trouble}"
+                found = f"the lease could not be renewed for {clock.now_s() - self._renewed_s:.0f} s{self._trouble}"
             raise LostLockError(f"{self._root}: {found}; nothing more is written, run the same command again")
 
     def _is_over(self) -> bool:
-        self._lost = self._lost or now_s() > self._renewed_s + self._lease_s * (1 - 1 / _RENEWALS)
+        self._lost = self._lost or clock.now_s() > self._renewed_s + self._lease_s * (1 - 1 / _RENEWALS)
         return self._lost
 
     def _keep(self) -> None:
         """Renew until the end, or until it is too late."""
         pause_s = self._lease_s / _RENEWALS
         while not self._ending.wait(pause_s) and not self._is_over():
-            began_s = now_s()
+            began_s = clock.now_s()
             try:
                 self._renew()
             except FarmError as error:
@@ -214,8 +213,8 @@ class Witness:
         True where there is no lock at all: the store cannot have one. Raises as reading does.
         """
         with self._lock:
-            if self._holds and now_s() - self._asked_s > min(_ASKED_S, lease_s() / _RENEWALS):
-                began_s = now_s()
+            if self._holds and clock.now_s() - self._asked_s > min(_ASKED_S, lease_s() / _RENEWALS):
+                began_s = clock.now_s()
                 found = newest(self._root, _LIMIT_S)
                 self._holds = found is None or (_is_of(found, self._run) and found.left_s > 0)
                 self._asked_s = began_s
@@ -238,11 +237,6 @@ def lease_s() -> float:
     if not _SHORTEST_S <= seconds <= _LONGEST_S:
         raise UsageError(f"{VARIABLE}: {text!r} is no number of seconds in {_SHORTEST_S:.0f}..{_LONGEST_S:.0f}")
     return seconds
-
-
-def now_s() -> float:
-    """Seconds by a clock that nobody sets and that goes on while the machine sleeps, where there is such a one."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def newest(root: str, limit_s: float) -> Epoch | None:

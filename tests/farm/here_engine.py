@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from farm import clock
 from farm.engine import EngineConfig
 from farm.records import Done, Failed, Outcome, Part
 from farm.schedule import Finished, Schedule
@@ -54,7 +54,7 @@ class HereEngine:
 
     def run(self, parts: Iterator[Part]) -> Iterator[Finished]:
         exhausted = False
-        while not self._stopped and time.monotonic() < self._config.ends_s:
+        while not self._stopped and clock.now_s() < self._config.ends_s:
             self.on_turn()
             while not exhausted and self._schedule.wants_more:
                 part = next(parts, None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray.exceptions as rx
 
-from farm import engine, session
+from farm import clock, engine, session
 from farm.engine import Engine, EngineConfig, Slot
 from farm.errors import ModelError, UnreachableError
 from farm.pace import Pace
@@ -21,6 +21,7 @@ from farm.schedule import DeathCause, Mishaps, Schedule, SchedulePolicy
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
 
+from .asleep import sleep_for
 from .items import DONE, make_part
 
 
@@ -239,7 +240,7 @@ def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkey
     """Ten seconds before the run's last three; two workers, one of which has a unit of about four seconds."""
     made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
     now = time.monotonic()
-    made._config = replace(made._config, ends_s=now + 13)
+    made._config = replace(made._config, ends_s=clock.now_s() + 13)
     for name in ("gpu-0", "gpu-1"):
         made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
         made._schedule.add_worker(name)
@@ -247,12 +248,17 @@ def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkey
     unit = made._schedule.next_unit("gpu-0")
     assert unit is not None
     made._calls["call"] = engine._Call(unit, "gpu-0", now)
-    assert made._spare_s("gpu-0", now) == pytest.approx(6)
-    assert made._spare_s("gpu-0", now + 3) == pytest.approx(6), "what is begun goes on meanwhile"
-    assert made._spare_s("gpu-0", now + 5) == pytest.approx(5), "and may take longer than it should"
-    assert made._spare_s("gpu-1", now) == pytest.approx(10)
+    assert made._spare_s("gpu-0", now, 13) == pytest.approx(6)
+    assert made._spare_s("gpu-0", now + 3, 10) == pytest.approx(6), "what is begun goes on meanwhile"
+    assert made._spare_s("gpu-0", now + 5, 8) == pytest.approx(5), "and may take longer than it should"
+    assert made._spare_s("gpu-1", now, 13) == pytest.approx(10)
     made._stop_in_time()
     assert not made._stop.is_set()
-    made._config = replace(made._config, ends_s=now)
+    assert made._spare_all()["gpu-1"] == pytest.approx(10, abs=1)
+    sleep_for(10, monkeypatch)
+    assert made._spare_all()["gpu-1"] == pytest.approx(0, abs=1), "also while the machine sleeps"
+    made._stop_in_time()
+    assert not made._stop.is_set()
+    sleep_for(13, monkeypatch)
     made._stop_in_time()
     assert made._stop.is_set()

@@ -24,6 +24,7 @@ from farm.stop import Stop, stop_of
 from farm.stop_flags import stop_config, stop_options
 
 from ..seeded import save_srvgg
+from .asleep import sleep_for
 from .here_engine import HereEngine
 from .items import DONE, PARAMS, make_film, make_part
 from .test_shards import SHARD_ROWS, World, assert_nothing_to_do, fill
@@ -231,6 +232,22 @@ def test_a_run_whose_time_is_over_leaves_the_rest_and_the_next_one_finishes(worl
     second = world.run()
     assert (second.reused, second.done, second.exit_code, second.stopped) == (5, 7, 0, "")
     assert_nothing_to_do(world, stop=StopConfig(max_time_s=3600))
+
+
+@pytest.mark.parametrize("world", ["csv"], indirect=True)
+def test_a_machine_that_sleeps_makes_the_night_no_longer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For three hours, in which its monotonic clock stands still."""
+    fill(world, 12)
+    make = world.work
+
+    def doze(part: Part) -> object:
+        if len(world.worked) == 4:
+            sleep_for(3 * 3600, monkeypatch)
+        return make(part)
+
+    world.work = doze
+    ended = world.run(stop=StopConfig(max_time_s=2 * 3600))
+    assert (ended.done, ended.left, ended.exit_code, ended.stopped) == (5, 7, 75, "--max-time")
 
 
 def test_time_that_is_over_before_the_manifest_is_read_is_said(world: World) -> None:
