@@ -249,13 +249,15 @@ class Engine:
             self._schedule.add_worker(name)
 
     def _replace(self, name: str, detail: str) -> None:
-        """A fresh actor for a slot whose actor is gone; a slot that lost too many is given up."""
+        """A fresh actor for a slot whose actor is gone; a slot that lost too many is given up. None after `stop`."""
         gone = self._actors.pop(name)
         _kill(gone.handle)
         if self.workers.pop(name, None) is not None:
             self._schedule.remove_worker(name)
         deaths = gone.deaths + 1
         _LOG.warning("worker %s lost (%d): %s", name, deaths, detail)
+        if self._stop.is_set():
+            return  # for it there is no work any more
         if deaths < self._config.deaths_per_slot:
             self._start_actor(gone.slot, deaths)
         else:

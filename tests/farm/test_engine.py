@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,6 +128,31 @@ def test_a_slot_is_given_up_for_deaths_in_a_row_and_not_for_those_of_a_long_run(
     assert "gpu-0" in made._actors
     made._replace("gpu-0", "gone")
     assert list(made._actors) == ["gpu-1"]
+
+
+def test_a_worker_that_dies_after_the_signal_gets_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would load torch for nothing; and the last one to die does not make a lost cluster of a stopped run."""
+    made, killed = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
+    started: list[Slot] = []
+    monkeypatch.setattr(Engine, "_start_actor", lambda _, slot, deaths=0: started.append(slot))
+    asked: list[str] = []
+    answering = SimpleNamespace(stop=SimpleNamespace(remote=lambda: asked.append("stop")))
+    made._actors["gpu-0"].handle = answering
+    made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
+    made._schedule.add_worker("gpu-0")
+    made._schedule.add([make_part(1)])
+    unit = made._schedule.next_unit("gpu-0")
+    assert unit is not None
+    made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
+    monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
+
+    def died(reference: object) -> None:
+        raise rx.WorkerCrashedError
+
+    monkeypatch.setattr(engine.ray, "get", died)
+    made.stop()
+    assert list(made._drain()) == []
+    assert (asked, killed, started) == (["stop"], [answering], [])
 
 
 def test_workers_that_nothing_waits_for_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
