@@ -4,8 +4,8 @@ disk.py    a disk: flock, freed by the kernel when its holder dies
 lease.py   a store that creates conditionally: a lease, taken over when it has run out
 holder.py  who holds it
 
-On other stores nothing can be locked, and `RunLock.warning` says so. The lock is taken before anything heavy is
-loaded, so that the second of two runs says so at once.
+On other stores, and on disks without flock, nothing can be locked, and `RunLock.warning` says so. The lock is taken
+before anything heavy is loaded, so that the second of two runs says so at once.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ class RunLock:
         self._held: DiskLock | LeaseLock | None = None
 
     def __enter__(self) -> RunLock:
-        self._held = DiskLock(self.root, self.run) if local_path(self.root) else self._lease()
-        if self._held is not None:
-            self._held.take()
+        self._held = self._disk() if local_path(self.root) else self._lease()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,12 +46,22 @@ class RunLock:
         if held is not None:
             held.release()
 
+    def _disk(self) -> DiskLock:
+        held = DiskLock(self.root, self.run)
+        held.take()
+        if held.has_none:
+            found = "this file system has no locks (flock), so there is no lock"
+            self.warning = f"{self.root}: {found}; see that no other run writes there"
+        return held
+
     def _lease(self) -> LeaseLock | None:
         lease = LeaseLock(self.root, self.run)
         lease.look()
         with faults.run_level(self.root):
-            if storage.capabilities(self.root).conditional_create:
-                return lease
+            can_lock = storage.capabilities(self.root).conditional_create
+        if can_lock:
+            lease.take()
+            return lease
         self.warning = (
             f"{self.root}: this store replaces what it should only make where there is nothing, so there is no lock; "
             "see that no other run writes there"

@@ -1,7 +1,11 @@
-"""The lock of a disk: flock on ROOT/.farm/lock, freed by the kernel when its holder dies."""
+"""The lock of a disk: flock on ROOT/.farm/lock, freed by the kernel when its holder dies.
+
+Some file systems have none (Lustre without its option flock, some of FUSE): there the file stays empty.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +24,11 @@ _PATIENCE_S = 0.5
 _PAUSE_S = 0.02
 _SETTLE_S = 0.002
 """more than a new holder needs from taking the lock to writing its own name into it"""
+_UNLOCKABLE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+
+
+class _UnlockableError(Exception):
+    """The file system has no flock."""
 
 
 class DiskLock:
@@ -29,6 +38,8 @@ class DiskLock:
         self._root = root
         self._run = run
         self._descriptor: int | None = None
+        self.has_none = False
+        """whether the file system has no locks, once it is taken"""
 
     def take(self) -> None:
         """Raises BusyError where another run holds it, DiskError or CredentialsError where the file cannot be made."""
@@ -44,12 +55,22 @@ class DiskLock:
         self._descriptor = descriptor
 
     def _take(self, descriptor: int) -> None:
+        try:
+            self._wait(descriptor)
+        except _UnlockableError:
+            self.has_none = True
+        os.ftruncate(descriptor, 0)
+        if not self.has_none:  # or of two runs the second would seem to be the only one
+            self._sign(descriptor)
+
+    def _wait(self, descriptor: int) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while not _try_lock(descriptor, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
                 raise BusyError(busy(self._root, read_holder(self._root)))
             time.sleep(_PAUSE_S)
-        os.ftruncate(descriptor, 0)
+
+    def _sign(self, descriptor: int) -> None:
         os.pwrite(descriptor, json.dumps(asdict(this_process(self._run))).encode(), 0)
 
     def check(self) -> None:
@@ -69,23 +90,34 @@ class DiskLock:
 def holds(root: str, run: str) -> bool:
     """Whether the attempt `run` is alive: the lock file names it and is locked.
 
-    For workers on a host that sees the same disk. It never keeps a run from starting.
+    For workers on a host that sees the same disk. It never keeps a run from starting. True where there are no locks.
     """
-    path = _lock_path(root)
     holder = read_holder(root)
-    if holder is None or holder.run != run:
+    if holder is not None and holder.run != run:
         return False
-    with faults.run_level(root), faults.writing(str(path), 0):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            locked = not _try_lock(descriptor, fcntl.LOCK_SH)
-        finally:
-            os.close(descriptor)
-    if not locked:
+    try:
+        locked = _is_locked(root)
+    except _UnlockableError:
+        return True
+    if holder is None or not locked:
         return False
     time.sleep(_SETTLE_S)
     holder = read_holder(root)
     return holder is not None and holder.run == run
+
+
+def _is_locked(root: str) -> bool:
+    """Whether anybody holds the lock. Raises _UnlockableError."""
+    path = _lock_path(root)
+    with faults.run_level(root), faults.writing(str(path), 0):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(descriptor, fcntl.LOCK_SH)
+        finally:
+            os.close(descriptor)
 
 
 def is_process_of(root: str, holder: Holder) -> bool:
@@ -110,8 +142,13 @@ def _lock_path(root: str) -> Path:
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:
+    """Whether the lock is ours now. Raises _UnlockableError where there are none."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in _UNLOCKABLE:
+            raise _UnlockableError from error
+        raise
     return True

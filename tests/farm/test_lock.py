@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from farm.errors import BusyError, CredentialsError, DiskError
-from farm.lock import RunLock, holds, new_run_id
+from farm.lock import RunLock, current_holder, holds, new_run_id
 
 HOLD = """
 import sys, time
@@ -139,6 +141,39 @@ def test_a_root_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         tmp_path.chmod(0o500)
         with pytest.raises(CredentialsError), RunLock(str(tmp_path / "out")):
             pass
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_on_a_disk_without_flock_nothing_locks_and_every_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    (tmp_path / ".farm").mkdir()
+    (tmp_path / ".farm/lock").write_text('{"run": "dead", "pid": 1, "host": "elsewhere"}')  # it had flock once
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    root = str(tmp_path)
+    with RunLock(root) as first, RunLock(root) as second:
+        assert "no locks (flock)" in str(first.warning)
+        assert second.warning == first.warning
+        assert holds(root, first.run), "its workers publish"
+        assert holds(root, second.run)
+        assert current_holder(root) is None
+    monkeypatch.undo()
+    with RunLock(root) as third:
+        assert third.warning is None
+        assert not holds(root, first.run)
+
+
+def test_a_lock_that_fails_otherwise_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(DiskError), RunLock(str(tmp_path)):
+        pass
 
 
 def test_run_ids_sort_by_time_and_are_unique() -> None:
