@@ -7,6 +7,7 @@ forgotten: it is compacted at the run's end, and gets its mark from the next run
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from farm import failpoints, ledger
@@ -37,13 +38,22 @@ class _OpenShard:
 class Closing:
     """The open shards of one run."""
 
-    def __init__(self, root: str, run: str, book: Ledger, fingerprint: str, files: dict[int, ShardFiles]) -> None:
-        """`files` of the ledger's shards are kept up to date."""
+    def __init__(
+        self,
+        root: str,
+        run: str,
+        book: Ledger,
+        fingerprint: str,
+        files: dict[int, ShardFiles],
+        may_replace: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`files` of the ledger's shards are kept up to date; `may_replace`: as `ledger.compact_shard` asks it."""
         self._root = root
         self._run = run
         self._book = book
         self._fingerprint = fingerprint
         self._files = files
+        self._may_replace = may_replace
         self._shards: dict[int, _OpenShard] = {}
 
     def begin(self, number: int, rows: int, manifest: str, gone: frozenset[str] = frozenset()) -> None:
@@ -99,7 +109,9 @@ class Closing:
         if files.segments or (mark is not None and mark != shard.mark):
             self._book.may_write()
             failpoints.hit("mark.before", self._root)
-            ledger.compact_shard(self._root, self._run, files, mark, shard.keys, gone=shard.gone)
+            ledger.compact_shard(
+                self._root, self._run, files, mark, shard.keys, gone=shard.gone, may_write=self._may_replace
+            )
             failpoints.hit("mark.after", self._root)
             files = ledger.read_shard(self._root, number)
         self._files[number] = files

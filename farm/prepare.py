@@ -50,6 +50,7 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
             return Preparation(summary=summary, counted=None)
         held.check()
         counted = dataset.finish(out, packs, config.prepare, operation, held.run)
+        held.confirm()
         storage.clear_staging(out, keep="")
     return Preparation(summary=summary, counted=counted)
 

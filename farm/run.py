@@ -96,11 +96,10 @@ def _run_stoppable(
             run = _Run(config, out, held, surveyor, counted, outfit, stop, chosen)
             with noted(run.note, lambda: run.summary("", 0.0)), ledger.Ledger(out, held.run, held.check) as book:
                 run.work(book, planner.fingerprint, received)
-        held.check()
-        ledger.compact(out, held.run)
-        held.check()
+        ledger.compact(out, held.run, held.confirm)
         results = run.write_results()
         run.clear_pieces()
+        held.confirm()
         storage.clear_staging(out, keep="")
         summary = run.summary(results, time.monotonic() - started_s)
         run.note.end(summary)
@@ -171,7 +170,7 @@ class _Run:
     def work(self, book: ledger.Ledger, fingerprint: str, received: Received) -> None:
         """Write down what needs no worker; start Ray, if a row does, and run all that do."""
         self._book = book
-        closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger)
+        closing = Closing(self._out, self._id, book, fingerprint, self._surveyor.ledger, self._held.confirm)
         self._feed = Feed(self._surveyor, self._counted, book, closing, self._tally, self._id, self._chosen)
         self._feed.on_shard = self._forget_failed
         self._feed.is_over = self._is_over
@@ -341,6 +340,7 @@ class _Run:
         progress.fail(item, failed.kind.value, failed.message, effort_of(failed))
 
     def _delete_pieces(self, item_id: str) -> None:
+        self._held.check()  # or they may be another run's
         storage.delete_tree(storage.join(self._out, ".farm", "parts", item_id))
 
     # -- what is said ------------------------------------------------------------------------------------------
@@ -369,12 +369,12 @@ class _Run:
         """
         if self._signum is not None and len(self._surveyor.ledger) > _WRITTEN_WHEN_STOPPED:
             return storage.join(self._out, ledger.RESULTS)
-        return ledger.write_results(self._out)
+        return ledger.write_results(self._out, self._held.confirm)
 
     def clear_pieces(self) -> None:
         """Remove what a run that was killed had joined and not removed. Not after a signal: the next run does it."""
         if self._signum is None:
-            clear_pieces(self._out)
+            clear_pieces(self._out, self._held.confirm)
 
     def summary(self, results: str, seconds: float) -> RunSummary:
         summary = self._tally.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
@@ -17,11 +18,11 @@ from farm.records import ItemStatus
 from farm.storage import faults
 
 
-def compact(root: str, run: str) -> None:
-    """Compact each shard that has segments; none of them gets a mark."""
+def compact(root: str, run: str, may_write: Callable[[], None] = lambda: None) -> None:
+    """Compact each shard that has segments; none of them gets a mark. `may_write`: see compact_shard()."""
     for files in read_shards(root).values():
         if files.segments:
-            compact_shard(root, run, files)
+            compact_shard(root, run, files, may_write=may_write)
 
 
 def compact_shard(
@@ -32,11 +33,14 @@ def compact_shard(
     keys: MarkedKeys | None = None,
     *,
     gone: frozenset[str] = frozenset(),
+    may_write: Callable[[], None] = lambda: None,
 ) -> bool:
     """Write a shard's compacted file, without the entries that are `gone`, and remove its segments; whether it has the
     mark now.
 
     `keys` are the marked rows; where they are not all among the entries, or these say otherwise, the mark is left out.
+    `may_write` is called before the file appears and before segments go; it raises where the run must write no more: by
+    then what was read may be old, and another run's file lie where ours would.
     """
     import pyarrow
 
@@ -53,7 +57,9 @@ def compact_shard(
     url = compacted_url(root, files.number)
     with faults.run_level(url), storage.OutputRoot(url=root, attempt=run).open_stream(url) as sink:
         _write_parquet(sink, table.replace_schema_metadata(metadata))
+        may_write()
         sink.commit()
+    may_write()
     for segment in files.segments:
         with faults.run_level(segment):
             storage.delete(segment)

@@ -7,7 +7,7 @@ sorting digests of the outputs, in scratch where they are many. Memory is one sh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -68,11 +68,11 @@ _ORDER = ("row", "output", "source")
 """columns that they are sorted by"""
 
 
-def write_results(root: str) -> str:
+def write_results(root: str, may_write: Callable[[], None] = lambda: None) -> str:
     """Write ROOT/results.parquet: one row an output, its latest entry, sorted by row; returns its URL.
 
     Left alone when it says the same already. Rows without an output (refused for their path) are kept until
-    something else is said of them.
+    something else is said of them. `may_write` is called before it appears; it raises where the run must write no more.
     """
     url = storage.join(root, RESULTS)
     shards = list(read_shards(root).values())
@@ -82,6 +82,7 @@ def write_results(root: str) -> str:
     chosen = _Chosen(shards)
     with faults.run_level(url), storage.OutputRoot(url=root, attempt="results").open_stream(url) as sink:
         _write_results(sink, chosen.tables([name for name, _ in RESULT_COLUMNS]), mark)
+        may_write()
         sink.commit()
     return url
 

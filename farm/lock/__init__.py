@@ -73,6 +73,11 @@ class RunLock:
         if self._held is not None:
             self._held.check()
 
+    def confirm(self) -> None:
+        """check(), by the word of the store: before what is there is replaced or removed for good. Costs a request."""
+        if self._held is not None:
+            self._held.confirm()
+
     def abandon(self) -> None:
         """Free the lock if that takes no time; for a process that is ended in the middle of things."""
         if self._held is not None:

@@ -76,6 +76,9 @@ class DiskLock:
     def check(self) -> None:
         """Nobody takes a lock of the kernel from a process that is alive."""
 
+    def confirm(self) -> None:
+        """As check()."""
+
     def release(self) -> None:
         """Let others work there. May be called again."""
         if self._descriptor is not None:

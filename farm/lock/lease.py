@@ -143,6 +143,23 @@ class LeaseLock:
                 found = f"the lease could not be renewed for {clock.now_s() - self._renewed_s:.0f} s{self._trouble}"
             raise LostLockError(f"{self._root}: {found}; nothing more is written, run the same command again")
 
+    def confirm(self) -> None:
+        """check(), and ask the store who holds it: a machine that is frozen stands still with its clock, and has lost
+        the lock without knowing it. Raises LostLockError, CredentialsError or UnreachableError."""
+        self.check()
+        if self._epoch:
+            with faults.run_level(self._root):
+                self._find_successor(_LIMIT_S)
+            self.check()
+
+    def _find_successor(self, limit_s: float) -> None:
+        """Whether there is a later epoch, and whose."""
+        highest = max(epochs(self._root, limit_s), default=0)
+        if highest > self._epoch:
+            found = _read(self._root, highest, limit_s)
+            self._successor = found.holder if found else None
+            self._lost = True
+
     def _is_over(self) -> bool:
         self._lost = self._lost or clock.now_s() > self._renewed_s + self._lease_s * (1 - 1 / _RENEWALS)
         return self._lost
@@ -164,12 +181,8 @@ class LeaseLock:
 
     def _renew(self) -> None:
         limit_s = self._lease_s / _RENEWALS
-        highest = max(epochs(self._root, limit_s), default=0)
-        if highest > self._epoch:
-            found = _read(self._root, highest, limit_s)
-            self._successor = found.holder if found else None
-            self._lost = True
-        elif not self._ending.is_set():
+        self._find_successor(limit_s)
+        if not self._lost and not self._ending.is_set():
             storage.replace(_url(self._root, self._epoch), self._content(), limit_s=limit_s)
 
     def release(self) -> None:

@@ -22,16 +22,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from farm import failpoints, plan, spill, storage
-from farm.errors import DiskError, UnreachableError, UsageError
+from farm.errors import DiskError, LostLockError, UnreachableError, UsageError
 from farm.ledger import (
     MARK,
     RESULT_COLUMNS,
+    RESULTS,
     Compared,
     KnownShard,
     Ledger,
     Mark,
     MarkedKeys,
     RunNote,
+    ShardFiles,
+    Table,
     check_form,
     compact,
     compact_shard,
@@ -49,6 +52,7 @@ from farm.ledger import (
     write_results,
 )
 from farm.ledger.codec import SCHEMA, decode, encode
+from farm.ledger.read import read_table
 from farm.records import ItemStatus, LedgerEntry
 from sr_kernel.fidelity import Blocks, PixelStats
 from tests.s3_server import require_s3
@@ -187,6 +191,53 @@ def test_compacting_leaves_one_file_a_shard_and_says_the_same(root: str) -> None
     version = storage.stat(storage.join(root, ".farm/ledger/shard-00000.parquet")).version
     compact(root, "run-3")  # nothing new, nothing written
     assert storage.stat(storage.join(root, ".farm/ledger/shard-00000.parquet")).version == version
+
+
+def test_who_has_lost_the_lock_leaves_the_shards_to_who_has_it(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is frozen while it compacts: what it has read is old when it goes on."""
+    append(root, "old", done(0), done(1, shard=1))
+    lost: list[str] = []
+    read = read_table
+
+    def read_and_freeze(found: ShardFiles) -> Table:
+        table = read(found)
+        if not lost:
+            lost.append("to the new one")
+            append(root, "new", done(2, run="new"), done(3, shard=1, run="new"))
+            compact(root, "new")
+            write_results(root)
+        return table
+
+    def may_write() -> None:
+        if lost:
+            raise LostLockError(f"{root}: run new has taken over; run the same command again")
+
+    monkeypatch.setattr(sys.modules["farm.ledger.compact"], "read_table", read_and_freeze)
+    with pytest.raises(LostLockError):
+        compact(root, "old", may_write)
+    assert sorted(read_ledger(root)) == ["key-0", "key-1", "key-2", "key-3"]
+    assert [name for name in files(root) if "tmp" in name] == []
+    append(root, "newer", done(4))
+    with pytest.raises(LostLockError):
+        write_results(root, may_write)
+    with storage.open_read(storage.join(root, RESULTS)) as file:
+        assert len(pq.read_table(file)) == 4, "as the new one has written them"
+
+
+def test_a_lock_that_is_lost_between_commit_and_cleaning_leaves_the_segments(root: str) -> None:
+    """They say nothing that the file does not, and who holds the lock removes them."""
+    append(root, "run-1", done(0))
+    append(root, "run-2", done(1))
+    left = iter([None])
+
+    def may_write() -> None:
+        if next(left, "over") == "over":
+            raise LostLockError(f"{root}: run new has taken over; run the same command again")
+
+    with pytest.raises(LostLockError):
+        compact(root, "run-2", may_write)
+    assert sorted(name.rpartition(".")[2] for name in files(root)) == ["jsonl", "jsonl", "parquet"]
+    assert sorted(read_ledger(root)) == ["key-0", "key-1"]
 
 
 def test_bands_go_when_their_picture_is_done(tmp_path: Path) -> None:

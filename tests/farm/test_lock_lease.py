@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from farm import engine, storage
+from farm import clock, engine, storage
 from farm.config import OutputConfig
 from farm.errors import BusyError, LostLockError, UsageError
-from farm.ledger import Ledger
+from farm.ledger import Ledger, ShardFiles, Table, compact, read_ledger
+from farm.ledger.read import read_table
 from farm.lock import RunLock, holds
 from farm.lock import lease as leases
 from farm.lock.lease import LeaseLock, epochs, newest
-from farm.records import Done, Failed, Part
+from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part
 from tests.farm.here_engine import HereEngine
 from tests.farm.test_shards import World, fill
 from tests.s3_server import require_s3
@@ -123,6 +124,42 @@ def test_a_run_that_loses_its_lock_ends_and_writes_no_more(
         proxy.clear()
         assert [one.url for one in storage.list_files(f"{store.root}/.farm/ledger/shard-00000")] == []
         wait_for(lambda: can_be_had(store.root), "the lock is free", 20)
+
+
+def test_a_holder_that_is_frozen_while_it_compacts_overwrites_nothing_of_its_successors(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a virtual machine that stands still, with its clock, for longer than its lease, at the end of a run."""
+    read, frozen = read_table, list[str]()
+
+    def freeze(files: ShardFiles) -> Table:
+        table = read(files)
+        if not frozen:
+            frozen.append("once")
+            assert isinstance(held._held, LeaseLock)
+            held._held._ending.set()  # nothing of it runs, nor what renews its lease
+            began_s = clock.now_s()
+            wait_for(lambda: can_be_had(store.root), "the lock is free", 20)
+            with RunLock(store.root) as new:
+                _note(store.root, new, 1)
+                compact(store.root, new.run, new.confirm)
+            stood_s = clock.now_s() - began_s
+            show = clock.now_s
+            monkeypatch.setattr(clock, "now_s", lambda: show() - stood_s)
+            held.check()  # as far as it knows
+        return table
+
+    monkeypatch.setattr(sys.modules["farm.ledger.compact"], "read_table", freeze)
+    with RunLock(store.root) as held:
+        _note(store.root, held, 0)
+        with pytest.raises(LostLockError, match="has taken over"):
+            compact(store.root, held.run, held.confirm)
+    assert sorted(read_ledger(store.root)) == ["0", "1"]
+
+
+def _note(root: str, held: RunLock, row: int) -> None:
+    with Ledger(root, held.run, held.check) as book:
+        book.append(LedgerEntry(key=str(row), shard=0, row=row, source="s", output=f"o/{row}", status=ItemStatus.DONE))
 
 
 def test_an_old_holder_sees_the_new_one_and_neither_deletes_nor_overwrites_it(store: Store) -> None:
