@@ -13,7 +13,7 @@ FarmError                      1   something the farm can explain
 ├── CredentialsError          77   the store refused our credentials
 ├── ModelError                78   a model, its weights or the configuration is bad
 ├── ConfigurationError        78   what the farm is told to use is not safe to use
-├── InterruptedRun       130/143   SIGINT or SIGTERM
+├── InterruptedRun   129/130/143   SIGHUP, SIGINT or SIGTERM
 └── ItemError                  3   one row failed; the run goes on (never leaves a worker: it becomes a `Failed`)
     ├── LostPiecesError        3   what a join needs is gone: made anew by the next run
     └── SuspectError           3   an output is not believable, and the run wants such ones refused

@@ -117,7 +117,10 @@ class Session:
             return
         try:
             folder = str(self._temp)
-            with _workers_alone(self._at_first, folder, dashboard=self._with_dashboard, agents=self._with_agents):
+            with (
+                _deaf_to_hangups(),
+                _workers_alone(self._at_first, folder, dashboard=self._with_dashboard, agents=self._with_agents),
+            ):
                 context = ray.init(
                     address="local",
                     num_cpus=self._cpus,
@@ -300,6 +303,17 @@ def _workers_alone(at_first: int | None, folder: str, *, dashboard: bool, agents
 
         _change(changes, ray_services, "start_ray_process", launch_bare)
         yield
+
+
+@contextmanager
+def _deaf_to_hangups() -> Generator[None]:
+    """Processes that are started inside the block outlive a terminal that is gone: to end them is ours, once what is in
+    flight has ended. Ray does as much for SIGINT."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _change(changes: ExitStack, holder: Any, name: str, value: Any) -> None:

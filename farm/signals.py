@@ -1,4 +1,6 @@
-"""SIGINT and SIGTERM: the first asks the run to stop, a second ends the process at once, and so does a stop that lasts.
+"""SIGINT, SIGTERM, SIGHUP: the first asks the run to stop, a second ends the process at once, and so does a long stop.
+
+SIGHUP, of a terminal that is gone, stays ignored where it was, as under nohup.
 
 Python runs its handlers between two steps of the main thread, which may be far apart: a library that starts processes,
 a store that does not answer. So a thread of its own hears of signals too, and ends what does not end by itself.
@@ -16,9 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 
+from farm import terminal
 from farm.errors import InterruptedRun
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_LIMIT_S = 9.0
 """from the first signal to the end of the process, whatever it is in the middle of"""
 
@@ -46,6 +49,8 @@ class Received:
         if self.signum is not None:
             self.end(signum)
         self.signum = signum
+        if signum == signal.SIGHUP:
+            terminal.leave_if_gone()  # what is still said would fail, and end the stop in the middle
         if self.on_first is None:
             raise Interrupt(signum)
         self.on_first()
@@ -74,12 +79,13 @@ class Received:
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in _SIGNALS:
-            signal.signal(signum, self.handle)
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, self.handle)
 
 
 @contextmanager
 def stopped_by_signals(on_first: Callable[[], None] | None = None) -> Generator[Received]:
-    """Inside the block a first SIGINT or SIGTERM calls `on_first`, or ends the block by InterruptedRun.
+    """Inside the block a first SIGINT, SIGTERM or SIGHUP calls `on_first`, or ends the block by InterruptedRun.
 
     Outside the main thread, where Python allows no handlers, signals stay whoever's they are.
     """
@@ -135,7 +141,7 @@ def _watch(ours: socket.socket, received: Received) -> None:
 
 
 def _next(ours: socket.socket, limit_s: float | None) -> int | None:
-    """The next SIGINT or SIGTERM; 0 when none has come in time, None when the block is over."""
+    """The next of our signals; 0 when none has come in time, None when the block is over."""
     while select.select([ours], [], [], limit_s)[0]:
         data = ours.recv(1)
         if not data:

@@ -120,8 +120,8 @@ class RunSummary:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 3 some failed, 4 too many did, or too much of a sample was suspect, 75 something is left, 130 or
-        143 after a signal."""
+        """0 all done, 3 some failed, 4 too many did, or too much of a sample was suspect, 75 something is left, 129,
+        130 or 143 after a signal."""
         if self.signum:
             return InterruptedRun(self.signum).exit_code
         if self.failures_stopped or self.stopped == SUSPECT_LIMIT:

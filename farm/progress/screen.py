@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
+from farm import terminal
+
 _USUAL = os.terminal_size((80, 24))
 
 
@@ -32,21 +34,26 @@ class Screen:
         """Show these in the place of what is there; what does not fit is left out."""
         columns, rows = self._size()
         shown = [cut(line, columns - 1) for line in lines[: max(1, rows - 1)]]
-        self._stream.write(self._home() + "\n".join(shown))
+        self._write(self._home() + "\n".join(shown))
         self._rows_shown = len(shown)
-        self._stream.flush()
 
     def say(self, text: str) -> None:
         """A line that stays, above ours."""
-        self._stream.write(f"{self._home()}{text}\n")
+        self._write(f"{self._home()}{text}\n")
         self._rows_shown = 0
-        self._stream.flush()
 
     def clear(self) -> None:
         """Nothing of ours is left."""
-        self._stream.write(self._home())
+        self._write(self._home())
         self._rows_shown = 0
-        self._stream.flush()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            if not terminal.leave_if_gone():  # without it a run goes on; a SIGHUP may end it, which may be ignored
+                raise
 
     def _home(self) -> str:
         """Back to the first of our lines, and clear them all."""

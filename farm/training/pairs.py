@@ -85,6 +85,7 @@ def _outlive_signals(_number: int) -> None:
     """
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _signum, _frame: signal.alarm(int(STOP_LIMIT_S) + 1))
 
 

@@ -1,16 +1,22 @@
-"""SIGINT and SIGTERM at moments drawn at random, from before Ray starts to the last join: a run ends and loses nothing.
+"""Signals at moments drawn at random, from before Ray starts to the last join: a run ends and loses nothing.
 
 With --trials N: N signals over pictures, films, training data and all of them at once.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
+import os
+import pty
 import random
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from ..heads import REPOSITORY
 from ..runs import Farm, files
 from .conftest import Subjects
 from .kinds import Subject
@@ -27,7 +34,7 @@ from .watch import Watch, check_clean, check_free, check_gone, check_identical, 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.timeout(900)
 KINDS = ("mixed", "pictures", "films", "tar")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT_S = 10.0
 AT_ONCE_S = 5.0
 LISTS = ("sources", "samples", "dataset.json")
@@ -140,6 +147,48 @@ def test_a_signal_ends_a_run_within_ten_seconds_and_loses_nothing(
         check_identical(out, subject.undisturbed)
         check_clean(out)
         note(kind=subject.kind.name, plans=[str(plan) for plan in plans], ended_s=seconds)
+
+
+def test_a_terminal_that_is_gone_ends_a_run_as_a_signal_does(
+    slow_farm: Farm, make_picture: Make, tmp_path: Path
+) -> None:
+    """Every process of its session hears it, and what is said to it fails; the lines of the live view are."""
+    out, rows = tmp_path / "out", 40
+    for at in range(rows):
+        make_picture(tmp_path / f"in/{at:02d}.png", 160, 160, seed=at)
+    args = slow_farm.submit_args(tmp_path / "in", out, "--workers", "2")
+    ours, theirs = pty.openpty()
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "farm", *map(str, args)],
+        cwd=REPOSITORY,
+        env=slow_farm.variables,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        text=True,
+    )
+    os.close(theirs)
+    said = b""
+    until_locked(out, driver)
+    while len(list(out.glob("*.png"))) < 4:
+        said += os.read(ours, 4096)
+    assert b"busy" in said
+    family, asked = family_of(driver), time.monotonic()
+    assert family
+    os.close(ours)
+    assert driver.wait(60) == 128 + signal.SIGHUP
+    assert time.monotonic() - asked < LIMIT_S
+    check_gone(family, 5)
+    check_free(out)
+    made = content(out)
+    assert 4 <= len(made) < rows
+    (note,) = (json.loads(path.read_text()) for path in (out / ".farm/runs").iterdir())
+    assert (note["exit_code"], note["done"], note["left"]) == (129, len(made), rows - len(made))
+    again = slow_farm.run(*args)
+    assert again.returncode == 0, again.stderr
+    assert content(out).items() >= made.items()
 
 
 def test_an_interrupt_while_weights_are_fetched_does_not_wait_for_them(

@@ -6,16 +6,25 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from farm.errors import InterruptedRun
 from farm.signals import stopped_by_signals
 
-BOTH = (signal.SIGINT, signal.SIGTERM)
+ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@pytest.mark.parametrize("signum", BOTH)
+@pytest.fixture(autouse=True)
+def _not_ignored() -> Iterator[None]:
+    """Whatever these tests run under."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("signum", ALL)
 def test_the_first_signal_asks_and_handlers_are_given_back(signum: signal.Signals) -> None:
     before = signal.getsignal(signum)
     asked: list[bool] = []
@@ -27,7 +36,7 @@ def test_the_first_signal_asks_and_handlers_are_given_back(signum: signal.Signal
     assert "signals" not in {thread.name for thread in threading.enumerate()}
 
 
-@pytest.mark.parametrize("signum", BOTH)
+@pytest.mark.parametrize("signum", ALL)
 def test_where_nobody_is_asked_it_ends_the_block(signum: signal.Signals) -> None:
     with pytest.raises(InterruptedRun, match="run the same command again") as stopped:
         interrupt_a_sleeper(signum)
@@ -82,7 +91,7 @@ with stopped_by_signals(lambda: None) as received:
     assert (said.returncode, said.stdout) == (143, "killed what would be left\n")
 
 
-@pytest.mark.parametrize("signum", BOTH)
+@pytest.mark.parametrize("signum", ALL)
 def test_a_stop_that_lasts_is_ended(signum: signal.Signals) -> None:
     started = time.monotonic()
     said = ended(f"""
@@ -119,6 +128,17 @@ time.sleep(1.5)
 print("done")
 """)
     assert (said.returncode, said.stdout) == (0, "done\n")
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    said = ended("""
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with stopped_by_signals(lambda: None):
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(1.5)
+print("done", signal.getsignal(signal.SIGHUP).name)
+""")
+    assert (said.returncode, said.stdout) == (0, "done SIG_IGN\n")
 
 
 def test_a_run_in_another_thread_leaves_signals_alone() -> None:
