@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from farm import lock, manifest, storage
 from farm.errors import UsageError
 from farm.pieces import clear_pieces, files_below
+from farm.records import FileStat
 from farm.storage import faults
 
 _PROBE = re.compile(r"probe-[0-9a-f]{32}")
@@ -46,9 +47,9 @@ def collect(root: str) -> Collected:
     if next(files_below(root, storage.join(root, ".farm")), None) is None:
         raise UsageError(f"{root}: no output root: there is no .farm in it; name what --out named")
     with lock.RunLock(root) as held:
-        cleared = storage.clear_staging(root, keep="")
-        pieces = clear_pieces(root, held.check)
-        strays = _strays(root)
+        cleared = storage.clear_staging(root, keep="", is_dead=held.is_dead)
+        pieces = clear_pieces(root, held.check, held.is_settled)
+        strays = [stat.url for stat in _strays(root) if held.is_settled(stat)]
         for url in strays:
             held.check()
             with faults.run_level(root):
@@ -63,10 +64,10 @@ def collect(root: str) -> Collected:
     )
 
 
-def _strays(root: str) -> list[str]:
+def _strays(root: str) -> list[FileStat]:
     """Files of ours that lie outside of the staging, by names that nobody else gives."""
     own = storage.join(root, ".farm")
-    found = [stat.url for stat in files_below(root, own) if _PROBE.fullmatch(stat.url.removeprefix(own).strip("/"))]
+    found = [stat for stat in files_below(root, own) if _PROBE.fullmatch(stat.url.removeprefix(own).strip("/"))]
     if not storage.is_remote(root):
-        found += [stat.url for stat in files_below(root, root) if _MOVED.fullmatch(storage.name(stat.url))]
+        found += [stat for stat in files_below(root, root) if _MOVED.fullmatch(storage.name(stat.url))]
     return found

@@ -19,10 +19,13 @@ class ClearedPieces:
     bytes: int = 0
 
 
-def clear_pieces(root: str, check: Callable[[], None] = lambda: None) -> ClearedPieces:
+def clear_pieces(
+    root: str, check: Callable[[], None] = lambda: None, is_settled: Callable[[FileStat], bool] = lambda _: True
+) -> ClearedPieces:
     """Remove pieces of items that are finished, or have failed for good since; those of open items stay.
 
     Only for who holds the root's lock, and while nothing is in work; `check` is called before each item's are removed.
+    Of an item with a piece that is not settled all stay: where nothing locks, its entry may still be on its way.
     One listing where there are none. Raises DiskError, CredentialsError or UnreachableError.
     """
     folder = storage.join(root, ".farm", "parts")
@@ -34,6 +37,8 @@ def clear_pieces(root: str, check: Callable[[], None] = lambda: None) -> Cleared
         return ClearedPieces()
     found: list[FileStat] = []
     for item_id in pieces.keys() - ledger.open_items(root, pieces.keys()):
+        if not all(map(is_settled, pieces[item_id])):
+            continue
         check()
         with faults.run_level(root):
             storage.delete_tree(storage.join(folder, item_id))

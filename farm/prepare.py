@@ -51,7 +51,7 @@ def prepare_manifest(config: RunConfig, operation: str, shard_bytes: int) -> Pre
         held.check()
         counted = dataset.finish(out, packs, config.prepare, operation, held.run)
         held.confirm()
-        storage.clear_staging(out, keep="")
+        storage.clear_staging(out, keep="", is_dead=held.is_dead)
     return Preparation(summary=summary, counted=counted)
 
 

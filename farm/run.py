@@ -84,7 +84,7 @@ def _run_stoppable(
     out = output_root(config)
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
         received.on_end = held.abandon
-        storage.clear_staging(out, keep=held.run)
+        storage.clear_staging(out, keep=held.run, is_dead=held.is_dead)
         planner, models = planner_of(config, out)
         with Surveyor(config, planner, out) as surveyor:
             is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
@@ -100,7 +100,7 @@ def _run_stoppable(
         results = run.write_results()
         run.clear_pieces()
         held.confirm()
-        storage.clear_staging(out, keep="")
+        storage.clear_staging(out, keep="", is_dead=held.is_dead)
         summary = run.summary(results, time.monotonic() - started_s)
         run.note.end(summary)
         notes = models.notes_of_work(counted.models)
@@ -369,12 +369,12 @@ class _Run:
         """
         if self._signum is not None and len(self._surveyor.ledger) > _WRITTEN_WHEN_STOPPED:
             return storage.join(self._out, ledger.RESULTS)
-        return ledger.write_results(self._out, self._held.confirm)
+        return ledger.write_results(self._out, self._held.confirm, run=self._id)
 
     def clear_pieces(self) -> None:
         """Remove what a run that was killed had joined and not removed. Not after a signal: the next run does it."""
         if self._signum is None:
-            clear_pieces(self._out, self._held.confirm)
+            clear_pieces(self._out, self._held.confirm, self._held.is_settled)
 
     def summary(self, results: str, seconds: float) -> RunSummary:
         summary = self._tally.summary(self._out, results, rows=self._counted.rows, seconds=seconds, signum=self._signum)

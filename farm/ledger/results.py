@@ -68,7 +68,7 @@ _ORDER = ("row", "output", "source")
 """columns that they are sorted by"""
 
 
-def write_results(root: str, may_write: Callable[[], None] = lambda: None) -> str:
+def write_results(root: str, may_write: Callable[[], None] = lambda: None, *, run: str = "results") -> str:
     """Write ROOT/results.parquet: one row an output, its latest entry, sorted by row; returns its URL.
 
     Left alone when it says the same already. Rows without an output (refused for their path) are kept until
@@ -80,7 +80,7 @@ def write_results(root: str, may_write: Callable[[], None] = lambda: None) -> st
     if _mark_of(url) == mark:
         return url
     chosen = _Chosen(shards)
-    with faults.run_level(url), storage.OutputRoot(url=root, attempt="results").open_stream(url) as sink:
+    with faults.run_level(url), storage.OutputRoot(url=root, attempt=run).open_stream(url) as sink:
         _write_results(sink, chosen.tables([name for name, _ in RESULT_COLUMNS]), mark)
         may_write()
         sink.commit()

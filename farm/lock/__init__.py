@@ -10,17 +10,23 @@ before anything heavy is loaded, so that the second of two runs says so at once.
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 
 from farm import storage
 from farm.lock import disk
 from farm.lock.disk import DiskLock, is_process_of, read_holder
-from farm.lock.holder import Holder, busy, new_run_id
+from farm.lock.holder import Holder, begun_unix, busy, new_run_id
 from farm.lock.lease import LeaseLock, Witness
+from farm.records import FileStat
 from farm.storage import faults
 from farm.storage.urls import local_path
 
 __all__ = ["Holder", "RunLock", "busy", "current_holder", "holds", "is_process_of", "new_run_id", "read_holder"]
+
+
+_YOUNG_S = 24 * 3600.0
+"""where nothing locks: what is younger may be of a run that is alive"""
 
 
 class RunLock:
@@ -77,6 +83,17 @@ class RunLock:
         """check(), by the word of the store: before what is there is replaced or removed for good. Costs a request."""
         if self._held is not None:
             self._held.confirm()
+
+    def is_dead(self, attempt: str) -> bool:
+        """Whether what an attempt has left may go: it is ours, or nobody else can be alive, or it began a day ago."""
+        if self.warning is None or attempt == self.run:
+            return True
+        begun = begun_unix(attempt)
+        return begun is not None and begun < time.time() - _YOUNG_S
+
+    def is_settled(self, found: FileStat) -> bool:
+        """Whether nobody who is alive can have written a file, by its date where nothing locks."""
+        return self.warning is None or (found.mtime_ns or 0) / 1e9 < time.time() - _YOUNG_S
 
     def abandon(self) -> None:
         """Free the lock if that takes no time; for a process that is ended in the middle of things."""

@@ -23,6 +23,15 @@ def new_run_id() -> str:
     return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
+def begun_unix(run: str) -> float | None:
+    """When the attempt of that name began; None for a name that new_run_id() does not give."""
+    try:
+        begun = datetime.strptime(run.partition("-")[0], "%Y%m%dT%H%M%SZ")
+    except ValueError:
+        return None
+    return begun.replace(tzinfo=timezone.utc).timestamp()
+
+
 def this_process(run: str) -> Holder:
     """This process as the holder."""
     return Holder(run=run, pid=os.getpid(), host=socket.gethostname())

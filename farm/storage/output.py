@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +72,22 @@ class Cleared:
     """why others could not be"""
 
 
-def clear_staging(root: str, keep: str) -> Cleared:
+def clear_staging(root: str, keep: str, is_dead: Callable[[str], bool] = lambda _: True) -> Cleared:
     """Remove what all attempts but `keep` left in the root's staging, and abort the uploads that they left open.
 
-    Only for who holds the root's lock: an attempt that is alive would lose what it is writing.
+    Only for who holds the root's lock: an attempt that is alive would lose what it is writing. `is_dead`: of those that
+    nobody holds a lock against.
     """
     path = local_path(root)
     if path is None:
         with faults.run_level(root):
-            attempts, uploads, stuck = objects.abort_announced(_staging(root), keep)
+            attempts, uploads, stuck = objects.abort_announced(
+                _staging(root), lambda attempt: attempt != keep and is_dead(attempt)
+            )
         return Cleared(attempts=attempts, uploads=uploads, stuck=tuple(stuck))
     folder = Path(_staging(root))
     with faults.writing(str(folder), 0):
-        dead = [name for name in os.listdir(folder) if name != keep] if folder.is_dir() else []
+        dead = [name for name in os.listdir(folder) if name != keep and is_dead(name)] if folder.is_dir() else []
     for name in dead:
         local.delete_tree(folder / name)
     return Cleared(attempts=len(dead), uploads=0)

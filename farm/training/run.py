@@ -73,7 +73,7 @@ def run(request: Request, said: Said) -> int:
     with RunLock(request.out) as lock:
         if lock.warning:
             said(lock.warning)
-        clear_staging(request.out, keep=lock.run)
+        clear_staging(request.out, keep=lock.run, is_dead=lock.is_dead)
         job = _job(request, lock.run)
         if job.resume_at:
             said(f"goes on after iteration {job.resume_at}")

@@ -7,18 +7,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from farm import failpoints, ledger, storage
+from farm import engine, failpoints, ledger, lock, storage
 from farm.cli import main
+from farm.config import OutputConfig
 from farm.errors import BusyError, UsageError
 from farm.gc import Collected, collect
-from farm.lock import RunLock
-from farm.records import ItemStatus, LedgerEntry
+from farm.lock import RunLock, new_run_id
+from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part
+from tests.farm.here_engine import HereEngine
+from tests.farm.test_shards import World, fill
+from tests.seeded import save_srvgg
 from tests.stores import Store, opened, output, raised
 
 _UPLOAD = """
@@ -149,6 +154,53 @@ def test_only_pieces_that_no_run_will_join_are_removed(root: str) -> None:
     kept = [name for name in files(root) if name.startswith(".farm/parts/")]
     assert kept == [".farm/parts/open/00000.piece", ".farm/parts/tried/00000.piece"]
     assert storage.read_bytes(storage.join(root, "picture.png")) == b"an output"
+
+
+DEAD = "20260131T235959Z-1a2b3c4d"
+
+
+def by_gc(root: str, _: Path) -> None:
+    found = collect(root)
+    assert (found.attempts, found.uploads) == (1, 1)
+    assert "there is no lock" in str(found.warning)
+
+
+def by_a_run(root: str, folder: Path) -> None:
+    """Without Ray, and with its outputs on a disk: what it clears is what counts here."""
+    world = World(folder, save_srvgg(folder / "tiny.pth", features=8, convs=2), "csv")
+    fill(world, 2)
+    make = world.work
+
+    def work(part: Part) -> Done | Failed:
+        return make(replace(part, item=replace(part.item, output_url=str(folder / "made"))))
+
+    world.work = work
+    assert world.run(output=OutputConfig(out=root, stamp=False)).exit_code == 0
+
+
+def kept(root: str) -> list[str]:
+    return [name for name in files(root) if name.startswith((".farm/tmp", ".farm/parts"))]
+
+
+@pytest.mark.parametrize("cleared", [by_gc, by_a_run])
+def test_where_nothing_locks_what_may_be_of_a_live_run_is_left_for_a_day(
+    cleared: Callable[[str, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its uploads are open, and its ledger may not say yet that a piece is made."""
+    monkeypatch.setattr(engine, "Engine", HereEngine)
+    with opened("rclone", tmp_path, monkeypatch) as weak:
+        live, root = new_run_id(), weak.root
+        upload_and_die(root, live, 2, "live.bin")
+        upload_and_die(root, DEAD, 2, "dead.bin")
+        piece = ".farm/parts/unknown/00000.piece"
+        output(root).publish(storage.join(root, piece), bytes(100))
+        cleared(root, tmp_path)
+        left = kept(root)
+        assert left[0] == piece
+        assert [name.startswith(f".farm/tmp/{live}/") for name in left[1:]] == [True]
+        monkeypatch.setattr(lock, "_YOUNG_S", -60.0)  # as if the day were over
+        cleared(root, tmp_path)
+        assert kept(root) == []
 
 
 def test_staged_files_of_dead_attempts_are_removed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -58,8 +58,8 @@ def announce(key: str, staging: str | None) -> Announcement | None:
     return announced
 
 
-def abort_announced(folder: str, keep: str) -> tuple[int, int, list[str]]:
-    """Abort what attempts other than `keep` announced below `folder` (ROOT/.farm/tmp) and left open.
+def abort_announced(folder: str, is_dead: Callable[[str], bool]) -> tuple[int, int, list[str]]:
+    """Abort what dead attempts announced below `folder` (ROOT/.farm/tmp) and left open.
 
     Returns how many attempts left something, how many uploads were aborted, and why others could not be: their records
     stay. Raises UnreachableError and DiskError.
@@ -68,7 +68,7 @@ def abort_announced(folder: str, keep: str) -> tuple[int, int, list[str]]:
     aborted, stuck = 0, list[str]()
     for found in list_files(folder):
         attempt = found.url.removeprefix(folder).strip("/").partition("/")[0]
-        if attempt == keep:
+        if not is_dead(attempt):
             continue
         attempts.add(attempt)
         at = target(found.url)
