@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
@@ -23,6 +23,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
+from farm.errors import FarmError, LostLockError
 from farm.feed import Chosen, Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
@@ -80,32 +81,56 @@ def stop_now(config: RunConfig) -> Stop:
 def _run_stoppable(
     config: RunConfig, received: Received, lock_held: lock.RunLock | None, stop: Stop, choose: Choose | None
 ) -> RunSummary:
-    started_s = time.monotonic()
     out = output_root(config)
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
         received.on_end = held.abandon
         storage.clear_staging(out, keep=held.run, is_dead=held.is_dead)
-        planner, models = planner_of(config, out)
-        with Surveyor(config, planner, out) as surveyor:
-            is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
-            counted = surveyor.survey(lambda: stop.check(clock.now_s(), "the manifest was read"))
-            if not is_said:
-                ledger.write_form(out, held.run)
-            outfit = Outfit(config, models, counted, planner)
-            chosen = choose(surveyor, counted, outfit) if choose is not None else None
-            run = _Run(config, out, held, surveyor, counted, outfit, stop, chosen)
-            with noted(run.note, lambda: run.summary("", 0.0)), ledger.Ledger(out, held.run, held.check) as book:
-                run.work(book, planner.fingerprint, received)
-        ledger.compact(out, held.run, held.confirm)
-        results = run.write_results()
-        run.clear_pieces()
-        held.confirm()
-        storage.clear_staging(out, keep="", is_dead=held.is_dead)
-        summary = run.summary(results, time.monotonic() - started_s)
-        run.note.end(summary)
-        notes = models.notes_of_work(counted.models)
-        warnings = filter(None, (held.warning, exposed_token(config.worker), *notes, summary.warning))
-        return replace(summary, warning="; ".join(warnings) or None)
+        with _leaving_nothing(out, held):
+            return _run_held(config, out, received, held, stop, choose)
+
+
+@contextmanager
+def _leaving_nothing(out: str, held: lock.RunLock) -> Generator[None]:
+    """Where a run cannot go on its workers have ended, and what they had staged would fill a disk that has to be freed.
+
+    Not that of one that has lost its lock, which removes nothing more.
+    """
+    try:
+        yield
+    except LostLockError:
+        raise
+    except FarmError:
+        with suppress(FarmError):  # what ended the run is what is to be said, and may keep us from clearing too
+            held.confirm()
+            storage.clear_staging(out, keep="", is_dead=held.is_dead)
+        raise
+
+
+def _run_held(
+    config: RunConfig, out: str, received: Received, held: lock.RunLock, stop: Stop, choose: Choose | None
+) -> RunSummary:
+    started_s = time.monotonic()
+    planner, models = planner_of(config, out)
+    with Surveyor(config, planner, out) as surveyor:
+        is_said = ledger.check_form(out, is_empty=not surveyor.ledger)
+        counted = surveyor.survey(lambda: stop.check(clock.now_s(), "the manifest was read"))
+        if not is_said:
+            ledger.write_form(out, held.run)
+        outfit = Outfit(config, models, counted, planner)
+        chosen = choose(surveyor, counted, outfit) if choose is not None else None
+        run = _Run(config, out, held, surveyor, counted, outfit, stop, chosen)
+        with noted(run.note, lambda: run.summary("", 0.0)), ledger.Ledger(out, held.run, held.check) as book:
+            run.work(book, planner.fingerprint, received)
+    ledger.compact(out, held.run, held.confirm)
+    results = run.write_results()
+    run.clear_pieces()
+    held.confirm()
+    storage.clear_staging(out, keep="", is_dead=held.is_dead)
+    summary = run.summary(results, time.monotonic() - started_s)
+    run.note.end(summary)
+    notes = models.notes_of_work(counted.models)
+    warnings = filter(None, (held.warning, exposed_token(config.worker), *notes, summary.warning))
+    return replace(summary, warning="; ".join(warnings) or None)
 
 
 def dry_run(config: RunConfig) -> DryRun:

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,6 +31,8 @@ NOTE = re.compile(r"\.farm/runs/\d{8}T\d{6}Z-[0-9a-f]{8}\.json")
 LEASE_S = 6
 """of the lock of a store"""
 BUSY = 75
+ENDED = (69, 74)
+"""by an exception: a store or cluster that does not answer, an error of a disk"""
 STEP_S = "3"
 """after which a worker that has not answered is taken for hung"""
 
@@ -59,6 +61,10 @@ class Place(ABC):
         own = {name: data for name, data in self.contents().items() if name.startswith(".farm/")}
         notes = {name for name in own if NOTE.fullmatch(name) and json.loads(own[name])}
         return {name for name in own.keys() - notes if not name.startswith(".farm/lock")}
+
+    def staged(self) -> set[str]:
+        """Names of what waits to be published."""
+        return {name for name in self.kept() if name.startswith(".farm/tmp/")}
 
     def identity(self) -> list[tuple[object, ...]]:
         """What must be equal after any disturbance, wherever the root lies."""
@@ -140,12 +146,19 @@ class Work:
                 return ran
             time.sleep(0.5)  # whoever was killed holds a lease on a store, until it is over
 
-    def check_left(self, place: Place, ran: Ran) -> None:
-        """After a disturbed run: all is done, or its end is explained; and every output that is there is right."""
+    def check_left(self, place: Place, ran: Ran, before: Set[str] | None = None) -> None:
+        """After a disturbed run: all is done, or its end is explained; and every output that is there is right.
+
+        `before`: what was staged when it began, by one that was killed: who ends before it has the lock leaves that.
+        None: nothing is asked of staging, for the place may have failed to the end.
+        """
         wrong = place.outputs().items() - self.outputs.items()
         assert not wrong, f"partial, wrong or unknown: {sorted(wrong)}"
         assert "Traceback" not in ran.said, ran.said
         assert "defect" not in ran.said, ran.said
+        if ran.code in ENDED and before is not None:
+            staged = sorted(place.staged() - before)
+            assert not staged, f"left in the way of who frees space: {staged}"
         if ran.code == 0:
             self.check_finished(place)
         elif 0 < ran.code < 128:

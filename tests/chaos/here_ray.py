@@ -1,7 +1,8 @@
 """A whole run in one process: the real engine, worker, tasks, storage and ledger, and in place of Ray a few threads.
 
 What the real engine asks of Ray is answered here: actors, references, waiting, killing. A killed actor is told to stop
-and its answers are lost, but its threads go on: one that hangs hangs until the process ends.
+and its answers are lost, but its threads go on, which the end of Ray waits for: one that hangs hangs until the process
+ends.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ import ray.exceptions
 from farm import engine, node
 from farm.worker import Worker
 
+_ENDING_S = 3.0
+
 
 class _Method:
-    def __init__(self, pool: ThreadPoolExecutor, made: Future[Worker], name: str) -> None:
-        self._pool = pool
-        self._made = made
+    def __init__(self, handle: _Handle, name: str) -> None:
+        self._pool = handle.pool
+        self._made = handle.made
+        self._calls = handle.calls
         self._name = name
 
     def options(self, **_names: object) -> _Method:
         return self
 
     def remote(self, *args: object) -> Future[Any]:
-        return self._pool.submit(lambda: getattr(self._made.result(), self._name)(*args))
+        call = self._pool.submit(lambda: getattr(self._made.result(), self._name)(*args))
+        self._calls.append(call)
+        return call
 
 
 class _Introduction(_Method):
@@ -43,6 +49,7 @@ class _Handle:
     def __init__(self, context: Any, threads: int) -> None:
         self.pool = ThreadPoolExecutor(threads)
         self.made: Future[Worker] = Future()
+        self.calls: list[Future[Any]] = []
         threading.Thread(target=self._make, args=(context,), daemon=True).start()
 
     def _make(self, context: Any) -> None:
@@ -52,12 +59,12 @@ class _Handle:
             self.made.set_exception(error)
 
     def __getattr__(self, name: str) -> _Method:
-        return _Method(self.pool, self.made, name)
+        return _Method(self, name)
 
     @property
     def __ray_call__(self) -> _Method:
         """A function of the engine's that is called with the worker; there is one, and no node to be found out."""
-        return _Introduction(self.pool, self.made, "info")
+        return _Introduction(self, "info")
 
     def kill(self) -> None:
         if self.made.done() and not self.made.exception():
@@ -68,8 +75,15 @@ class _Handle:
 class _Remote:
     """As ray.remote(Worker)."""
 
+    def __init__(self) -> None:
+        self.handles: list[_Handle] = []
+
     def options(self, *, max_concurrency: int, **_resources: object) -> SimpleNamespace:
-        return SimpleNamespace(remote=lambda context: _Handle(context, max_concurrency))
+        def start(context: Any) -> _Handle:
+            self.handles.append(_Handle(context, max_concurrency))
+            return self.handles[-1]
+
+        return SimpleNamespace(remote=start)
 
 
 class _TaskError(ray.exceptions.RayTaskError):
@@ -85,7 +99,8 @@ class _TaskError(ray.exceptions.RayTaskError):
 class _Session:
     """As farm.session.Session."""
 
-    def __init__(self, *_: object, **__: object) -> None:
+    def __init__(self, remote: _Remote) -> None:
+        self._remote = remote
         self.on_connected: Callable[[], None] = lambda: None
         self.on_terminated: Callable[[], None] = lambda: None
         self.head = None
@@ -95,9 +110,13 @@ class _Session:
         self.on_connected()
 
     def disconnect(self) -> None:
+        """After it nothing is in work, as where processes are killed; but what hangs."""
+        wait([call for handle in self._remote.handles for call in handle.calls], _ENDING_S)
+
+    def abandon(self) -> None:
         """There is nothing to end."""
 
-    abandon = break_off = disconnect
+    break_off = abandon
 
 
 def _get(reference: Future[Any]) -> Any:
@@ -117,5 +136,5 @@ def install() -> None:
     """From now on runs of this process start no Ray."""
     kill = lambda handle, no_restart: handle.kill()  # noqa: E731
     engine.ray = SimpleNamespace(wait=_wait, get=_get, kill=kill)
-    engine._RemoteWorker = _Remote()
-    engine.Session = _Session
+    remote = engine._RemoteWorker = _Remote()
+    engine.Session = lambda *_, **__: _Session(remote)

@@ -80,6 +80,7 @@ def short_cases(works: dict[str, Work], chance: random.Random, points: set[str],
 
 def strike(work: Work, place: Place, case: Case, mark: Path) -> bool:
     """Run once while the case happens, and look at what it left; whether its point was hit."""
+    before = place.staged()
     ran = work.run(place, f"{case.point}={case.action}@{case.nth},once={mark}", limit_s=HUNG_S)
     told = f"{case} ended with {ran.code} after {ran.seconds:.1f} s: {ran.said}"
     if not mark.exists():
@@ -91,7 +92,7 @@ def strike(work: Work, place: Place, case: Case, mark: Path) -> bool:
         assert ran.code == 0 or (ran.code == 143 and case.point not in WORKER), told
     else:
         assert ran.code in (0, 3, 69, 74), told
-    work.check_left(place, ran)
+    work.check_left(place, ran, before)
     return True
 
 
@@ -351,7 +352,7 @@ def check_full(work: Work, place: Place, disk: Path, left_bytes: int, scratch: P
     assert found[1].startswith(str(disk)), said
     assert int(found[2]) <= left_bytes, said
     filler.unlink()
-    work.check_left(place, ran)
+    work.check_left(place, ran, frozenset())
     work.check_rerun(place)
 
 

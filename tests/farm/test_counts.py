@@ -6,19 +6,20 @@ import csv
 import os
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from farm import engine, plan
+from farm import engine, plan, storage
 from farm.config import RunConfig
-from farm.errors import ManifestError
+from farm.errors import DiskError, FarmError, LostLockError, ManifestError, StalledError, UnreachableError
 from farm.records import Done, Failed, Part
 from farm.run import run_manifest
 
 from ..seeded import save_srvgg
 from .here_engine import HereEngine
-from .test_shards import World
+from .test_shards import World, fill
 
 
 @pytest.fixture
@@ -63,6 +64,55 @@ def test_rows_that_a_signal_left_are_counted_as_left(world: World, seed: int) ->
     rows = world.results()
     assert sorted(row["row"] for row in rows) == list(range(len(world.rows)))
     assert sum(row["status"] == "done" for row in rows) == summary.done + summary.reused
+
+
+def full(world: World, error: FarmError) -> Path:
+    """Runs into `error` while a worker has something staged; where that lies."""
+    staged: list[Path] = []
+
+    def work(part: Part) -> Done | Failed:
+        if world.worked:
+            (note,) = (world.out / ".farm/runs").iterdir()
+            staged.append(world.out / ".farm/tmp" / note.stem / "film")
+            staged[0].parent.mkdir(parents=True, exist_ok=True)
+            staged[0].write_bytes(bytes(100))
+            raise error
+        return world.work(part)
+
+    HereEngine.work = staticmethod(work)
+    world.worked = []
+    with pytest.raises(type(error)) as caught:
+        run_manifest(world.config())
+    assert caught.value is error
+    return staged[0]
+
+
+@pytest.mark.parametrize("error", [DiskError("full"), UnreachableError("gone"), StalledError("no worker")])
+def test_a_run_that_cannot_go_on_takes_its_staged_files_along(world: World, error: FarmError) -> None:
+    """They may be what fills the disk."""
+    fill(world, 3)
+    assert not full(world, error).exists()
+    assert world.run().exit_code == 0
+
+
+def test_a_run_that_has_lost_its_lock_removes_nothing(world: World) -> None:
+    fill(world, 3)
+    assert full(world, LostLockError("it is another run's")).exists()
+
+
+def test_what_keeps_a_run_from_clearing_does_not_hide_why_it_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, 3)
+    clear = storage.clear_staging
+
+    def refuse(root: str, keep: str, is_dead: Callable[[str], bool]) -> storage.Cleared:
+        if not keep:
+            raise DiskError("the disk is read-only by now")
+        return clear(root, keep, is_dead)
+
+    monkeypatch.setattr(storage, "clear_staging", refuse)
+    assert full(world, DiskError("full")).exists()
 
 
 @pytest.mark.parametrize("seed", range(6))
