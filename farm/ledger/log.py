@@ -107,8 +107,7 @@ class _FileLog:
             end = os.lseek(descriptor, 0, os.SEEK_END)
             try:
                 failpoints.hit("ledger.write.before", path)
-                if os.write(descriptor, line) != len(line):
-                    raise OSError("written in part")
+                _write(descriptor, line)
                 if durable:
                     self._sync(shard)
                 else:
@@ -160,6 +159,13 @@ class _FileLog:
     def close(self) -> None:
         with self._lock:
             self._close_all()
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it: a disk that fills in the middle takes a part, and says why only to who comes with the rest."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 class _SegmentLog:

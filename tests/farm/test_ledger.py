@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import random
 import shutil
@@ -55,6 +56,7 @@ from farm.ledger.codec import SCHEMA, decode, encode
 from farm.ledger.read import read_table
 from farm.records import ItemStatus, LedgerEntry
 from sr_kernel.fidelity import Blocks, PixelStats
+from tests.outside import small_disk
 from tests.s3_server import require_s3
 from tests.stores import reach
 from tests.waiting import wait_for
@@ -330,6 +332,27 @@ def test_a_failed_append_is_an_error_of_the_run_and_leaves_no_half_line(
             book.append(done(1))
         book.append(done(2))
     assert list(read_ledger(str(tmp_path))) == ["key-0", "key-2"]
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_line_is_said_to_be_and_keeps_all_before_it(tmp_path: Path) -> None:
+    """The first write takes a part of the line and raises nothing; most disks fill like that."""
+    rows = range(1000, 2000)  # all lines are of one length
+    told: list[str] = []
+
+    def fill(book: Ledger) -> None:
+        for row in rows:
+            book.append(done(row))
+            told.append(f"key-{row}")
+
+    size = len(encode(done(rows[0]))) + 1
+    assert mmap.PAGESIZE % size, "a line crosses a page's end"
+    full = rf"jsonl: No space left on device at {size} bytes, \d+ bytes free; free space"
+    with small_disk(tmp_path / "out", 4 * mmap.PAGESIZE) as disk, Ledger(str(disk), "run-1") as book:
+        with pytest.raises(DiskError, match=full):
+            fill(book)
+        assert list(read_ledger(str(disk))) == told
+        (path,) = disk.rglob("run-1.jsonl")
+        assert path.read_bytes().endswith(b"\n"), "what was taken of the last line is cut off"
 
 
 def test_a_run_taken_up_under_its_own_name_goes_on_after_the_torn_line(tmp_path: Path) -> None:
