@@ -362,7 +362,8 @@ def gc(out: str) -> None:
 @explained
 def verify(run: str, subset: tuple[int, int], workers: int | None, no_decode: bool, quiet: bool) -> None:
     """Read every output that is done in the output root RUN: it must have the recorded size and digest, and decode to
-    the recorded width, height and frames. Exit code 3 when one is damaged or missing; each is named.
+    the recorded width, height and frames. Exit code 3 when one is damaged or missing; each is named. Where none is, but
+    some cannot be read just now, it is that of their disk (74), store (69) or rights (77).
 
     Each output is in exactly one of the T shares of --subset N/T, so that T nights read all. Writes nothing.
     """
@@ -376,8 +377,10 @@ def verify(run: str, subset: tuple[int, int], workers: int | None, no_decode: bo
         click.echo(f"  {printable(message)}", err=True)
     if found.damaged > len(found.named):
         click.echo(f"  and {found.damaged - len(found.named)} more", err=True)
-    if found.damaged or not quiet:
-        click.echo(f"{found} in {duration(lines.seconds)}", err=bool(found.damaged))
+    for error in found.refused:
+        click.echo(f"  not read: {printable(str(error))}", err=True)
+    if found.exit_code or not quiet:
+        click.echo(f"{found} in {duration(lines.seconds)}", err=bool(found.exit_code))
     sys.exit(found.exit_code)
 
 

@@ -1,7 +1,8 @@
 """What lies in an output root against what its ledger says is done: `farm verify RUN`.
 
 Every output, or one of so many shares of them, is read: it must be there, with the recorded size and digest, and decode
-to the recorded width, height and number of frames. Nothing is written and no lock is taken.
+to the recorded width, height and number of frames. One that cannot be read just now, as its disk or store does not let
+us, is no damage: nothing is known of it. Nothing is written and no lock is taken.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import Any
 
 from farm import ledger, manifest, shards, storage
 from farm.checks import at_least
-from farm.errors import ErrorKind, ItemError, UsageError
+from farm.errors import ErrorKind, FarmError, ItemError, UsageError
 from farm.kinds import EXTENSION_FORMATS, extension_of
 from farm.media import image, video
 from farm.progress import size as shown_size
 from farm.sample import OPERATIONS
+from farm.storage import faults
 
 _WHOLE_BYTES = 32 << 20
 """files up to this size are read once, for their digest and their pixels; larger ones once for each"""
@@ -36,6 +38,8 @@ _NAMED = 10_000
 """damaged outputs that are held to be named"""
 _INDEX = "json"
 """extension of the output that stands for a numbered sequence"""
+_UNREAD = frozenset({ErrorKind.STORAGE_ERROR, ErrorKind.FORBIDDEN})
+"""classes that say nothing of what an output holds"""
 _REDO = "run the same submit again with --verify-outputs to make it anew"
 
 
@@ -83,20 +87,26 @@ class Verified:
     """of them: a set of training data or a sequence has several"""
     bytes: int = 0
     damaged: int = 0
+    unread: int = 0
+    """that could not be read just now, and are not known to be damaged"""
     unjudged: int = 0
     """outputs whose decoder this machine lacks; their digests are right"""
     named: list[Damage] = field(default_factory=list[Damage])
     """the first damaged ones"""
+    refused: list[FarmError] = field(default_factory=list[FarmError])
+    """the first errors of those that could not be read, of a run that would need them"""
 
     @property
     def exit_code(self) -> int:
-        return 3 if self.damaged else 0
+        return 3 if self.damaged else self.refused[0].exit_code if self.refused else 0
 
     def __str__(self) -> str:
         files = f" in {self.files} files" if self.files > self.outputs else ""
         undecoded = f", {self.unjudged} not decoded: this machine lacks the decoder" if self.unjudged else ""
-        right = f"{self.outputs - self.damaged} outputs as recorded, {self.damaged} damaged or missing"
-        return f"{right} ({shown_size(self.bytes)}{files}){undecoded}"
+        unread = f", {self.unread} that could not be read" if self.unread else ""
+        right = self.outputs - self.damaged - self.unread
+        wrong = f"{self.damaged} damaged or missing{unread}"
+        return f"{right} outputs as recorded, {wrong} ({shown_size(self.bytes)}{files}){undecoded}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +143,14 @@ class _Found:
     bytes: int = 0
     unjudged: bool = False
     wrong: list[ItemError] = field(default_factory=list[ItemError])
+    unread: list[ItemError] = field(default_factory=list[ItemError])
+
+    def note(self, error: ItemError, url: str, advice: str) -> None:
+        """What keeps a file from being as recorded, or from being looked at."""
+        if error.kind in _UNREAD:
+            self.unread.append(error)
+        else:
+            self.wrong.append(ItemError(error.kind, url, error.found, advice))
 
 
 def verify(config: VerifyConfig, on_progress: Callable[[Verified], None] = lambda _: None) -> Verified:
@@ -165,11 +183,22 @@ def _take(
         total.bytes += found.bytes
         total.unjudged += found.unjudged
         total.damaged += bool(found.wrong)
+        total.unread += bool(found.unread and not found.wrong)
         if found.wrong and len(total.named) < _NAMED:
             messages = tuple(map(str, found.wrong))
             total.named.append(Damage(output=found.record.url, sha256=found.record.sha256, messages=messages))
+        total.refused += map(_of_the_run, found.unread[: _NAMED - len(total.refused)])
     on_progress(total)
     return left
+
+
+def _of_the_run(error: ItemError) -> FarmError:
+    """What a run that needs the file would end with."""
+    try:
+        with faults.run_level(error.url):
+            raise error
+    except FarmError as ended:
+        return ended
 
 
 def _forget_replaced(total: Verified, root: str, config: VerifyConfig) -> None:
@@ -240,7 +269,7 @@ def _look(root: str, record: _Record, *, decode: bool) -> _Found:
         for member in _members(root, record):
             _check(found, member, decode=decode and member.width > 0)
     except ItemError as error:
-        found.wrong.append(error)
+        found.note(error, error.url, error.advice)
     return found
 
 
@@ -250,13 +279,10 @@ def _check(found: _Found, record: _Record, *, decode: bool) -> bool:
     try:
         size, data = _compare(record)
         found.bytes += size
-        if decode:
-            _decode(record, data)
+        found.unjudged |= decode and not _decode(record, data)
     except ItemError as error:
-        if error.kind is not ErrorKind.UNSUPPORTED:
-            found.wrong.append(ItemError(error.kind, record.url, error.found, record.advice))
-            return False
-        found.unjudged = True  # this machine lacks the decoder
+        found.note(error, record.url, record.advice)
+        return False
     return True
 
 
@@ -276,19 +302,29 @@ def _differs(record: _Record, found: str) -> ItemError:
     return ItemError(ErrorKind.CORRUPT, record.url, found, record.advice)
 
 
-def _decode(record: _Record, data: bytes | None) -> None:
-    """Raises ItemError unless it decodes to the recorded size."""
-    with storage.open_read(record.url) if data is None else BytesIO(data) as file:
-        if record.frames:
-            shown = video.read_frames(file, record.url, _ANY_PX)
-            size, frames = (shown.film.source.width, shown.film.source.height), len(shown.stamps)
-        else:
-            header = image.prove(file, record.url, image.ReadLimits(max_pixels=_ANY_PX, pages="first"))
-            size, frames = (header.width, header.height), 0
+def _decode(record: _Record, data: bytes | None) -> bool:
+    """Whether this machine has its decoder. Raises ItemError unless it decodes to the recorded size."""
+    try:
+        size, frames = _shown(record, data)
+    except ItemError as error:
+        if error.kind is ErrorKind.UNSUPPORTED:
+            return False
+        raise
     if (*size, frames) != (record.width, record.height, record.frames):
         found = f"{size[0]} x {size[1]}" + (f", {frames} frames" if frames else "")
         wanted = f"{record.width} x {record.height}" + (f", {record.frames} frames" if record.frames else "")
         raise _differs(record, f"{found} (recorded: {wanted})")
+    return True
+
+
+def _shown(record: _Record, data: bytes | None) -> tuple[tuple[int, int], int]:
+    """(width, height) and frames, 0 for a picture, of what it decodes to. Raises ItemError."""
+    with storage.open_read(record.url) if data is None else BytesIO(data) as file:
+        if record.frames:
+            shown = video.read_frames(file, record.url, _ANY_PX)
+            return (shown.film.source.width, shown.film.source.height), len(shown.stamps)
+        header = image.prove(file, record.url, image.ReadLimits(max_pixels=_ANY_PX, pages="first"))
+        return (header.width, header.height), 0
 
 
 # -- outputs of several files --------------------------------------------------------------------------------------

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from click.testing import CliRunner
 
-from farm import storage
+from farm import failpoints, storage
 from farm.cli import main
-from farm.errors import UsageError
+from farm.errors import ErrorKind, ItemError, UsageError
+from farm.media import image
 from farm.progress import size
 from farm.records import ItemStatus
 from farm.verify import Verified, VerifyConfig, verify
 from tests.farm.outputs import SIZE, Root, film, flipped, overwrite, part, picture, pictures, sequence
+from tests.outside import public_folder, without_rights
 from tests.stores import opened, output, raised
 
 
@@ -143,6 +147,60 @@ def test_only_what_counts_is_looked_at(tmp_path: Path) -> None:
     root.close()
     found = look(root.url)
     assert (found.outputs, found.damaged) == (5, 0)
+
+
+def test_what_cannot_be_read_just_now_is_said_and_not_called_damaged(url: str) -> None:
+    """A disk that fails, or a store that has too much to do after all tries: nothing is known of what it holds."""
+    root = pictures(url, 5)
+    root.close()
+    failpoints.arm("storage.read~*/1.jpg=503;storage.stat~*/3.tiff=503")
+    try:
+        found = look(url)
+        ran = CliRunner().invoke(main, ["verify", url, "--quiet"])
+    finally:
+        failpoints.disarm()
+    assert (found.outputs, found.damaged, found.unread, found.unjudged, found.named) == (5, 0, 2, 0, [])
+    assert ran.exit_code == found.exit_code == (69 if "://" in url else 74)
+    assert "3 outputs as recorded, 0 damaged or missing, 2 that could not be read" in ran.output
+    for entry in (root.entries[1], root.entries[3]):
+        assert f"not read: {entry.output}: " in ran.output
+    assert "make it anew" not in ran.output
+    harm(root.entries[0].output)
+    assert look(url).exit_code == 3
+
+
+def test_what_we_may_not_read_is_not_called_damaged() -> None:
+    with public_folder() as folder:
+        root = pictures(str(folder), 3)
+        root.close()
+        Path(root.entries[1].output).chmod(0)
+        with without_rights():
+            found = look(root.url)
+    assert (found.damaged, found.unread, found.exit_code) == (0, 1, 77)
+
+
+def test_what_is_no_file_any_more_is_damage_and_not_a_decoder_that_is_lacking(tmp_path: Path) -> None:
+    root = pictures(str(tmp_path), 3)
+    root.close()
+    output = Path(root.entries[1].output)
+    output.unlink()
+    os.mkfifo(output)
+    found = look(root.url)
+    assert (found.damaged, found.unjudged, found.exit_code) == (1, 0, 3)
+    assert (
+        f"{output}: not a regular file; run the same submit again with --verify-outputs" in found.named[0].messages[0]
+    )
+
+
+def test_an_output_whose_decoder_is_lacking_is_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(_file: object, name: str, _limits: object) -> NoReturn:
+        raise ItemError(ErrorKind.UNSUPPORTED, name, "no decoder", "install one")
+
+    root = pictures(str(tmp_path), 3)
+    root.close()
+    monkeypatch.setattr(image, "prove", lacking)
+    found = look(root.url)
+    assert (found.damaged, found.unread, found.unjudged, found.exit_code) == (0, 0, 3, 0)
 
 
 def test_what_a_run_makes_anew_meanwhile_is_not_called_damaged(tmp_path: Path) -> None:
