@@ -45,12 +45,18 @@ def _refused(error: OSError) -> str:
 
 def leave(code: int, *, stopped: bool) -> NoReturn:
     """End with this exit code. Of a run that was stopped all is written and said: what Ray was in the middle of then
-    must not crash on the interpreter's way out, and give another code."""
-    if stopped:
+    must not crash on the interpreter's way out, and give another code, nor wait for a head that does not answer."""
+    if stopped or _is_in_ray():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _is_in_ray() -> bool:
+    """Whether this process never took its leave of Ray, which would do that for it on the interpreter's way out."""
+    ray: Any = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
 
 
 def without_pandas() -> None:

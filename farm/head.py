@@ -1,6 +1,7 @@
 """Whether the head of a cluster still answers: Ray ends the processes of those whom it has not answered for a minute.
 
 It does so from within, with exit code 1 and no word of ours. So a thread asks, and a run ends before that, in order.
+That somebody takes a connection says little: the kernel does so for a head that is stopped, or swapping.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from farm.errors import StalledError
 
 ASK_EVERY_S = 3.0
 _CONNECT_S = 2.0
+_ANSWER_S = 4.0
 LOST_S = 35.0
 """without an answer, after which the run is to end"""
 AT_ONCE_S = 48.0
@@ -21,12 +24,16 @@ AT_ONCE_S = 48.0
 
 
 class HeadWatch:
-    """Asks from when it is made until `stop`. `address`: HOST:PORT of the head."""
+    """Asks from when it is made until `stop`. `address`: HOST:PORT of the head. `ask`: a call to it; whether it has
+    answered within so many seconds."""
 
-    def __init__(self, address: str, *, lost_s: float = LOST_S, at_once_s: float = AT_ONCE_S) -> None:
+    def __init__(
+        self, address: str, ask: Callable[[float], bool], *, lost_s: float = LOST_S, at_once_s: float = AT_ONCE_S
+    ) -> None:
         host, _, port = address.rpartition(":")
         self._where = (host.strip("[]"), int(port))
         self._address = address
+        self._ask = ask
         self._lost_s = lost_s
         self._at_once_s = at_once_s
         self._over = threading.Event()
@@ -49,10 +56,11 @@ class HeadWatch:
     def _watch(self) -> None:
         silent_since_s: float | None = None
         while not self._over.wait(min(ASK_EVERY_S, self._lost_s / 4)):
+            asked_s = time.monotonic()
             if self.answers():
                 silent_since_s, self.is_lost = None, False
                 continue
-            silent_since_s = silent_since_s or time.monotonic()
+            silent_since_s = silent_since_s or asked_s
             silent_s = time.monotonic() - silent_since_s
             self.is_lost = silent_s > self._lost_s
             if silent_s > self._at_once_s:
@@ -60,9 +68,9 @@ class HeadWatch:
                 os._exit(StalledError.exit_code)
 
     def answers(self) -> bool:
-        """Whether somebody listens there now; for whoever must not wait for a head that is gone."""
+        """Whether the head answers now; for whoever must not wait for one that is gone."""
         try:
-            socket.create_connection(self._where, timeout=_CONNECT_S).close()
+            socket.create_connection(self._where, timeout=_CONNECT_S).close()  # who is refused need not wait
         except OSError:
             return False
-        return True
+        return self._ask(_ANSWER_S)

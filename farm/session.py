@@ -113,7 +113,7 @@ class Session:
     def _start(self) -> None:
         if self._address:
             self.dashboard = _join_cluster(self._address)
-            self.head = HeadWatch(self.address)
+            self.head = HeadWatch(self.address, head_call(self.address))
             return
         try:
             folder = str(self._temp)
@@ -185,11 +185,12 @@ class Session:
             raise Interrupt(signal.SIGINT)
 
     def disconnect(self) -> None:
-        """End an embedded Ray with everything it has started; leave a cluster, unless its head is lost: who says
-        goodbye then waits until Ray ends the process."""
+        """End an embedded Ray with everything it has started; leave a cluster, unless its head does not answer: who
+        says goodbye then waits until Ray ends the process, or for ever."""
         if self.head:
+            is_there = not self.head.is_lost and self.head.answers()
             self.head.stop()
-            if self.head.is_lost:
+            if not is_there:
                 return
         ours = leftovers.ray_descendants() if self._temp else frozenset[leftovers.Process]()
         if self._temp:
@@ -225,6 +226,25 @@ def cluster_resource(address: str, name: str) -> int:
         return int(ray.cluster_resources().get(name, 0))
     finally:
         ray.shutdown()
+
+
+def head_call(address: str) -> Callable[[float], bool]:
+    """A call to the head of a cluster: whether it has answered within so many seconds. Raises UnreachableError."""
+    try:
+        gcs = cast(Any, raylet).GcsClient(address=address)
+    except rx.RayError as error:
+        raise UnreachableError(
+            f"cluster {address} does not answer any more ({first_line(error)}); run the same command again when it does"
+        ) from error
+
+    def answers(limit_s: float) -> bool:
+        try:
+            gcs.check_alive([], timeout=limit_s)  # asks about no node: the answer is what counts
+        except rx.RayError:
+            return False
+        return True
+
+    return answers
 
 
 def dashboard_of(address: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from farm.console import explained, printable
+from farm.console import explained, leave, printable
 from farm.errors import UsageError
 from farm.flags import Gpus
 
@@ -54,6 +54,7 @@ def train(config: str, **flags: Any) -> None:
 
     path = canonical(config)  # workers have working folders of their own
     _run(path, _with_flags(load_config(path, flags["stage"]), flags), flags)
+    leave(0, stopped=False)
 
 
 def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:

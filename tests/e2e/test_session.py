@@ -1,4 +1,4 @@
-"""An embedded Ray starts what a run needs and nothing else."""
+"""An embedded Ray starts what a run needs and nothing else; the head of a cluster is watched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from ..heads import PATIENT
 from ..nodes import free_port
 from ..runs import REPOSITORY
 
@@ -29,6 +30,71 @@ for child in psutil.Process().children(recursive=True):
 session.disconnect()
 print(len(psutil.Process().children(recursive=True)), "left")
 """
+
+LEAVES = """
+import sys
+from farm.console import leave
+from farm.session import Session
+session = Session(sys.argv[1], 1, 0)
+session.connect()
+print("connected", flush=True)
+sys.stdin.readline()
+session.disconnect()
+leave(3, stopped=False)
+"""
+STOPPED = """
+import os, signal, subprocess, sys, time
+from ray.cluster_utils import Cluster
+from farm.head import HeadWatch
+from farm.session import head_call
+
+def is_soon(lost):
+    until = time.monotonic() + 30
+    while watch.is_lost is not lost and time.monotonic() < until:
+        time.sleep(0.05)
+    return watch.is_lost is lost
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False})
+(gcs,) = (started.process.pid for started in cluster.head_node.all_processes["gcs_server"])
+watch = HeadWatch(cluster.address, head_call(cluster.address), lost_s=1, at_once_s=600)
+print("answers", watch.answers())
+driver = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1], cluster.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+)
+while driver.stdout.readline() != "connected\\n":
+    assert driver.poll() is None
+os.kill(gcs, signal.SIGSTOP)
+asked_s = time.monotonic()
+print("stopped, answers", watch.answers(), "in time", time.monotonic() - asked_s < 6)
+print("lost", is_soon(True))
+driver.communicate("\\n", timeout=60)
+print("a driver leaves with", driver.returncode)
+os.kill(gcs, signal.SIGCONT)
+print("goes on, answers", watch.answers(), "back", is_soon(False))
+watch.stop()
+cluster.shutdown()
+"""
+
+
+def test_a_head_that_is_stopped_still_takes_connections_and_is_lost_all_the_same() -> None:
+    """A real one, as a machine that swaps may make of it; who has done his work meanwhile does not wait for it."""
+    patient = {**os.environ, **PATIENT}
+    ran = subprocess.run(
+        [sys.executable, "-c", STOPPED, LEAVES],
+        cwd=REPOSITORY,
+        env=patient,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-5:] == [
+        "answers True",
+        "stopped, answers False in time True",
+        "lost True",
+        "a driver leaves with 3",
+        "goes on, answers True back True",
+    ]
 
 
 def test_an_embedded_ray_has_no_dashboard_no_autoscaler_and_nobody_who_reads_logs() -> None:

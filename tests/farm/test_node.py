@@ -60,7 +60,7 @@ def vanishing() -> Iterator[int]:
 
 @contextmanager
 def watched(address: str) -> Iterator[HeadWatch]:
-    watch = HeadWatch(address)
+    watch = HeadWatch(address, lambda _: True)
     yield watch
     watch.stop()
 
