@@ -236,7 +236,7 @@ def _named_parts(root: str) -> set[str] | None:
         index = shards.read_index(root)
     except ItemError as error:
         if error.kind is not ErrorKind.MISSING:
-            raise
+            raise _of_the_run(error) from error
         return None
     return {storage.join(root, shards.sources_path(part.name)) for part in index.parts}
 

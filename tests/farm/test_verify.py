@@ -169,6 +169,17 @@ def test_what_cannot_be_read_just_now_is_said_and_not_called_damaged(url: str) -
     assert look(url).exit_code == 3
 
 
+def test_a_list_of_parts_that_cannot_be_read_ends_it(url: str) -> None:
+    pictures(url, 3).close()
+    failpoints.arm("storage.*~*/dataset.json=503")
+    try:
+        ran = CliRunner().invoke(main, ["verify", url])
+    finally:
+        failpoints.disarm()
+    assert ran.exit_code == (69 if "://" in url else 74), ran.output
+    assert "dataset.json: " in ran.output
+
+
 def test_what_we_may_not_read_is_not_called_damaged() -> None:
     with public_folder() as folder:
         root = pictures(str(folder), 3)
