@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 import time
+import traceback
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
+
+from farm import storage
+from farm.errors import FarmError
+from farm.storage.objects.client import forget_stores
 
 from ..nodes import free_port
 from ..runs import Farm, ray_head
-from ..s3_server import BUCKET, S3Server, require_s3
+from ..s3_server import BUCKET, COS_BUCKET, S3Server, require_s3
+from ..stores import reach
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.s3
@@ -50,6 +60,13 @@ ROUTES = (
     "/timezone",
 )
 """what the dashboard's server answers to; those that another version of Ray does not have are left out"""
+CANARIES = {
+    "TENCENTCLOUD_SECRET_ID": "AKIDcanary/of+cos",
+    "TENCENTCLOUD_SECRET_KEY": "canary/secret+of=cos",
+    "TENCENTCLOUD_SESSION_TOKEN": "canary/token+of=cos",
+}
+"""in the environment of everything here: keys of a store that no run needs"""
+REFUSED_TOKEN = "canary/token+that=the&store%refuses"
 MUST_ANSWER = {"/api/version", "/logical/actors", "/api/v0/actors?detail=true", "/api/v0/workers?detail=true"}
 
 
@@ -61,7 +78,7 @@ def cluster() -> Iterator[tuple[dict[str, str], str, Path]]:
     with (
         # Short: below it lie sockets, whose names have 107 characters at most.
         tempfile.TemporaryDirectory(prefix="farm-ray-") as folder,
-        ray_head(HEAD, str(port), folder, users=server.environment) as environment,
+        ray_head(HEAD, str(port), folder, users={**server.environment, **CANARIES}) as environment,
     ):
         yield environment, f"http://127.0.0.1:{port}", Path(folder)
 
@@ -144,17 +161,83 @@ def test_no_credential_is_in_logs_ledger_results_processes_or_the_api_of_ray(
         ran = slow_farm.run(*after, env=environment)
         assert ran.returncode == 0, ran.stderr
         said[" ".join(after)] = ran.stdout + ran.stderr
-    wrong = slow_farm.run("verify", f"{source}/out", env={**environment, "AWS_SECRET_ACCESS_KEY": server.secret[::-1]})
-    assert wrong.returncode == 77, wrong.stderr
-    said["refused keys"] = wrong.stdout + wrong.stderr.replace(server.secret[::-1], server.secret)
+    said |= refused(slow_farm, server, environment, command, f"{source}/out")
     assert "raylet" in said["command lines"], "Ray was seen"
     assert "submit" in said["command lines"], "and the run"
-    assert any(name.endswith("results.parquet") for name in said)
     assert any(".farm/ledger" in name for name in said)
     assert any("raylet" in name for name in said), "the logs of Ray are there"
-    for name, text in said.items():
-        for what, secret in {"key": server.key, "secret": server.secret}.items():
-            assert secret not in text, f"the {what} is in {name}"
+    (results,) = (text for name, text in said.items() if name.endswith("results.parquet"))
+    assert all(f"in/{index}.png'" in results for index in range(6)), "what lies in Parquet is read"
+    check_none(said, {**secrets_of(server), **CANARIES})
+
+
+def secrets_of(server: S3Server) -> dict[str, str]:
+    """What nobody may read of whoever goes to the store, with the right keys or with others."""
+    return {"key": server.key, "secret": server.secret, "other secret": server.secret[::-1], "token": REFUSED_TOKEN}
+
+
+def check_none(said: dict[str, str], secrets: dict[str, str]) -> None:
+    for what, secret in secrets.items():
+        for form in forms(secret):
+            assert [name for name, text in said.items() if form in text] == [], f"the {what}, as {form}"
+
+
+def forms(secret: str) -> set[str]:
+    """As it is, percent-encoded, and as it lies in what somebody has put into base64, wherever it began there."""
+    within = {b64encode(b"\0" * before + secret.encode()).decode()[before + 1 : -4] for before in range(3)}
+    return {secret, quote(secret, safe=""), quote(secret), *within}
+
+
+def test_every_form_of_a_secret_is_known() -> None:
+    for before in range(5):
+        text = b64encode(b"x" * before + CANARIES["TENCENTCLOUD_SECRET_ID"].encode() + b"behind").decode()
+        assert any(form in text for form in forms(CANARIES["TENCENTCLOUD_SECRET_ID"])), text
+
+
+def refused(
+    farm: Farm, server: S3Server, environment: dict[str, str], command: tuple[str | Path, ...], out: str
+) -> dict[str, str]:
+    """What is said where the store refuses: another secret, a token, and keys of COS at a server of others."""
+    other = {**environment, "AWS_SECRET_ACCESS_KEY": server.secret[::-1]}
+    with_token = {**other, "AWS_SESSION_TOKEN": REFUSED_TOKEN}
+    asked = [(words, env) for words in (("verify", out), command) for env in (other, with_token)]
+    said: dict[str, str] = {}
+    for number, (words, env) in enumerate(asked):
+        ran = farm.run(*words, env=env)
+        assert ran.returncode == 77, ran.stderr
+        said[f"refused {number}"] = ran.stdout + ran.stderr
+    elsewhere = {**environment, "FARM_COS_ENDPOINT_URL": server.endpoint}
+    ran = farm.run("verify", f"cos://{COS_BUCKET}/out", env=elsewhere)
+    assert ran.returncode in (69, 77), ran.stderr
+    return {**said, "refused by COS": ran.stdout + ran.stderr}
+
+
+def test_no_credential_is_in_a_traceback_of_what_a_store_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything that botocore's exceptions say, which a defect would print."""
+    server = require_s3()
+    folder = reach(server, monkeypatch).new_prefix()
+    forget_stores()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret[::-1])
+    said: dict[str, str] = {}
+    for token in ("", REFUSED_TOKEN):
+        if token:
+            monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+            forget_stores()
+        for name, call in CALLS.items():
+            with pytest.raises(FarmError) as caught:
+                call(f"{folder}/a.png")
+            said[f"{name} {token[:6]}"] = "".join(traceback.format_exception(caught.value))
+    forget_stores()
+    assert all("botocore" in text for text in said.values()), said
+    check_none(said, secrets_of(server))
+
+
+CALLS: dict[str, Callable[[str], object]] = {
+    "stat": storage.stat,
+    "read": storage.read_bytes,
+    "list": lambda url: list(storage.list_files(url)),
+    "publish": lambda url: storage.publish(url, b"1", attempt="a"),
+}
 
 
 def written(server: S3Server, prefix: str) -> dict[str, str]:
@@ -162,10 +245,19 @@ def written(server: S3Server, prefix: str) -> dict[str, str]:
     client = server.client()
     found = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
     bodies = {one["Key"]: client.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read() for one in found}
-    return {key: body.decode("latin-1") for key, body in bodies.items()}
+    return {key: text_of(key, body) for key, body in bodies.items()}
+
+
+def text_of(name: str, body: bytes) -> str:
+    """What a file says, as it lies there; of Parquet, which is compressed, every value and all that its schema says."""
+    said = body.decode("latin-1")
+    if name.endswith(".parquet"):
+        table = pq.read_table(io.BytesIO(body))
+        said += f"{table.to_pylist()} {table.schema.metadata} {[field.metadata for field in table.schema]}"
+    return said
 
 
 def logs(folder: Path) -> dict[str, str]:
     """All files below a folder of Ray."""
     paths = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return {str(path): path.read_bytes().decode("latin-1") for path in paths}
+    return {str(path): text_of(path.name, path.read_bytes()) for path in paths}
