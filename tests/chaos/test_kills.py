@@ -34,6 +34,8 @@ DRIVER_KILLS = 5
 """of one output root, before its command is left alone"""
 WORKER_KILLS = 20
 MADE = (".png", ".mp4", ".mkv", ".webm", ".piece")
+UNNAMED = 2 * max(WORKERS)
+"""outputs and pieces that answers may be on their way of when a driver is killed: two units of each worker"""
 ORPHANS_S = 60.0
 """that processes of a killed driver may take to notice"""
 
@@ -87,7 +89,9 @@ def disturb(
             if waiting[0][1] == "driver" and driver.poll() is None:
                 watch.kill(driver)
                 killed.drivers += 1
-                killed.unnamed += check_kept(watch)
+                unnamed = check_kept(watch)
+                assert unnamed <= UNNAMED, "only what was in flight is made again"
+                killed.unnamed += unnamed
             elif waiting[0][1] == "worker" and kill_an_actor(driver, chance.choice):
                 killed.workers += 1
                 killed.may_again += 4 + max(0, commits - len(watch.entries)) // 2
