@@ -24,6 +24,9 @@ from ..waiting import wait_for
 
 Make = Callable[..., Path]
 FRAMES = 96
+ALLOWED_S = 10.0
+"""to a run whose time is over: as much as to one that a signal stops, for what is in flight ends in the same way; what
+the command takes until it reads its clock, and from its last word to its exit, is in it"""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def stop(driver: subprocess.Popen[str]) -> None:
     assert driver.returncode == 143, err
     assert "Traceback" not in err
     assert "run the same command again to finish" in err
-    assert taken_s < 10
+    assert taken_s < ALLOWED_S
     wait_for(lambda: not workers_alive(), "no orphan process", 10)
 
 
@@ -128,7 +131,7 @@ def test_the_clock_stops_a_run_in_time_and_nothing_is_partial(
     assert made.returncode == 75, made.stderr
     done = len(files(out) - {"results.parquet"})
     assert f"stopped by --max-time; {rows - done} left; run the same command again" in made.stderr
-    assert taken_s < given_s + 10
+    assert taken_s < given_s + ALLOWED_S
     assert staged(out) == []
     assert len(results(out)) == done
     left = slow_farm.run(*args, "--dry-run", env=cluster)

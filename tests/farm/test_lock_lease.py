@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -210,7 +211,7 @@ def test_a_store_that_hangs_is_not_waited_for(store: Store, monkeypatch: pytest.
 
 
 def test_the_second_of_two_commands_is_told_within_two_seconds(store: Store, tmp_path: Path) -> None:
-    """On the wall, from the start of its process to its end; once in five, for others keep the cores busy here."""
+    """On the wall, from the start of its process to its end; the median of five: others keep the cores busy here."""
     command = [sys.executable, "-m", "farm", "submit", str(tmp_path / "a.png"), "--model", "x4plus", "--gpus", "0"]
     with RunLock(store.root) as held:
 
@@ -221,7 +222,7 @@ def test_the_second_of_two_commands_is_told_within_two_seconds(store: Store, tmp
             assert held.run in second.stderr
             return time.monotonic() - began_s
 
-        assert any(taken_s() < 2 for _ in range(5))
+        assert median(taken_s() for _ in range(5)) < 2
 
 
 def test_nothing_heavy_is_loaded_before_a_lease_is_held(store: Store) -> None:
