@@ -104,6 +104,7 @@ class Session:
         except Interrupt:
             _LOG.debug("told to stop while Ray started")
         except SystemExit:  # Ray's own handler of SIGTERM
+            _calm()
             self._connecting = False
             self.on_terminated()
         finally:
@@ -180,6 +181,7 @@ class Session:
     def break_off(self) -> None:
         """For a signal handler of the main thread: raises Interrupt into a start that is under way."""
         self._broken_off = True
+        _calm()
         if self._connecting:
             self._connecting = False
             raise Interrupt(signal.SIGINT)
@@ -217,6 +219,12 @@ class Session:
         if self._temp:
             leftovers.end(leftovers.ray_descendants())
             leftovers.remove_folder(self._temp)
+
+
+def _calm() -> None:
+    """Take back the alarm that aborts this process after three seconds: a SIGTERM while Ray's core starts is heard by a
+    handler of it, which sets that before it hands the signal on. Python, and so we, go on when the core has started."""
+    signal.alarm(0)
 
 
 def cluster_resource(address: str, name: str) -> int:
@@ -292,6 +300,14 @@ class _Bare(ray_parameter.RayParams):
         self.dashboard_agent_listen_port = None
 
 
+class _Apart(subprocess.Popen[bytes]):
+    """A process of an embedded Ray, in a session of its own: a signal to the whole group of a run, as from `timeout`
+    or a batch system, is one to the run, which ends Ray when it has done with it. Its death ends Ray as well."""
+
+    def __init__(self, *args: Any, **given: Any) -> None:
+        super().__init__(*args, **given, start_new_session=True)
+
+
 @contextmanager
 def _workers_alone(at_first: int | None, folder: str, *, dashboard: bool, agents: bool) -> Generator[None]:
     """Inside the block a Ray starts without the programs that serve a cluster and its watchers, not a run: autoscaler,
@@ -308,6 +324,8 @@ def _workers_alone(at_first: int | None, folder: str, *, dashboard: bool, agents
         if not agents:
             _change(changes, ray_utils, "get_dashboard_dependency_error", _minimal)
             _change(changes, ray_constants, "RAY_ENABLE_UV_RUN_RUNTIME_ENV", value=False)
+        if sys.platform == "linux":  # elsewhere only the group makes sure that all of them end with this process
+            _change(changes, ray_services, "ConsolePopen", _Apart)
         launch = cast(Any, ray_services).start_ray_process
 
         def launch_bare(command: list[str], process_type: str, *args: Any, **given: Any) -> Any:

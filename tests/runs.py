@@ -39,7 +39,8 @@ class Farm:
         """The environment of a run."""
         return {**os.environ, "XDG_CACHE_HOME": str(self.cache), **self.environment}
 
-    def start(self, *args: str | Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(self, *args: str | Path, env: dict[str, str] | None = None, leads: bool = False) -> subprocess.Popen[str]:
+        """`leads`: a process group of its own, as under `timeout` or a batch system."""
         return subprocess.Popen(
             [sys.executable, "-m", "farm", *map(str, args)],
             cwd=REPOSITORY,
@@ -47,6 +48,7 @@ class Farm:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=leads,
         )
 
     def run(self, *args: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,8 @@ KINDS = ("mixed", "pictures", "films", "tar")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT_S = 10.0
 AT_ONCE_S = 5.0
+LATE, LATE_S = 0.3, 3.0
+"""of what is drawn anywhere: the share that comes when all is committed, and how long after that"""
 LISTS = ("sources", "samples", "dataset.json")
 """tables of training data say what failed, so those of a run that goes on may say more"""
 
@@ -47,26 +49,41 @@ class Plan:
 
     signum: signal.Signals
     after_s: float = 0.0
-    """from the moment on that it has taken its lock"""
     commits: int = 0
-    """of this run; 0 where the time counts"""
+    """of this run; 0 where the time counts from its lock on, else from the last of them on"""
     again: bool = False
     """a second signal follows at once"""
+    group: bool = False
+    """every process of its group is told, as `timeout`, scancel and `tini -g` do"""
+
+    @property
+    def is_late(self) -> bool:
+        """While it joins, compacts, writes results and ends Ray, or after all that."""
+        return self.commits > 0 and self.after_s > 0
+
+    def tell(self, driver: subprocess.Popen[str]) -> None:
+        if self.group:
+            os.killpg(driver.pid, self.signum)
+        else:
+            driver.send_signal(self.signum)
 
 
-def stop(driver: subprocess.Popen[str], plan: Plan) -> float:
-    """A signal ends a run within 10 s, with 128 + its number and no process of it left; returns seconds."""
+def stop(driver: subprocess.Popen[str], plan: Plan, *, own_code: int = 0) -> float:
+    """A signal ends a run within 10 s, with 128 + its number and no process of it left; returns seconds. One that comes
+    when the run is over, or nearly, may find it ended with its own code, or no more than a process."""
     family = family_of(driver)
-    driver.send_signal(plan.signum)
+    plan.tell(driver)
     asked = time.monotonic()
     if plan.again:
         time.sleep(0.3)
         driver.send_signal(plan.signum)
     _, err = driver.communicate(timeout=60)
     taken_s = time.monotonic() - asked
-    assert driver.returncode == 128 + plan.signum, err
+    codes = {128 + plan.signum} | ({own_code, -plan.signum} if plan.is_late else set[int]())
+    assert driver.returncode in codes, err
     assert "Traceback" not in err
-    assert plan.again or "run the same command again to finish" in err
+    is_told = driver.returncode == 128 + plan.signum and not plan.again
+    assert not is_told or "run the same command again to finish" in err
     assert taken_s < (AT_ONCE_S if plan.again else LIMIT_S)
     check_gone(family, 5)
     return taken_s
@@ -90,30 +107,49 @@ def until_locked(out: Path, driver: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random) -> float:
-    """One run that is stopped as planned, and what must be so afterwards; returns the seconds that it took to end."""
-    temp = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: sockets lie in it
+def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random, temp: Path) -> float:
+    """One run that is stopped as planned, and what must be so afterwards; returns the seconds that it took to end.
+
+    `temp`: its temporary folder. What a run leaves there that is told twice goes with the next run.
+    """
     kind, watch = subject.kind, Watch(out)
     before, lines = len(content(out)), watch.look()
-    driver = kind.farm.start(*kind.args(out, 2, chance), env={"TMPDIR": str(temp)})
+    driver = kind.farm.start(*kind.args(out, 2, chance), env={"TMPDIR": str(temp)}, leads=plan.group)
     until_locked(out, driver)
     if plan.commits:
         if not watch.until(lines + plan.commits, driver):
             driver.communicate(timeout=60)
             assert driver.returncode == kind.code
-            temp.rmdir()
+            assert not list(temp.iterdir()), "temporary files are gone"
             return 0.0  # it was over before
-        if not plan.again:
+        if not (plan.again or plan.is_late):
             meet_the_lock(kind.farm, kind.args(out, 2))
-    else:
-        time.sleep(plan.after_s)
-    taken_s = stop(driver, plan)
+    time.sleep(plan.after_s)
+    taken_s = stop(driver, plan, own_code=kind.code)
     if not plan.again:
         assert not list(temp.iterdir()), "temporary files are gone"
         check_whole(out, subject.undisturbed)
     assert len(content(out)) >= before
-    shutil.rmtree(temp, ignore_errors=True)
     return taken_s
+
+
+def finish(subject: Subject, out: Path, chance: random.Random, temp: Path) -> None:
+    """The next run is not disturbed, and leaves nothing of those before."""
+    watch = Watch(out)
+    driver = subject.kind.farm.start(*subject.kind.args(out, 2, chance), env={"TMPDIR": str(temp)})
+    said = watch.to_end(driver)
+    assert driver.returncode == subject.kind.code, said
+    check_identical(out, subject.undisturbed)
+    check_clean(out)
+    assert not list(temp.iterdir()), "nor of Ray"
+
+
+@pytest.fixture
+def temp() -> Iterator[Path]:
+    """A temporary folder with a short name: sockets lie in it."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder)
 
 
 def meet_the_lock(farm: Farm, args: tuple[str | Path, ...]) -> None:
@@ -124,28 +160,36 @@ def meet_the_lock(farm: Farm, args: tuple[str | Path, ...]) -> None:
     assert time.monotonic() - started < 2
 
 
-def draw(chance: random.Random, moment: int, commits: int) -> Plan:
-    """A signal while Ray starts, one while work is done, and one that is repeated at once, in turns."""
+def draw(chance: random.Random, moment: int, left: int, *, anywhere: bool) -> Plan:
+    """A signal while Ray starts, one while work is done, and one that is repeated at once, in turns. `left`: commits
+    that are to come. `anywhere`: up to the last of them, and often behind it; else early."""
     signum = chance.choice(SIGNALS)
     if moment % 3 == 0:
         return Plan(signum, after_s=chance.uniform(0, 6))
-    return Plan(signum, commits=chance.randint(1, max(1, commits // 8)), again=moment % 3 == 2)
+    if anywhere and chance.random() < LATE:
+        return Plan(signum, commits=max(1, left), after_s=chance.uniform(0.01, LATE_S), again=moment % 3 == 2)
+    return Plan(signum, commits=chance.randint(1, max(1, left if anywhere else left // 8)), again=moment % 3 == 2)
 
 
 def test_a_signal_ends_a_run_within_ten_seconds_and_loses_nothing(
-    subjects: Subjects, make_picture: Make, tmp_path: Path, trials: int, chance: random.Random, note: Note
+    subjects: Subjects,
+    make_picture: Make,
+    tmp_path: Path,
+    temp: Path,
+    trials: int,
+    chance: random.Random,
+    note: Note,
 ) -> None:
     for at in range(-(-(trials or 3) // 3)):
         subject = subjects(KINDS[at % len(KINDS)], make_picture)
         out = tmp_path / f"out{at}"
-        plans = [draw(chance, moment, subject.commits) for moment in range(3)]
-        seconds = [round(stop_once(subject, out, plan, chance), 1) for plan in plans]
-        watch = Watch(out)
-        driver = subject.kind.farm.start(*subject.kind.args(out, 2, chance))
-        said = watch.to_end(driver)
-        assert driver.returncode == subject.kind.code, said
-        check_identical(out, subject.undisturbed)
-        check_clean(out)
+        plans: list[Plan] = []
+        seconds: list[float] = []
+        for moment in range(3):
+            left = subject.commits - Watch(out).look()
+            plans.append(draw(chance, moment, left, anywhere=trials > 0))
+            seconds.append(round(stop_once(subject, out, plans[-1], chance, temp), 1))
+        finish(subject, out, chance, temp)
         note(kind=subject.kind.name, plans=[str(plan) for plan in plans], ended_s=seconds)
 
 
@@ -189,6 +233,24 @@ def test_a_terminal_that_is_gone_ends_a_run_as_a_signal_does(
     again = slow_farm.run(*args)
     assert again.returncode == 0, again.stderr
     assert content(out).items() >= made.items()
+
+
+@pytest.mark.parametrize("commits", [0, 3])
+def test_a_signal_to_the_whole_process_group_is_one_to_the_run(
+    subjects: Subjects,
+    make_picture: Make,
+    tmp_path: Path,
+    temp: Path,
+    chance: random.Random,
+    note: Note,
+    commits: int,
+) -> None:
+    """While Ray starts, and while there is work: Ray's processes must not go before the run does."""
+    subject = subjects("mixed", make_picture)
+    plan = Plan(signal.SIGTERM, after_s=0 if commits else chance.uniform(1, 4), commits=commits, group=True)
+    taken_s = stop_once(subject, tmp_path / "out", plan, chance, temp)
+    finish(subject, tmp_path / "out", chance, temp)
+    note(plan=str(plan), ended_s=round(taken_s, 1))
 
 
 def test_an_interrupt_while_weights_are_fetched_does_not_wait_for_them(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+
+from farm.session import Session
 
 from ..heads import PATIENT
 from ..nodes import free_port
@@ -74,6 +77,13 @@ print("goes on, answers", watch.answers(), "back", is_soon(False))
 watch.stop()
 cluster.shutdown()
 """
+
+
+def test_the_alarm_that_rays_core_sets_at_a_sigterm_is_taken_back() -> None:
+    """Else the process is aborted three seconds later, whatever its orderly end is in the middle of."""
+    signal.alarm(60)
+    Session(None, 1, 0).break_off()
+    assert signal.alarm(0) == 0
 
 
 def test_a_head_that_is_stopped_still_takes_connections_and_is_lost_all_the_same() -> None:
