@@ -104,7 +104,6 @@ class Session:
         except Interrupt:
             _LOG.debug("told to stop while Ray started")
         except SystemExit:  # Ray's own handler of SIGTERM
-            _calm()
             self._connecting = False
             self.on_terminated()
         finally:
@@ -120,6 +119,7 @@ class Session:
             folder = str(self._temp)
             with (
                 _deaf_to_hangups(),
+                _signals_left_alone(),
                 _workers_alone(self._at_first, folder, dashboard=self._with_dashboard, agents=self._with_agents),
             ):
                 context = ray.init(
@@ -181,7 +181,6 @@ class Session:
     def break_off(self) -> None:
         """For a signal handler of the main thread: raises Interrupt into a start that is under way."""
         self._broken_off = True
-        _calm()
         if self._connecting:
             self._connecting = False
             raise Interrupt(signal.SIGINT)
@@ -219,12 +218,6 @@ class Session:
         if self._temp:
             leftovers.end(leftovers.ray_descendants())
             leftovers.remove_folder(self._temp)
-
-
-def _calm() -> None:
-    """Take back the alarm that aborts this process after three seconds: a SIGTERM while Ray's core starts is heard by a
-    handler of it, which sets that before it hands the signal on. Python, and so we, go on when the core has started."""
-    signal.alarm(0)
 
 
 def cluster_resource(address: str, name: str) -> int:
@@ -354,6 +347,15 @@ def _deaf_to_hangups() -> Generator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+@contextmanager
+def _signals_left_alone() -> Generator[None]:
+    """A core of Ray that starts inside the block hears no signal: its handler would abort who is told to stop three
+    seconds later, whatever the orderly end is in the middle of. Signals are farm/signals.py's."""
+    with ExitStack() as changes:
+        _change(changes, ray_constants, "RAY_DISABLE_FAILURE_SIGNAL_HANDLER", value=True)
+        yield
+
+
 def _change(changes: ExitStack, holder: Any, name: str, value: Any) -> None:
     """Put a value into a place of Ray's until the changes are undone."""
     changes.callback(setattr, holder, name, getattr(holder, name))
@@ -423,7 +425,8 @@ def _join_cluster(address: str) -> str:
     """Connect to a cluster and return its dashboard's URL; Ray itself would try for minutes where nobody listens."""
     access.check_answers(address)
     try:
-        return _dashboard_url(ray.init(address=address, **_QUIET))
+        with _signals_left_alone():
+            return _dashboard_url(ray.init(address=address, **_QUIET))
     except (OSError, rx.RayError, RuntimeError, ValueError) as error:
         raise UnreachableError(
             f"cluster {address} does not answer ({first_line(error)}); check --address, and that RAY_AUTH_MODE and "
