@@ -234,9 +234,8 @@ def test_a_kill_at_a_point_of_a_run_under_ray_is_survived(
     cases = [case for case in all_cases(works, chance) if case.action == "kill"]
     if not trials:
         cases = [case for case in cases if case.point in UNDER_RAY]
-    killed = check_kills(
-        works, farm, drawn(cases, chance, trials or 1), lambda at: Disk(tmp_path / f"out-{at}"), tmp_path
-    )
+    few = drawn(cases, chance, trials or 1)
+    killed = check_kills(works, farm, few, lambda at: Disk(tmp_path / f"out-{at}"), tmp_path)
     note(cases=killed.total(), **killed)
 
 
@@ -244,11 +243,11 @@ def test_a_kill_at_a_point_of_a_run_under_ray_is_survived(
 def test_a_kill_at_a_point_of_a_run_under_ray_to_a_store_is_survived(
     stored_works: dict[str, Work], farm: Farm, trials: int, chance: random.Random, tmp_path: Path, note: Note
 ) -> None:
-    """Of a worker's and of the driver's, as on a disk."""
+    """As on a disk. The short form kills who has just published."""
     server = require_s3()
     cases = [case for case in all_cases(stored_works, chance) if case.action == "kill"]
     if not trials:
-        cases = [case for case in cases if case.point.startswith("storage.publish")]
+        cases = [case for case in cases if case.point == "storage.publish.after"]
     killed = check_kills(stored_works, farm, drawn(cases, chance, trials or 1), lambda _: Bucket(server), tmp_path)
     note(cases=killed.total(), **killed)
 

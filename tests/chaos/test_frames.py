@@ -24,7 +24,7 @@ from .record import Note
 from .works import FEW, Command
 from .zygote import Zygote
 
-SHORT = 3
+SHORT = 2
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "12", "-pix_fmt", "yuv420p")
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-crf", "12", "-pix_fmt", "yuv420p", "-x265-params")
 CODECS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

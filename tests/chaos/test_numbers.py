@@ -30,7 +30,7 @@ from .record import Note
 from .works import CUT, FEW
 from .zygote import Zygote
 
-SHORT = ("nothing", "not finite", "overflow", "dark", "dark")
+SHORT = ("nothing", "not finite", "dark")
 SPOILS = ("nothing", "not finite", "overflow", "overflow", "dark", "dark")
 SPEC = srvgg_spec(4, features=8, convs=2)
 LEVELS = ((0, 256), (0, 40), (0, 12), (200, 256), (0, 3))
