@@ -144,6 +144,14 @@ def finish(subject: Subject, out: Path, chance: random.Random, temp: Path) -> No
     assert not list(temp.iterdir()), "nor of Ray"
 
 
+@pytest.fixture(autouse=True)
+def hears_hangups() -> Iterator[None]:
+    """Runs of these tests do, also where the tests themselves do not: under `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def temp() -> Iterator[Path]:
     """A temporary folder with a short name: sockets lie in it."""
