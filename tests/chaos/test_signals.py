@@ -122,7 +122,7 @@ def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random, te
             assert driver.returncode == kind.code
             assert not list(temp.iterdir()), "temporary files are gone"
             return 0.0  # it was over before
-        if not (plan.again or plan.is_late):
+        if not (plan.again or plan.is_late or plan.group):
             meet_the_lock(kind.farm, kind.args(out, 2))
     time.sleep(plan.after_s)
     taken_s = stop(driver, plan, own_code=kind.code)
