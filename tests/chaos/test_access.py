@@ -7,6 +7,7 @@ written some; N hundred versions of Ray; and N hundred requests to the service, 
 from __future__ import annotations
 
 import base64
+import os
 import random
 import string
 import tempfile
@@ -87,9 +88,11 @@ def search(said: Mapping[str, str], secrets: Mapping[str, str]) -> None:
 def written(folder: Path) -> dict[str, str]:
     """All that lies below a folder, Parquet as what it holds."""
     found: dict[str, str] = {}
-    for path in (one for one in folder.rglob("*") if one.is_file() and not one.is_symlink()):
-        with suppress(FileNotFoundError):  # Ray puts some away meanwhile
-            found[str(path)] = path.read_bytes().decode("latin-1")
+    paths = (Path(place) / name for place, _, names in os.walk(folder) for name in names)  # folders may go meanwhile
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.is_file() and not path.is_symlink():
+                found[str(path)] = path.read_bytes().decode("latin-1")
         if path.suffix == ".parquet":
             table = pq.read_table(path)
             found[f"{path}, read"] = f"{table.to_pylist()} {table.schema.metadata}"
