@@ -6,18 +6,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 ENDS: Mapping[str, Callable[[], object]] = {
     "aborts": os.abort,
-    "crashes": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "crashes": lambda: ctypes.string_at(0),
     "leaves": lambda: os._exit(0),
     "loops": lambda: ctypes.PyDLL(None).pause(),
 }
-"""by the stem of the input: SIGABRT, SIGSEGV, an exit as if all were well, C that keeps the interpreter to itself"""
+"""by the stem of the input: SIGABRT, a read at address 0, an exit as if all were well, C that keeps the interpreter"""
 
 
 def install() -> None:
