@@ -23,7 +23,7 @@ from farm.book import ModelBook
 from farm.closing import Closing
 from farm.config import RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
-from farm.errors import FarmError, LostLockError
+from farm.errors import FarmError, LostLockError, StalledError
 from farm.feed import Chosen, Feed
 from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
@@ -93,11 +93,11 @@ def _run_stoppable(
 def _leaving_nothing(out: str, held: lock.RunLock) -> Generator[None]:
     """Where a run cannot go on its workers have ended, and what they had staged would fill a disk that has to be freed.
 
-    Not that of one that has lost its lock, which removes nothing more.
+    Not that of one that has lost its lock, which removes nothing more, or its cluster, whose workers may be at work.
     """
     try:
         yield
-    except LostLockError:
+    except (LostLockError, StalledError):
         raise
     except FarmError:
         with suppress(FarmError):  # what ended the run is what is to be said, and may keep us from clearing too

@@ -33,6 +33,8 @@ from farm.signals import Interrupt
 _QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
 _TEMP_BYTES = 24
 _TEMP_PREFIX = "farm-ray-"
+_ASKED_TO_LEAVE = 3
+"""a head that is slow once is not left without goodbye: this process could join no other Ray then"""
 _STORE_BYTES = 100 << 20
 """ids and small values only; pixels never pass through Ray"""
 _ASK_S = 10.0
@@ -189,7 +191,7 @@ class Session:
         """End an embedded Ray with everything it has started; leave a cluster, unless its head does not answer: who
         says goodbye then waits until Ray ends the process, or for ever."""
         if self.head:
-            is_there = not self.head.is_lost and self.head.answers()
+            is_there = not self.head.is_lost and any(self.head.answers() for _ in range(_ASKED_TO_LEAVE))
             self.head.stop()
             if not is_there:
                 return

@@ -1,6 +1,7 @@
 """SIGINT, SIGTERM, SIGHUP: the first asks the run to stop, a second ends the process at once, and so does a long stop.
 
-SIGHUP, of a terminal that is gone, stays ignored where it was, as under nohup.
+SIGHUP, of a terminal that is gone, stays ignored where it was, as under nohup, and with who has a handler of his own.
+It never ends at once: a shell that ends sends it, and the kernel once more.
 
 Python runs its handlers between two steps of the main thread, which may be far apart: a library that starts processes,
 a store that does not answer. So a thread of its own hears of signals too, and ends what does not end by itself.
@@ -13,7 +14,8 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -43,11 +45,15 @@ class Received:
     on_end: Callable[[], None] | None = None
     """called, from any thread, before the process is ended in the middle of things: what must not outlive it"""
     signum: int | None = None
+    taken: set[int] = field(default_factory=set[int])
+    """signals that we handle"""
     _ending: threading.RLock = field(default_factory=threading.RLock)
 
     def handle(self, signum: int, _frame: FrameType | None) -> None:
         if self.signum is not None:
-            self.end(signum)
+            if signum != signal.SIGHUP:
+                self.end(signum)
+            return
         self.signum = signum
         if signum == signal.SIGHUP:
             terminal.leave_if_gone()  # what is still said would fail, and end the stop in the middle
@@ -79,7 +85,8 @@ class Received:
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in _SIGNALS:
-            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
+            if signum != signal.SIGHUP or signal.getsignal(signum) in (signal.SIG_DFL, self.handle):
+                self.taken.add(signum)
                 signal.signal(signum, self.handle)
 
 
@@ -106,7 +113,8 @@ def stopped_by_signals(on_first: Callable[[], None] | None = None) -> Generator[
             raise InterruptedRun(signal.SIGTERM) from ended
         finally:
             for signum, handler in before.items():
-                signal.signal(signum, handler)
+                if handler is not None:  # one that is not Python's
+                    signal.signal(signum, handler)
 
 
 @contextmanager
@@ -128,10 +136,13 @@ def _watched(received: Received) -> Generator[None]:
 
 def _watch(ours: socket.socket, received: Received) -> None:
     """Wait for the first signal; end the process at the second, or when the stop has lasted too long."""
-    first = _next(ours, None)
+    first = _next(ours, None, received.taken)
     if first is None:
         return
-    second = _next(ours, STOP_LIMIT_S)
+    until_s = time.monotonic() + STOP_LIMIT_S
+    second = _next(ours, STOP_LIMIT_S, received.taken)
+    while second == signal.SIGHUP:
+        second = _next(ours, max(0.0, until_s - time.monotonic()), received.taken)
     if second is None:
         return
     if not second:
@@ -140,12 +151,12 @@ def _watch(ours: socket.socket, received: Received) -> None:
     received.end(second or first)
 
 
-def _next(ours: socket.socket, limit_s: float | None) -> int | None:
-    """The next of our signals; 0 when none has come in time, None when the block is over."""
+def _next(ours: socket.socket, limit_s: float | None, taken: Collection[int]) -> int | None:
+    """The next of those that we take; 0 when none has come in time, None when the block is over."""
     while select.select([ours], [], [], limit_s)[0]:
         data = ours.recv(1)
         if not data:
             return None
-        if data[0] in _SIGNALS:
+        if data[0] in taken:
             return data[0]
     return 0

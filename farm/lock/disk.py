@@ -24,7 +24,8 @@ _PATIENCE_S = 0.5
 _PAUSE_S = 0.02
 _SETTLE_S = 0.002
 """more than a new holder needs from taking the lock to writing its own name into it"""
-_UNLOCKABLE = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+_UNLOCKABLE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
+"""not ENOLCK: this host has no locks just now, where another may hold one"""
 
 
 class _UnlockableError(Exception):

@@ -130,6 +130,39 @@ print("done")
     assert (said.returncode, said.stdout) == (0, "done\n")
 
 
+def test_a_second_hangup_ends_nothing() -> None:
+    """A shell that ends sends one, and the kernel another."""
+    said = ended("""
+with stopped_by_signals(lambda: None):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(3):
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.3)
+print("done")
+""")
+    assert (said.returncode, said.stdout) == (0, "done\n")
+    said = ended("""
+with stopped_by_signals(lambda: None):
+    os.kill(os.getpid(), signal.SIGHUP)
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(5)
+""")
+    assert said.returncode == 129, "the limit of a stop stays"
+
+
+def test_who_has_a_handler_of_his_own_for_hangups_keeps_it() -> None:
+    """As a service that reads its configuration again."""
+    said = ended("""
+signal.signal(signal.SIGHUP, lambda *_: print("again"))
+with stopped_by_signals(lambda: None):
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(1.5)
+print("done")
+""")
+    assert (said.returncode, said.stdout) == (0, "again\ndone\n")
+
+
 def test_a_hangup_that_is_ignored_stays_so() -> None:
     said = ended("""
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
