@@ -98,7 +98,7 @@ class Verified:
 
     @property
     def exit_code(self) -> int:
-        return 3 if self.damaged else self.refused[0].exit_code if self.refused else 0
+        return 3 if self.damaged else max((one.exit_code for one in self.refused), default=0)
 
     def __str__(self) -> str:
         files = f" in {self.files} files" if self.files > self.outputs else ""
