@@ -59,6 +59,7 @@ FIRST: Sequence[str] = (
     "e2e/test_metrics.py",
     "e2e/test_submit.py",
     "e2e/test_training_watched.py",
+    "e2e/test_training.py",
     "e2e/test_degrade.py",
     "e2e/test_detached.py",
     "e2e/test_serve.py",
