@@ -1,7 +1,7 @@
 """After every kind of end there is no process of the run, no temporary file and no lock left, under a real Ray.
 
 Signals, kills and lost nodes have their own files; here are the ends by which a run goes itself. The short form draws
-two of them, --trials N all, N times over.
+one of them, --trials N all, N times over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .watch import Watch, check_clean, check_gone
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.timeout(600)
-SHORT = 2
+SHORT = 1
 PICTURES, BAD = 12, 3
 DISK_BYTES = 2 << 20
 GONE_S = 5.0

@@ -180,7 +180,7 @@ def test_lost_nodes_and_a_lost_head_cost_time_and_no_data(
 ) -> None:
     subject = subjects("mixed", make_picture)
     lost = 0
-    while lost < (trials or 2):
+    while lost < (trials or 1):
         watch, more = lose_nodes(subject, tmp_path / f"nodes{lost}", min(LOSSES, trials or 1), chance)
         check(subject, watch)
         lost += more
