@@ -85,9 +85,14 @@ class Received:
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in _SIGNALS:
-            if signum != signal.SIGHUP or signal.getsignal(signum) in (signal.SIG_DFL, self.handle):
+            if signum != signal.SIGHUP or _is_nobodys(signal.getsignal(signum)):
                 self.taken.add(signum)
                 signal.signal(signum, self.handle)
+
+
+def _is_nobodys(handler: object) -> bool:
+    """Whether a handler is the system's, or ours: a run is stopped by signals within a command that is."""
+    return handler is signal.SIG_DFL or getattr(handler, "__func__", None) is Received.handle
 
 
 @contextmanager

@@ -37,6 +37,18 @@ def test_the_first_signal_asks_and_handlers_are_given_back(signum: signal.Signal
 
 
 @pytest.mark.parametrize("signum", ALL)
+def test_of_two_blocks_the_inner_one_is_asked(signum: signal.Signals) -> None:
+    """As of a run in a command."""
+    asked: list[str] = []
+    with stopped_by_signals(lambda: asked.append("outer")):
+        with stopped_by_signals(lambda: asked.append("inner")):
+            os.kill(os.getpid(), signum)
+        assert asked == ["inner"]
+        os.kill(os.getpid(), signum)
+    assert asked == ["inner", "outer"]
+
+
+@pytest.mark.parametrize("signum", ALL)
 def test_where_nobody_is_asked_it_ends_the_block(signum: signal.Signals) -> None:
     with pytest.raises(InterruptedRun, match="run the same command again") as stopped:
         interrupt_a_sleeper(signum)
