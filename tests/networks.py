@@ -13,7 +13,7 @@ from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend
 from sr_kernel.fidelity import Blocks
 from sr_kernel.models import MODELS, ModelSpec, radius_px, rrdb_align_px
-from sr_kernel.tiles import PicturePlan, PictureSpec, plan_picture
+from sr_kernel.tiles import Box, PicturePlan, PictureSpec, plan_picture
 from sr_kernel.upscale import Restored, Upscaler
 
 
@@ -88,6 +88,25 @@ def plan_of(spec: ModelSpec, width: int, height: int, *, tile_px: int = 4096, **
     }
     values |= changes
     return plan_picture(PictureSpec(width=width, height=height, tile_px=tile_px, **values))  # pyright: ignore[reportArgumentType]
+
+
+class SmallMemory(Backend):
+    """A device that refuses what would take more than `limit_px` pixels of windows at once, in torch's words."""
+
+    limit_px = 0
+    error: type[RuntimeError] = torch.OutOfMemoryError
+    refused = 0
+
+    def network(self, precision: str):
+        network = super().network(precision)
+
+        def guarded(x: Tensor, keep: Box) -> Tensor:
+            if x.numel() // 3 > self.limit_px:  # three samples a pixel, before and after pixel_unshuffle
+                self.refused += 1
+                raise self.error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            return network(x, keep)
+
+        return guarded
 
 
 SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}

@@ -52,10 +52,10 @@ def require(what: str, there: object) -> None:
         return
     if what in os.environ.get("FARM_TEST_REQUIRE", "").split(","):
         pytest.fail(f"FARM_TEST_REQUIRE names {what}, but it is not here; {REASONS[what]}")
-    # Justified, and not unfinished: the project must pass on a bare machine, and these few things cannot come with it,
-    # as their licences forbid it or they are no packages of the index. This is the one place that skips for them, and
-    # CI, which has all but the released weights of faces, cannot.
-    pytest.skip(REASONS[what])
+    # The project has to pass on a bare machine, too, and say what it could not try there: these few things cannot come
+    # with it, as their licences forbid it or they are no packages of the index. CI has all but the released weights of
+    # faces, says so by FARM_TEST_REQUIRE, and cannot come here for them.
+    pytest.skip(REASONS[what])  # justified: the one place where a test is left out, and only for what is not here
 
 
 def data_folder() -> Path:

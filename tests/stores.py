@@ -68,6 +68,20 @@ def opened(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
             proxy.close()
 
 
+@pytest.fixture
+def server() -> S3Server:
+    """The real one, for whole runs."""
+    return require_s3()
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[FaultyProxy]:
+    """Counts what goes to the server; spoils nothing unless told to."""
+    found = FaultyProxy(server.endpoint)
+    yield found
+    found.close()
+
+
 @contextmanager
 def behind_proxy(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """The store's server, reached through a proxy."""

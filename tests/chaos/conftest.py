@@ -14,13 +14,14 @@ import pytest
 from ..runs import Farm, cluster, farm, make_picture, slow_farm
 from ..s3_server import require_s3
 from ..seeded import save_srvgg
+from ..stores import proxy, server
 from . import record
 from .cases import Bucket, Disk, Place, Work, undisturbed
 from .kinds import Subject, make_kind
 from .works import Command, make_commands
 from .zygote import Zygote
 
-__all__ = ["cluster", "farm", "make_picture", "slow_farm"]
+__all__ = ["cluster", "farm", "make_picture", "proxy", "server", "slow_farm"]
 HERE = Path(__file__).parent
 
 

@@ -15,15 +15,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from farm.tasks.lane import Job, Lane, ModelRef
-from sr_kernel.backend import Backend, DeviceMemoryError
+from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.models import ModelSpec
-from sr_kernel.tiles import Box, PicturePlan, Tile
+from sr_kernel.tiles import PicturePlan, Tile
 from sr_kernel.upscale import Settings, Upscaler
 
-from ..networks import plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from ..networks import SmallMemory, plan_of, random_picture, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
 from .record import Note
 
 SHORT = 4
@@ -33,25 +32,6 @@ NOTHING_PX = 64
 SPECS = {spec.name: spec for spec in (srvgg_spec(), rrdb_spec(2, blocks=0), rrdb_spec(4, blocks=1))}
 HALF: Literal["bf16"] = "bf16"
 ERRORS: tuple[type[RuntimeError], ...] = (torch.OutOfMemoryError, RuntimeError)
-
-
-class SmallDevice(Backend):
-    """A device that refuses what would take more than `limit_px` pixels of windows at once, in torch's words."""
-
-    limit_px = 0
-    error: type[RuntimeError] = torch.OutOfMemoryError
-    refused = 0
-
-    def network(self, precision: str):
-        network = super().network(precision)
-
-        def guarded(x: Tensor, keep: Box) -> Tensor:
-            if x.numel() // 3 > self.limit_px:  # three samples a pixel, before and after pixel_unshuffle
-                self.refused += 1
-                raise self.error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-            return network(x, keep)
-
-        return guarded
 
 
 @dataclass(frozen=True)
@@ -94,7 +74,7 @@ def test_little_memory_changes_no_byte_and_fails_nobody_but_who_does_not_fit(
         settings = Settings(precision=chance.choice(("fp32", HALF)), batch=chance.choice((1, 2, 4, 8)))
         asked = draw(spec, chance)
         windows = sorted(one.largest_px() for one in asked)
-        device = SmallDevice(spec, seeded_state(spec), "cpu")
+        device = SmallMemory(spec, seeded_state(spec), "cpu")
         some = chance.randint(NOTHING_PX + 1, windows[-1]), chance.choice(windows), chance.randint(1, 8) * windows[-1]
         device.limit_px = NOTHING_PX if at == 0 else chance.choice(some)
         device.error = chance.choice(ERRORS)
@@ -107,7 +87,7 @@ def test_little_memory_changes_no_byte_and_fails_nobody_but_who_does_not_fit(
 
 
 def check(
-    small: Upscaler, asked: list[Asked], settings: Settings, device: SmallDevice, large: Upscaler, told: str
+    small: Upscaler, asked: list[Asked], settings: Settings, device: SmallMemory, large: Upscaler, told: str
 ) -> Counter[str]:
     """Who fits comes out as on a device with room for all; who does not is told so."""
     lane, met = Lane(lambda ref: small), Counter[str]()

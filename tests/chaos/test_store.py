@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import pytest
 
 from ..faulty_proxy import FaultyProxy
-from ..s3_server import S3Server, control, require_s3
+from ..s3_server import S3Server, control
 from .cases import Bucket, Work
 from .record import Note
 
@@ -74,18 +74,6 @@ def troubled(trouble: str, chance: random.Random) -> Iterator[None]:
         control("resume")
         control("limit", "0")
         control("quota", "0")
-
-
-@pytest.fixture
-def server() -> S3Server:
-    return require_s3()
-
-
-@pytest.fixture
-def proxy(server: S3Server) -> Iterator[FaultyProxy]:
-    found = FaultyProxy(server.endpoint)
-    yield found
-    found.close()
 
 
 def requests_undisturbed(work: Work, server: S3Server, proxy: FaultyProxy) -> int:

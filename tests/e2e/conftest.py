@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ..runs import cluster, farm, make_picture, slow_farm
+from ..stores import proxy, server
 
-__all__ = ["cluster", "farm", "make_picture", "slow_farm"]
+__all__ = ["cluster", "farm", "make_picture", "proxy", "server", "slow_farm"]

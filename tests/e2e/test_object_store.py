@@ -19,25 +19,12 @@ from farm import storage
 from ..clips import X264, clip
 from ..faulty_proxy import FaultyProxy
 from ..runs import Farm
-from ..s3_server import BUCKET, S3Server, control, require_s3
+from ..s3_server import BUCKET, S3Server, control
 from ..stores import opened, said_of
 from ..waiting import wait_for
 
 Make = Callable[..., Path]
 pytestmark = pytest.mark.s3
-
-
-@pytest.fixture
-def server() -> S3Server:
-    return require_s3()
-
-
-@pytest.fixture
-def proxy(server: S3Server) -> Iterator[FaultyProxy]:
-    """Counts what goes to the server; spoils nothing unless told to."""
-    found = FaultyProxy(server.endpoint)
-    yield found
-    found.close()
 
 
 def upload(server: S3Server, folder: Path, url: str) -> None:

@@ -130,15 +130,8 @@ def test_a_slot_is_given_up_for_deaths_in_a_row_and_not_for_those_of_a_long_run(
     assert list(made._actors) == ["gpu-1"]
 
 
-def test_a_worker_that_dies_after_the_signal_gets_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would load torch for nothing; and the last one to die does not make a lost cluster of a stopped run."""
-    made, killed = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
-    started: list[Slot] = []
-    monkeypatch.setattr(Engine, "_start_actor", lambda _, slot, deaths=0: started.append(slot))
-    asked: list[str] = []
-    answering = SimpleNamespace(stop=SimpleNamespace(remote=lambda: asked.append("stop")))
-    made._actors["gpu-0"].handle = answering
-    made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
+def crash(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker have a part, of whose call Ray says that it crashed."""
     made._schedule.add_worker("gpu-0")
     made._schedule.add([make_part(1)])
     unit = made._schedule.next_unit("gpu-0")
@@ -150,6 +143,18 @@ def test_a_worker_that_dies_after_the_signal_gets_no_successor(monkeypatch: pyte
         raise rx.WorkerCrashedError
 
     monkeypatch.setattr(engine.ray, "get", died)
+
+
+def test_a_worker_that_dies_after_the_signal_gets_no_successor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would load torch for nothing; and the last one to die does not make a lost cluster of a stopped run."""
+    made, killed = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
+    started: list[Slot] = []
+    monkeypatch.setattr(Engine, "_start_actor", lambda _, slot, deaths=0: started.append(slot))
+    asked: list[str] = []
+    answering = SimpleNamespace(stop=SimpleNamespace(remote=lambda: asked.append("stop")))
+    made._actors["gpu-0"].handle = answering
+    made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
+    crash(made, monkeypatch)
     made.stop()
     assert list(made._drain()) == []
     assert (asked, killed, started) == (["stop"], [answering], [])
@@ -240,18 +245,8 @@ def test_what_a_worker_had_goes_back_without_a_strike_when_its_node_is_gone_what
     made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
     monkeypatch.setattr(Engine, "_start_actor", _put_in)
     made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu", node_id="lost")
-    made._schedule.add_worker("gpu-0")
-    made._schedule.add([make_part(1)])
-    unit = made._schedule.next_unit("gpu-0")
-    assert unit is not None
-    made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
-    monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
-
-    def died(reference: object) -> None:
-        raise rx.WorkerCrashedError
-
+    crash(made, monkeypatch)
     asked: list[str] = []
-    monkeypatch.setattr(engine.ray, "get", died)
     monkeypatch.setattr(made._nodes, "is_gone", lambda node_id, head: not asked.append(node_id))
     assert list(made._collect(0)) == []
     assert asked == ["lost"]

@@ -18,7 +18,7 @@ from sr_kernel.layout import FrameLayout
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy
 from sr_kernel.upscale import Settings, Upscaler
-from tests.networks import plan_of, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
+from tests.networks import SmallMemory, plan_of, rrdb_spec, seeded_state, seeded_upscaler, srvgg_spec
 from tests.precision import HALF, PRECISIONS, Precision
 
 YUV420 = FrameLayout(width=61, height=47, chroma_shift=(1, 1), matrix="bt601")
@@ -171,19 +171,6 @@ def test_changes_are_those_of_light_from_frame_to_frame() -> None:
         assert made[index].change_in == pytest.approx(change(sources, index), abs=1 / 64)
         assert made[index].change_out == pytest.approx(change(cells, index), abs=0.2)
         assert change(sources, index) > 3
-
-
-class SmallMemory(Backend):
-    """A device that refuses what would take more than `limit_px` pixels of windows at once, in torch's words."""
-
-    limit_px = 0
-    refused = 0
-
-    def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
-        if x.shape[0] * x.shape[2] * x.shape[3] > self.limit_px:
-            self.refused += 1
-            raise DeviceMemoryError("DefaultCPUAllocator: can't allocate memory")
-        return super().run(x, keep, precision)
 
 
 def test_out_of_memory_halves_and_changes_no_byte() -> None:

@@ -23,7 +23,17 @@ from sr_kernel.passes import PassFigures
 from sr_kernel.pixels import cut_window
 from sr_kernel.tiles import Box, Mode, PicturePlan, Strategy, Tile
 from sr_kernel.upscale import Restored, Settings, Upscaler
-from tests.networks import SMALL, plan_of, random_picture, rrdb_spec, same, seeded_state, seeded_upscaler, srvgg_spec
+from tests.networks import (
+    SMALL,
+    SmallMemory,
+    plan_of,
+    random_picture,
+    rrdb_spec,
+    same,
+    seeded_state,
+    seeded_upscaler,
+    srvgg_spec,
+)
 from tests.precision import HALF, PRECISIONS, Precision
 
 OFFICIAL_BLOCK = rrdb_spec(4, features=64, blocks=1, growth=32)
@@ -227,25 +237,6 @@ def test_output_that_is_not_finite_is_told(spec: ModelSpec) -> None:
         state[name][-1] = value
         upscaler = Upscaler(spec, Backend(spec, state, "cpu"))
         assert not upscaler.restore(random_picture(20, 20), plan_of(spec, 20, 20), Settings(precision="fp32")).finite
-
-
-class SmallMemory(Backend):
-    """A device that refuses what would take more than `limit_px` pixels of windows at once, in torch's words."""
-
-    limit_px = 0
-    error: type[RuntimeError] = torch.OutOfMemoryError
-    refused = 0
-
-    def network(self, precision: str):
-        network = super().network(precision)
-
-        def guarded(x: Tensor, keep: Box) -> Tensor:
-            if x.shape[0] * x.shape[2] * x.shape[3] > self.limit_px:
-                self.refused += 1
-                raise self.error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
-            return network(x, keep)
-
-        return guarded
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
