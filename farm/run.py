@@ -25,7 +25,7 @@ from farm.config import RunConfig
 from farm.entries import added_seconds, done_entry, failed_entry
 from farm.errors import FarmError, LostLockError, StalledError
 from farm.feed import Chosen, Feed
-from farm.fleet import device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
+from farm.fleet import cluster_address, device_class, exposed_token, plan_fleet, prepare_ray, runs_fused
 from farm.ledger import Compared
 from farm.metrics import RunMetrics, Standing
 from farm.outfit import Outfit
@@ -85,21 +85,24 @@ def _run_stoppable(
     with nullcontext(lock_held) if lock_held else lock.RunLock(out) as held:
         received.on_end = held.abandon
         storage.clear_staging(out, keep=held.run, is_dead=held.is_dead)
-        with _leaving_nothing(out, held):
+        with _leaving_nothing(out, held, is_on_cluster=cluster_address(config.worker) is not None):
             return _run_held(config, out, received, held, stop, choose)
 
 
 @contextmanager
-def _leaving_nothing(out: str, held: lock.RunLock) -> Generator[None]:
+def _leaving_nothing(out: str, held: lock.RunLock, *, is_on_cluster: bool) -> Generator[None]:
     """Where a run cannot go on its workers have ended, and what they had staged would fill a disk that has to be freed.
 
-    Not that of one that has lost its lock, which removes nothing more, or its cluster, whose workers may be at work.
+    Not that of one that has lost its lock, which removes nothing more, or its cluster, whose workers may be at work:
+    the next run does.
     """
     try:
         yield
-    except (LostLockError, StalledError):
+    except LostLockError:
         raise
-    except FarmError:
+    except FarmError as error:
+        if is_on_cluster and isinstance(error, StalledError):
+            raise
         with suppress(FarmError):  # what ended the run is what is to be said, and may keep us from clearing too
             held.confirm()
             storage.clear_staging(out, keep="", is_dead=held.is_dead)

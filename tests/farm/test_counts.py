@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from farm import engine, plan, storage
+from farm import engine, plan, run, storage
 from farm.config import RunConfig
 from farm.errors import DiskError, FarmError, LostLockError, ManifestError, StalledError, UnreachableError
 from farm.records import Done, Failed, Part
@@ -93,6 +93,17 @@ def test_a_run_that_cannot_go_on_takes_its_staged_files_along(world: World, erro
     fill(world, 3)
     assert not full(world, error).exists()
     assert world.run().exit_code == 0
+
+
+def test_the_workers_of_a_lost_cluster_may_be_at_work_and_only_the_next_run_removes_what_they_staged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, 3)
+    monkeypatch.setattr(run, "cluster_address", lambda worker: "head:6379")
+    staged = full(world, StalledError("the head does not answer"))
+    assert staged.exists()
+    assert world.run().exit_code == 0
+    assert not staged.exists()
 
 
 def test_a_run_that_has_lost_its_lock_removes_nothing(world: World) -> None:
