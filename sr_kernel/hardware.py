@@ -21,11 +21,13 @@ _BF16_EMULATED = frozenset({"avx512bw", "avx512vl", "avx512dq"})
 """x86: with these, or with avx_ne_convert, torch emulates convolutions in bf16; without, it refuses them"""
 
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 """parameters of glibc's mallopt (malloc.h)"""
 _LARGEST_KEPT = 32 << 20
 """glibc takes no higher threshold; larger blocks always go back to the system"""
 _MOST_KEPT = 512 << 20
+_HEAP_BYTES = 64 << 20
+"""the largest heap of an arena: with so much to spare asked for, glibc gives none back (malloc/arena.c, heap_trim)"""
 
 
 def keep_freed_memory() -> bool:
@@ -33,14 +35,20 @@ def keep_freed_memory() -> bool:
 
     Every layer of a network allocates its output. glibc returns such blocks to the system when they are freed, and the
     next layer pays for fresh zeroed pages, one fault a page: with this, animevideov3 in bf16 reached 91 % of the
-    machine's peak inside the network, without it 86 % (bench/network.py, one core of Zen 4). One arena, since the
-    thread that calls the network is seldom the first. False where the C library is not glibc.
+    machine's peak inside the network, without it 86 % (bench/network.py, one core of Zen 4). No further arenas, since
+    the thread that calls the network is seldom the first; those that are there keep their heaps, which one of two
+    workers otherwise took and gave back with every frame. False where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
-    wanted = ((_M_MMAP_THRESHOLD, _LARGEST_KEPT), (_M_TRIM_THRESHOLD, _MOST_KEPT), (_M_ARENA_MAX, 1))
-    taken = [bool(libc.mallopt(parameter, value)) for parameter, value in wanted]
+    wanted = {
+        _M_MMAP_THRESHOLD: _LARGEST_KEPT,
+        _M_TRIM_THRESHOLD: _MOST_KEPT,
+        _M_TOP_PAD: _HEAP_BYTES,
+        _M_ARENA_MAX: 1,
+    }
+    taken = [bool(libc.mallopt(parameter, value)) for parameter, value in wanted.items()]
     return all(taken)
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sr_kernel.believable.sums import Look, look_at, sums_of
+from sr_kernel.believable.sums import Form, Look, joined, look_at, sums_of
 from sr_kernel.boxes import shifted
 from sr_kernel.colour_match import ColourMatch
 from sr_kernel.job import Job, Made, Settings
@@ -25,6 +26,8 @@ from sr_kernel.tiles import COLOUR_REACH_PX, Box
 _RESAMPLERS_KEPT = 16
 _MATCHES_KEPT = 16
 _WIDEST_LATTICE_PX = 4
+_CACHED_PX = 1 << 17
+"""output pixels of a strip on a CPU, of which few float32 copies are at work at once"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +55,49 @@ class Steps:
 
     def finish(self, made: Tensor, x: Tensor, area: Box, job: Job, settings: Settings) -> Window:
         """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result."""
-        # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
-        finite = torch.isfinite(made.sum())
-        made = made.clamp_(0, 1)
-        if settings.keep_colour:
-            self._match_colour(made, x, area, job)
-        kept = part_of(made, shifted(job.tile.keep, job.need), self._spec.scale)
         keep = shifted(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
-        means = means_of(kept, self._spec.scale)
+        finite, resized = list[Tensor](), None
+        if settings.keep_colour or job.plan.spec.resampled:  # these look at what lies around the kept part, too
+            finite.append(_clamped(made))
+            if settings.keep_colour:
+                self._match_colour(made, x, area, job)
+            if job.plan.spec.resampled:
+                resized = to_samples(self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings), job.dtype)[0]
+        kept = part_of(made, shifted(job.tile.keep, job.need), self._spec.scale)
+        strips = [
+            self._strip(part_of(kept, rows, self._spec.scale), source[rows.y0 : rows.y1], resized is None, job.dtype)
+            for rows in self._strips(source)
+        ]
+        return Window(
+            samples=_stacked([strip.samples for strip in strips]) if resized is None else resized,
+            means=_stacked([strip.means for strip in strips]),
+            look=joined([strip.look for strip in strips], finite),
+            count=source.numel(),
+        )
+
+    def _strips(self, source: Tensor) -> list[Box]:
+        """What a window is looked at in, in pixels of its source (h, w, 3): on a CPU rows of blocks that stay in the
+        cache from step to step, elsewhere all at once."""
+        height, width, _ = source.shape
+        step = height
+        if source.device.type == "cpu":
+            side = Form.of(self._spec.scale, lattice_px(self._spec)).side
+            step = max(1, _CACHED_PX // (side * width * self._spec.scale**2)) * side
+        return [Box(x0=0, y0=y0, x1=width, y1=min(y0 + step, height)) for y0 in range(0, height, step)]
+
+    def _strip(self, kept: Tensor, source: Tensor, sampled: bool, dtype: np.dtype[Any]) -> Window:
+        """The result of some rows, whole blocks or the last; clamps them. Without samples unless `sampled`."""
+        finite, scale = _clamped(kept), self._spec.scale
+        means = means_of(kept, scale)
         shown = (kept * 255).round_()
-        if job.plan.spec.resampled:
-            samples = to_samples(self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings), job.dtype)[0]
-        elif job.dtype == np.uint8:
-            samples = integers(shown, job.dtype)
-        else:
-            samples = integers((kept * top_level(job.dtype)).round_(), job.dtype)
-        look = look_at(shown, means, source, finite, self._spec.scale, lattice_px(self._spec))
-        return Window(samples=samples, means=means, look=look, count=source.numel())
+        samples = shown if dtype == np.uint8 or not sampled else (kept * top_level(dtype)).round_()
+        return Window(
+            samples=integers(samples, dtype) if sampled else samples[:0],
+            means=means,
+            look=look_at(shown, means, source, finite, scale, lattice_px(self._spec)),
+            count=source.numel(),
+        )
 
     def _match_colour(self, made: Tensor, x: Tensor, area: Box, job: Job) -> None:
         """Puts the source's low frequencies into the clamped output of `job.need`, wherever all that decides them is.
@@ -115,6 +143,18 @@ def made_of(windows: Sequence[Window]) -> list[Made]:
         Made(samples=window.samples, means=window.means, sums=sums[index], count=window.count)
         for index, window in enumerate(windows)
     ]
+
+
+def _clamped(made: Tensor) -> Tensor:
+    """Whether all samples are finite; clamps them to 0..1."""
+    # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
+    finite = torch.isfinite(made.sum())
+    made.clamp_(0, 1)
+    return finite
+
+
+def _stacked(strips: Sequence[Tensor]) -> Tensor:
+    return strips[0] if len(strips) == 1 else torch.cat(list(strips))
 
 
 def lattice_px(spec: ModelSpec) -> int:
