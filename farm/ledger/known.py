@@ -86,6 +86,11 @@ class KnownShard:
         at = self._where.get(key)
         return None if at is None else (self.message(at), int(self.rows[at]))
 
+    def is_followed(self, key: str) -> bool:
+        """Whether anything else was said since of the row that is known under a key."""
+        at = self._where[key]
+        return bool((self._asserted[self.rows == self.rows[at]] > self._asserted[at]).any())
+
     def entries(self, where: Sequence[int]) -> Iterator[LedgerEntry]:
         """The entries at some positions."""
         return iter_entries(self._table.take(np.array(where, np.int64)), self.number)

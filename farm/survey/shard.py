@@ -374,7 +374,7 @@ class ShardPlan:
         if self._known.says(entry.key) != (entry.message, entry.row):
             return True
         where = self._known.find([entry.key])
-        if entry.output and self._overtaken_by([entry.output], where).any():
+        if self._overtaken_by([entry.output], where).any() if entry.output else self._known.is_followed(entry.key):
             return True
         return bool(self._later([entry.key], where))
 

@@ -214,6 +214,22 @@ def test_a_row_whose_output_is_refused_is_a_result_beside_others_of_its_source(w
     assert run("a.png", "b.png", "good.png", "c.png") == [(at, "done") for at in range(4)]
 
 
+def test_a_row_that_is_refused_again_is_a_result_again(world: World) -> None:
+    """Its place was another row's meanwhile, whose output is still there."""
+
+    def run(*outputs: str) -> list[tuple[int, str]]:
+        world.rows, world.outputs = ["in/000.png"] * len(outputs), list(outputs)
+        world.run()
+        return [(row["row"], row["status"]) for row in world.results()]
+
+    fill(world, 1)
+    assert run("good.png", "../b.png") == [(0, "done"), (1, "failed")]
+    assert run("good.png", "b.png") == [(0, "done"), (1, "done")]
+    for _ in range(2):
+        assert run("good.png", "../b.png") == [(0, "done"), (1, "failed"), (1, "done")]
+    assert_nothing_to_do(world)
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_what_a_film_may_lack_redoes_the_films_that_lack_it_and_no_other(world: World, shards: int) -> None:
     fill(world, 4 * shards - 2)
