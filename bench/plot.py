@@ -48,7 +48,7 @@ def startup(found: list[Figures], into: Path) -> None:
 
 def scaling(found: list[Figures], into: Path) -> None:
     """The network on cores, as much as one worker times their number."""
-    latest = found[-1]
+    latest = next(one for one in reversed(found) if one["kind"] == "network")
     figure, axes = pyplot.subplots(figsize=(WIDTH / 2, HEIGHT), layout="constrained")
     rates: dict[str, dict[str, float]] = latest["megapixels_s"]
     for name, colour, label in (("bare", LIMIT, "bare network, one process a core"), ("farm", OURS, "farm")):

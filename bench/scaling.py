@@ -1,10 +1,15 @@
-"""What more workers bring: the real network on this machine's cores.
+"""What more workers bring: the real network on this machine's cores, and one that only takes its time.
 
     python bench/scaling.py --media DIR [--most 2]
+    python bench/scaling.py --stand-in 1,4,16,64
 
 `farm submit` of the same pictures with 1..N one-thread workers. The rate counts from the first picture that is done to
 the last, as the run itself says it (--json), so without its start. The limit is what the cores give: as many bare
 processes, each with a network on a core of its own and nothing else, together.
+
+With --stand-in the network sleeps, as a GPU looks from a processor, so that there can be more workers than cores: real
+Ray, real workers, real files. The rate counts from when every worker has made something to when rows run out, and its
+limit is the sleep.
 """
 
 from __future__ import annotations
@@ -15,15 +20,23 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import Any
 
 import pyvips
 from fleet import MODEL  # beside this file
 from recorded import Figures, keep, machine, table
 
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
 MEDIA = ("Blake_Lively.jpg", "OST_009.png", "painting.png", "building.png")
 PICTURES, WIDTH, HEIGHT = 24, 512, 384
+STAND_IN_S, STAND_IN_SIZE = 3.0, (96, 72)
+"""seconds that a row sleeps, and its size, which is one window"""
+STAND_IN_ROWS, STAND_IN_TAIL = 8, 2
+"""rows a worker has once all are there, and how many of these are the end"""
+STAND_IN_START_S = 2.5
+"""about what each further worker takes to start, where cores are few"""
 
 
 def pictures(media: Path, folder: Path) -> None:
@@ -45,6 +58,55 @@ def farm_rate(source: Path, out: Path, workers: int, model: str) -> float:
     rows = [line for line in map(json.loads, ran.stdout.splitlines()) if line["event"] == "row"]
     first, last = rows[workers - 1], rows[-1]  # when each worker has loaded its model
     return sum(row["px"] for row in rows[workers:]) / (last["at_s"] - first["at_s"]) / 1e6
+
+
+def stand_in_figures(workers: int, folder: Path, model: str) -> dict[str, float]:
+    """A run with so many workers that sleep."""
+    source = folder / "in"
+    source.mkdir(exist_ok=True)
+    image = pyvips.Image.gaussnoise(*STAND_IN_SIZE, mean=128, sigma=30).bandjoin([128, 90]).cast("uchar")
+    image = image.copy(interpretation="srgb")
+    count = workers * (STAND_IN_ROWS + round(workers * STAND_IN_START_S / STAND_IN_S / 2))
+    for index in range(count):
+        target = source / f"{index:05d}.png"
+        if not target.exists():
+            image.write_to_file(str(target))
+    area = STAND_IN_SIZE[0] * STAND_IN_SIZE[1]
+    paths = [str(HERE / "stand_in"), os.environ.get("PYTHONPATH", "")]
+    told = {"FARM_STAND_IN_S": repr(STAND_IN_S / area), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    words = ("submit", source, "--out", folder / f"out{workers}", "--model", model, "--gpus", "0", "--json")
+    began_s = time.perf_counter()
+    ran = subprocess.run(
+        [sys.executable, "-m", "farm", *map(str, words), "--workers", str(workers), "--format", "jpg"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, **told},
+    )
+    ended_s = time.perf_counter()
+    rows = [line for line in map(json.loads, ran.stdout.splitlines()) if line["event"] == "row"]
+    return {
+        **steady(rows, workers),
+        "rows": len(rows),
+        "command_s": round(ended_s - began_s, 1),
+    }
+
+
+def steady(rows: list[dict[str, Any]], workers: int) -> dict[str, float]:
+    """From when every worker has made something until so few rows are left that some have none."""
+    seen: set[str] = set()
+    first = next(at for at, row in enumerate(rows) if len(seen.add(row["worker"]) or seen) == workers)
+    last = len(rows) - 1 - STAND_IN_TAIL * workers
+    if last <= first:
+        raise SystemExit(f"{workers} workers were never all at work; give them more rows")
+    wall_s = rows[last]["at_s"] - rows[first]["at_s"]
+    return {
+        "steady_s": round(wall_s, 2),
+        "steady_rows": last - first,
+        "rows_s": round((last - first) / wall_s, 3),
+        "busy": round((last - first) * STAND_IN_S / wall_s / workers, 4),
+        "all_at_work_s": rows[first]["at_s"],
+    }
 
 
 def bare_rates(processes: int, model: str) -> float:
@@ -79,6 +141,31 @@ def measure_network(most: int, model: str, media: Path) -> Figures:
     return {"kind": "network", "model": model, "megapixels_s": found}
 
 
+def measure_stand_in(counts: list[int], model: str) -> Figures:
+    found: dict[str, dict[str, float]] = {}
+    for workers in counts:
+        with tempfile.TemporaryDirectory() as name:
+            found[str(workers)] = stand_in_figures(workers, Path(name), model)
+            print(workers, found[str(workers)], flush=True)
+    return {"kind": "stand-in", "seconds_a_row": STAND_IN_S, "size": STAND_IN_SIZE, "workers": found}
+
+
+def shown_stand_in(found: Figures) -> str:
+    head = ("workers", "rows a second", "limit: the sleep alone", "of the limit", "rows, steady", "whole command s")
+    rows = [
+        (
+            count,
+            f"{one['rows_s']:.2f}",
+            f"{int(count) / found['seconds_a_row']:.2f}",
+            f"{one['busy']:.1%}",
+            f"{one['steady_rows']:.0f} in {one['steady_s']:.0f} s",
+            f"{one['command_s']:.0f}",
+        )
+        for count, one in found["workers"].items()
+    ]
+    return table(head, rows)
+
+
 def shown_network(found: Figures) -> str:
     farm, bare = found["megapixels_s"]["farm"], found["megapixels_s"]["bare"]
     head = (
@@ -102,8 +189,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=os.cpu_count())
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--media", type=Path, required=True)
+    parser.add_argument("--media", type=Path, help="folder with the photographs that are enlarged")
+    parser.add_argument("--stand-in", help="numbers of workers, with a network that sleeps")
     arguments = parser.parse_args()
+    if arguments.stand_in:
+        counts = [int(word) for word in arguments.stand_in.split(",")]
+        found = {**machine("ray", "torch"), **measure_stand_in(counts, "box")}
+        print(shown_stand_in(found))
+        keep("scaling", found)
+        return
+    if arguments.media is None:
+        parser.error("--media or --stand-in says what to measure")
     found = {**machine("ray", "torch"), **measure_network(arguments.most, arguments.model, arguments.media)}
     print(shown_network(found))
     keep("scaling", found)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ import ray._private.parameter as ray_parameter
 import ray._private.ray_constants as ray_constants
 import ray._private.services as ray_services
 import ray._private.utils as ray_utils
+import ray._private.worker as ray_worker
 import ray._raylet as raylet
 import ray.exceptions as rx
 
@@ -51,6 +52,14 @@ _TOKEN = "token"
 """a file in an embedded Ray's folder, for whoever looks at its dashboard"""
 _LOG = logging.getLogger("farm.session")
 logging.getLogger("ray").setLevel(logging.CRITICAL)  # what matters of Ray's troubles is said in our own words
+
+
+def _keep_off_stdout(data: Mapping[str, Any], ignore_prefix: bool) -> None:  # noqa: ARG001 (Ray's name)
+    """What Ray would print of its nodes, on the standard output, in the middle of what is said there to programs."""
+    _LOG.info("%s: %s", data.get("pid"), " ".join(map(str, data.get("lines", ()))))
+
+
+ray_worker.print_to_stdstream = _keep_off_stdout
 
 
 class Session:

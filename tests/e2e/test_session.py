@@ -30,6 +30,10 @@ class Asked:
         import sys
         return "torch" in sys.modules
 print("torch", ray.get(Asked.remote().loaded.remote()))
+import time
+from ray._private import utils, worker
+utils.publish_error_to_driver("some", "words of Ray's", worker.global_worker.gcs_client)
+time.sleep(1)
 for child in psutil.Process().children(recursive=True):
     print(" ".join(child.cmdline()))
 session.disconnect()
@@ -142,6 +146,7 @@ def test_an_embedded_ray_has_no_dashboard_no_autoscaler_and_nobody_who_reads_log
     for name in ("dashboard.py", "monitor.py", "log_monitor.py"):
         assert not [command for command in started if name in command], started
     assert "torch True" in started, "the worker has loaded it before anybody asked"
+    assert "words of Ray's" not in ran.stdout, "programs read what is there"
     assert left == "0 left"
 
 
