@@ -415,6 +415,16 @@ def test_flicker_is_that_of_all_pairs_within_segments(make_bench: Callable[..., 
         assert flicker(done.report) == pytest.approx(flicker(whole.report), abs=1e-5)
 
 
+def test_all_levels_of_a_gray_film_are_seen_as_they_are_in_prores(make_bench: Callable[..., Bench]) -> None:
+    """Blacks and whites at the ends of the range, which whoever takes full range for limited loses."""
+    steps = np.repeat(np.linspace(0, 255, SIZE[0], dtype=np.uint8)[None, :, None], SIZE[1], axis=0).repeat(3, axis=2)
+    lossless = make_bench(codec="ffv1", pix_fmt="yuv422p10le").restored([steps] * 2, "gray")[1][1]
+    frames = make_bench(codec="prores", container="mov").restored([steps] * 2, "gray")[1]
+    assert lossless.min() < 8
+    assert lossless.max() > 247
+    assert np.abs(frames[1].astype(int) - lossless).mean() < 3
+
+
 def test_pictures_of_a_film_are_those_of_its_segments_and_what_they_cannot_hold_is_said(
     make_bench: Callable[..., Bench],
 ) -> None:

@@ -71,8 +71,14 @@ def parse_pixel_format(name: str) -> PixelFormat | None:
     return None
 
 
-def target_layout(pixel_format: PixelFormat, source: FrameLayout, size: tuple[int, int]) -> FrameLayout:
-    """The planes of a frame of `size` (width, height) in this format, with the source's matrix, range and siting."""
+def target_layout(
+    pixel_format: PixelFormat, source: FrameLayout, size: tuple[int, int], *, limited: bool = False
+) -> FrameLayout:
+    """The planes of a frame of `size` (width, height) in this format, with the source's matrix, range and siting.
+
+    Args:
+        limited: the codec holds limited range alone.
+    """
     from_rgb = source.model == "rgb" and pixel_format.model == "yuv"
     return FrameLayout(
         width=size[0],
@@ -81,7 +87,7 @@ def target_layout(pixel_format: PixelFormat, source: FrameLayout, size: tuple[in
         depth=pixel_format.depth,
         chroma_shift=pixel_format.chroma_shift,
         matrix="bt709" if from_rgb else source.matrix,
-        full_range=pixel_format.model == "rgb" or (source.full_range and not from_rgb),
+        full_range=pixel_format.model == "rgb" or (source.full_range and not from_rgb and not limited),
         siting="left" if source.chroma_shift != (1, 1) else source.siting,
         alpha=pixel_format.alpha,
     )

@@ -118,6 +118,37 @@ def test_rgb_that_becomes_yuv_is_tagged_as_what_it_is() -> None:
     assert (kept.colour_tags, kept.target.model) == ((1, 13, 0, 2), "rgb")
 
 
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("ffv1", "bgr0"), ("ffv1", "gbrp10le"), ("hevc", "gbrp")])
+@pytest.mark.parametrize("said", [(1, 1, 1, 1), (9, 16, 9, 1), (2, 2, 2, 0)])
+def test_yuv_that_is_asked_to_become_rgb_is_tagged_as_what_it_is(
+    codec: str, pix_fmt: str, said: tuple[int, int, int, int]
+) -> None:
+    params = video_params(container="mkv", codec=codec, pix_fmt=pix_fmt)
+    chosen = choose_encoder(facts(YUV420, colour_tags=said), SIZE, params, "film")
+    assert (chosen.colour_tags, chosen.target.model) == ((*said[:2], 0, 2), "rgb")
+
+
+@pytest.mark.parametrize("container", ["mov", "mkv"])
+@pytest.mark.parametrize(
+    ("layout", "said", "made"),
+    [
+        (replace(YUV420, full_range=True), (1, 1, 1, 2), (1, 1, 1, 1)),
+        (replace(YUV420, full_range=True, alpha=True), (2, 2, 2, 2), (2, 2, 2, 1)),
+        (replace(gray(), full_range=True), (2, 2, 2, 0), (2, 2, 2, 1)),
+        (gray(), (2, 2, 2, 1), (2, 2, 2, 1)),
+        (YUV420, (1, 1, 1, 0), (1, 1, 1, 0)),
+    ],
+)
+def test_prores_is_of_limited_range_as_every_reader_takes_it(
+    layout: FrameLayout, said: tuple[int, int, int, int], made: tuple[int, int, int, int], container: str
+) -> None:
+    params = video_params(container=container, codec="prores")
+    chosen = choose_encoder(facts(layout, colour_tags=said), SIZE, params, "film")
+    assert (chosen.target.full_range, chosen.colour_tags) == (False, made)
+    kept = choose_encoder(facts(layout, colour_tags=said), SIZE, video_params(container="mkv", codec="ffv1"), "film")
+    assert kept.target.full_range == layout.full_range
+
+
 @pytest.mark.parametrize(
     ("layout", "video", "says"),
     [

@@ -139,6 +139,14 @@ def test_lossy_pieces_are_close_and_tagged(codec: str) -> None:
     assert {f.color_range for f in frames} == {1}
 
 
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("ffv1", "bgr0"), ("hevc", "gbrp"), ("vp9", "gbrp")])
+def test_rgb_made_of_yuv_is_read_as_rgb(codec: str, pix_fmt: str) -> None:
+    made = plan(facts(YUV420), video_params(container="mkv", codec=codec, pix_fmt=pix_fmt))
+    frames = decoded(encode(made, range(2)))
+    assert [frame.format.name for frame in frames] == [pix_fmt] * 2
+    assert {(frame.colorspace, frame.color_range) for frame in frames} == {(0, 2)}
+
+
 def test_alpha_of_vp9_is_kept() -> None:
     layout = replace(YUV420, alpha=True)
     piece = encode(film("vp9", layout), range(6))

@@ -34,8 +34,9 @@ from farm.params import UpscaleParams
 from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 
-_RGB_TAGS, _BT709_TAGS = (2, 2, 0, 2), (2, 2, 1, 1)
-"""matrix and range that stand in colour tags: identity and full; BT.709 and limited (first two: as the source says)"""
+_FULL, _LIMITED = 2, 1
+_RGB_TAGS, _BT709_TAGS = (0, _FULL), (1, _LIMITED)
+"""matrix and range as colour tags say them: identity and full; BT.709 and limited"""
 _CONTAINER_SIDE = 65_535
 """largest side in MP4 and MOV, which give it 16 bits"""
 _PICTURE_BYTES = (1 << 31) - 1
@@ -119,15 +120,10 @@ def choose_encoder(source: SourceFacts, size: tuple[int, int], params: UpscalePa
     """
     fit = _choose(source, params, url)
     _check_size(fit, size, params, url)
-    target = target_layout(fit.pixel_format, source.layout, size)
+    target = target_layout(fit.pixel_format, source.layout, size, limited=fit.codec.limited)
     video = _video(params)
     encoder = fit.codec.nvenc if video.encoder == "nvenc" else fit.codec.encoder
     settings = encoder_options(encoder, fit.pixel_format, target, video, source.hdr, url)
-    tags = source.colour_tags
-    if source.layout.model == "rgb":
-        tags = (*tags[:2], *(_RGB_TAGS if target.model == "rgb" else _BT709_TAGS)[2:])
-    elif tags[3] == 0 and target.full_range:
-        tags = (*tags[:3], 2)
     lost = f"{fit.codec.name} as {fit.pixel_format.name} loses {' and '.join(fit.lost)}" if fit.lost else None
     kept = video.codec != "auto" or source.codec in fit.codec.families
     family = next((spec.name for spec in CODECS.values() if source.codec in spec.families), None)
@@ -137,9 +133,21 @@ def choose_encoder(source: SourceFacts, size: tuple[int, int], params: UpscalePa
         pix_fmt=fit.pixel_format.name,
         options=settings.options,
         target=target,
-        colour_tags=tags,
+        colour_tags=_colour_tags(source, target),
         warning="; ".join(part for part in (other, lost, settings.warning) if part) or None,
     )
+
+
+def _colour_tags(source: SourceFacts, target: FrameLayout) -> tuple[int, int, int, int]:
+    """The source's, but for what its samples no longer are: of its matrix, or of its range."""
+    primaries, transfer, matrix, levels = source.colour_tags
+    if target.model == "rgb":
+        return primaries, transfer, *_RGB_TAGS
+    if source.layout.model == "rgb":
+        return primaries, transfer, *_BT709_TAGS
+    if target.full_range:
+        return primaries, transfer, matrix, levels or _FULL
+    return primaries, transfer, matrix, _LIMITED if source.layout.full_range else levels
 
 
 def _choose(source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
