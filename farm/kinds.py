@@ -42,11 +42,12 @@ EXTENSION_FORMATS: Mapping[str, str] = MappingProxyType(
 
 CONTAINERS: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("mp4", "m4v", "3gp", "3g2"), "mp4"),
+        **dict.fromkeys(("mp4", "m4v", "f4v", "3gp", "3gpp", "3g2"), "mp4"),
         **dict.fromkeys(("mov", "qt"), "mov"),
         "webm": "webm",
-        **dict.fromkeys(("mkv", "avi", "mpg", "mpeg", "m2v", "vob", "ts", "mts", "m2ts", "wmv", "asf", "flv"), "mkv"),
-        **dict.fromkeys(("ogv", "mxf", "nut", "y4m", "dv"), "mkv"),
+        **dict.fromkeys(("mkv", "mk3d", "avi", "divx", "mpg", "mpeg", "m1v", "m2v", "vob", "ts", "mts", "m2t"), "mkv"),
+        **dict.fromkeys(("m2ts", "wmv", "asf", "flv", "ogv", "ogm", "rm", "rmvb", "mxf", "gxf", "nut", "y4m"), "mkv"),
+        **dict.fromkeys(("dv", "ivf", "obu", "h264", "264", "hevc", "h265", "265"), "mkv"),
     }
 )
 """Container that a film with a lower-case extension is written to when it is to be the same: its own where it can be
@@ -68,7 +69,7 @@ FILM_FORMATS: Mapping[str, str] = MappingProxyType(
 _FRAME_NAME = re.compile(r"frame\d{8,}\.[a-z]+")
 _NUMBERED = re.compile(r"%(?:0\d+)?d(?![A-Za-z0-9])")
 PICTURE_EXTENSIONS = frozenset(EXTENSION_FORMATS) | frozenset(
-    ("gif", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
+    ("gif", "apng", "heic", "heif", "bmp", "jp2", "jxl", "ppm", "pgm", "pbm", "pnm")
 )
 """Lower-case extensions that folders are searched for; what this build cannot read fails as `unsupported`."""
 

@@ -17,7 +17,7 @@ from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, extension_of
 from farm.ledger.codec import decode
 from farm.records import ItemStatus
 
-_SHOWN = PICTURE_EXTENSIONS | CONTAINERS.keys() | {"apng"}
+_SHOWN = PICTURE_EXTENSIONS | CONTAINERS.keys()
 """extensions of outputs that may be shown: a list of frames or of samples is none"""
 _MOST_STRATA = 256
 """more are put together by their hash"""

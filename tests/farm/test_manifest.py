@@ -273,11 +273,18 @@ def plant(folder: Path, *names: str) -> None:
 
 def test_a_folder_is_its_pictures_sorted_and_nothing_else(tmp_path: Path) -> None:
     plant(tmp_path, "b.png", "a/z.JPG", "a/y.tiff", "notes.txt", ".hidden.png", ".cache/x.png", "c.gif", "png")
+    plant(tmp_path, "d.apng")
     plant(tmp_path, "farm-out/b_4x.png", "older/.farm/ledger", "older/b_4x.png")
     found = rows(tmp_path)
-    assert [row.relative_path for row in found] == ["a/y.tiff", "a/z.JPG", "b.png", "c.gif"]
+    assert [row.relative_path for row in found] == ["a/y.tiff", "a/z.JPG", "b.png", "c.gif", "d.apng"]
     assert {row.bytes for row in found} == {7}
     assert [row.relative_path for row in rows(tmp_path, out=str(tmp_path / "a"))][-1] == "farm-out/b_4x.png"
+
+
+@pytest.mark.parametrize("name", ["a.apng", "b.gif", "c.rmvb", "d.265", "e.f4v", "f.m2t"])
+def test_a_picture_or_film_is_a_manifest_of_itself(name: str, tmp_path: Path) -> None:
+    plant(tmp_path, name)
+    assert [row.relative_path for row in rows(tmp_path / name)] == [name]
 
 
 def test_names_in_a_folder_survive(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from farm.errors import ErrorKind, ItemError
+from farm.kinds import CONTAINERS, MediaKind, kind_of
 from farm.media.video.ebml import children, element
 from farm.media.video.plan import read_film
 from farm.media.video.read.containers import cut_sign, misnamed
 from farm.media.video.read.source import read_header
-from tests.clips import clip, film, in_front
+from tests.clips import X264, X265, clip, film, in_front
 from tests.farm.media.films import CountedFile
 from tests.farm.media.test_video_table import params, table_of
 from tests.moving_pattern import encode, run_ffmpeg
@@ -336,7 +337,7 @@ def warning_of(data: bytes, url: str) -> str | None:
         ("constant.mp4", "s3://b/film.AVI", "named .avi but holds MP4 or QuickTime"),
         ("mpeg2.ts", "film.mpg", "named .mpg but holds an MPEG transport stream"),
         ("mpeg4.avi", "film.mkv", "named .mkv but holds AVI"),
-        ("vp8.ivf", "film.webm", "named .webm but holds ivf"),
+        ("vp8.ivf", "film.webm", "named .webm but holds IVF"),
     ],
 )
 def test_a_wrong_name_is_a_warning_and_the_content_is_believed(name: str, url: str, holds: str) -> None:
@@ -345,22 +346,45 @@ def test_a_wrong_name_is_a_warning_and_the_content_is_believed(name: str, url: s
 
 def test_names_of_one_family_are_not_wrong() -> None:
     families = {
-        "constant.mp4": ("mp4", "m4v", "mov", "3gp", "3g2", "qt", "MOV"),
+        "constant.mp4": ("mp4", "m4v", "f4v", "mov", "3gp", "3gpp", "3g2", "qt", "MOV"),
         "jpeg.mov": ("mov", "mp4"),
-        "variable.mkv": ("mkv", "webm"),
+        "variable.mkv": ("mkv", "mk3d", "webm"),
         "vp9.webm": ("webm", "mkv"),
-        "mpeg2.ts": ("ts", "mts", "m2ts"),
-        "mpeg2.mpg": ("mpg", "mpeg", "vob", "m2v"),
-        "raw.m2v": ("m2v", "mpg"),
-        "mpeg4.avi": ("avi",),
+        "mpeg2.ts": ("ts", "mts", "m2t", "m2ts"),
+        "mpeg2.mpg": ("mpg", "mpeg", "vob", "m1v", "m2v"),
+        "raw.m2v": ("m2v", "m1v", "mpg"),
+        "mpeg4.avi": ("avi", "divx"),
         "windows.asf": ("wmv", "asf"),
-        "flash.flv": ("flv",),
+        "flash.flv": ("flv", "f4v"),
         "nv12.nut": ("nut",),
         "vp8.ivf": ("ivf", "film", ""),
     }
     for name, extensions in families.items():
         container = read_header(io.BytesIO(film(name)), URL).container
         assert [misnamed(f"a/film.{one}", container) for one in extensions] == [None] * len(extensions), name
+
+
+@pytest.mark.parametrize(
+    ("codec", "container", "options", "extensions"),
+    [
+        ("libx264", "h264", X264, ("h264", "264")),
+        ("libx265", "hevc", {"preset": "ultrafast", "x265-params": X265}, ("hevc", "h265", "265")),
+        ("libsvtav1", "obu", {"preset": "12"}, ("obu",)),
+        ("mpeg1video", "mpeg1video", {}, ("m1v",)),
+        ("rv20", "rm", {}, ("rm", "rmvb")),
+        ("libvpx", "ogg", {"cpu-used": "8"}, ("ogv", "ogm")),
+    ],
+)
+def test_every_name_of_a_film_is_that_of_a_film(
+    codec: str, container: str, options: dict[str, str], extensions: tuple[str, ...]
+) -> None:
+    data = clip(codec, container, options=options, frames=4)
+    for extension in extensions:
+        url = f"a/film.{extension}"
+        assert kind_of(url) is MediaKind.VIDEO
+        assert CONTAINERS[extension] == "mkv"
+        film = read_film(io.BytesIO(data), url, params()).film
+        assert (film.frames, film.lacking, "named" in (film.warning or "")) == (4, False, False)
 
 
 @needs_data

@@ -209,23 +209,29 @@ _CHECKS: Mapping[str, Callable[[BinaryIO, int], str | None]] = MappingProxyType(
     }
 )
 """demuxer -> check"""
-_MPEG = ("mpg", "mpeg", "vob", "m2v")
+_MPEG = ("mpg", "mpeg", "vob", "m1v", "m2v")
 _NAMES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "mov": ("MP4 or QuickTime", ("mp4", "m4v", "3gp", "3g2", "mov", "qt")),
-        "matroska": ("Matroska or WebM", ("mkv", "webm")),
-        "avi": ("AVI", ("avi",)),
-        "mpegts": ("an MPEG transport stream", ("ts", "mts", "m2ts")),
+        "mov": ("MP4 or QuickTime", ("mp4", "m4v", "f4v", "3gp", "3gpp", "3g2", "mov", "qt")),
+        "matroska": ("Matroska or WebM", ("mkv", "mk3d", "webm")),
+        "avi": ("AVI", ("avi", "divx")),
+        "mpegts": ("an MPEG transport stream", ("ts", "mts", "m2t", "m2ts")),
         "mpeg": ("an MPEG program stream", _MPEG),
         "mpegvideo": ("MPEG video without a container", _MPEG),
         "m4v": ("MPEG-4 video without a container", ("m4v",)),
         **dict.fromkeys(("asf", "asf_o"), ("Windows Media", ("wmv", "asf"))),
-        "flv": ("Flash video", ("flv",)),
-        "ogg": ("Ogg", ("ogv",)),
+        "flv": ("Flash video", ("flv", "f4v")),
+        "ogg": ("Ogg", ("ogv", "ogm")),
         "mxf": ("MXF", ("mxf",)),
         "nut": ("NUT", ("nut",)),
         "yuv4mpegpipe": ("Y4M", ("y4m",)),
         "dv": ("DV", ("dv",)),
+        "rm": ("RealMedia", ("rm", "rmvb")),
+        "gxf": ("GXF", ("gxf",)),
+        "ivf": ("IVF", ("ivf",)),
+        "obu": ("AV1 without a container", ("obu",)),
+        "h264": ("H.264 without a container", ("h264", "264")),
+        "hevc": ("HEVC without a container", ("hevc", "h265", "265")),
     }
 )
 """demuxer -> what it reads, and the lower-case extensions that go with it; others are named as FFmpeg names them"""
