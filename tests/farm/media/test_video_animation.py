@@ -9,22 +9,25 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.image import ReadLimits, decode
+from farm.media.video.film import join_film
 from farm.media.video.pictures.animation_join import join_animation
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.pictures.still_frames import pixels_of
 from farm.media.video.pictures.target import choose_pictures
-from farm.media.video.values import FilmCut
+from farm.media.video.values import FilmCut, Joined
 from farm.media.video.write.codecs import SourceFacts
 from farm.media.video.write.encode import SegmentEncoder
 from farm.params import UpscaleParams
 from sr_kernel.layout import FrameLayout
 from tests.farm.items import PARAMS, VIDEO
+from tests.farm.media.films import encode, openers
 from tests.pictures import flipped, photo
 
 KINDS = ("gif", "webp", "apng")
@@ -124,6 +127,23 @@ def test_every_frame_is_what_a_viewer_shows_with_its_time(kind: str, alpha: bool
     assert times == [sum(delays[:number]) for number in range(len(delays))]
     assert cut.film.rate == Fraction(len(delays) * 1000, sum(delays))
     assert [span.frames for span in cut.spans] == [(at, min(at + 3, len(shown))) for at in range(0, len(shown), 3)]
+
+
+@pytest.mark.parametrize(("container", "fps"), [("mp4", ""), ("mkv", ""), ("mp4", "10/1"), ("mkv", "10/1")])
+@pytest.mark.parametrize("delays", [[100, 100, 2000], [100, 100, 40], [500]], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_frame_of_a_picture_that_becomes_a_film_is_shown_as_long_as_it_asks(
+    kind: str, delays: list[int], container: str, fps: str
+) -> None:
+    wanted = params(container, fps=fps, segment_frames=48, **({"codec": "h264", "preset": "ultrafast"}))
+    source, url = io.BytesIO(animation(kind, drawings(len(delays), same=()), delays)), f"/in/a.{kind}"
+    cut, sink = read_pictures(source, url, wanted), io.BytesIO()
+    piece = encode(cut.film, range(cut.film.frames))
+    assert join_film(source, url, cut.film, out_pts(cut), wanted, openers([piece]), sink, None) == Joined()
+    with av.open(io.BytesIO(sink.getvalue())) as made:
+        shown = Fraction(made.duration or 0, av.time_base) * 1000
+    asked = 100 if delays == [500] and kind != "gif" else sum(delays)  # what is no animation says no delay
+    assert shown == (-(-asked // 100) * 100 if fps else asked)
 
 
 @pytest.mark.parametrize("disposal", [1, 2, 3])

@@ -39,7 +39,7 @@ from farm.media.video.write.output import open_output
 from farm.media.video.write.piece import BrokenPieceError, PieceReader, UnfitPiecesError, template_of
 from farm.media.video.write.streams import Others, add_audio, add_stream, describe
 from farm.media.video.write.timecode import timecode_of
-from farm.media.video.write.timing import FrameTimes, constant_rate, last_duration, usual_duration
+from farm.media.video.write.timing import FrameTimes, constant_rate, drawn_duration, last_duration
 from farm.media.video.write.tracks import AnyPacket, CopiedTrack
 from farm.media.video.write.trial import first_refused
 from farm.params import UpscaleParams
@@ -89,7 +89,7 @@ def join_film(
         raise ValueError("parameters of a picture, not of a film")
     join = _Join(url, film, out_pts, params.video, pieces, stamp)
     if source is None:
-        join.write(None, FrameTimes(film=film, out_pts=out_pts, last=usual_duration(film, out_pts)), sink)
+        join.write(None, FrameTimes(film=film, out_pts=out_pts, last=drawn_duration(film, out_pts)), sink)
     else:
         with opened(source, url) as container:
             if film.stream_index >= len(container.streams):

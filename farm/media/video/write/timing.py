@@ -69,6 +69,15 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
     return said[-1] if said else usual
 
 
+def drawn_duration(film: FilmPlan, out_pts: Sequence[int]) -> int:
+    """How long the last frame of a film made of pictures is shown, in ticks: the film is as long as its rate says.
+
+    `farm.media.video.pictures.cut` makes it so. As long as the frame before where that leaves nothing.
+    """
+    rest = round(len(out_pts) / (film.rate * film.out_base)) - (out_pts[-1] - out_pts[0])
+    return rest if rest > 0 else usual_duration(film, out_pts)
+
+
 def usual_duration(film: FilmPlan, out_pts: Sequence[int]) -> int:
     """How long the last frame is shown where nothing says it: as long as the frame before."""
     return out_pts[-1] - out_pts[-2] if len(out_pts) > 1 else max(round(1 / (film.rate * film.out_base)), 1)
