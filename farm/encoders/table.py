@@ -29,6 +29,8 @@ class CodecSpec:
     area: int = 1 << 62
     """most luma samples of a frame"""
     least_side: int = 1
+    widened: bool = False
+    """whether decoders give its samples more bits than any encoder here takes: that is no reason for another codec"""
     limited: bool = False
     """whether it cannot say that samples use all levels, and every reader takes them for limited"""
     even: bool = False
@@ -121,6 +123,7 @@ CODECS: Mapping[str, CodecSpec] = MappingProxyType(
                 containers=("mov", "mkv"),
                 pix_fmts=("yuv422p10le", "yuv444p10le", "yuva444p10le"),
                 side=65_534,
+                widened=True,
                 limited=True,
             ),
         )

@@ -149,6 +149,14 @@ def test_prores_is_of_limited_range_as_every_reader_takes_it(
     assert kept.target.full_range == layout.full_range
 
 
+def test_prores_stays_prores_although_it_is_decoded_with_more_bits_than_it_is_encoded_from() -> None:
+    source = facts(yuv(12, (0, 0)), "prores")
+    chosen = choose_encoder(source, SIZE, video_params(container="mov"), "film")
+    assert (chosen.encoder, chosen.pix_fmt) == ("prores_ks", "yuv444p10le")
+    assert chosen.warning == "prores as yuv444p10le loses 2 of 12 bits"
+    assert choose_encoder(source, SIZE, video_params(container="mp4"), "film").encoder == "libx265"
+
+
 @pytest.mark.parametrize(
     ("layout", "video", "says"),
     [

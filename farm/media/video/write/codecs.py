@@ -167,8 +167,14 @@ def _choose(source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
         if source.layout.alpha:
             raise _unsupported(url, f"the film is transparent, which {video.container} does not hold", _ALPHA_ADVICE)
         raise _unsupported(url, found, "leave --pix-fmt at auto, or name another --codec or --container")
-    best = min(held, key=lambda fit: (fit.loses_depth, bool(fit.lost) and source.codec not in fit.codec.families))
+    best = min(held, key=lambda fit: _strangeness(fit, source))
     return _checked(best, video.encoder, url)
+
+
+def _strangeness(fit: _Fit, source: SourceFacts) -> tuple[bool, bool]:
+    """Of codecs that `auto` may choose, the first of the smallest is taken."""
+    own = source.codec in fit.codec.families
+    return fit.loses_depth and not (own and fit.codec.widened), bool(fit.lost) and not own
 
 
 def _candidates(source: SourceFacts, params: UpscaleParams) -> list[CodecSpec]:
