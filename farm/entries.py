@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 
 from farm.errors import ItemError
-from farm.film import SegmentReport
-from farm.params import Params
+from farm.film import FilmPlan, SegmentReport
+from farm.params import Params, UpscaleParams
 from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part, PartKind, Piece, StageSeconds, WorkItem
 from farm.target import asked
 from sr_kernel.fidelity import PixelStats
@@ -69,7 +69,7 @@ def done_entry(part: Part, done: Done, attempts: int, run: str, *, pieces: Stage
         stats=done.stats if is_piece else None,
         report=done.report if part.kind is PartKind.SEGMENT else None,
         frames=done.frames,
-        flicker=0.0 if is_piece else round(flicker(done.report), 4),
+        flicker=0.0 if is_piece else _score(part, done),
         worst_seconds="" if is_piece else worst_seconds(done.report),
         source_sha256=done.source_sha256,
         allowances=item.params.lacks if done.lacking else (),
@@ -194,6 +194,18 @@ def flicker(report: SegmentReport) -> float:
     """
     change_in = sum(one for _, one, _ in report.changes)
     return sum(two for _, _, two in report.changes) / change_in if change_in > 0 else 0.0
+
+
+def is_scored(film: FilmPlan, params: UpscaleParams) -> bool:
+    """Whether it is measured how much frames change: not where they are restored as pictures are, by alpha or faces."""
+    return not (film.source.alpha or params.face)
+
+
+def _score(part: Part, done: Done) -> float | None:
+    """What an entry says of flicker; None: it was not measured."""
+    if part.film is not None and not is_scored(part.film, part.item.upscale):
+        return None
+    return round(flicker(done.report), 4)
 
 
 def worst_seconds(report: SegmentReport) -> str:

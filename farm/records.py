@@ -360,9 +360,9 @@ class LedgerEntry:
     """for a segment"""
     frames: int = 0
     """of a film"""
-    flicker: float = 0.0
+    flicker: float | None = 0.0
     """of a film: change between restored frames by change between source frames, both at the source's size, over all
-    pairs of frames that follow each other in one segment"""
+    pairs of frames that follow each other in one segment; None where that was not measured (alpha, faces)"""
     worst_seconds: str = ""
     """of a film: where the restored frames flicker most, as SECOND:SCORE, worst first"""
     source_sha256: str = ""

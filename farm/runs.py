@@ -49,7 +49,8 @@ class Result:
     """names of the figures that are beyond belief, with spaces between"""
     frames: int
     """of a film; 0 for pictures"""
-    flicker: float
+    flicker: float | None
+    """None of a film whose changes were not measured: one with alpha or faces"""
     worst_seconds: str
     attempts: int
     infer_s: float

@@ -327,7 +327,8 @@ def _caption(one: Shown) -> str:
     said = [f"{row.model} {scale}".strip()]
     consistency = row.figures.get("consistency")
     said += [f"{figure(consistency)} dB"] if consistency is not None else []
-    said += [f"{count(row.frames)} frames, flicker {row.flicker:.2f}"] if row.frames else []
+    said += [f"{count(row.frames)} frames"] if row.frames else []
+    said += [f"flicker {row.flicker:.2f}"] if row.frames and row.flicker is not None else []
     said += [one.pair.place] if one.pair else []
     suspect = f'<span class="suspect">suspect: {text(row.suspect)}</span><br>' if row.suspect else ""
     return f"<figcaption><b>{text(one.title)}</b>{suspect}{text(', '.join(said))}</figcaption>"

@@ -40,7 +40,7 @@ class Row:
     model: str
     scale: str
     suspect: str
-    flicker: float
+    flicker: float | None
     figures: dict[str, float]
     """those that it has"""
 

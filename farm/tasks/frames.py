@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from farm import failpoints
+from farm.entries import is_scored
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan
 from farm.media.video import Frame
@@ -86,7 +87,7 @@ class FramePipeline:
 
     def run(self, frames: Iterator[Frame]) -> Iterator[ShownFrame]:
         """Restored frames, in order. Raises ItemError (nonfinite_output, suspect_output), MemoryError, LaneStopped."""
-        if self._film.source.alpha or self._item.upscale.face:
+        if not is_scored(self._film, self._item.upscale):
             yield from map(self._as_picture, self._decoded(frames))
             return
         waiting: deque[_Batch] = deque()

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from farm.entries import added_seconds, done_entry, flicker, joined_report, known_piece, worst_seconds
+from farm.face import FaceParams
 from farm.film import SegmentReport
 from farm.ledger.codec import decode, encode
+from farm.ledger.table import iter_entries, table_of
 from farm.records import PartKind, StageSeconds
 from sr_kernel.fidelity import PixelStats
 
@@ -24,6 +26,16 @@ SEGMENT = replace(
     extent=(48, 96),
     frames=48,
     report=REPORT,
+)
+
+FACES = FaceParams(
+    model="gfpgan-1.4",
+    model_sha256="1" * 64,
+    detector="resnet50",
+    detector_sha256="2" * 64,
+    parser_sha256="3" * 64,
+    strength=1.0,
+    only_center=False,
 )
 
 
@@ -58,6 +70,20 @@ def test_a_join_has_the_seconds_of_its_pieces_too() -> None:
 def test_a_film_that_does_not_move_has_no_score() -> None:
     assert flicker(SegmentReport()) == 0
     assert worst_seconds(SegmentReport(changes=((0, 0.0, 0.0),))) == ""
+
+
+def test_a_film_whose_changes_are_not_measured_has_no_score_rather_than_one_of_0() -> None:
+    join = replace(make_film(0), kind=PartKind.JOIN, film=FILM)
+    still = replace(SEGMENT, extent=None, report=SegmentReport())
+    assert done_entry(join, still, 1, "run").flicker == 0, "it does not change"
+    alpha = replace(join, film=replace(FILM, source=replace(FILM.source, alpha=True)))
+    params = replace(join.item.upscale, face=FACES)
+    faces = replace(join, item=replace(join.item, params=params))
+    for part in (alpha, faces):
+        entry = done_entry(part, still, 1, "run")
+        assert entry.flicker is None
+        assert decode(encode(entry)) == entry
+        assert list(iter_entries(table_of([entry]), entry.shard)) == [entry]
 
 
 def test_a_ledger_of_the_version_before_films_is_still_read() -> None:

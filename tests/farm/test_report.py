@@ -241,6 +241,13 @@ def test_a_film_shows_the_same_moment(here: str, tmp_path: Path) -> None:
     assert "at 0.08 s" in page.text
 
 
+def test_a_film_whose_changes_were_not_measured_has_no_score(here: str, tmp_path: Path) -> None:
+    write(here, [film(here, 0, flicker=None)])
+    text = page_of(here, tmp_path / "r.html")[1].text
+    assert "4 frames" in text
+    assert "flicker" not in text
+
+
 def test_the_busiest_place_of_a_picture_is_found() -> None:
     calm = np.full((400, 600, 3), 90, np.uint8)
     calm[230:330, 420:520] = photo(1, 100, 100)

@@ -16,7 +16,7 @@ import pytest
 from farm import fetch, storage
 from farm.assemble import Assembly, piece_of
 from farm.config import ModelConfig, RunConfig, VideoConfig
-from farm.entries import flicker
+from farm.entries import done_entry, flicker
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
 from farm.lock import RunLock
@@ -413,6 +413,17 @@ def test_flicker_is_that_of_all_pairs_within_segments(make_bench: Callable[..., 
         done = make_bench(segment_frames=frames).restored(pictures)[0]
         assert done.report.changes == ((0, pytest.approx(one * pairs / 11), pytest.approx(two * pairs / 11)),)
         assert flicker(done.report) == pytest.approx(flicker(whole.report), abs=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "pix_fmt", "scored"), [(3, "bgr0", True), (4, "bgra", False)])
+def test_a_film_has_a_flicker_score_or_none(
+    channels: int, pix_fmt: str, scored: bool, make_bench: Callable[..., Bench]
+) -> None:
+    bench = make_bench()
+    join = bench.join_of(bench.film([noise(number, channels) for number in range(3)], pix_fmt))
+    entry = done_entry(join, bench.done(join), 1, "run")
+    assert (entry.flicker is not None) is scored
+    assert entry.flicker != 0
 
 
 def test_all_levels_of_a_gray_film_are_seen_as_they_are_in_prores(make_bench: Callable[..., Bench]) -> None:
