@@ -141,8 +141,11 @@ def test_facts_come_from_the_film_and_by_convention() -> None:
     assert small.colour_tags[:3] == (2, 2, 2)
     assert table_of(film("jpeg.mov")).facts.layout.full_range
     assert table_of(film("jpeg.mov")).facts.layout.siting == "center"
-    large = table_of(h264("mp4", frames=2, size=(64, 720))).facts
-    assert large.layout.matrix == "bt709"
+    for size, matrix in (
+        *(((64, 720), "bt709"), ((64, 578), "bt709"), ((1280, 64), "bt709")),
+        *(((1278, 64), "bt601"), ((64, 576), "bt601")),
+    ):
+        assert table_of(h264("mp4", frames=2, size=size)).facts.layout.matrix == matrix, size
     said = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
     wide = table_of(h264("mp4", frames=2, pix_fmt="yuv420p10le", settings=said)).facts
     assert (wide.colour_tags, wide.layout.matrix, wide.layout.siting) == ((9, 16, 9, 1), "bt2020", "topleft")

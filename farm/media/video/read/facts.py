@@ -36,7 +36,8 @@ _OTHER_MATRICES: Mapping[int, str] = MappingProxyType(
     }
 )
 _BT2020 = 9
-_HD_HEIGHT = 720
+_HD_WIDTH, _SD_HEIGHT = 1280, 576
+"""pixels from which on, and lines beyond which, players take a film for BT.709"""
 _FULL, _LIMITED = 2, 1
 _CENTERED = frozenset({"mjpeg", "mjpegb", "mpeg1video", "theora", "vp3"})
 """codecs whose chroma lies in the middle of its luma samples"""
@@ -72,7 +73,7 @@ def _layout(
     frame: av.VideoFrame, kind: SourceFormat, said: str, tags: tuple[int, int, int, int], url: str
 ) -> FrameLayout:
     full = {"yuv": kind.full_range or tags[3] == _FULL, "gray": tags[3] != _LIMITED, "rgb": True}[kind.model]
-    matrix = _matrix(frame.height, tags, url) if kind.model == "yuv" else "bt709"
+    matrix = _matrix((frame.width, frame.height), tags, url) if kind.model == "yuv" else "bt709"
     by_custom = "topleft" if matrix == "bt2020" and kind.chroma_shift == (1, 1) else "left"
     return FrameLayout(
         width=frame.width,
@@ -92,8 +93,8 @@ def _siting(stream: VideoStream, codec: str) -> str:
     return said_siting(stream) or ("center" if codec in _CENTERED else "left")
 
 
-def _matrix(height: int, tags: tuple[int, int, int, int], url: str) -> str:
-    """The matrix that the film says, else that of its primaries or, by convention, of its height."""
+def _matrix(size: tuple[int, int], tags: tuple[int, int, int, int], url: str) -> str:
+    """The matrix that the film says, else that of its primaries or, by convention, of its width and height."""
     if tags[2] in _OTHER_MATRICES:
         found = f"colours in {_OTHER_MATRICES[tags[2]]}, which have no conversion here"
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to BT.709 or BT.2020 first")
@@ -101,7 +102,7 @@ def _matrix(height: int, tags: tuple[int, int, int, int], url: str) -> str:
         return _MATRICES[tags[2]]
     if tags[0] == _BT2020:
         return "bt2020"
-    return "bt709" if height >= _HD_HEIGHT else "bt601"
+    return "bt709" if size[0] >= _HD_WIDTH or size[1] > _SD_HEIGHT else "bt601"
 
 
 def _is_opaque_palette(frame: av.VideoFrame) -> bool:
