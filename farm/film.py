@@ -102,6 +102,12 @@ class FilmPlan:
         return (height, width) if is_quarter_turn(self.rotation) else (width, height)
 
     @property
+    def shown_aspect(self) -> Fraction | None:
+        """Width by height of a sample of an upright frame; None where the source does not say."""
+        aspect = self.sample_aspect
+        return 1 / aspect if aspect and is_quarter_turn(self.rotation) else aspect
+
+    @property
     def out_base(self) -> Fraction:
         """Seconds a tick of the output's timestamps."""
         return self.asked_base or self.time_base

@@ -77,8 +77,7 @@ class FilmFrames:
     @property
     def sample_aspect(self) -> Fraction | None:
         """Width by height of a sample of an upright frame; None where the film does not say."""
-        aspect = self.film.sample_aspect
-        return 1 / aspect if aspect and self.turned else aspect
+        return self.film.shown_aspect
 
 
 def read_frames(source: BinaryIO, url: str, max_pixels: int) -> FilmFrames:

@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image, ImageSequence
 
 from farm.errors import ErrorKind, ItemError
@@ -446,3 +447,24 @@ def test_the_profile_of_a_webp_travels() -> None:
         cut, shown = film(data, "webp", wanted)
         with Image.open(io.BytesIO(written(data, "webp", wanted, cut, shown))) as made:
             assert made.info["icc_profile"] == profile
+
+
+@pytest.mark.parametrize("container", ["webp", "apng", "gif", "mp4", "sequence"])
+@pytest.mark.parametrize("kind", ["webp", "apng"])
+def test_a_colour_profile_that_is_left_out_is_said(kind: str, container: str) -> None:
+    plain = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb")
+    for name, frames in (("p3", drawings(2)), ("srgb", drawings(2)), ("p3", drawings(1))):
+        profile = plain.icc_transform(name, input_profile="srgb").get("icc-profile-data")
+        data = animation(kind, frames, 50, icc_profile=profile)
+        warning = film(data, kind, params(container))[0].film.warning or ""
+        assert ("colour profile is left out" in warning) == (name == "p3" and container != "webp"), (name, warning)
+
+
+def test_the_shape_of_turned_samples_is_that_of_the_upright_picture() -> None:
+    data, wanted = animation("gif", drawings(same=()), 50), params("gif")
+    cut, frames = film(data, "gif", wanted)
+    matrix = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+    turned = replace(cut.film, sample_aspect=Fraction(4, 3), rotation=matrix)
+    piece = encode(turned, range(len(frames)))
+    said = join_animation(None, "/in/a.mp4", turned, out_pts(cut), wanted, openers([piece]), io.BytesIO(), None)
+    assert said == "gif cannot say that samples are 3/4 as wide as high; viewers show squares"

@@ -256,7 +256,7 @@ def test_the_index_says_what_pictures_do_not(tmp_path: Path) -> None:
         index["names"] == ["frame00000000.jpg", "frame00000001.jpg"] == [frame_name(0, wanted), frame_name(1, wanted)]
     )
     assert (index["pts"], index["time_base"], index["rate"]) == ([5, 9], "1/25", "25/1")
-    assert (index["width"], index["height"], index["sample_aspect"]) == (80, 120, "4/3")
+    assert (index["width"], index["height"], index["sample_aspect"]) == (80, 120, "3/4")
     assert (index["sha256"], index["bytes"]) == (["ab", "cd"], [7, 8])
     assert sequence_index(film, (5, 9), wanted, None, FILES) == sequence_index(film, (5, 9), wanted, None, FILES)
 

@@ -24,11 +24,11 @@ from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.gate import GATE
-from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, read_header
+from farm.media.image import ImageHeader, Pixels, ReadLimits, decode, decode_rows, read_header
 from farm.media.video.faults import check_memory
 from farm.media.video.pictures.animation_table import AnimationTable, read_animation_table
 from farm.media.video.pictures.cut import Timeline, cut_pictures, timeline_of, video_of
-from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_of
+from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_of, profile_warning
 from farm.media.video.planes import source_format
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.media.vips import OpenSource, translated
@@ -156,6 +156,18 @@ def _lost(animation: Animation) -> str | None:
     return animation.lost or "the picture is damaged; what it still holds was kept"
 
 
+def _left_out(animation: Animation, params: UpscaleParams) -> str | None:
+    """What is said of a colour profile; nothing where the output keeps it, as a WebP does (`animation_join`)."""
+    if animation.table.whole and video_of(params).container == "webp":
+        return None
+    try:
+        return profile_warning(decode_rows(animation.file, animation.url, animation.limits, 0, 1).meta)
+    except ItemError as error:  # damage was judged when all frames were decoded
+        if error.kind not in _DAMAGE:
+            raise
+        return None
+
+
 def _is_sound(animation: Animation) -> bool:
     try:
         decode(animation.file, animation.url, replace(animation.limits, salvage=False))
@@ -186,7 +198,7 @@ def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut
         alpha=header.has_alpha and not opaque,  # often it only says what does not change from frame to frame
     )
     lost = _lost(animation)
-    warnings = [misnamed(url, animation.format), lost]
+    warnings = [misnamed(url, animation.format), lost, _left_out(animation, params)]
     codec = "apng" if animation.format == "png" else animation.format
     return cut_pictures(
         layout,

@@ -83,7 +83,7 @@ def join_animation(
             _write_webp(frames, carried, params, sink, url, stamp)
         for _ in frames:  # what is behind the last frame is found by reading on
             raise _mismatch(url, f"more than {film.frames} frames")
-    aspect = film.sample_aspect
+    aspect = film.shown_aspect
     square = aspect is None or aspect == 1
     shape = (
         None if square else f"{container} cannot say that samples are {aspect} as wide as high; viewers show squares"

@@ -117,7 +117,7 @@ def sequence_index(
     JSON in UTF-8, the same bytes for the same film; `pts` counts in `time_base` seconds.
     """
     primaries, transfer, _, _ = film.colour_tags
-    aspect = film.sample_aspect or Fraction(1)
+    aspect = film.shown_aspect or Fraction(1)
     upright = turned(np.empty((film.target.height, film.target.width, 1), np.uint8), film.rotation)
     content = {
         "schema": 1,
