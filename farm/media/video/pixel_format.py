@@ -74,7 +74,9 @@ def parse_pixel_format(name: str) -> PixelFormat | None:
 def target_layout(
     pixel_format: PixelFormat, source: FrameLayout, size: tuple[int, int], *, limited: bool = False
 ) -> FrameLayout:
-    """The planes of a frame of `size` (width, height) in this format, with the source's matrix, range and siting.
+    """The planes of a frame of `size` (width, height) in this format, with the source's matrix and range.
+
+    Chroma lies where the source's does where both are 4:2:0; of no other subsampling does a film say anything but left.
 
     Args:
         limited: the codec holds limited range alone.
@@ -88,6 +90,6 @@ def target_layout(
         chroma_shift=pixel_format.chroma_shift,
         matrix="bt709" if from_rgb else source.matrix,
         full_range=pixel_format.model == "rgb" or (source.full_range and not from_rgb and not limited),
-        siting="left" if source.chroma_shift != (1, 1) else source.siting,
+        siting=source.siting if source.chroma_shift == pixel_format.chroma_shift == (1, 1) else "left",
         alpha=pixel_format.alpha,
     )

@@ -158,6 +158,21 @@ def test_prores_stays_prores_although_it_is_decoded_with_more_bits_than_it_is_en
 
 
 @pytest.mark.parametrize(
+    ("source", "pix_fmt", "siting"),
+    [
+        ((1, 1), "yuv420p", "center"),
+        ((1, 1), "yuv422p", "left"),
+        ((1, 0), "yuv420p", "left"),
+        ((1, 0), "yuv422p", "left"),
+    ],
+)
+def test_chroma_lies_where_readers_take_it_to_lie(source: tuple[int, int], pix_fmt: str, siting: str) -> None:
+    layout = replace(yuv(8, source), siting="center")
+    params = video_params(container="mkv", codec="ffv1", pix_fmt=pix_fmt)
+    assert choose_encoder(facts(layout), SIZE, params, "film").target.siting == siting
+
+
+@pytest.mark.parametrize(
     ("layout", "video", "says"),
     [
         (YUV420, {"container": "webm", "codec": "h264"}, "--codec av1 or vp9"),
