@@ -188,3 +188,55 @@ def test_sound_that_changes_its_form_is_encoded_anew_to_its_end(change: tuple[st
         loud = _loudness(out)
         assert 180 < len(loud) < 225
         assert (loud[5:180] > 0.05).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("codec", "form", "becomes"),
+    [("flac", "s16", "pcm_s16le"), ("flac", "s32", "pcm_s32le"), ("wavpack", "fltp", "pcm_f32le")],
+)
+def test_sound_that_lost_nothing_loses_nothing_in_quicktime(
+    codec: str, form: str, becomes: str, tmp_path: Path
+) -> None:
+    sound = ("-f", "lavfi", "-t", "1", "-i", "anoisesrc=r=48000:seed=1:a=0.7,pan=stereo|c0=c0|c1=-0.3*c0")
+    path = ffmpeg(tmp_path / "in.mkv", *PICTURE, *sound, *X264, "-c:a", codec, "-sample_fmt", form)
+    out = tmp_path / "out.mov"
+    _, warning = through(path, out, **FAST)
+    assert warning == f"stream 1 (audio, {codec}) does not go into mov and is encoded anew"
+    assert [one["codec_name"] for one in streams(out, "audio")] == [becomes]
+    samples = [ffmpeg(tmp_path / f"{one.stem}.raw", "-i", str(one), "-vn", "-f", "f64le") for one in (path, out)]
+    assert samples[0].read_bytes() == samples[1].read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "mimetype"), [("gif", "image/gif"), ("tiff", "image/tiff")])
+def test_covers_of_matroska_stay_in_it_whatever_they_are(kind: str, mimetype: str, tmp_path: Path) -> None:
+    cover = ffmpeg(tmp_path / f"cover.{kind}", *lavfi("color=red:s=32x32"), "-frames:v", "1")
+    attached = (
+        "-attach",
+        str(cover),
+        "-metadata:s:t",
+        f"mimetype={mimetype}",
+        "-metadata:s:t",
+        f"filename=cover.{kind}",
+    )
+    path, out = ffmpeg(tmp_path / "in.mkv", *PICTURE, *X264, *attached), tmp_path / "out.mkv"
+    assert through(path, out, **FAST)[1] is None
+    with av.open(str(out)) as made:
+        (packet,) = (bytes(packet) for packet in made.demux(made.streams.video[1]) if packet.size)
+    assert packet == cover.read_bytes()
+    assert through(path, tmp_path / "out.mp4", **FAST)[1] == f"cover art ({kind}) does not go into mp4 and is left out"
+
+
+def test_thumbnails_of_chapters_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    marks = "".join(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={at}\nEND={at + 300}\ntitle={at}\n" for at in (0, 300, 600))
+    (tmp_path / "c.txt").write_text(f";FFMETADATA1\n{marks}")
+    plain = ffmpeg(
+        tmp_path / "plain.mov",
+        *(*PICTURE, *lavfi("testsrc2=s=32x32:r=3"), "-i", str(tmp_path / "c.txt"), "-map", "0", "-map", "1"),
+        *(*X264, "-bf", "0", "-c:v:1", "mjpeg", "-map_chapters", "2"),
+    )
+    data = bytearray(plain.read_bytes())
+    for at in [at for at in range(len(data)) if data[at : at + 4] == b"chap"]:
+        data[at + 4 : at + 8] = (2).to_bytes(4, "big")  # the second track has the chapters' pictures
+    (tmp_path / "in.mov").write_bytes(data)
+    _, warning = through(tmp_path / "in.mov", tmp_path / "out.mkv", **FAST)
+    assert "2 further pictures of stream 1 (video, mjpeg) are left out" in (warning or "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any, cast
 
 from av.audio.codeccontext import AudioCodecContext
@@ -24,6 +25,10 @@ from farm.media.video.write.template import LAYOUTS
 
 _LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape")
 """how the names of decoders begin whose sound lost nothing so far"""
+_PLAIN: Mapping[str, str] = MappingProxyType(
+    {"s32": "pcm_s32le", "s64": "pcm_s32le", "flt": "pcm_f32le", "dbl": "pcm_f64le"}
+)
+"""form of samples, which may lie a channel a plane -> encoder of plain ones that holds each of them; else 16 bits do"""
 _BITS_PER_CHANNEL = {"aac": 96_000, "libopus": 80_000}
 _OPUS_RATE = 48_000
 _AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000)
@@ -63,7 +68,7 @@ class AudioTranscoder:
         """
         context = source.codec_context
         context.open(strict=False)
-        encoder = _encoder(container, context.name)
+        encoder = _encoder(container, context.name, context.format.name)
         channels = max(context.layout.nb_channels, 1)
         layout = LAYOUTS.get(channels, "stereo")  # what both encoders hold
         rate = _rate(encoder, context.sample_rate or _OPUS_RATE)
@@ -219,10 +224,18 @@ def _silence(packet: Packet[Stream], last: AudioFrame) -> AudioFrame:
     return frame
 
 
-def _encoder(container: str, decoder: str) -> str:
+def _encoder(container: str, decoder: str, samples: str) -> str:
+    """FFmpeg's name of the encoder: what lost nothing so far loses nothing in Matroska and QuickTime.
+
+    Args:
+        samples: form that the decoder gives them in.
+    """
+    lossless = decoder.startswith(_LOSSLESS)
+    if container == "mov" and lossless:
+        return _PLAIN.get(samples.removesuffix("p"), "pcm_s16le")
     if container in ("mp4", "mov"):
         return "aac"
-    return "flac" if container == "mkv" and decoder.startswith(_LOSSLESS) else "libopus"
+    return "flac" if container == "mkv" and lossless else "libopus"
 
 
 def _rate(encoder: str, rate: int) -> int:

@@ -32,8 +32,12 @@ _TEXT_ENCODERS: Mapping[str, str] = MappingProxyType(
 _STATISTICS = ("BPS", "DURATION", "NUMBER_OF_FRAMES", "NUMBER_OF_BYTES", "_STATISTICS")
 """how mkvmerge's tags begin that count packets and bytes"""
 _COVERS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")}
+    {
+        **{"mjpeg": ("cover.jpg", "image/jpeg"), "png": ("cover.png", "image/png"), "bmp": ("cover.bmp", "image/bmp")},
+        **{"gif": ("cover.gif", "image/gif"), "tiff": ("cover.tif", "image/tiff")},
+    }
 )
+"""FFmpeg's name of a picture's decoder -> name and kind of the attachment that it becomes"""
 
 
 @dataclass(slots=True)
@@ -175,6 +179,8 @@ def _add_cover(
 ) -> None:
     """Cover art: an attachment of Matroska, a picture among the tags of MP4."""
     codec = codec_of(stream) or "unknown"
+    if stream.frames > 1:  # thumbnails of chapters
+        others.warnings.append(f"{stream.frames - 1} further pictures of {describe(stream)} are left out")
     picture = next((bytes(packet) for packet in source.demux(stream) if packet.size), b"")
     if not picture or container in ("mov", "webm") or (container == "mkv" and codec not in _COVERS):
         others.warnings.append(f"cover art ({codec}) does not go into {container} and is left out")
