@@ -80,6 +80,18 @@ def source_format(name: str) -> SourceFormat | None:
     return _SPECIAL.get(plain)
 
 
+def is_opaque_palette(frame: av.VideoFrame) -> bool:
+    """Whether a frame has a palette, and no colour of it is transparent."""
+    return frame.format.name == "pal8" and min(bytes(frame.planes[1])[3::4]) == 255
+
+
+def is_transparent(frame: av.VideoFrame, kind: SourceFormat) -> bool:
+    """Whether some pixel of a frame of this kind is not opaque."""
+    if not kind.alpha or is_opaque_palette(frame):
+        return False
+    return int(kind.read(frame)[-1].min()) < (1 << kind.depth) - 1
+
+
 def plane_view(frame: av.VideoFrame, index: int, dtype: str, width: int, height: int) -> NDArray[Any]:
     """Samples of one of FFmpeg's planes, HW, without the padding of its rows; a view, kept alive by the array."""
     plane = frame.planes[index]

@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from av import error as av_error
+from PIL import Image
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video import planes as planes_room
@@ -427,3 +428,34 @@ def test_the_gpus_decoder_is_asked_for_and_done_without_where_there_is_none() ->
     """NVDEC itself cannot be tried without a GPU; FFmpeg falls back to its own decoder, which gives the same pixels."""
     data = film("constant.mp4")
     assert frames_of(data, DecoderConfig(threads=2, hardware=True)) == frames_of(data)
+
+
+def _pngs(*pictures: np.ndarray, palette: bool = False) -> bytes:
+    """A QuickTime film whose frames are these pictures as PNG, each of its own channels; RGBA may become a palette."""
+    blank, out = clip("png", "mov", "rgb24", frames=1, size=(32, 16)), io.BytesIO()
+    with av.open(io.BytesIO(blank)) as source, av.open(out, "w", format="mov") as made:
+        stream = made.add_stream_from_template(source.streams.video[0], opaque=True)
+        for number, pixels in enumerate(pictures):
+            file, image = io.BytesIO(), Image.fromarray(pixels)
+            if palette:  # without transparency where there is none
+                image = (image if pixels[..., -1].min() < 255 else image.convert("RGB")).quantize(8)
+            image.save(file, "PNG")
+            packet = av.Packet(file.getvalue())
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 25), True
+            packet.pts = packet.dts = number
+            packet.duration = 1
+            made.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_a_film_that_becomes_transparent_is_refused(palette: bool) -> None:
+    solid = np.full((16, 32, 4), 255, np.uint8)
+    solid[4:9, 3:20, :3] = (200, 30, 40)
+    clear = solid.copy()
+    clear[:8, :8, 3] = 0
+    first = solid if palette else solid[..., :3]
+    assert len(frames_of(_pngs(first, solid, solid, palette=palette))) == 3
+    with pytest.raises(ItemError, match="frame 2 is transparent, the first has no transparency") as caught:
+        frames_of(_pngs(first, solid, clear, palette=palette))
+    assert caught.value.kind is ErrorKind.UNSUPPORTED

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span
 from farm.media.video.plan import FIELD_CONTEXT, video_params
-from farm.media.video.planes import source_format
+from farm.media.video.planes import SourceFormat, is_transparent, source_format
 from farm.media.video.read.damage import decode_error
 from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.read.deinterlace import deinterlaced
@@ -177,10 +177,8 @@ class _Segment:
             frame, kind = one.frame, source_format(one.frame.format.name)
             found = kind and (frame.width, frame.height, kind.model, kind.depth, kind.chroma_shift)
             if kind is not None and found == planned and (kind.alpha or not layout.alpha):
-                if frame.interlaced_frame and not self._film.deinterlace and self._place(one.stamp) is not None:
-                    found = f"frame {self._number(one.stamp)} is interlaced, others before it are not"
-                    advice = "add --deinterlace, which makes one whole frame of each two fields"
-                    raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, advice)
+                if self._place(one.stamp) is not None:
+                    self._refuse_other(one, kind)
                 yield one
             elif not one.damaged:
                 self.changed = self._change(one)
@@ -189,6 +187,16 @@ class _Segment:
                     raise self.changed
                 if others > _AHEAD:
                     return
+
+    def _refuse_other(self, one: DecodedFrame, kind: SourceFormat) -> None:
+        """Refuse a frame of the segment that has what the film was planned without."""
+        if one.frame.interlaced_frame and not self._film.deinterlace:
+            found = f"frame {self._number(one.stamp)} is interlaced, others before it are not"
+            advice = "add --deinterlace, which makes one whole frame of each two fields"
+            raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, advice)
+        if not self._film.source.alpha and is_transparent(one.frame, kind):
+            found = f"frame {self._number(one.stamp)} is transparent, the first has no transparency"
+            raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, "cut the film where its format changes")
 
     def _change(self, one: DecodedFrame) -> ItemError:
         """The error of a film whose frames change; decoders also lose frames just before that."""

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import read_hdr
-from farm.media.video.planes import SourceFormat, source_format
+from farm.media.video.planes import SourceFormat, is_opaque_palette, source_format
 from farm.media.video.read.siting import said_siting
 from farm.media.video.values import FrameFacts
 from sr_kernel.layout import FrameLayout
@@ -84,7 +84,7 @@ def _layout(
         matrix=matrix,
         full_range=full,
         siting=by_custom if said == "left" else said,
-        alpha=kind.alpha and not _is_opaque_palette(frame),
+        alpha=kind.alpha and not is_opaque_palette(frame),
     )
 
 
@@ -103,10 +103,6 @@ def _matrix(size: tuple[int, int], tags: tuple[int, int, int, int], url: str) ->
     if tags[0] == _BT2020:
         return "bt2020"
     return "bt709" if size[0] >= _HD_WIDTH or size[1] > _SD_HEIGHT else "bt601"
-
-
-def _is_opaque_palette(frame: av.VideoFrame) -> bool:
-    return frame.format.name == "pal8" and min(bytes(frame.planes[1])[3::4]) == 255
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction | None:
