@@ -96,6 +96,28 @@ def _boxes(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
+_ENTRY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
+_HEADS = {b"stsd": 8, b"avc1": 78}
+"""bytes that these boxes have before the boxes in them"""
+
+
+def with_box(data: bytes, name: bytes, content: bytes) -> bytes:
+    """An MP4 of H.264 whose index comes last, with one box more in the description of its samples."""
+    return _with_box(data, _ENTRY, (len(content) + 8).to_bytes(4, "big") + name + content)
+
+
+def _with_box(data: bytes, path: tuple[bytes, ...], box: bytes) -> bytes:
+    out = bytearray()
+    for at, length in _boxes(data):
+        name, body = data[at + 4 : at + 8], data[at + 8 : at + length]
+        if path[:1] == (name,):
+            head, inner = body[: _HEADS.get(name, 0)], body[_HEADS.get(name, 0) :]
+            body = head + (_with_box(inner, path[1:], box) if path[1:] else inner + box)
+            path = ()
+        out += (len(body) + 8).to_bytes(4, "big") + name + body
+    return bytes(out)
+
+
 def _shifted(index: bytes, by: int) -> bytes:
     """An index whose chunks lie `by` bytes further on."""
     data = bytearray(index)

@@ -77,7 +77,7 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
     choice = _choose(facts_for_encoder, final, params, video, url)
     shown = shown_places(table, video, url)
     name = misnamed(url, table.header.container)
-    warnings = (name, table.warning, choice.warning, _cost_warning(table, shown, video))
+    warnings = (name, table.warning, choice.warning, _crop_warning(facts), _cost_warning(table, shown, video))
     return FilmPlan(
         source=facts.layout,
         target=choice.target,
@@ -249,6 +249,15 @@ def _key_before(table: FilmTable, place: int) -> int | None:
     """The last place up to this one that decoding may start from; None: the start of the film."""
     nearest = bisect_right(table.keys, place) - 1
     return table.keys[nearest] if nearest >= 0 else None
+
+
+def _crop_warning(facts: FrameFacts) -> str | None:
+    """What players did not show of the source and show of the output, which has no such mark."""
+    sides = zip(facts.crop, ("left", "right", "top", "bottom"), strict=True)
+    hidden = [f"{count} at the {side}" for count, side in sides if count]
+    if not hidden:
+        return None
+    return f"pixels that the container hides ({', '.join(hidden)}) are restored and shown"
 
 
 def _cost_warning(table: FilmTable, shown: Shown, video: VideoParams) -> str | None:

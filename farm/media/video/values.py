@@ -50,6 +50,8 @@ class FrameFacts:
     """display matrix; empty: none"""
     interlaced: bool
     hdr: HdrMetadata | None
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """pixels at the left, right, top and bottom that the container tells players to hide"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

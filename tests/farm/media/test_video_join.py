@@ -25,6 +25,7 @@ from farm.media.video.write.loss import left_behind
 from farm.media.video.write.timing import FrameTimes
 from farm.media.video.write.tracks import TextTrack
 from sr_kernel.layout import FrameLayout
+from tests.clips import h264, with_box
 from tests.farm.media.films import (
     encode,
     facts,
@@ -473,6 +474,27 @@ def test_closed_captions_that_are_lost_are_said(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "cc.mkv", "-r", "24", "-i", str(tmp_path / "cc.h264"), "-c", "copy")
     _, warning = through(path, tmp_path / "out.mkv", **FAST)
     assert warning == "closed captions in the frames is not kept"
+
+
+def _box(name: bytes, *parts: bytes) -> bytes:
+    return (sum(map(len, parts)) + 8).to_bytes(4, "big") + name + b"".join(parts)
+
+
+_SPHERE = _box(b"svhd", b"\0\0\0\0x\0") + _box(b"proj", _box(b"prhd", bytes(16)), _box(b"equi", bytes(4), bytes(16)))
+"""what is in an sv3d box: an equirectangular projection"""
+
+
+@pytest.mark.parametrize(
+    ("box", "content", "says"),
+    [(b"sv3d", _SPHERE, "spherical (360 degrees)"), (b"st3d", b"\0\0\0\0\2", "stereo 3D")],
+)
+def test_that_a_film_is_a_sphere_or_has_two_views_is_said_where_it_is_lost(
+    box: bytes, content: bytes, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.mp4"
+    path.write_bytes(with_box(h264("mp4", frames=3), box, content))
+    _, warning = through(path, tmp_path / "out.mp4", **FAST)
+    assert warning == f"{says} metadata in the frames is not kept"
 
 
 def test_an_error_of_the_sink_comes_through(full: dict[str, Path]) -> None:

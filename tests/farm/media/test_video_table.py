@@ -19,7 +19,7 @@ from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmTable
 from farm.params import UpscaleParams
-from tests.clips import CLIPS, X264, X265, clip, edited, film, h264, remuxed, sequential, with_sound
+from tests.clips import CLIPS, X264, X265, clip, edited, film, h264, remuxed, sequential, with_box, with_sound
 from tests.farm.items import PARAMS, VIDEO
 from tests.outside import FILMS, needs_data, real_film
 
@@ -149,6 +149,24 @@ def test_facts_come_from_the_film_and_by_convention() -> None:
     said = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
     wide = table_of(h264("mp4", frames=2, pix_fmt="yuv420p10le", settings=said)).facts
     assert (wide.colour_tags, wide.layout.matrix, wide.layout.siting) == ((9, 16, 9, 1), "bt2020", "topleft")
+
+
+def test_what_a_container_hides_of_a_film_is_said() -> None:
+    """PixelCropLeft of Matroska, in the place of DisplayUnit, and `clap` of QuickTime."""
+    shown = h264("matroska", frames=2)
+    hidden = shown.replace(b"\xba\x81\x40\x54\xb2\x81\x04", b"\xba\x81\x40\x54\xcc\x81\x06")
+    assert hidden != shown
+    aperture = b"".join(number.to_bytes(4, "big") for number in (84, 1, 64, 1, 0, 1, 0, 1))
+    clap = with_box(h264("mp4", frames=2), b"clap", aperture)
+    for data, crop, says in (
+        (hidden, (6, 0, 0, 0), "6 at the left"),
+        (clap, (6, 6, 0, 0), "6 at the left, 6 at the right"),
+        (shown, (0, 0, 0, 0), None),
+    ):
+        table = table_of(data)
+        assert table.facts.crop == crop
+        warning = plan_film(table, URL, params()).warning or ""
+        assert (f"pixels that the container hides ({says}) are restored and shown" in warning) is (says is not None)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "mov"])

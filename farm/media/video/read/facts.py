@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import read_hdr
 from farm.media.video.planes import SourceFormat, is_opaque_palette, source_format
-from farm.media.video.read.siting import said_siting
+from farm.media.video.read.siting import said_of
 from farm.media.video.values import FrameFacts
 from sr_kernel.layout import FrameLayout
 
@@ -58,14 +58,17 @@ def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str)
         found = f"pixel format {frame.format.name}, which is not read"
         raise ItemError(ErrorKind.UNSUPPORTED, url, found, "convert it to a YUV or RGB format of 8 to 16 bits first")
     tags = (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range)
+    said = said_of(stream)
+    siting = said.siting or ("center" if codec in _CENTERED else "left")  # `left` is also what nothing said is
     return FrameFacts(
-        layout=_layout(frame, kind, _siting(stream, codec), tags, url),
+        layout=_layout(frame, kind, siting, tags, url),
         pix_fmt=frame.format.name,
         colour_tags=(tags[0], tags[1], tags[2], _FULL if kind.full_range and kind.model == "yuv" else tags[3]),
         sample_aspect=_sample_aspect(stream),
         rotation=_display_matrix(frame),
         interlaced=frame.interlaced_frame,
         hdr=read_hdr(frame),
+        crop=said.crop,
     )
 
 
@@ -86,11 +89,6 @@ def _layout(
         siting=by_custom if said == "left" else said,
         alpha=kind.alpha and not is_opaque_palette(frame),
     )
-
-
-def _siting(stream: VideoStream, codec: str) -> str:
-    """Where the film says that chroma lies, else where its codec has it; `left` is also what nothing said is."""
-    return said_siting(stream) or ("center" if codec in _CENTERED else "left")
 
 
 def _matrix(size: tuple[int, int], tags: tuple[int, int, int, int], url: str) -> str:

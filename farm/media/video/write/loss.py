@@ -30,6 +30,8 @@ _IN_FRAMES: Mapping[Type, str] = MappingProxyType(
         Type.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
         Type.DOVI_RPU_BUFFER: "Dolby Vision metadata",
         Type.DOVI_METADATA: "Dolby Vision metadata",
+        Type.SPHERICAL: "spherical (360 degrees) metadata",
+        Type.STEREO3D: "stereo 3D metadata",
     }
 )
 """what decoders hand out with frames and encoders are not given"""
