@@ -28,6 +28,8 @@ class CodecSpec:
     """largest height in pixels where that is less"""
     area: int = 1 << 62
     """most luma samples of a frame"""
+    rate: int = 1 << 62
+    """most luma samples a second of its highest level: players need not keep up with more"""
     least_side: int = 1
     widened: bool = False
     """whether decoders give its samples more bits than any encoder here takes: that is no reason for another codec"""
@@ -44,6 +46,8 @@ def _planar(*chromas: str, depths: Sequence[int], prefix: str = "yuv") -> tuple[
 
 _LEVEL_6_2 = 35_651_584
 """luma samples of a frame in the highest level of H.264 (139 264 macroblocks) and of HEVC"""
+_RATE_6_2 = 4_278_190_080
+"""luma samples a second there (16 711 680 macroblocks)"""
 _FFV1 = (
     *_planar("420", "422", "444", depths=(8, 9, 10, 12, 14, 16)),
     *_planar("440", depths=(8, 10, 12)),
@@ -68,6 +72,7 @@ CODECS: Mapping[str, CodecSpec] = MappingProxyType(
                 pix_fmts=(*_planar("420", "422", "444", depths=(8, 10)), "gray", "gray10le"),
                 side=16_384,
                 area=_LEVEL_6_2,
+                rate=_RATE_6_2,
                 even=True,
             ),
             CodecSpec(
@@ -83,6 +88,7 @@ CODECS: Mapping[str, CodecSpec] = MappingProxyType(
                 ),
                 side=16_888,
                 area=_LEVEL_6_2,
+                rate=_RATE_6_2,
                 least_side=16,
                 even=True,
             ),

@@ -39,7 +39,7 @@ def video_params(**changed: Any) -> UpscaleParams:
 
 def facts(layout: FrameLayout, codec: str = "h264", **changed: Any) -> SourceFacts:
     """A source at a film's usual rate."""
-    return SourceFacts(codec=codec, layout=layout, rate=Fraction(24000, 1001), **{"colour_tags": TAGS, **changed})
+    return SourceFacts(codec=codec, layout=layout, **{"rate": Fraction(24000, 1001), "colour_tags": TAGS, **changed})
 
 
 def plan(source: SourceFacts, params: UpscaleParams, **changed: Any) -> FilmPlan:

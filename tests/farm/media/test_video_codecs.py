@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -170,6 +171,24 @@ def test_chroma_lies_where_readers_take_it_to_lie(source: tuple[int, int], pix_f
     layout = replace(yuv(8, source), siting="center")
     params = video_params(container="mkv", codec="ffv1", pix_fmt=pix_fmt)
     assert choose_encoder(facts(layout), SIZE, params, "film").target.siting == siting
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate", "size", "says"),
+    [
+        ("h264", 121, (8192, 4320), "8192x4320 at 121 frames a second is beyond the highest level of h264"),
+        ("hevc", 121, (8192, 4320), "8192x4320 at 121 frames a second is beyond the highest level of hevc"),
+        ("h264", 120, (8192, 4320), None),
+        ("h264", 500, (3840, 2160), None),
+        ("ffv1", 240, (8192, 4320), None),
+    ],
+)
+def test_frames_that_follow_each_other_too_fast_for_any_level_are_said(
+    codec: str, rate: int, size: tuple[int, int], says: str | None
+) -> None:
+    params = video_params(container="mkv", codec=codec)
+    chosen = choose_encoder(facts(YUV420, rate=Fraction(rate)), size, params, "film")
+    assert chosen.warning == (says and f"{says}, and few players keep up")
 
 
 @pytest.mark.parametrize(

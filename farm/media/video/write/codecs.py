@@ -125,6 +125,7 @@ def choose_encoder(source: SourceFacts, size: tuple[int, int], params: UpscalePa
     encoder = fit.codec.nvenc if video.encoder == "nvenc" else fit.codec.encoder
     settings = encoder_options(encoder, fit.pixel_format, target, video, source.hdr, url)
     lost = f"{fit.codec.name} as {fit.pixel_format.name} loses {' and '.join(fit.lost)}" if fit.lost else None
+    hurry = _hurry(fit.codec, size, source.rate)
     kept = video.codec != "auto" or source.codec in fit.codec.families
     family = next((spec.name for spec in CODECS.values() if source.codec in spec.families), None)
     other = None if kept or family is None else f"a film in {family} becomes {fit.codec.name}, which holds it"
@@ -134,8 +135,17 @@ def choose_encoder(source: SourceFacts, size: tuple[int, int], params: UpscalePa
         options=settings.options,
         target=target,
         colour_tags=_colour_tags(source, target),
-        warning="; ".join(part for part in (other, lost, settings.warning) if part) or None,
+        warning="; ".join(part for part in (other, lost, hurry, settings.warning) if part) or None,
     )
+
+
+def _hurry(codec: CodecSpec, size: tuple[int, int], rate: Fraction) -> str | None:
+    """A warning where frames of this size follow each other faster than the codec's highest level says."""
+    width, height = size
+    if width * height * rate <= codec.rate:
+        return None
+    asked = f"{width}x{height} at {float(rate):.6g} frames a second"
+    return f"{asked} is beyond the highest level of {codec.name}, and few players keep up"
 
 
 def _colour_tags(source: SourceFacts, target: FrameLayout) -> tuple[int, int, int, int]:
