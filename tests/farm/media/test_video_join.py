@@ -497,6 +497,14 @@ def test_that_a_film_is_a_sphere_or_has_two_views_is_said_where_it_is_lost(
     assert warning == f"{says} metadata in the frames is not kept"
 
 
+def test_two_views_stay_in_matroska(tmp_path: Path) -> None:
+    path = ffmpeg(tmp_path / "in.mkv", *PICTURE, *X264, "-metadata:s:v:0", "stereo_mode=left_right")
+    assert through(path, tmp_path / "out.mkv", **FAST)[1] is None
+    assert through(path, tmp_path / "out.mp4", **FAST)[1] == "stereo 3D metadata in the frames is not kept"
+    views = [streams(one, "video")[0]["side_data_list"] for one in (path, tmp_path / "out.mkv")]
+    assert views[0] == views[1]
+
+
 def test_an_error_of_the_sink_comes_through(full: dict[str, Path]) -> None:
     class Full(io.BytesIO):
         def write(self, data: Any) -> int:

@@ -94,7 +94,7 @@ def join_film(
         with opened(source, url) as container:
             if film.stream_index >= len(container.streams):
                 raise join.without_stream()
-            lost = lost_in_frames(container, film.stream_index)
+            lost = lost_in_frames(container, film.stream_index, params.video.container)
             last = last_duration(container, film, out_pts, params.video)
         join.others.warnings.extend([lost] if lost else [])
         times = FrameTimes(film=film, out_pts=out_pts, last=last)

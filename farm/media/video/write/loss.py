@@ -66,17 +66,21 @@ def left_behind(source: BinaryIO | None, url: str, film: FilmPlan, params: Upsca
     return f"{listed} {verb} left behind: pictures hold none"
 
 
-def lost_in_frames(container: InputContainer, stream_index: int) -> str | None:
+def lost_in_frames(container: InputContainer, stream_index: int, output: str) -> str | None:
     """What lies inside of the film's first frames and is not in restored ones.
 
     Decodes a few frames from where the container stands, which is its beginning.
+
+    Args:
+        output: container that the film becomes.
     """
-    found: dict[str, None] = {}
-    frames = 0
+    stream, found, frames = container.streams[stream_index], dict[str, None](), 0
+    tagged = output in ("mkv", "webm") and "stereo_mode" in stream.metadata  # from Matroska, and so into it
+    lost = {kind: name for kind, name in _IN_FRAMES.items() if not (tagged and kind is Type.STEREO3D)}
     try:
-        for number, packet in enumerate(container.demux(container.streams[stream_index])):
+        for number, packet in enumerate(container.demux(stream)):
             for frame in cast("Packet[VideoStream]", packet).decode() if packet.size else ():
-                found |= dict.fromkeys(_IN_FRAMES[side.type] for side in side_data(frame) if side.type in _IN_FRAMES)
+                found |= dict.fromkeys(lost[side.type] for side in side_data(frame) if side.type in lost)
                 frames += 1
             if frames >= _FRAMES or number >= _PACKETS:
                 break
