@@ -29,7 +29,7 @@ REASONS = {
     "realesr-animevideov3.pth",
     "onnx": "the package onnx is an extra that nothing else needs: pip install 'sr-farm[onnx]'",
     "ray-train": "Ray Train asks for packages that nothing else needs: pip install 'sr-farm[train]'",
-    "curl": "the commands of docs/serve.md are curl's: install curl 7.82 or newer, such as Debian's",
+    "curl": "the commands of docs/serve.md are curl's: install curl, such as Debian's",
     "ffmpeg": "films are looked at by another reader than the product's: install ffmpeg with ffprobe, such as Debian's",
     "systemd": "systemd's own checker looks at its units: Debian's systemd has systemd-analyze",
     "s3": "a real S3 server is daemons that pip does not bring: `scripts/s3-test-server start FOLDER` says what to set",

@@ -69,6 +69,20 @@ def test_units_are_what_systemd_takes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
+def test_a_night_starts_on_a_machine_that_has_none_of_its_folders_and_not_by_day() -> None:
+    """What systemd finds out only when it starts a unit, and then the night is over."""
+    service, timer = ((CLUSTER / "cron" / f"farm-nightly.{kind}").read_text() for kind in ("service", "timer"))
+    places = " ".join(re.findall(r"^Read(?:Write|Only)Paths=(.*)$", service, re.MULTILINE)).split()
+    assert places
+    assert [place for place in places if not place.startswith("-")] == [], "which need not be there"
+    written = re.findall(r"^CacheDirectory=(\S+)$", service, re.MULTILINE)
+    homes = re.findall(r"(XDG_CACHE_HOME|TRITON_CACHE_DIR)=(\S+)", service)
+    assert {name for name, _ in homes} == {"XDG_CACHE_HOME", "TRITON_CACHE_DIR"}, "the home may only be read"
+    assert all(place.startswith(f"/var/cache/{written[0]}") for _, place in homes)
+    assert "--until" in service
+    assert "Persistent=false" in timer, "a night made up for at nine would work until six of the next"
+
+
 def test_kubernetes_takes_its_objects(path: Path) -> None:
     import kubernetes_validate as validate
 
