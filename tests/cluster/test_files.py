@@ -19,6 +19,7 @@ import yaml
 
 from farm.cli import main
 
+from ..metrics_page import RUNS, named
 from ..outside import require, require_prometheus
 from ..waiting import wait_for
 
@@ -129,6 +130,32 @@ def test_no_credential_is_anywhere_but_in_a_mounted_file() -> None:
 def test_prometheus_takes_its_file() -> None:
     require_prometheus()
     run("promtool", "check", "config", CLUSTER / "metrics" / "prometheus.yml")
+
+
+QUERY_TEST = """
+evaluation_interval: 15s
+tests:
+  - interval: 15s
+    input_series:
+      - series: "{metric}{{run='a'}}"
+        values: _ _ _ 1 1 1 1 1 3 3
+    promql_expr_test:
+      - {{expr: '{query}', eval_time: 60s, exp_samples: [{{labels: "{{}}", value: 1}}]}}
+      - {{expr: '{query}', eval_time: 120s, exp_samples: [{{labels: "{{}}", value: 2}}]}}
+"""
+"""what Prometheus is to answer of a counter that is not there while it is 0: its first event, and its next two"""
+
+
+@pytest.mark.parametrize("title", ["Rows ended", "Trouble"])
+def test_the_first_event_of_a_kind_is_shown_too(title: str, tmp_path: Path) -> None:
+    require_prometheus()
+    _, panels = RUNS.panels()
+    (panel,) = [one for one in panels if one["title"] == title]
+    for number, target in enumerate(panel["targets"]):
+        (metric,) = named(target["expr"])
+        query = target["expr"].replace("$__rate_interval", "1m").replace("$run", ".*")
+        (tmp_path / f"{number}.yml").write_text(QUERY_TEST.format(metric=metric, query=query))
+        run("promtool", "test", "rules", tmp_path / f"{number}.yml")
 
 
 def test_grafana_is_given_the_prometheus_and_the_folder_of_the_dashboard() -> None:
