@@ -159,7 +159,8 @@ def _forecast_lines(found: Forecast) -> list[str]:
     lines.append(f"  outputs   {made} (typical bytes a pixel of their formats; pictures differ by a factor of two)")
     lines.append(f"  memory    {_memory(found)}")
     lines += [f"  refused   {name} {number}" for name, number in found.refusals.items()]
-    lines += [f"  unread    {found.unreadable} of those that were looked into would fail"] if found.unreadable else []
+    failing = f"  failing   {found.unreadable} of the {found.looked} that were looked into would fail"
+    lines += [failing] if found.unreadable else []
     lines += [f"    {message}" for message in found.examples]
     return [*lines, f"output: {found.out}"]
 
@@ -172,13 +173,19 @@ def _memory(found: Forecast) -> str:
         return f"{needs} of a worker there" if found.body_bytes else "pictures are restored in windows"
     has = f"{size(found.worker_bytes)} for the pictures of each worker"
     if not found.body_bytes:
-        return f"{has}; pictures are restored in windows"
-    return f"{has}; {needs}" + ("" if found.fits else ": lower --exact-px or the number of workers")
+        largest = f"; the largest that was found takes {size(found.largest_bytes)}" if found.largest_bytes else ""
+        return f"{has}{largest or '; pictures are restored in windows'}"
+    return f"{has}; {needs}" + ("" if found.fits else f": {_LESS_MEMORY}")
+
+
+_LESS_MEMORY = "lower --exact-px, --band-px or the number of workers"
 
 
 def _said(root: str, status: Status | None, job: Job | None, dashboard: str) -> Iterator[str]:
     """The lines of a root, and of its job."""
     from farm import jobs
+    if found.largest_bytes > found.worker_bytes:
+        return f"{has}, and {found.largest} needs {size(found.largest_bytes)}: {_LESS_MEMORY}"
 
     now = time.time()
     if status is None:

@@ -16,7 +16,7 @@ from farm.book import ModelBook
 from farm.config import RunConfig
 from farm.errors import UsageError
 from farm.fleet import memory_share, worker_count
-from farm.forecast.lot import Lots, Volume, errors
+from farm.forecast.lot import Looked, Lots, Volume, errors
 from farm.forecast.rate import ModelRate, Rates, measure, read_rates, write_rates
 from farm.forecast.volume import output_px_bytes
 from farm.kinds import MediaKind
@@ -62,9 +62,9 @@ class Forecast:
     refusals: Mapping[str, int]
     """refused rows by class"""
     examples: tuple[str, ...]
-    """why the first of them are, and what was looked into and cannot be read"""
+    """why the first of them are, and what was looked into and would fail"""
     unreadable: int
-    """of what was looked into"""
+    """of what was looked into: what cannot be read, and what is refused by the size that only its header says"""
     pictures: int
     films: int
     others: Mapping[str, int]
@@ -83,6 +83,11 @@ class Forecast:
     """that the pictures of one worker of this machine may take; None for workers of another machine"""
     body_bytes: int
     """that the largest picture takes whose body is run whole, and faces; 0 where no model does so"""
+    largest_bytes: int
+    """that the largest picture takes in a CPU worker, of each sort of rows the one with the most pixels, as far as they
+    are known; 0 of GPUs, where what takes more is restored alone, and where there are no pictures"""
+    largest: str
+    """its URL"""
 
     @property
     def worker_hours(self) -> float:
@@ -91,13 +96,13 @@ class Forecast:
 
     @property
     def hours(self) -> float:
-        """On all workers, if they are busy all the time."""
-        return self.worker_hours / self.workers
+        """On all GPUs or CPU workers, if they are busy all the time. The rate is that of a worker alone on its GPU."""
+        return self.worker_hours / (self.gpus or self.workers)
 
     @property
     def fits(self) -> bool | None:
         """Whether each worker can hold the largest picture; None where nothing is known of its memory."""
-        return None if self.worker_bytes is None else self.body_bytes <= self.worker_bytes
+        return None if self.worker_bytes is None else max(self.body_bytes, self.largest_bytes) <= self.worker_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +203,7 @@ def _reckoned(
     unreadable = errors(volumes)
     quality = config.output.quality
     films = [volume for volume in volumes if volume.key.likeness.kind is MediaKind.VIDEO]
+    largest = max((volume.largest for volume in volumes), key=lambda one: one.needs_bytes, default=Looked(guess_px=0))
     return Forecast(
         out=counted.out,
         rows=survey.rows,
@@ -222,4 +228,6 @@ def _reckoned(
         output_bytes=sum(volume.output_px * output_px_bytes(volume.key.form, quality) for volume in volumes),
         worker_bytes=memory_share(workers) if is_here else None,
         body_bytes=needs_bytes,
+        largest_bytes=largest.needs_bytes,
+        largest=largest.url if largest.needs_bytes else "",
     )

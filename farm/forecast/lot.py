@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from farm import storage
-from farm.errors import DiskError, ItemError
+from farm.errors import DiskError, ErrorKind, ItemError
 from farm.kinds import MediaKind, is_sequence
 from farm.media import image, video
 from farm.params import UpscaleParams
 from farm.progress import Likeness, likeness_of
 from farm.records import WorkItem
+from farm.sizes import refuse_size
 from farm.target import final_size, work_factor
 
 _PICTURES, _FILMS = 24, 4
@@ -23,6 +24,8 @@ _MOST_FILM_BYTES = 1 << 31
 """of a film whose packets are read for its size"""
 _AT_ONCE = 8
 _TURNS = 8
+_BANDS, _DEPTH = 3, 8
+"""of a picture whose size the manifest says, and which nobody looks into"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,8 @@ class Lot:
 
     params: UpscaleParams
     rows: int = 0
+    largest: WorkItem | None = None
+    """the picture of the most pixels, as far as they are known"""
     guess_px: int = 0
     """source pixels as far as they can be guessed from files' bytes, or as the manifest says them"""
     held: list[tuple[int, str, WorkItem]] = field(default_factory=list[tuple[int, str, WorkItem]])
@@ -53,11 +58,16 @@ class Looked:
     """What a look into one file gave."""
 
     guess_px: int
+    url: str = ""
     px: int = 0
     out_px: int = 0
     frames: int = 0
     error: str = ""
-    """why it cannot be read; then all else is 0"""
+    """why it would fail: it cannot be read, or is refused by its size; then all else is 0"""
+    is_refused: bool = False
+    """by its size: then it is no work"""
+    needs_bytes: int = 0
+    """of a CPU worker's memory, of a picture"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +83,8 @@ class Volume:
     frames: float
     looked: tuple[Looked, ...]
     """empty where the manifest says all sizes"""
+    largest: Looked
+    """of what is known, the picture that needs the most memory"""
 
 
 class Lots:
@@ -93,6 +105,9 @@ class Lots:
         lot = self._lots.setdefault(key, Lot(params=params))
         lot.rows += 1
         lot.guess_px += item.cost_px
+        is_larger = lot.largest is None or item.cost_px > lot.largest.cost_px
+        if is_larger and item.row.kind is MediaKind.IMAGE:
+            lot.largest = item
         one = (-_draw(item.row.source_url), item.item_id, item)
         if len(lot.held) < (_FILMS if item.row.kind is MediaKind.VIDEO else _PICTURES):
             heapq.heappush(lot.held, one)
@@ -104,15 +119,17 @@ class Lots:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look") as pool:
             for key, lot in self._lots.items():
                 items = [item for _, _, item in sorted(lot.held, key=lambda one: one[:2])]
-                yield self._volume(key, lot, tuple(pool.map(_looked, items)))
+                largest = pool.submit(_looked, lot.largest) if lot.largest is not None else None
+                looked = tuple(pool.map(_looked, items))
+                yield self._volume(key, lot, looked, largest.result() if largest else Looked(guess_px=0))
 
-    def _volume(self, key: LotKey, lot: Lot, looked: tuple[Looked, ...]) -> Volume:
-        good = [one for one in looked if not one.error]
-        thought = sum(one.guess_px for one in good)
-        found = sum(one.px for one in good)
+    def _volume(self, key: LotKey, lot: Lot, looked: tuple[Looked, ...], largest: Looked) -> Volume:
+        told = [one for one in looked if one.is_refused or not one.error]  # of others only their bytes are known
+        thought = sum(one.guess_px for one in told)
+        found = sum(one.px for one in told)
         px = lot.guess_px * (found / thought if thought else 1.0)
-        made = sum(one.out_px for one in good) / found if found else lot.params.outscale**2
-        frames = px * sum(one.frames for one in good) / found if found else 0.0
+        made = sum(one.out_px for one in told) / found if found else lot.params.outscale**2
+        frames = px * sum(one.frames for one in told) / found if found else 0.0
         turns = _TURNS if lot.params.tta else 1
         return Volume(
             key=key,
@@ -122,11 +139,12 @@ class Lots:
             output_px=px * made,
             frames=frames,
             looked=() if key.likeness.sized else looked,
+            largest=max((largest, *looked), key=lambda one: one.needs_bytes),
         )
 
 
 def errors(volumes: Iterable[Volume]) -> list[str]:
-    """Why some of what was looked into cannot be read."""
+    """Why some of what was looked into would fail."""
     return [one.error for volume in volumes for one in volume.looked if one.error]
 
 
@@ -139,16 +157,35 @@ def _looked(item: WorkItem) -> Looked:
     try:
         if row.kind is MediaKind.VIDEO:
             return _film(item)
-        width, height = row.width or 0, row.height or 0
+        width, height, bands, depth = row.width or 0, row.height or 0, _BANDS, _DEPTH
         if not (width and height):
             limits = image.ReadLimits(max_pixels=item.upscale.max_pixels_in, pages=item.upscale.pages)
             with storage.open_read(row.source_url) as file:
                 header = image.read_header(file, row.source_url, limits)
-            width, height = header.width, header.height
-    except (ItemError, DiskError) as error:
+            width, height, bands, depth = header.width, header.height, header.bands, header.depth
+            if (refused := refuse_size(item, width, height)) is not None:
+                raise refused
+    except DiskError as error:
         return Looked(guess_px=item.cost_px, error=str(error))
+    except ItemError as error:
+        return Looked(guess_px=item.cost_px, error=str(error), is_refused=error.kind is ErrorKind.TOO_LARGE)
     made = final_size(width, height, item.upscale)
-    return Looked(guess_px=item.cost_px, px=width * height, out_px=made[0] * made[1])
+    return Looked(
+        guess_px=item.cost_px,
+        url=row.source_url,
+        px=width * height,
+        out_px=made[0] * made[1],
+        needs_bytes=_needs_bytes(item.upscale, (width, height), bands, depth),
+    )
+
+
+def _needs_bytes(params: UpscaleParams, size: tuple[int, int], bands: int, depth: int) -> int:
+    """What a CPU worker holds for a picture, or for the largest of its bands, by the worker's own reckoning."""
+    if params.device_class != "cpu":
+        return 0
+    from farm.tasks.upscale_image import needs_bytes  # loads torch
+
+    return needs_bytes(params, size, bands, depth)
 
 
 def _film(item: WorkItem) -> Looked:

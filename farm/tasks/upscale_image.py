@@ -196,8 +196,7 @@ class UpscaleImage:
         return header
 
     def _held(self, item: WorkItem, links: tuple[Link, ...], header: image.ImageHeader) -> AbstractContextManager[None]:
-        precision = item.upscale.precision if header.depth == 8 else item.upscale.precision_16bit
-        wanted = chain_bytes(links, item.upscale, header.bands, header.depth, precision)
+        wanted = _links_bytes(item.upscale, links, header.bands, header.depth)
         wanted += face_bytes(item.upscale.face, header.width, header.height, self._station.context.device)
         return self._station.held(item, wanted, f"lower --exact-px or --band-px, use fewer --workers, or {SMALLER}")
 
@@ -225,6 +224,21 @@ class UpscaleImage:
             mode=mode_of(plans),
             precision=made.precision,
         )
+
+
+def needs_bytes(params: UpscaleParams, size: tuple[int, int], channels: int, depth: int) -> int:
+    """What a picture of this size takes in a CPU worker, or the largest of its bands."""
+    plans = plan_chain(params, *size)
+    cuts = plan_cuts(plans, params.band_px) if params.face is None else ()
+    has_alpha = channels in (2, 4)
+    parts = [band_links(plans, rows, alpha=has_alpha) for rows in cuts] or [whole_links(plans)]
+    most = max(_links_bytes(params, links, channels, depth) for links in parts)
+    return most + face_bytes(params.face, *size, "cpu")
+
+
+def _links_bytes(params: UpscaleParams, links: tuple[Link, ...], channels: int, depth: int) -> int:
+    precision = params.precision if depth == 8 else params.precision_16bit
+    return chain_bytes(links, params, channels, depth, precision)
 
 
 def _limits(params: UpscaleParams) -> image.ReadLimits:

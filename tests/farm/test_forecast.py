@@ -51,16 +51,16 @@ def folder(tmp_path: Path) -> Path:
     place.mkdir()
     for number in range(30):
         (place / f"{number}.png").write_bytes(png_of(photo(number)))
-    (place / "large.jpg").write_bytes(_jpg(photo(1, 200, 100)))
+    (place / "large.jpg").write_bytes(_encoded(photo(1, 200, 100), "jpg"))
     (place / "film.mov").write_bytes(clip("runs.mov"))
     (place / "words.webp").write_bytes(b"words")
     return place
 
 
-def _jpg(pixels: np.ndarray) -> bytes:
+def _encoded(pixels: np.ndarray, form: str) -> bytes:
     from farm.media.image import EncodeSpec, ImageMeta, encode
 
-    return encode(pixels, ImageMeta(), EncodeSpec(format="jpg", quality=90), "x.jpg")
+    return encode(pixels, ImageMeta(), EncodeSpec(format=form, quality=90), f"x.{form}")
 
 
 def planned(folder: Path, network: Path, rates: Rates, **more: Any) -> Forecast:
@@ -104,6 +104,21 @@ def test_what_is_done_and_what_is_refused_is_not_counted_as_work(folder: Path, m
     assert found.refusals == {"too_large": 1, "unsafe_path": 1}
     assert any("90000 x 90000" in message for message in found.examples)
     assert found.source_px == 96 * 64
+
+
+def test_what_only_a_header_shows_to_be_too_large_is_said_and_is_no_work(
+    tmp_path: Path, model: Path, rates: Rates
+) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png_of(photo(number)))
+    (tmp_path / "large.tiff").write_bytes(_encoded(photo(1, 400, 300), "tiff"))
+    limits = LimitConfig(max_pixels_out=16 * 96 * 64)
+    found = planned(tmp_path, model, rates, limits=limits)
+    assert (found.pending, found.refused, found.unreadable) == (4, 0, 1)
+    assert "400 x 300 at 4x makes 1600 x 1200" in found.examples[0]
+    assert found.source_px == pytest.approx(3 * 96 * 64)
+    few = planned(tmp_path, model, rates, limits=LimitConfig(max_pixels_in=100))
+    assert (few.unreadable, few.source_px, few.worker_hours) == (4, 0, 0)
 
 
 def test_passes_and_turns_are_work_and_sizes_are_bytes(folder: Path, model: Path, rates: Rates) -> None:
@@ -161,6 +176,33 @@ def test_gpus_that_are_elsewhere_are_planned_with_their_own_rate(folder: Path, m
         planned(folder, model, there)
     with pytest.raises(UsageError, match="--rate: it is of CPU workers"):
         planned(folder, model, rates, worker=WorkerConfig(gpus=8))
+
+
+def test_workers_that_share_a_gpu_make_no_more_of_it(folder: Path, model: Path, rates: Rates) -> None:
+    there = replace(rates, device="cuda", host="far", machine="a GPU", models=(replace(rates.models[0], px_s=1e6),))
+    one, two = (planned(folder, model, there, worker=WorkerConfig(gpus=8, actors_per_gpu=each)) for each in (1, 2))
+    assert (one.workers, two.workers) == (8, 16)
+    assert one.hours == two.hours == pytest.approx(one.worker_hours / 8)
+
+
+def test_a_picture_that_no_worker_has_the_memory_for_is_named(
+    folder: Path, model: Path, rates: Rates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = planned(folder, model, rates)
+    assert (whole.largest, whole.body_bytes) == (f"{folder}/large.jpg", 0)
+    assert whole.largest_bytes == 200 * 100 * (6 + 16 * 9)
+    cut = planned(folder, model, rates, model=ModelConfig(model=str(model), band_px=4096, tile_px=32))
+    assert cut.largest_bytes < whole.largest_bytes / 2, "the largest of its bands"
+    monkeypatch.setattr("farm.forecast.memory_share", lambda workers: whole.largest_bytes - 1)
+    assert planned(folder, model, rates).fits is False
+    said = run(folder, "--model", model, "--gpus", "0", "--rate", _written(rates, folder.parent))
+    assert f"and {folder}/large.jpg needs" in said.stdout
+    monkeypatch.setattr("farm.forecast.memory_share", lambda workers: whole.largest_bytes)
+    assert planned(folder, model, rates).fits is True
+
+
+def _written(rates: Rates, folder: Path) -> str:
+    return write_rates(str(folder / "rate.json"), rates)
 
 
 def test_a_rate_of_other_weights_is_none(folder: Path, model: Path, rates: Rates) -> None:
