@@ -66,7 +66,8 @@ def _asked(question: str) -> bool:
 
 
 def _figures(canary: Canary) -> dict[str, Any]:
-    return asdict(canary) | {"bad_percent": canary.bad_percent, "hours": canary.hours, "left": canary.left}
+    more = {"bad_percent": canary.bad_percent, "refused_percent": canary.refused_percent}
+    return asdict(canary) | more | {"hours": canary.hours, "left": canary.left}
 
 
 def sample_lines(canary: Canary) -> list[str]:
@@ -79,15 +80,18 @@ def sample_lines(canary: Canary) -> list[str]:
         f"sample: {before}{canary.rows} of {canary.population} rows to do, of {canary.strata_drawn} of {canary.strata} "
         f"kinds, sizes and folders: {ended}"
     ]
+    if canary.refused:
+        share = f"{canary.refused_percent:.3g} % of the manifest"
+        lines.append(f"  refused   {canary.refused} rows, of which no sample is taken ({share})")
     if canary.worker_seconds:
         rate = pixel_rate(canary.source_px / canary.worker_seconds)
         made = size(canary.output_bytes)
         spent = f"{canary.source_px / 1e6:.2f} MP in {hours(canary.worker_seconds)} of workers, {made}"
         lines.append(f"  measured  {spent}: {rate} a worker")
-    if canary.whole is not None and canary.hours is not None:
+    if canary.whole is not None and canary.hours is not None and canary.device_hours is not None:
         who = f"{canary.gpus} GPUs" if canary.gpus else f"{canary.workers} CPU workers"
         kind = "GPU-hours" if canary.gpus else "worker-hours"
-        whole = f"{canary.whole.worker_seconds / 3600:.3g} {kind}, {hours(3600 * canary.hours)} on {who}"
+        whole = f"{canary.device_hours:.3g} {kind}, {hours(3600 * canary.hours)} on {who}"
         outputs = f"outputs {size(canary.whole.output_bytes)}"
         lines.append(f"  the whole about {canary.whole.source_px / 1e6:.2f} MP: {whole}; {outputs}")
     else:

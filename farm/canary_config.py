@@ -21,7 +21,8 @@ class CanaryConfig:
     yes: bool = False
     """go on without asking"""
     yes_if_suspect_below: float | None = None
-    """go on without asking if less than this percentage of the sample is suspect or has failed: above 0, up to 100"""
+    """go on without asking if less than this percentage of the sample is suspect or has failed, and of the manifest is
+    refused before anything is restored: above 0, up to 100"""
 
     def __post_init__(self) -> None:
         limit = self.yes_if_suspect_below

@@ -32,7 +32,7 @@ class Whole:
 
     source_px: float
     worker_seconds: float
-    """GPU-seconds, or those of CPU workers"""
+    """as those of a sample"""
     output_bytes: float
 
 
@@ -46,6 +46,10 @@ class Canary:
     """that it has; 0 where nothing was to do"""
     population: int
     """rows that were to do, those of the sample among them"""
+    manifest: int
+    """rows of the manifest"""
+    refused: int
+    """of these, by a rule and before any worker saw them: no sample has such rows"""
     strata: int
     """kinds, sizes and folders that these rows have"""
     strata_drawn: int
@@ -59,7 +63,8 @@ class Canary:
     source_px: int
     """of the done ones, as the next two"""
     worker_seconds: float
-    """of GPUs while they infer; of CPU workers with reading, decoding and encoding"""
+    """of workers on GPUs while they infer, several on one GPU each for itself; of CPU workers with reading, decoding
+    and encoding"""
     output_bytes: int
     gpus: int
     """that the run uses; 0: CPU workers"""
@@ -75,9 +80,19 @@ class Canary:
         return 100 * (self.suspect + self.failed) / self.rows if self.rows else 0.0
 
     @property
+    def refused_percent(self) -> float:
+        """Refused ones, of the manifest."""
+        return 100 * self.refused / self.manifest if self.manifest else 0.0
+
+    @property
     def hours(self) -> float | None:
         """The whole on all workers, if they are busy all the time."""
         return self.whole.worker_seconds / 3600 / self.workers if self.whole else None
+
+    @property
+    def device_hours(self) -> float | None:
+        """The same of GPUs, whose workers share them, or of CPU workers."""
+        return None if self.hours is None else self.hours * (self.gpus or self.workers)
 
     @property
     def left(self) -> int:

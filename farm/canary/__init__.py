@@ -83,7 +83,8 @@ def goes_on(seen: Seen, config: CanaryConfig, answer: Answer) -> bool:
     if not seen.canary.rows:  # only done ones are left, to be verified
         return True
     limit = config.yes_if_suspect_below
-    decided = config.yes or (limit is not None and seen.canary.bad_percent < limit)
+    bad_percent = max(seen.canary.bad_percent, seen.canary.refused_percent)
+    decided = config.yes or (limit is not None and bad_percent < limit)
     return answer(seen.canary, True if decided else None)
 
 
@@ -152,7 +153,7 @@ class _Choice:
         asked, before = self._config.canary.sample or 0, read_sample(self._out)
         looked = _look(surveyor, counted, asked, before, self._check)
         self.sample, self.was_done = looked.sample, looked.is_old and not looked.pending
-        self.crowds = looked.draw.crowds
+        self.crowds, self.states = looked.draw.crowds, looked.states
         if looked.is_old:
             done = [one for one in looked.sample.drawn if one.item_id not in looked.pending]
             self.crowds = with_sample(self.crowds, done)
@@ -201,6 +202,8 @@ def _canary(choice: _Choice, measured: Measured) -> Canary:
         asked=sample.asked,
         rows=len(sample.drawn),
         population=sample.population,
+        manifest=choice.states.total(),
+        refused=choice.states[RowState.REFUSED],
         strata=len(choice.crowds),
         strata_drawn=len({one.stratum for one in sample.drawn}),
         was_done=choice.was_done and bool(sample.drawn),

@@ -38,14 +38,14 @@ def _figures(canary: Canary) -> list[tuple[str, str, str]]:
     if canary.worker_seconds:
         rate = pixel_rate(canary.source_px / canary.worker_seconds)
         figures.append(("rate", rate, "of one worker"))
-    if canary.whole is None or canary.hours is None:
+    if canary.whole is None or canary.hours is None or canary.device_hours is None:
         return figures
     who = f"{canary.gpus} GPUs" if canary.gpus else f"{canary.workers} CPU workers"
     kind = "GPU-hours" if canary.gpus else "worker-hours"
     whole = canary.whole
     return [
         *figures,
-        (f"{kind} of the whole", f"{whole.worker_seconds / 3600:.3g}", f"{hours(3600 * canary.hours)} on {who}"),
+        (f"{kind} of the whole", f"{canary.device_hours:.3g}", f"{hours(3600 * canary.hours)} on {who}"),
         ("outputs of the whole", size(whole.output_bytes), f"of {pixels(whole.source_px)} of sources"),
         ("left", count(canary.left), f"rows; the sample took {duration(canary.worker_seconds)} of workers"),
     ]

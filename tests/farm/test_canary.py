@@ -238,6 +238,22 @@ def test_suspect_ones_count_and_a_person_may_still_say_yes(world: Timed) -> None
     assert (asked, ended.exit_code, ended.done, ended.warned) == ([None], 0, 12, 12)
 
 
+def test_rows_that_are_refused_before_they_could_be_drawn_count_as_well(world: Timed) -> None:
+    """Of the manifest, not of what is to do: a few new rows a night among many old ones that are refused."""
+    fill(world, 12)
+    world.rows += [f"../{at}.png" for at in range(4)]
+    asked: list[bool | None] = []
+
+    def see(canary: Canary, goes_on: bool | None) -> bool:
+        asked.append(goes_on)
+        assert (canary.refused, canary.manifest, canary.refused_percent, canary.bad_percent) == (4, 16, 25.0, 0.0)
+        return False
+
+    assert world.sampled(4, see, yes_if_suspect_below=25.0).exit_code == 4
+    assert world.sampled(4, see, yes_if_suspect_below=26.0).exit_code == 4
+    assert asked == [None, True]
+
+
 def test_a_sample_that_fails_too_much_or_takes_too_long_ends_as_any_run_does(world: Timed) -> None:
     fill(world, 20, **{f"r{at}": "bad for good" for at in range(20)})
     ended = world.sampled(10, never, yes=True, stop=StopConfig(max_failures=2))
@@ -279,6 +295,9 @@ def test_the_whole_is_reckoned_by_pixels(world: Timed) -> None:
     nbytes = sum(row["bytes"] for row in everything[1])
     assert found.whole.output_bytes == pytest.approx(nbytes, rel=0.5)
     assert found.hours == pytest.approx(found.whole.worker_seconds / 3600 / found.workers)
+    assert found.device_hours == pytest.approx(found.whole.worker_seconds / 3600)
+    shared = replace(found, gpus=4, workers=8)
+    assert shared.device_hours == pytest.approx(found.whole.worker_seconds / 3600 / 2), "two workers of a GPU share it"
     assert found.gpus == 0
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from farm.canary.draw import MOST_STRATA, Crowd, Draw, Drawn, Stratum, added, hash_of, with_sample
 from farm.canary.kept import Sample, read_sample, write_sample
+from farm.canary.measured import Ended, without_starts
 from farm.canary.reckon import Spent, reckon
 from farm.kinds import MediaKind
 from farm.progress import Likeness
@@ -196,6 +197,18 @@ def test_strata_are_scaled_each_by_its_own_pixels_and_not_by_rows() -> None:
     whole = reckon(crowds, [spent(small, 10, 2.0), spent(small, 30, 2.0), spent(large, 600_000, 0.5)])
     assert whole is not None
     assert (whole.source_px, whole.worker_seconds, whole.output_bytes) == pytest.approx((520_000, 520_000, 5_200_000))
+
+
+def test_the_first_row_of_a_model_at_a_worker_takes_no_longer_than_the_others_did() -> None:
+    """Of a GPU, which compiles in it; whichever order the ledger has, and of one row a worker nothing is known."""
+    slow = Spent(stratum=stratum(), guess_px=100, source_px=200, seconds=90.0, output_bytes=7)
+    fast = Spent(stratum=stratum("b", size=3), guess_px=100, source_px=100, seconds=2.0, output_bytes=7)
+    rows = [Ended(spent=fast, worker=name, finished_unix=9.0) for name in ("w0", "w1", "w1")]
+    rows += [Ended(spent=slow, worker=name, finished_unix=5.0) for name in ("w0", "w1")]
+    other = Ended(spent=replace(slow, stratum=stratum(model="n")), worker="w0", finished_unix=1.0)
+    assert without_starts([*rows, other]) == [fast] * 3 + [replace(slow, seconds=4.0)] * 2 + [other.spent]
+    quick = Ended(spent=replace(slow, seconds=0.5), worker="w2", finished_unix=1.0)
+    assert without_starts([*rows, quick])[-1] == quick.spent, "one that was faster stays"
 
 
 def test_a_stratum_without_a_sample_is_like_the_nearest_that_has_one() -> None:
