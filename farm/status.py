@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -25,6 +25,8 @@ WINDOW_S = 300.0
 _COLUMNS = ["key", "status", "error", "suspect", "piece", "source_px", "bytes", "frames", "finished_unix", "run"]
 _DEPTH = 4
 """folders that roots are looked for below"""
+CLOSED = (CredentialsError, DiskError)
+"""what a folder is that cannot be looked into: not ours, or a disk that has gone"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,15 +124,24 @@ def here() -> str:
     raise UsageError("RUN: neither this folder nor its farm-out/ is an output root; name what --out named")
 
 
-def iter_roots(folder: str, depth: int = _DEPTH) -> Iterator[str]:
-    """Output roots at and below a folder or prefix, names sorted; what lies below a root is not looked through."""
-    folder = manifest.canonical(folder)
+def iter_roots(folder: str, closed: Callable[[FarmError], None], depth: int = _DEPTH) -> Iterator[str]:
+    """Output roots at and below a folder or prefix, names sorted; what lies below a root is not looked through.
+
+    `closed` is told of each folder below it that cannot be looked into. Raises for `folder` itself.
+    """
+    yield from _iter_roots(manifest.canonical(folder), closed, depth)
+
+
+def _iter_roots(folder: str, closed: Callable[[FarmError], None], depth: int) -> Iterator[str]:
     names = _folders(folder)
     if ".farm" in names:
         yield folder
-    elif depth:
-        for name in names:
-            yield from iter_roots(storage.join(folder, name), depth - 1)
+        return
+    for name in names if depth else ():
+        try:
+            yield from _iter_roots(storage.join(folder, name), closed, depth - 1)
+        except CLOSED as error:
+            closed(error)
 
 
 def _folders(folder: str) -> list[str]:

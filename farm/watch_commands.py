@@ -90,11 +90,15 @@ def list_roots(folder: str, as_json: bool, address: str | None, insecure: bool) 
 def _iter_known(folder: str, known: Found) -> Iterator[tuple[str, Status | None, Job | None]]:
     """Every output root below a folder with what its ledger and its job say, and those that only a job knows of."""
     from farm import manifest
-    from farm.status import find_status, iter_roots
+    from farm.status import CLOSED, find_status, iter_roots
 
     seen: set[str] = set()
-    for root in iter_roots(folder):
-        found = find_status(root)
+    for root in iter_roots(folder, _left_out):
+        try:
+            found = find_status(root)
+        except CLOSED as error:
+            _left_out(error)
+            continue
         if found is not None:
             seen.add(root)
             yield root, found, known.of(root)
@@ -102,6 +106,10 @@ def _iter_known(folder: str, known: Found) -> Iterator[tuple[str, Status | None,
     for root in sorted({job.root for job in known.jobs if job.is_active} - seen):
         if root == base or root.startswith(f"{base.rstrip('/')}/"):
             yield root, None, known.of(root)
+
+
+def _left_out(error: FarmError) -> None:
+    click.echo(f"farm: left out: {printable(str(error))}", err=True)
 
 
 def _jobs(address: str | None, *, insecure: bool) -> Found:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from farm import storage
 from farm.cli import main
 from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
-from farm.errors import DiskError, ErrorKind, UsageError
+from farm.errors import DiskError, ErrorKind, FarmError, UsageError
 from farm.ledger import Compared, Ledger, Mark, MarkedKeys, compact_shard, read_notes, read_shard
 from farm.lock import RunLock
 from farm.records import Done, Failed, Part
@@ -23,6 +23,7 @@ from farm.run import run_manifest
 from farm.status import WINDOW_S, iter_roots, read_status
 from tests.farm.here_engine import HereEngine
 from tests.farm.roots import RUN, entry, failed, note, write
+from tests.outside import public_folder, without_rights
 from tests.s3_server import require_s3
 from tests.seeded import save_srvgg
 from tests.stores import reach
@@ -264,13 +265,13 @@ def test_every_root_below_a_folder_is_listed_on_a_disk_and_on_a_store(root: str)
     for name in ("b/c/d", "a", "b/x"):
         place = storage.join(root, name)
         write(place, [entry(place, 0), failed(place, 1)])
-    assert list(iter_roots(root)) == [storage.join(root, name) for name in ("a", "b/c/d", "b/x")]
+    assert list(iter_roots(root, refuse)) == [storage.join(root, name) for name in ("a", "b/c/d", "b/x")]
     lines = run("list", root).stdout.splitlines()
-    assert [line.rpartition("  ")[2] for line in lines] == list(iter_roots(root))
+    assert [line.rpartition("  ")[2] for line in lines] == list(iter_roots(root, refuse))
     assert all("1 done, 1 failed" in line for line in lines)
     states = [json.loads(line)["state"] for line in run("list", root, "--json").stdout.splitlines()]
     assert states == ["idle"] * 3
-    assert list(iter_roots(storage.join(root, "a"))) == [storage.join(root, "a")]
+    assert list(iter_roots(storage.join(root, "a"), refuse)) == [storage.join(root, "a")]
 
 
 def test_names_cannot_act_on_a_terminal(tmp_path: Path) -> None:
@@ -299,3 +300,23 @@ def test_who_works_there_is_named_and_not_who_worked_there_before(here: str, at_
     said = run("status", here).stdout
     assert "no row begun yet" in said
     assert "4194305" not in said
+def refuse(error: FarmError) -> None:
+    raise AssertionError(error)
+
+
+def test_a_folder_that_is_not_ours_keeps_nobody_from_being_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with public_folder() as folder:
+        monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        closed, root = folder / "b-lost+found", str(folder / "c")
+        write(str(folder / "a"), [entry(str(folder / "a"), 0)])
+        write(root, [entry(root, 0)])
+        closed.mkdir(mode=0o700)
+        with without_rights():
+            listed = run("list", folder)
+            inside = run("list", closed)
+    assert listed.exit_code == 0, listed.output
+    assert [line.rpartition("  ")[2] for line in listed.stdout.splitlines()] == [str(folder / "a"), root]
+    assert f"left out: {closed}: " in listed.stderr
+    assert inside.exit_code == 77, "it was named itself"
+
+
