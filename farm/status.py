@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from farm import ledger, lock, manifest, storage
-from farm.errors import ErrorKind, ItemError, UsageError
+from farm.errors import CredentialsError, DiskError, ErrorKind, FarmError, ItemError, UsageError
 from farm.ledger import Compared, RunNote, ShardFiles
 from farm.records import ItemStatus
 from farm.storage import faults
@@ -48,7 +48,7 @@ class Status:
     root: str
     state: str
     """running, finished, stopped (rows are left), killed (rows are left, no end is noted and nobody works there),
-    unclear (the same where no lock can be asked), or idle (no run has left a note)"""
+    unclear (the same where nothing locks), or idle (no run has left a note)"""
     run: str
     """the latest run; empty where none has left a note"""
     manifest: str
@@ -163,11 +163,11 @@ def _status(root: str) -> Status | None:
     note = notes[-1] if notes else None
     count = _Count()
     latest = {files.number: _add(files, count) for files in shards.values()}
-    holder = lock.current_holder(root)
-    who = holder or note
+    standing = lock.standing(root)
+    who = standing.holder or note
     own = note if note and who and who.run == note.run else None  # who works there may not have left a note yet
     left = _left(note, count)
-    state = _state(root, note, left, is_held=holder is not None)
+    state = _state(note, left, standing)
     is_working = state in ("running", "unclear")
     return Status(
         root=root,
@@ -194,14 +194,14 @@ def _status(root: str) -> Status | None:
     )
 
 
-def _state(root: str, note: RunNote | None, left: int | None, *, is_held: bool) -> str:
-    if is_held:
+def _state(note: RunNote | None, left: int | None, standing: lock.Standing) -> str:
+    if standing.holder is not None:
         return "running"
     if note is None:
         return "idle"
     if note.ended_unix or not left:
         return "stopped" if left else "finished"
-    return "killed" if storage.local_path(root) else "unclear"
+    return "killed" if standing.is_told else "unclear"
 
 
 def _left(note: RunNote | None, count: _Count) -> int | None:

@@ -180,6 +180,8 @@ def _memory(found: Forecast) -> str:
     if found.worker_bytes is None:
         return f"{needs} of a worker there" if found.body_bytes else "pictures are restored in windows"
     has = f"{size(found.worker_bytes)} for the pictures of each worker"
+    if found.largest_bytes > found.worker_bytes:
+        return f"{has}, and {found.largest} needs {size(found.largest_bytes)}: {_LESS_MEMORY}"
     if not found.body_bytes:
         largest = f"; the largest that was found takes {size(found.largest_bytes)}" if found.largest_bytes else ""
         return f"{has}{largest or '; pictures are restored in windows'}"
@@ -192,8 +194,6 @@ _LESS_MEMORY = "lower --exact-px, --band-px or the number of workers"
 def _said(root: str, status: Status | None, job: Job | None, dashboard: str) -> Iterator[str]:
     """The lines of a root, and of its job."""
     from farm import jobs
-    if found.largest_bytes > found.worker_bytes:
-        return f"{has}, and {found.largest} needs {size(found.largest_bytes)}: {_LESS_MEMORY}"
 
     now = time.time()
     if status is None:
@@ -247,7 +247,7 @@ def _state(status: Status, now: float) -> str:
         "finished": f"finished {_before(now, ended_unix)}, after {took}",
         "stopped": f"stopped {_before(now, status.ended_unix)}; the same command does what is left",
         "killed": f"killed (run {status.run}, {ran}, no end is noted); the same command does what is left",
-        "unclear": f"at work or killed: {ran}, no end is noted, and on this store nobody can be asked",
+        "unclear": f"at work or killed: {ran}, no end is noted, and where nothing locks nobody can be asked",
         "idle": "nobody works there",
         "pending": "the next run waits for its turn",
     }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _STOP_LIMIT_S = 40.0
 """for a run that was told to end: it takes ten seconds, a busy machine more"""
-_POLL_S = 0.1
+_POLL_S, _STORE_POLL_S = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +81,9 @@ def _cancel_attached(what: str) -> Cancelled:
     holder = lock.current_holder(root)
     if holder is None:
         status = read_status(root)
-        if storage.local_path(root) is None and status.state == "unclear":
+        if status.state == "unclear":
             raise UsageError(
-                f"{root}: whether its run works nobody can be asked on a store; end process {status.pid} on "
+                f"{root}: whether its run works nobody can be asked where nothing locks; end process {status.pid} on "
                 f"{status.host} by SIGTERM, if it is still there"
             )
         return Cancelled(root=root)
@@ -96,7 +96,7 @@ def _cancel_attached(what: str) -> Cancelled:
     while (now := lock.current_holder(root)) is not None and now.run == holder.run:
         if time.monotonic() > until:
             raise UnreachableError(f"{root}: process {holder.pid} has not ended within {_STOP_LIMIT_S:.0f} s")
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S if storage.local_path(root) else _STORE_POLL_S)
     return Cancelled(root=root, run=holder.run)
 
 

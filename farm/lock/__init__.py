@@ -11,22 +11,45 @@ before anything heavy is loaded, so that the second of two runs says so at once.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 
 from farm import storage
-from farm.lock import disk
-from farm.lock.disk import DiskLock, is_process_of, read_holder
+from farm.errors import BusyError
+from farm.lock import disk, lease
+from farm.lock.disk import DiskLock, read_holder
 from farm.lock.holder import Holder, begun_unix, busy, new_run_id
 from farm.lock.lease import LeaseLock, Witness
 from farm.records import FileStat
 from farm.storage import faults
 from farm.storage.urls import local_path
 
-__all__ = ["Holder", "RunLock", "busy", "current_holder", "holds", "is_process_of", "new_run_id", "read_holder"]
+__all__ = [
+    "Holder",
+    "RunLock",
+    "Standing",
+    "busy",
+    "current_holder",
+    "holds",
+    "is_process_of",
+    "new_run_id",
+    "read_holder",
+    "standing",
+]
 
 
 _YOUNG_S = 24 * 3600.0
 """where nothing locks: what is younger may be of a run that is alive"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a root's lock says."""
+
+    holder: Holder | None
+    """the run that holds it now"""
+    is_told: bool
+    """whether it could be asked: where not, that nobody holds it says nothing"""
 
 
 class RunLock:
@@ -61,13 +84,13 @@ class RunLock:
         return held
 
     def _lease(self) -> LeaseLock | None:
-        lease = LeaseLock(self.root, self.run)
-        lease.look()
+        held = LeaseLock(self.root, self.run)
+        held.look()
         with faults.run_level(self.root):
             can_lock = storage.capabilities(self.root).conditional_create
         if can_lock:
-            lease.take()
-            return lease
+            held.take()
+            return held
         self.warning = (
             f"{self.root}: this store replaces what it should only make where there is nothing, so there is no lock; "
             "see that no other run writes there"
@@ -102,9 +125,34 @@ class RunLock:
 
 
 def current_holder(root: str) -> Holder | None:
-    """The run that holds a root's lock now; None where nobody does, and on stores."""
-    found = read_holder(root) if local_path(root) else None
-    return found if found is not None and disk.holds(root, found.run) else None
+    """The run that holds a root's lock now; None where nobody does, or where nothing locks."""
+    return standing(root).holder
+
+
+def standing(root: str) -> Standing:
+    """Who holds a root's lock. Writes nothing, and raises what reading there raises.
+
+    On a store a killed run holds its lease until that ends, and of a store on which no run has had a lease nothing is
+    known: what it can do is found out by writing.
+    """
+    if local_path(root):
+        found = read_holder(root)
+        is_held = found is not None and disk.holds(root, found.run)
+        return Standing(holder=found if is_held else None, is_told=is_held or disk.can_tell(root))
+    with faults.run_level(root):
+        try:
+            epoch = lease.newest(root, lease.LIMIT_S)
+        except BusyError:
+            return Standing(holder=None, is_told=False)
+    if epoch is None:
+        return Standing(holder=None, is_told=False)
+    holder = epoch.holder if epoch.left_s > 0 else None
+    return Standing(holder=holder, is_told=holder is not None or epoch.left_s <= 0)
+
+
+def is_process_of(root: str, holder: Holder) -> bool:
+    """Whether the process of this machine that has the holder's id is the holder."""
+    return disk.is_process_of(root, holder) if local_path(root) else lease.is_process_of(holder)
 
 
 def holds(root: str, run: str) -> bool:

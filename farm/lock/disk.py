@@ -124,6 +124,15 @@ def _is_locked(root: str) -> bool:
             os.close(descriptor)
 
 
+def can_tell(root: str) -> bool:
+    """Whether the file system has locks, so that nobody's holding one says something."""
+    try:
+        _is_locked(root)
+    except _UnlockableError:
+        return False
+    return True
+
+
 def is_process_of(root: str, holder: Holder) -> bool:
     """Whether the process of this machine that has the holder's id is the holder: it has the lock file open."""
     return leftovers.has_open(holder.pid, _lock_path(root))

@@ -16,9 +16,10 @@ import logging
 import os
 import threading
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from farm import clock, storage
+from farm import clock, leftovers, storage
 from farm.errors import BusyError, ErrorKind, FarmError, ItemError, LostLockError, UsageError
 from farm.lock.holder import Holder, busy, this_process
 from farm.storage import faults
@@ -32,8 +33,8 @@ _TICK_S = 1.0
 """stores date by whole seconds: an age may be that much too high"""
 _PAUSE_S = 0.25
 """between two tries to renew"""
-_LIMIT_S = 30.0
-"""of a request while the lock is taken"""
+LIMIT_S = 30.0
+"""of a request while the lock is taken, or looked at"""
 _TRIES = 5
 """to find out who holds it, while others come and go"""
 _ASKED_S = 5.0
@@ -79,6 +80,8 @@ class LeaseLock:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
         self._lost = False
+        self._mark: int | None = None
+        """descriptor of an empty file in memory that is named for the run, by which others tell this process"""
 
     def look(self) -> None:
         """Raise BusyError where another run holds the lock; writes nothing."""
@@ -93,6 +96,7 @@ class LeaseLock:
         except BaseException:
             self.release()
             raise
+        self._mark = os.memfd_create(_mark(self._me.run))
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 
@@ -102,11 +106,11 @@ class LeaseLock:
                 self._look()
             number, self._next = self._next, 0
             began_s = clock.now_s()
-            made = storage.create(_url(self._root, number), self._content(), limit_s=_LIMIT_S)
+            made = storage.create(_url(self._root, number), self._content(), limit_s=LIMIT_S)
             if not made and not self._is_mine(number):
                 continue  # another one was faster, and is asked about
             self._epoch, self._renewed_s = number, began_s
-            others = epochs(self._root, _LIMIT_S)
+            others = epochs(self._root, LIMIT_S)
             if max(others, default=0) > number:  # it was free because its like had come and gone
                 storage.delete(_url(self._root, number))
                 self._epoch = 0
@@ -118,7 +122,7 @@ class LeaseLock:
         raise BusyError(busy(self._root, None))
 
     def _look(self) -> None:
-        found = newest(self._root, _LIMIT_S)
+        found = newest(self._root, LIMIT_S)
         if found is not None and found.left_s > 0:
             advice = f"wait until it ends, or stop it; killed, it holds for {found.left_s:.0f} s more"
             raise BusyError(busy(self._root, found.holder, advice))
@@ -126,7 +130,7 @@ class LeaseLock:
 
     def _is_mine(self, number: int) -> bool:
         """Whether the object that is there is the one that we made, and were not told of."""
-        found = _read(self._root, number, _LIMIT_S)
+        found = _read(self._root, number, LIMIT_S)
         return found is not None and found.holder == self._me
 
     def _content(self, *, released: bool = False) -> bytes:
@@ -149,7 +153,7 @@ class LeaseLock:
         self.check()
         if self._epoch:
             with faults.run_level(self._root):
-                self._find_successor(_LIMIT_S)
+                self._find_successor(LIMIT_S)
             self.check()
 
     def _find_successor(self, limit_s: float) -> None:
@@ -192,6 +196,9 @@ class LeaseLock:
         self._ending.set()
         if self._thread is not None:
             self._thread.join(self._lease_s / _RENEWALS)  # or a late renewal would follow what is said now
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            os.close(mark)
         epoch, self._epoch = self._epoch, 0
         if self._is_over():
             return
@@ -228,10 +235,19 @@ class Witness:
         with self._lock:
             if self._holds and clock.now_s() - self._asked_s > min(_ASKED_S, lease_s() / _RENEWALS):
                 began_s = clock.now_s()
-                found = newest(self._root, _LIMIT_S)
+                found = newest(self._root, LIMIT_S)
                 self._holds = found is None or (_is_of(found, self._run) and found.left_s > 0)
                 self._asked_s = began_s
             return self._holds
+
+
+def is_process_of(holder: Holder) -> bool:
+    """Whether the process of this machine that has the holder's id is the holder: it has the run's mark open."""
+    return leftovers.has_open(holder.pid, Path(f"/memfd:{_mark(holder.run)} (deleted)"))
+
+
+def _mark(run: str) -> str:
+    return f"farm-{run}"
 
 
 def _is_of(found: Epoch, run: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -16,14 +17,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from farm import access, fleet, jobs
+from farm import access, fleet, jobs, storage
 from farm.cli import main
 from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
-from farm.errors import UnreachableError, UsageError
+from farm.errors import BusyError, UnreachableError, UsageError
 from farm.job_commands import RememberingCommand, words_without
 from farm.jobs import handover, head, kept, known, settings
 from farm.jobs.known import Found
 from farm.jobs.record import Job
+from farm.lock import lease
 from sr_kernel import hardware
 
 JOB = Job(
@@ -245,5 +247,35 @@ def test_json_of_a_quiet_run_that_is_not_detached_is_a_usage_error(tmp_path: Pat
 def test_cancel_of_what_is_no_output_root_is_a_usage_error(tmp_path: Path) -> None:
     made = CliRunner().invoke(main, ["cancel", str(tmp_path)])
     assert (made.exit_code, "no output root" in made.stderr) == (2, True)
+@pytest.mark.s3
+def test_a_run_of_this_machine_is_cancelled_on_a_store_too_and_no_other_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = reach(require_s3(), monkeypatch).new_prefix()
+    monkeypatch.setenv(lease.VARIABLE, "2")
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        run = holder.stdout.readline().strip()
+        with pytest.raises(BusyError, match=f"run {run} "):
+            handover._check_free(root)
+        assert jobs.cancel(root, WorkerConfig()) == jobs.Cancelled(root=root, run=run)
+        assert holder.wait(timeout=60) == -signal.SIGTERM
+    said = {"run": run, "pid": os.getpid(), "host": socket.gethostname(), "lease_s": 60.0, "released": False}
+    assert storage.create(storage.join(root, ".farm", "lock", "0000000009.json"), json.dumps(said).encode(), limit_s=10)
+    with pytest.raises(UsageError, match=f"process {os.getpid()} is not the run {run} here"):
+        jobs.cancel(root, WorkerConfig())
+
+
+def test_a_port_that_somebody_has_is_told_before_a_head_is_started(state: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UsageError, match=r"cannot be had \(Address already in use\)"):
+            head.start_head(1, 0, taken.getsockname()[1])
+    assert not head.token_file().exists()
+
+
     made = CliRunner().invoke(main, ["cancel", JOB.id])
     assert (made.exit_code, "knows no detached run" in made.stderr) == (2, True)

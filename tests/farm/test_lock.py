@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from farm.errors import BusyError, CredentialsError, DiskError
-from farm.lock import RunLock, current_holder, holds, new_run_id
+from farm.lock import RunLock, Standing, holds, new_run_id, standing
 
 HOLD = """
 import sys, time
@@ -160,8 +160,9 @@ def test_on_a_disk_without_flock_nothing_locks_and_every_run_says_so(
         assert second.warning == first.warning
         assert holds(root, first.run), "its workers publish"
         assert holds(root, second.run)
-        assert current_holder(root) is None
+        assert standing(root) == Standing(holder=None, is_told=False)
     monkeypatch.undo()
+    assert standing(root) == Standing(holder=None, is_told=True)
     with RunLock(root) as third:
         assert third.warning is None
         assert not holds(root, first.run)

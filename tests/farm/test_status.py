@@ -148,11 +148,20 @@ def test_a_rate_is_that_of_the_last_minutes_and_films_count_piece_by_piece(here:
 
 
 @pytest.mark.s3
-def test_a_store_without_a_lock_cannot_tell_a_killed_run_from_one_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_tells_a_killed_run_from_one_at_work_by_its_lease_where_there_ever_was_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     root = reach(require_s3(), monkeypatch).new_prefix()
     write(root, [entry(root, 0)], compacted=False)
     note(root, 3)
-    assert read_status(root).state == "unclear"
+    assert read_status(root).state == "unclear", "of a store that no run has locked nothing is known"
+    with RunLock(root) as held:
+        found = read_status(root)
+        assert (found.state, found.run, found.pid) == ("running", held.run, os.getpid())
+    assert read_status(root).state == "killed"
+    newer = storage.join(root, ".farm", "lock", "0000000009.json")
+    assert storage.create(newer, b"of another version", limit_s=10)
+    assert read_status(root).state == "unclear", "somebody holds it, and nobody knows who"
 
 
 def test_looking_on_disturbs_nobody(here: str, at_work: str) -> None:
@@ -291,15 +300,6 @@ def test_a_root_without_a_ledger_keeps_nobody_from_being_listed(tmp_path: Path) 
     assert line.endswith(str(tmp_path / "b"))
 
 
-def test_who_works_there_is_named_and_not_who_worked_there_before(here: str, at_work: str) -> None:
-    write(here, [entry(here, 0)])
-    assert f"(run {at_work}, process {os.getpid()} " in run("status", here).stdout
-    note(here, 9, run="20260101T000000Z-00000000", pid=4194305)
-    found = read_status(here)
-    assert (found.state, found.run, found.pid, found.started_unix) == ("running", at_work, os.getpid(), 0.0)
-    said = run("status", here).stdout
-    assert "no row begun yet" in said
-    assert "4194305" not in said
 def refuse(error: FarmError) -> None:
     raise AssertionError(error)
 
@@ -320,3 +320,12 @@ def test_a_folder_that_is_not_ours_keeps_nobody_from_being_listed(monkeypatch: p
     assert inside.exit_code == 77, "it was named itself"
 
 
+def test_who_works_there_is_named_and_not_who_worked_there_before(here: str, at_work: str) -> None:
+    write(here, [entry(here, 0)])
+    assert f"(run {at_work}, process {os.getpid()} " in run("status", here).stdout
+    note(here, 9, run="20260101T000000Z-00000000", pid=4194305)
+    found = read_status(here)
+    assert (found.state, found.run, found.pid, found.started_unix) == ("running", at_work, os.getpid(), 0.0)
+    said = run("status", here).stdout
+    assert "no row begun yet" in said
+    assert "4194305" not in said
