@@ -73,6 +73,20 @@ class Browser:
         for kind in ("rawKeyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
+    def touch(self, *places: tuple[float, float]) -> None:
+        """Put a finger down, move it from place to place of the window, in CSS pixels, and lift it."""
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        for at, (x, y) in enumerate(places):
+            kind = "touchMove" if at else "touchStart"
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def drag(self, *places: tuple[float, float]) -> None:
+        """Press the mouse's button, move it from place to place, and let go."""
+        kinds = ["mousePressed", *["mouseMoved"] * (len(places) - 1), "mouseReleased"]
+        for kind, (x, y) in zip(kinds, [*places, places[-1]], strict=True):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
     def picture(self) -> bytes:
         """A PNG of all of the page."""
         return b64decode(self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"])

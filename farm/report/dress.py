@@ -61,8 +61,9 @@ summary::-webkit-details-marker { display: none; } summary::before { content: "\
 details ul { margin: .4rem 0 .2rem; padding: 0; list-style: none; } details li { padding: .2rem 0 .2rem 1.3rem; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr)); gap: 1.6rem 1.25rem; }
 .pairs figure { min-width: 0; } .view { position: relative; overflow: hidden; border-radius: .5rem; --cut: 50%;
-  background: var(--wash); line-height: 0; }
-.view img { display: block; width: 100%; height: auto; user-select: none; -webkit-user-select: none; }
+  background: var(--wash); line-height: 0; cursor: ew-resize; touch-action: pan-y; user-select: none;
+  -webkit-user-select: none; }
+.view img { display: block; width: 100%; height: auto; pointer-events: none; }
 .view .before { position: absolute; inset: 0; height: 100%; clip-path: inset(0 calc(100% - var(--cut)) 0 0); }
 .view::before { content: ""; position: absolute; inset: 0 auto 0 var(--cut); width: 2px; margin-left: -1px;
   background: #fff; box-shadow: 0 0 0 1px rgb(0 0 0 / .25); z-index: 1; pointer-events: none; }
@@ -70,10 +71,7 @@ details ul { margin: .4rem 0 .2rem; padding: 0; list-style: none; } details li {
   margin: -17px 0 0 -17px; border-radius: 50%; background: #fff; color: #20262b; font: 18px/34px system-ui, sans-serif;
   text-align: center; box-shadow: 0 1px 5px rgb(0 0 0 / .4); z-index: 1; pointer-events: none; }
 .view:focus-within::after { outline: 3px solid var(--accent); outline-offset: 2px; }
-.view input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
-  touch-action: pan-y; z-index: 2; -webkit-appearance: none; appearance: none; }
-.view input::-webkit-slider-thumb { -webkit-appearance: none; width: 2px; height: 100%; }
-.view input::-moz-range-thumb { width: 2px; height: 100%; border: 0; }
+.view input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; pointer-events: none; }
 .tag { position: absolute; bottom: .5rem; padding: .15rem .5rem; border-radius: .3rem; font-size: .75rem;
   line-height: 1.3; background: rgb(0 0 0 / .55); color: #fff; pointer-events: none; z-index: 1; }
 .tag.left { left: .5rem; } .tag.right { right: .5rem; }
@@ -91,10 +89,33 @@ SCRIPT = """
 for (const view of document.querySelectorAll(".view")) {
   const range = view.querySelector("input");
   const show = () => view.style.setProperty("--cut", range.value + "%");
+  let begun = null;
+  const follow = (event) => {
+    const box = view.getBoundingClientRect();
+    range.value = 100 * (event.clientX - box.left) / box.width;
+    show();
+  };
+  const isAcross = (event) => Math.abs(event.clientX - begun.clientX) > Math.abs(event.clientY - begun.clientY);
   range.addEventListener("input", show);
+  view.addEventListener("pointerdown", (event) => {
+    if (event.button || !event.isPrimary) return;
+    begun = event.pointerType === "mouse" ? "drags" : event;
+    view.setPointerCapture(event.pointerId);
+    range.focus({ preventScroll: true });
+    if (begun === "drags") follow(event);
+  });
+  view.addEventListener("pointermove", (event) => {
+    if (begun && begun !== "drags" && isAcross(event)) begun = "drags";
+    if (begun === "drags") follow(event);
+  });
+  view.addEventListener("pointerup", (event) => { if (begun) follow(event); });
+  view.addEventListener("lostpointercapture", () => { begun = null; });
+  view.addEventListener("mousedown", (event) => event.preventDefault());
   show();
 }
 """
+"""The slider is the range's value, which keys move; mouse, pen and finger move it from anywhere on the picture, for a
+touch reaches a range by its thumb alone in some browsers. A finger that begins to scroll moves nothing."""
 
 
 def _named(text: str) -> str:

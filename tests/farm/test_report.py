@@ -33,6 +33,7 @@ from tests.farm.roots import decoded, entry, failed, film, note, published, put,
 from tests.pictures import photo, png_of
 from tests.s3_server import require_s3
 from tests.stores import reach
+from tests.waiting import wait_for
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&\n\u202egnp"
 ELEMENTS = {
@@ -356,6 +357,38 @@ def test_a_browser_shows_it_moves_its_sliders_and_asks_nobody(browser: Browser, 
     assert browser.value("getComputedStyle(document.querySelector('.before')).clipPath").startswith("inset(0px ")
     pixels = decoded(browser.picture())
     assert pixels.std() > 10
+
+
+def test_a_slider_follows_a_finger_and_a_mouse_from_anywhere_on_the_picture(
+    browser: Browser, here: str, tmp_path: Path
+) -> None:
+    write(here, [published(here, row, f"{row}.png") for row in range(12)])
+    place = tmp_path / "r.html"
+    page_of(here, place)
+    browser.open(place, width=390)
+    browser.value("document.querySelector('.view').scrollIntoView({block: 'center'})")
+    box = browser.value("document.querySelector('.view').getBoundingClientRect().toJSON()")
+
+    def at(share: float, down_px: float = 0) -> tuple[float, float]:
+        return box["left"] + share * box["width"], box["top"] + box["height"] / 4 + down_px
+
+    def cut() -> int:
+        assert browser.complaints == []
+        return int(browser.value("document.querySelector('.view').style.getPropertyValue('--cut')").rstrip("%"))
+
+    browser.touch(at(0.2), at(0.3), at(0.5), at(0.8))
+    assert cut() == pytest.approx(80, abs=1), "far from where the slider was"
+    browser.touch(at(0.25))
+    assert cut() == pytest.approx(25, abs=1), "a tap moves it too"
+    scrolled = browser.value("scrollY")
+    browser.touch(*[at(0.6, -down) for down in range(0, 90, 15)])
+    wait_for(lambda: browser.value("scrollY") > scrolled, "the page scrolls under a finger that goes up", 10)
+    assert cut() == pytest.approx(25, abs=1), "and the slider stays"
+    browser.value("document.querySelector('.view').scrollIntoView({block: 'center'})")
+    browser.drag(at(0.1), at(0.4), at(0.9))
+    assert cut() == pytest.approx(90, abs=1)
+    browser.press("ArrowLeft", 37)
+    assert cut() == pytest.approx(89, abs=1), "whoever has touched it goes on by keys"
 
 
 # -- the command ---------------------------------------------------------------------------------------------------
