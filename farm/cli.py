@@ -168,7 +168,7 @@ def submit(manifest: str, **flags: Any) -> None:
         return
     if flags["detach"]:
         config.canary.check_unattended()
-        submit_detached(config, words_without("--detach", "--json"), as_json=flags["as_json"])
+        submit_detached(config, words_without("--detach", "--json", valued="--metrics-port"), as_json=flags["as_json"])
         return
     from farm.begin import run_locked
 

@@ -24,11 +24,17 @@ class RememberingCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-def words_without(*flags: str) -> list[str]:
-    """The words of the command that is under way, but for these flags."""
+def words_without(*flags: str, valued: str) -> list[str]:
+    """The words of the command that is under way, but for these flags, and for the one that has a value."""
     words: Sequence[str] = click.get_current_context().meta[_WORDS]
     end = words.index("--") if "--" in words else len(words)
-    return [word for word in words[:end] if word not in flags] + list(words[end:])
+    before = ("", *words[: end - 1]) if end else ()
+    kept = [
+        word
+        for word, last in zip(words[:end], before, strict=True)
+        if word not in (*flags, valued) and last != valued and not word.startswith(f"{valued}=")
+    ]
+    return [*kept, *words[end:]]
 
 
 def submit_detached(config: RunConfig, words: Sequence[str], *, as_json: bool) -> None:

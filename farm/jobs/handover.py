@@ -7,13 +7,14 @@ import shlex
 import sys
 import sysconfig
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farm import access, lock, manifest
+from farm import access, fetch, lock, manifest
 from farm.config import RunConfig, WorkerConfig
-from farm.errors import BusyError, UsageError, without_credentials
+from farm.errors import BusyError, CredentialsError, UsageError, without_credentials
 from farm.fleet import check_dashboard, cluster_address, cores_here, wanted_gpus
 from farm.jobs import head, settings
 from farm.jobs.known import reach, reach_head
@@ -38,14 +39,21 @@ class Detached:
 def detach(config: RunConfig, words: Sequence[str]) -> Detached:
     """Hand `farm submit WORDS` over, whose configuration is `config`; it does not end with this process.
 
-    Raises UsageError for what cannot be meant, BusyError where another run works in the output root, UnreachableError,
-    and as `farm.access.check_cluster`.
+    Raises UsageError for what cannot be meant, ManifestError and ModelError for what this machine can tell not to be
+    there, BusyError where another run works in the output root, UnreachableError, and as `farm.access.check_cluster`.
     """
     check_dashboard("--detach")
     root = manifest.output_root(config.manifest, config.output.out)
     address = cluster_address(config.worker)
+    if address is not None and config.worker.metrics_port is not None:
+        raise UsageError(
+            f"--metrics-port {config.worker.metrics_port}: is of a Ray on this machine; the nodes of {address} have "
+            "their own, given to `ray start --metrics-export-port`"
+        )
     is_here = address is None or access.is_here(address)
-    if not is_here:
+    if is_here:
+        _check_names(config)
+    else:
         _check_paths(config, str(address))
     entrypoint, variables = _entrypoint(words, is_here=is_here), settings.variables(is_here=is_here)
     _check_free(root)
@@ -70,7 +78,13 @@ def _head(worker: WorkerConfig) -> head.Head:
     if worker.gpu_ids:
         raise UsageError("--gpu-ids: a detached run takes GPUs as they are free; say how many by --gpus")
     gpus = wanted_gpus(worker)
-    found = head.start_head(max(len(cores_here()), worker.workers or 0), wanted_gpus(WorkerConfig()))
+    cpus, port = max(len(cores_here()), worker.workers or 0), worker.metrics_port
+    found = head.start_head(cpus, wanted_gpus(WorkerConfig()), port)
+    if port not in (None, found.metrics_port):
+        raise UsageError(
+            f"--metrics-port: the head on this machine serves metrics at {found.metrics_port or 'a port of its own'}; "
+            "`farm down` ends it, and the next --detach starts another"
+        )
     for option, asked, there in (("workers", worker.workers or 0, found.cpus), ("gpus", gpus, found.gpus)):
         if asked > there:
             raise UsageError(
@@ -104,6 +118,16 @@ def _entrypoint(words: Sequence[str], *, is_here: bool) -> str:
     except UnicodeEncodeError:
         raise UsageError("--detach: the command holds a name that is not UTF-8; rename it") from None
     return line
+
+
+def _check_names(config: RunConfig) -> None:
+    """What is misspelt is told of now, not by a job that fails. Raises ManifestError, ModelError and UsageError."""
+    for model in config.model.models or (config.model.model,):
+        if not urls.scheme(model):
+            fetch.resolve(model, config.model.weights_dir)
+    rows = manifest.read_manifest(config.manifest, root=config.root, out=config.output.out, limit=1)
+    with suppress(CredentialsError):  # keys may be those of the environment that the head was started in
+        next(rows, None)
 
 
 def _check_paths(config: RunConfig, address: str) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import farm
 from farm import leftovers
-from farm.errors import UnreachableError
+from farm.errors import UnreachableError, UsageError
 from farm.fleet import LOOPBACK, PATIENCE
 from farm.jobs.settings import PASSED
 from farm.leftovers import Process
@@ -47,6 +48,8 @@ class Head:
     """where Ray keeps its files"""
     cpus: int
     gpus: int
+    metrics_port: int | None = None
+    """where it serves metrics on loopback, as was asked for; None: Ray chose one"""
 
     @property
     def keeper(self) -> Process:
@@ -89,8 +92,9 @@ def as_client() -> None:
     os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file())})
 
 
-def start_head(cpus: int, gpus: int) -> Head:
-    """The head that is there, or a new one with so many resources. Raises UnreachableError where none comes."""
+def start_head(cpus: int, gpus: int, metrics_port: int | None = None) -> Head:
+    """The head that is there, or a new one with so many resources and that port. Raises UnreachableError where none
+    comes, UsageError where the port is somebody's."""
     folder = state_folder()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
@@ -99,8 +103,10 @@ def start_head(cpus: int, gpus: int) -> Head:
         if head is not None:
             return head
         _clear(_noted())
+        if metrics_port is not None:
+            _check_port(metrics_port)
         _write_token()
-        return _await_head(_start_keeper(cpus, gpus))
+        return _await_head(_start_keeper(cpus, gpus, metrics_port))
 
 
 @contextmanager
@@ -114,6 +120,16 @@ def _alone(path: Path) -> Generator[None]:
         os.close(descriptor)
 
 
+def _check_port(port: int) -> None:
+    """Ray itself would go on without metrics and say nothing."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"--metrics-port {port}: cannot be had ({error.strerror}); choose another one") from error
+
+
 def _write_token() -> None:
     path = token_file()
     path.unlink(missing_ok=True)  # whoever has the old file open reads no new token
@@ -121,7 +137,7 @@ def _write_token() -> None:
         file.write(secrets.token_hex(32))
 
 
-def _start_keeper(cpus: int, gpus: int) -> subprocess.Popen[bytes]:
+def _start_keeper(cpus: int, gpus: int, metrics_port: int | None) -> subprocess.Popen[bytes]:
     """In a session of its own, so that it outlives every terminal."""
     folder = state_folder()
     home = str(Path(farm.__file__ or "").resolve().parent.parent)
@@ -140,7 +156,12 @@ def _start_keeper(cpus: int, gpus: int) -> subprocess.Popen[bytes]:
     log = os.open(folder / _LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "farm.jobs.keeper", str(cpus), str(gpus)],
+            [
+                sys.executable,
+                "-m",
+                "farm.jobs.keeper",
+                *(str(one) for one in (cpus, gpus, metrics_port) if one is not None),
+            ],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,

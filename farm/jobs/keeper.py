@@ -1,4 +1,4 @@
-"""The process below which everything of a head on this machine is: python -m farm.jobs.keeper CPUS GPUS
+"""The process below which everything of a head on this machine is: python -m farm.jobs.keeper CPUS GPUS [METRICS-PORT]
 
 Started by `farm.jobs.head`, which sets what Ray reads when it is imported. SIGTERM ends it with all that it has
 started, and so does Ray's end; kill -9 of it takes Ray's processes along, by the kernel.
@@ -20,9 +20,9 @@ from farm.signals import stopped_by_signals
 _LOOK_S = 1.0
 
 
-def keep(cpus: int, gpus: int) -> None:
+def keep(cpus: int, gpus: int, metrics_port: int | None = None) -> None:
     """Start Ray, say where it is, and stay until a signal comes or Ray is gone. Raises FarmError."""
-    session = Session(None, cpus, gpus, dashboard=True)
+    session = Session(None, cpus, gpus, dashboard=True, metrics_port=metrics_port)
     with stopped_by_signals() as received:
         received.on_end = session.abandon
         session.on_connected = received.arm  # Ray brings a SIGTERM handler of its own
@@ -31,14 +31,14 @@ def keep(cpus: int, gpus: int) -> None:
             session.connect()
             if received.signum is None:
                 session.publish_address()
-                note_head(_described(session, cpus, gpus))
+                note_head(_described(session, cpus, gpus, metrics_port))
                 _stay(leftovers.children(os.getpid()) - leftovers.ray_scripts())
         finally:
             forget_head()
             session.disconnect()
 
 
-def _described(session: Session, cpus: int, gpus: int) -> Head:
+def _described(session: Session, cpus: int, gpus: int, metrics_port: int | None) -> Head:
     me = leftovers.process_of(os.getpid())
     assert me is not None, "this process"
     return Head(
@@ -49,6 +49,7 @@ def _described(session: Session, cpus: int, gpus: int) -> Head:
         folder=str(session.folder),
         cpus=cpus,
         gpus=gpus,
+        metrics_port=metrics_port,
     )
 
 
@@ -60,7 +61,7 @@ def _stay(programs: frozenset[leftovers.Process]) -> None:
 
 def main() -> None:
     try:
-        keep(int(sys.argv[1]), int(sys.argv[2]))
+        keep(*map(int, sys.argv[1:]))
     except InterruptedRun:
         return
     except FarmError as error:

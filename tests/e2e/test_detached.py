@@ -24,6 +24,8 @@ import psutil
 import pytest
 
 from ..chaos.watch import check_clean, check_free, check_gone, check_identical
+from ..nodes import free_port
+from ..prometheus import FAST, scrape
 from ..runs import REPOSITORY, Farm, ray_head, results, save_picture
 from ..waiting import wait_for
 
@@ -52,6 +54,8 @@ class Home:
 
     farm: Farm
     state: Path
+    port: int
+    """where its head serves metrics"""
 
     @property
     def head(self) -> dict[str, Any]:
@@ -73,7 +77,8 @@ class Home:
 
     def detach(self, source: Path, out: Path, *flags: str | Path) -> str:
         """Id of the job."""
-        return self.json(*self.farm.submit_args(source, out, "--workers", "1", "--detach", *flags))["job"]
+        port = ("--metrics-port", str(self.port))
+        return self.json(*self.farm.submit_args(source, out, "--workers", "1", "--detach", *port, *flags))["job"]
 
     def until_ended(self, out: Path) -> dict[str, Any]:
         """The status of a root once its job is over."""
@@ -96,7 +101,8 @@ class Home:
 def home(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     state = tmp_path_factory.mktemp("state")
     held = {"FARM_FAILPOINTS": f"decode~*/{HELD}=hang,once={state / 'hung'}"}
-    user = Home(replace(farm, timeout_s=300, environment={"XDG_STATE_HOME": str(state), **STORE, **held}), state)
+    environment = {"XDG_STATE_HOME": str(state), **STORE, **held, **FAST}
+    user = Home(replace(farm, timeout_s=300, environment=environment), state, free_port())
     (state / "hung").touch()
     yield user
     user.farm.run("down")
@@ -158,7 +164,7 @@ def test_a_detached_run_outlives_its_terminal_and_ends_as_an_attached_one(
 ) -> None:
     source, undisturbed = pictures
     out = tmp_path / "out"
-    words = home.farm.submit_args(source, out, "--workers", "1", "--detach")
+    words = home.farm.submit_args(source, out, "--workers", "1", "--detach", "--metrics-port", str(home.port))
     shell = f'{sys.executable} -m farm "$@"; echo said $?; exec sleep 600'
     with terminal("sh", "-c", shell, "sh", *map(str, words), environment=home.farm.variables) as (sh, ours):
         said = ""
@@ -183,6 +189,8 @@ def test_a_detached_run_outlives_its_terminal_and_ends_as_an_attached_one(
         assert f"{ROWS} done of {ROWS}" in logs.stdout
     listed = home.json("list", tmp_path)
     assert (listed["root"], listed["state"], listed["job"]["id"]) == (str(out), "finished", job)
+    done = ("ray_farm_items_total", "done")
+    wait_for(lambda: scrape(home.port, set()).get(done) == ROWS, "the head serves the run's metrics", 20)
     page = tmp_path / "report.html"
     assert f"{ROWS} done, 0 failed" in home.farm.run("report", out, "-o", page).stderr
     assert page.stat().st_size > 5_000
@@ -278,6 +286,18 @@ def test_the_head_lets_nobody_in_and_shows_no_secret(home: Home, pictures: tuple
     asked = home.farm.run("submit", "s3://me:secret9@bucket/x/", "--out", tmp_path / "o", "--detach")
     assert asked.returncode in (2, 65)
     assert "secret9" not in asked.stderr
+
+
+def test_a_detached_run_may_begin_with_a_sample(home: Home, pictures: tuple[Path, Path], tmp_path: Path) -> None:
+    source, undisturbed = pictures
+    out = tmp_path / "out"
+    job = home.detach(source, out, "--sample", "2", "--yes")
+    ended = home.until_ended(out)
+    assert (ended["state"], ended["done"], ended["job"]["exit_code"]) == ("finished", ROWS, 0)
+    assert f"sample: 2 of {ROWS} rows to do" in home.farm.run("logs", job).stdout
+    assert "Before and after" in (out / "sample.html").read_text("utf-8")
+    (out / "sample.html").unlink()
+    check_identical(out, undisturbed)
 
 
 def test_down_ends_what_the_head_has_started_and_nothing_else(

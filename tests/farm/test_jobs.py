@@ -27,6 +27,8 @@ from farm.jobs.known import Found
 from farm.jobs.record import Job
 from farm.lock import lease
 from sr_kernel import hardware
+from tests.s3_server import require_s3
+from tests.stores import reach
 
 JOB = Job(
     id="farm-20260101T000000Z-00000001",
@@ -82,8 +84,9 @@ def remembered(*args: str) -> list[str]:
     @click.argument("words", nargs=-1)
     @click.option("--detach", is_flag=True)
     @click.option("--name")
+    @click.option("--port")
     def command(**_: Any) -> None:
-        click.echo(json.dumps(words_without("--detach")))
+        click.echo(json.dumps(words_without("--detach", valued="--port")))
 
     return json.loads(CliRunner().invoke(command, args).stdout)
 
@@ -91,6 +94,8 @@ def remembered(*args: str) -> list[str]:
 def test_the_words_of_the_command_are_handed_over_as_they_are() -> None:
     assert remembered("--name", "a b", "--detach", "x;y") == ["--name", "a b", "x;y"]
     assert remembered("--detach", "--", "--detach", "-x") == ["--", "--detach", "-x"]
+    assert remembered("--port", "8090", "x", "--detach", "--port=8090", "--", "--port") == ["x", "--", "--port"]
+    assert remembered() == []
 
 
 def test_a_shell_gives_the_command_the_same_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -127,6 +132,30 @@ def test_paths_of_this_folder_are_refused_for_another_machine(monkeypatch: pytes
     ):
         with pytest.raises(UsageError, match="is a path of this folder, which the head of head:6379 does not know"):
             handover._check_paths(bad, "head:6379")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("pictures.csv", "--out", "out"), 65, "manifest: {here}/pictures.csv: "),
+        ((".", "--model", "x4plos"), 78, "model x4plos: not known; did you mean x4plus?"),
+        ((".", "--models", "box,my.pth"), 78, "my.pth"),
+        ((".", "--root", "."), 2, "--root: goes with manifest files"),
+        (
+            (".", "--metrics-port", "8090", "--address", "127.0.0.1:1"),
+            2,
+            "--metrics-port 8090: is of a Ray on this machine",
+        ),
+    ],
+)
+def test_what_is_misspelt_is_told_before_anything_is_handed_over(
+    args: tuple[str, ...], code: int, said: str, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = CliRunner().invoke(main, ["submit", *args, "--detach"])
+    assert made.exit_code == code, made.output
+    assert said.format(here=tmp_path) in made.stderr
+    assert (made.stdout, state.exists()) == ("", False), "no head was started"
 
 
 def test_without_the_dashboards_packages_their_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,35 +247,6 @@ def test_a_run_of_this_machine_is_cancelled_though_no_cluster_answers(
         jobs.cancel(str(tmp_path), WorkerConfig())
 
 
-def test_a_head_has_all_gpus_whatever_the_run_asks_for_that_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = head.Head(pid=1, started="1", address="", dashboard="", folder="", cpus=64, gpus=4)
-    started: list[int] = []
-
-    def start_head(_cpus: int, gpus: int) -> head.Head:
-        started.append(gpus)
-        return there
-
-    monkeypatch.setattr(head, "start_head", start_head)
-    monkeypatch.setattr(hardware, "visible_gpus", lambda: 4)
-    monkeypatch.setattr(fleet, "_torch_can_use_gpus", lambda: True)
-    for worker in (WorkerConfig(gpus=2), WorkerConfig(gpus=0), WorkerConfig(workers=3), WorkerConfig()):
-        assert handover._head(worker) == there
-    assert started == [4] * 4
-    there = replace(there, gpus=0)
-    assert handover._head(WorkerConfig(workers=3)) == there
-    with pytest.raises(UsageError, match="--gpus: 2 asked for"):
-        handover._head(WorkerConfig(gpus=2))
-
-
-def test_json_of_a_quiet_run_that_is_not_detached_is_a_usage_error(tmp_path: Path) -> None:
-    made = CliRunner().invoke(main, ["submit", str(tmp_path), "--json", "--quiet"])
-    assert made.exit_code == 2
-    assert "--json: says what a run does while it works" in made.stderr
-
-
-def test_cancel_of_what_is_no_output_root_is_a_usage_error(tmp_path: Path) -> None:
-    made = CliRunner().invoke(main, ["cancel", str(tmp_path)])
-    assert (made.exit_code, "no output root" in made.stderr) == (2, True)
 @pytest.mark.s3
 def test_a_run_of_this_machine_is_cancelled_on_a_store_too_and_no_other_process(
     monkeypatch: pytest.MonkeyPatch,
@@ -277,5 +277,36 @@ def test_a_port_that_somebody_has_is_told_before_a_head_is_started(state: Path) 
     assert not head.token_file().exists()
 
 
+def test_a_head_has_all_gpus_whatever_the_run_asks_for_that_starts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = head.Head(pid=1, started="1", address="", dashboard="", folder="", cpus=64, gpus=4)
+    started: list[int] = []
+
+    def start_head(_cpus: int, gpus: int, _port: int | None) -> head.Head:
+        started.append(gpus)
+        return there
+
+    monkeypatch.setattr(head, "start_head", start_head)
+    monkeypatch.setattr(hardware, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(fleet, "_torch_can_use_gpus", lambda: True)
+    for worker in (WorkerConfig(gpus=2), WorkerConfig(gpus=0), WorkerConfig(workers=3), WorkerConfig()):
+        assert handover._head(worker) == there
+    assert started == [4] * 4
+    with pytest.raises(UsageError, match="serves metrics at a port of its own"):
+        handover._head(WorkerConfig(workers=3, metrics_port=8090))
+    there = replace(there, gpus=0)
+    assert handover._head(WorkerConfig(workers=3)) == there
+    with pytest.raises(UsageError, match="--gpus: 2 asked for"):
+        handover._head(WorkerConfig(gpus=2))
+
+
+def test_json_of_a_quiet_run_that_is_not_detached_is_a_usage_error(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["submit", str(tmp_path), "--json", "--quiet"])
+    assert made.exit_code == 2
+    assert "--json: says what a run does while it works" in made.stderr
+
+
+def test_cancel_of_what_is_no_output_root_is_a_usage_error(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["cancel", str(tmp_path)])
+    assert (made.exit_code, "no output root" in made.stderr) == (2, True)
     made = CliRunner().invoke(main, ["cancel", JOB.id])
     assert (made.exit_code, "knows no detached run" in made.stderr) == (2, True)
