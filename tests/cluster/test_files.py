@@ -69,7 +69,6 @@ def test_units_are_what_systemd_takes(tmp_path: Path) -> None:
     run("systemd-analyze", "verify", "--man=no", *sorted(tmp_path.iterdir()))
 
 
-@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_a_night_starts_on_a_machine_that_has_none_of_its_folders_and_not_by_day() -> None:
     """What systemd finds out only when it starts a unit, and then the night is over."""
     service, timer = ((CLUSTER / "cron" / f"farm-nightly.{kind}").read_text() for kind in ("service", "timer"))
@@ -84,6 +83,7 @@ def test_a_night_starts_on_a_machine_that_has_none_of_its_folders_and_not_by_day
     assert "Persistent=false" in timer, "a night made up for at nine would work until six of the next"
 
 
+@pytest.mark.parametrize("path", KUBERNETES, ids=lambda path: path.name)
 def test_kubernetes_takes_its_objects(path: Path) -> None:
     import kubernetes_validate as validate
 
