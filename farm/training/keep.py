@@ -10,7 +10,9 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 
 from farm import storage
 from farm.errors import ErrorKind, ItemError, UsageError
@@ -37,6 +39,10 @@ class Kept:
     """whether weights are exported as ONNX too"""
     lines: list[Line] = field(default_factory=list[Line])
     """of the log, since the last checkpoint"""
+    saved_at: int = 0
+    """iteration of the last checkpoint that was made or taken up"""
+    log: str = ""
+    """that ends there"""
 
     def checkpoints(self) -> list[int]:
         """Iterations of the checkpoints that are there, newest first."""
@@ -56,10 +62,14 @@ class Kept:
             if error.kind is not ErrorKind.TOO_LARGE:
                 raise
             raise UsageError(too_large(url)) from error
+        self.saved_at, self.log = at, self._read_log(at)
 
     def save(self, state: TrainState) -> None:
-        """Weights, log and, when these are there, the checkpoint; then older ones go."""
+        """Weights, log and, when these are there, the checkpoint; then older ones go. Does nothing where the iteration
+        is kept already."""
         at, name = state.iteration, self.config.name
+        if at == self.saved_at:
+            return
         forms = {f"{name}-{at:09d}.pth": to_pth, f"{name}-{at:09d}.safetensors": to_safetensors}
         if self.onnx:
             forms[f"{name}-{at:09d}.onnx"] = to_onnx
@@ -67,12 +77,26 @@ class Kept:
             forms[f"{name}-netd-{at:09d}.pth"] = opponent_to_pth
         for file, form in forms.items():
             self.publish(join("weights", file), form(state))
-        log = "".join(json.dumps(_finite(line)) + "\n" for line in self.lines)
-        self.publish(f"log/{at:09d}.jsonl", log.encode())
+        log = "".join(map(_as_text, self.lines))
+        self.publish(_log(at), log.encode())
         self.root.publish(self._checkpoint(at), save_state(state, self.config.fingerprint))
         self.lines.clear()
+        self.saved_at, self.log = at, log
         _drop(join(self.root.url, "checkpoints"), _CHECKPOINT, self.config.keep.checkpoints)
         _drop(join(self.root.url, "weights"), _WEIGHTS, self.config.keep.weights)
+
+    def add_scores(self, at: int, line: Line) -> None:
+        """What a validation found: a line more of the log that ends at this iteration, or else of the next one."""
+        if at != self.saved_at:
+            self.lines.append(line)
+            return
+        self.log += _as_text(line)
+        self.publish(_log(at), self.log.encode())
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the log says of the last checkpoint's iteration what a validation found."""
+        return any("psnr" in line and line["iteration"] == self.saved_at for line in _lines(self.log))
 
     def forget_after(self, at: int) -> None:
         """Remove the log of what will be done again: of a checkpoint that did not come to be."""
@@ -89,13 +113,35 @@ class Kept:
         """A file below the root."""
         self.root.publish(join(self.root.url, name), data)
 
+    def _read_log(self, at: int) -> str:
+        """Empty where it is gone."""
+        try:
+            return storage.read_bytes(join(self.root.url, _log(at))).decode("utf-8", "replace")
+        except ItemError as error:
+            if error.kind is not ErrorKind.MISSING:
+                raise
+            return ""
+
     def _checkpoint(self, at: int) -> str:
         return join(self.root.url, "checkpoints", f"{at:09d}.ckpt")
 
 
-def _finite(line: Line) -> Line:
+def _log(at: int) -> str:
+    return f"log/{at:09d}.jsonl"
+
+
+def _as_text(line: Line) -> str:
     """JSON has no word for what is infinite, as the PSNR of equal pictures is."""
-    return {key: None if isinstance(one, float) and not math.isfinite(one) else one for key, one in line.items()}
+    finite = {key: None if isinstance(one, float) and not math.isfinite(one) else one for key, one in line.items()}
+    return json.dumps(finite) + "\n"
+
+
+def _lines(log: str) -> Iterator[Line]:
+    """Those that can be read: somebody may have been at the file."""
+    for line in log.splitlines():
+        with suppress(ValueError):
+            if isinstance(found := json.loads(line), dict):
+                yield cast(Line, found)
 
 
 def _numbered(folder: str, form: re.Pattern[str]) -> Iterator[tuple[int, str]]:

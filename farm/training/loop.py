@@ -80,7 +80,9 @@ class Around:
     share: Share
     said: Said
     stopping: Callable[[], bool]
-    """whether to save and end after this iteration"""
+    """whether to save and end after this iteration; all workers ask, and hear the same"""
+    hurried: Callable[[], bool]
+    """likewise, for the first worker to ask alone, in the middle of something long"""
     average: Average | None = None
 
 
@@ -123,27 +125,33 @@ def _train(job: Job, around: Around) -> int:
     if job.resume_at:
         kept.resume(state, job.resume_at)
     first, last = state.iteration + 1, config.plan.schedule.iterations
-    if first > last:
+    leads = around.share.rank == 0
+    # What is kept and not scored was left so in a hurry, or by a process that died while it scored.
+    owes = leads and bool(job.resume_at) and _is_scored(config, job.resume_at) and not kept.has_scores
+    if first > last and not owes:
         return state.iteration
     sources = open_sources(config.data, config.seed)
-    leads = around.share.rank == 0
-    validates = bool(config.validation.pairs) and leads
-    validator = _validator(job, around.said) if validates else None
     board = open_board(_board_folder(job) if leads else None)
     teller = _Teller(config, around.said, kept, board)
+    scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
     feed = batches(sources, config, around.share, first, last)
     try:
+        if owes and scorer is not None:
+            scorer.score(state)
         for losses in _steps(state, feed, around, teller):
             at, done = state.iteration, state.iteration == last
             asked = not done and around.stopping()
-            keeps = done or asked or at % config.keep.every == 0
+            keeps, scores = done or asked or at % config.keep.every == 0, _is_scored(config, at)
             if leads:
-                teller.add(state, losses, now=keeps)
-                # Who is to stop has seconds, and the same pictures are scored when the training goes on.
-                if validator is not None and not asked and (done or at % config.validation.every == 0):
-                    teller.scored(at, validator.run(state, kept))
-                if keeps:
-                    kept.save(state)
+                teller.add(state, losses, now=keeps or scores)
+            if leads and keeps:
+                kept.save(state)
+            if scores and not asked:
+                if scorer is not None:
+                    scorer.score(state)
+                asked = not done and around.stopping()
+            if leads and asked:
+                kept.save(state)
             if done or asked:
                 break
     finally:
@@ -151,9 +159,33 @@ def _train(job: Job, around: Around) -> int:
     return state.iteration
 
 
-def _validator(job: Job, said: Said) -> Validator:
-    config = job.config.validation
-    return Validator(config, job.config.plan.network.scale, load_lpips(config.lpips, job.weights_dir, said))
+def _is_scored(config: TrainConfig, at: int) -> bool:
+    """Whether a validation belongs to an iteration."""
+    validation, last = config.validation, config.plan.schedule.iterations
+    return bool(validation.pairs) and (at == last or at % validation.every == 0)
+
+
+class _Scorer:
+    """Validates now and then, unless there is a hurry: then when the training goes on."""
+
+    def __init__(self, job: Job, around: Around, kept: Kept, teller: _Teller) -> None:
+        """Looks at the pairs. Raises UsageError, ModelError and the storage's errors."""
+        config = job.config.validation
+        lpips = load_lpips(config.lpips, job.weights_dir, around.said)
+        self._validator = Validator(config, job.config.plan.network.scale, lpips)
+        self._last, self._around = job.config.plan.schedule.iterations, around
+        self._kept, self._teller = kept, teller
+
+    def score(self, state: TrainState) -> None:
+        """The last one is not broken off: without it the training is not whole, and nothing else is left to do."""
+        stopping = _never if state.iteration >= self._last else self._around.hurried
+        scores = self._validator.run(state, self._kept, stopping)
+        if scores is not None:
+            self._teller.scored(state.iteration, scores)
+
+
+def _never() -> bool:
+    return False
 
 
 def _begin(job: Job) -> TrainState:
@@ -230,6 +262,6 @@ class _Teller:
         """What a validation found; the time that it took is nobody's."""
         figures = {f"validation/{name}": value for name, value in asdict(scores).items() if value is not None}
         self._board.figures(at, {name: value for name, value in figures.items() if math.isfinite(value)})
-        self._kept.lines.append({"iteration": at, **asdict(scores)})
+        self._kept.add_scores(at, {"iteration": at, **asdict(scores)})
         self._said(Scored(iteration=at, scores=scores))
         self._since_s = time.monotonic()

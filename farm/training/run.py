@@ -107,7 +107,9 @@ def _here(job: Job, said: Said) -> int:
     """In this process."""
     asked = list[bool]()
     with stopped_by_signals(lambda: asked.append(True)) as received:
-        reached = train(job, Around(share=Share(), said=said, stopping=lambda: bool(asked)))
+        reached = train(
+            job, Around(share=Share(), said=said, stopping=lambda: bool(asked), hurried=lambda: bool(asked))
+        )
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
         raise InterruptedRun(received.signum)
     return reached

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple, cast
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from farm.data import PairDataset
-from farm.errors import UsageError
+from farm.errors import ItemError, UsageError
 from farm.media.encode import encode_piece
 from farm.training.config import ValidationConfig
 from farm.training.keep import Kept
@@ -53,11 +53,20 @@ class _Figures(NamedTuple):
     lpips: float | None
 
 
+class _Pair(NamedTuple):
+    """Float32 CHW in 0..1."""
+
+    key: str
+    good: Tensor
+    poor: Tensor
+
+
 class Validator:
     """The pictures of a configuration; Lanczos is scored once."""
 
     def __init__(self, config: ValidationConfig, scale: int, lpips: Lpips | None = None) -> None:
-        """Raises UsageError and the storage's errors."""
+        """All pairs are read once, so that none that cannot be scored is found hours later. Raises UsageError and the
+        storage's errors."""
         self._pairs = PairDataset(config.pairs, gt=config.gt)
         self._config = config
         self._scale = scale
@@ -66,30 +75,25 @@ class Validator:
         if not self._count:
             raise UsageError(f"validation.pairs: {config.pairs} has no pair; name another")
         self._lanczos: float | None = None
+        for number in range(self._count):
+            self._pair(number)
 
-    def run(self, state: TrainState, kept: Kept) -> Scores:
-        """Restore and score all pictures with the averaged weights, and save the first ones."""
+    def run(self, state: TrainState, kept: Kept, stopping: Callable[[], bool]) -> Scores | None:
+        """Restore and score all pictures with the averaged weights, and save the first ones; None where it is to stop
+        before all are scored."""
         figures: list[_Figures] = []
         lanczos: list[float] = []
         for number in range(self._count):
-            found = self._pairs.sample(number, 0)
-            good, poor = _picture(found[self._config.gt]), _picture(found["lq"])
-            if min(good.shape[:2]) < LEAST_PX:
-                raise UsageError(
-                    f"validation.pairs: {found['key']} has {good.shape[1]}x{good.shape[0]} pixels, too few to be "
-                    f"scored; name pictures of {LEAST_PX} or more a side"
-                )
-            made = restored(state, found["lq"])
-            if made.shape != good.shape:
-                raise UsageError(
-                    f"validation.pairs: {found['key']} is not x{self._scale}; name pairs of the network's scale"
-                )
+            if stopping():
+                return None
+            found = self._pair(number)
+            good, poor, made = _picture(found.good), _picture(found.poor), restored(state, found.poor)
             figures.append(self._scored(made, good))
             large = resize(poor, good.shape[1], good.shape[0])
             if self._lanczos is None:
                 lanczos.append(psnr(large.astype(np.uint8), good))
             if number < self._config.pictures:
-                kept.publish(f"validation/{state.iteration:09d}/{found['key']}.png", _sheet(poor, made, good))
+                kept.publish(f"validation/{state.iteration:09d}/{found.key}.png", _sheet(poor, made, good))
         if self._lanczos is None:
             self._lanczos = fmean(lanczos)
         return Scores(
@@ -100,6 +104,24 @@ class Validator:
             niqe=_mean_of_known(one.niqe for one in figures),
             lpips=_mean_of_known(one.lpips for one in figures),
         )
+
+    def _pair(self, number: int) -> _Pair:
+        try:
+            found = self._pairs.sample(number, 0)
+        except ItemError as error:
+            if error.kind.retryable:
+                raise
+            raise UsageError(f"validation.pairs: {error}") from error
+        pair = _Pair(found["key"], found[self._config.gt], found["lq"])
+        height, width = pair.good.shape[-2:]
+        if min(height, width) < LEAST_PX:
+            raise UsageError(
+                f"validation.pairs: {pair.key} has {width}x{height} pixels, too few to be scored; name pictures of "
+                f"{LEAST_PX} or more a side"
+            )
+        if [self._scale * side for side in pair.poor.shape[-2:]] != [height, width]:
+            raise UsageError(f"validation.pairs: {pair.key} is not x{self._scale}; name pairs of the network's scale")
+        return pair
 
     def _scored(self, made: Picture, good: Picture) -> _Figures:
         distance = None if self._lpips is None else self._lpips.distance(made, good)

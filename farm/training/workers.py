@@ -229,6 +229,7 @@ def _work(config: dict[str, Any]) -> None:
         share=share,
         said=partial(_say, post),
         stopping=asked,
+        hurried=asked.peek,
         average=average_gradients,
     )
     train(replace(job, device=str(device)), around)
@@ -244,11 +245,18 @@ class _Asked:
     def __init__(self, post: Any, *, leads: bool, device: torch.device) -> None:
         self._post, self._leads = post, leads
         self._flag = torch.zeros(1, dtype=torch.int32, device=device)
+        self._heard = False
         self._next_s = 0.0
 
     def __call__(self) -> bool:
-        if self._leads and time.monotonic() >= self._next_s:
-            self._flag.fill_(1 if ray.get(self._post.stopping.remote()) else 0)
-            self._next_s = time.monotonic() + _PAUSE_S
+        if self._leads:
+            self._flag.fill_(1 if self.peek() else 0)
         dist.broadcast(self._flag, 0)
         return bool(self._flag)
+
+    def peek(self) -> bool:
+        """What the first worker has heard, for itself alone."""
+        if time.monotonic() >= self._next_s:
+            self._heard = self._heard or bool(ray.get(self._post.stopping.remote()))
+            self._next_s = time.monotonic() + _PAUSE_S
+        return self._heard

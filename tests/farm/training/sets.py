@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,20 @@ def member(role: str, pixels: np.ndarray) -> Member:
     return Member(role=role, extension="png", data=png_of(pixels), width=side, height=side, channels=3)
 
 
-def make_pairs(url: str, count: int = 8, *, first: int = 0, side: int = GT_PX, scale: int = 4) -> str:
-    """Pictures of so many pixels a side, and their means over scale x scale pixels, in one tar shard."""
+def make_pairs(
+    url: str, count: int = 8, *, first: int = 0, side: int = GT_PX, scale: int = 4, spoilt: int | None = None
+) -> str:
+    """Pictures of so many pixels a side, and their means over scale x scale pixels, in one tar shard; the poor picture
+    of the pair `spoilt` is none."""
     reports: list[SourceReport] = []
     for number in range(first, first + count):
         good = photo(number, side, side)
         poor = good.reshape(side // scale, scale, side // scale, scale, 3).mean((1, 3)).round().astype(np.uint8)
         record = {"index": 0, "sigma": 0.0, "kind": None, "flip": False}
-        sample = Sample(key=f"pic_{number}", members=(member("gt", good), member("lq", poor)), record=record)
+        low = member("lq", poor)
+        if number == spoilt:
+            low = replace(low, data=b"no picture")
+        sample = Sample(key=f"pic_{number}", members=(member("gt", good), low), record=record)
         found = {"width": side, "sharpness": 0.0}
         source = row(number, f"pic_{number}")
         reports.append(SourceReport(row=source, status="done", samples=(sample,), record=found))

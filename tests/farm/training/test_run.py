@@ -188,10 +188,69 @@ def test_pairs_that_the_networks_cannot_take_are_named(tmp_path: Path) -> None:
     (tmp_path / "set/odd.toml").write_text(text)
     with pytest.raises(UsageError, match=r"44x44, which is no multiple of 8"):
         trained(load_config(str(tmp_path / "set/odd.toml"), "gan"), str(tmp_path / "b"))
-    make_pairs(str(tmp_path / "set/small"), 4, side=16)
-    small = replace(config, validation=replace(config.validation, pairs=str(tmp_path / "set/small")))
-    with pytest.raises(UsageError, match=r"16x16 pixels, too few to be scored"):
-        trained(small, str(tmp_path / "c"))
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "spoilt", "said"),
+    [
+        (16, 4, None, r"pic_0 has 16x16 pixels, too few to be scored"),
+        (48, 2, None, r"pic_0 is not x4"),
+        (48, 4, 1, r"pic_1, lq: .*not"),
+    ],
+    ids=["small", "scale", "unreadable"],
+)
+def test_pairs_that_cannot_be_scored_are_found_before_the_first_iteration(
+    side: int, scale: int, spoilt: int | None, said: str, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path / "set")
+    unseen = make_pairs(str(tmp_path / "unseen"), 2, side=side, scale=scale, spoilt=spoilt)
+    heard: list[Progress | Scored | str] = []
+    request = Request(
+        config=replace(config, validation=replace(config.validation, pairs=unseen)),
+        out=str(tmp_path / "out"),
+        threads=1,
+    )
+    with pytest.raises(UsageError, match=rf"^validation\.pairs: {said}"):
+        run(request, heard.append)
+    assert not [one for one in heard if not isinstance(one, str)]
+
+
+def test_a_signal_in_a_validation_loses_no_iteration_and_no_score(tmp_path: Path) -> None:
+    """It is broken off, what is trained is kept, and the same pictures are scored when the training goes on."""
+    config = config_of(tmp_path / "set", CONFIG.replace("every = 4", "every = 100"))
+    heard: list[Progress | Scored | str] = []
+
+    def interrupting(news: Progress | Scored | str) -> None:
+        heard.append(news)
+        if isinstance(news, Progress) and news.iteration == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(InterruptedRun):
+        run(Request(config=config, out=str(tmp_path / "out"), threads=1), interrupting)
+    assert not [one for one in heard if isinstance(one, Scored)]
+    assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["000000006.ckpt"]
+    again = trained(config, str(tmp_path / "out"))
+    assert [one.iteration for one in again if isinstance(one, Scored)] == [6, 12]
+    trained(config, str(tmp_path / "whole"))
+    assert curve(str(tmp_path / "out")) == curve(str(tmp_path / "whole"))
+
+
+def test_what_is_trained_to_the_end_and_not_scored_is_scored_by_the_same_command(tmp_path: Path) -> None:
+    """As after a kill in the last validation: its checkpoint is there before."""
+    config, out = config_of(tmp_path / "set"), str(tmp_path / "out")
+    at = list[list[str]]()
+
+    def looking(news: Progress | Scored | str) -> None:
+        if isinstance(news, Scored):
+            at.append(sorted(path.name for path in (tmp_path / "out/checkpoints").iterdir()))
+
+    run(Request(config=config, out=out, threads=1), looking)
+    assert at[-1][-1] == "000000012.ckpt"
+    whole = curve(out)
+    log = tmp_path / "out/log/000000012.jsonl"
+    log.write_text("".join(line for line in log.read_text().splitlines(keepends=True) if "psnr" not in line))
+    assert [one.iteration for one in trained(config, out) if isinstance(one, Scored)] == [12]
+    assert curve(out) == whole
 
 
 def test_pictures_of_any_size_are_validated(tmp_path: Path) -> None:
