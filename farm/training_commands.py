@@ -53,24 +53,31 @@ def train(config: str, **flags: Any) -> None:
     from farm.training import load_config
 
     path = canonical(config)  # workers have working folders of their own
-    _run(path, _with_flags(load_config(path, flags["stage"]), flags), flags)
+    loaded = load_config(path, flags["stage"], perceptual=_beside_here(flags["perceptual"]))
+    _run(path, _with_flags(loaded, flags), flags)
     leave(0, stopped=False)
 
 
 def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:
-    from farm.training.read import file_beside, without_perceptual
     from sr_kernel.train.plan import PlanError
 
-    for name in ("start", "opponent", "perceptual"):
+    for name in ("start", "opponent"):
         if flags[name] is not None:
-            config = replace(config, **{name: file_beside(os.getcwd(), flags[name])})
+            config = replace(config, **{name: _beside_here(flags[name])})
     if flags["iterations"] is not None:
         try:
             schedule = replace(config.plan.schedule, iterations=flags["iterations"])
             config = replace(config, plan=replace(config.plan, schedule=schedule))
         except PlanError as error:
             raise UsageError(f"--iterations: {error}") from error
-    return without_perceptual(config)
+    return config
+
+
+def _beside_here(named: str | None) -> str | None:
+    """What is said of weights on the command line: a relative path starts from the working folder."""
+    from farm.training.read import file_beside
+
+    return None if named is None else file_beside(os.getcwd(), named)
 
 
 def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:

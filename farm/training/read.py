@@ -36,11 +36,11 @@ RECIPE_FILES = ("toml", "yml", "yaml")
 _OWN = ("name", "seed", "start", "opponent", "perceptual")
 
 
-def load_config(url: str, stage: Stage) -> TrainConfig:
+def load_config(url: str, stage: Stage, *, perceptual: str | None = None) -> TrainConfig:
     """The configuration in a file on a disk or a store: .toml is ours, .yml and .yaml BasicSR's options.
 
-    What a file does not say is as published for the stage. Relative paths in it start from its own folder. Raises
-    UsageError for all that is wrong.
+    What a file does not say is as published for the stage. Relative paths in it start from its own folder.
+    `perceptual`: instead of what it says. Raises UsageError for all that is wrong.
     """
     from farm.training.basicsr import config_from_basicsr  # it reads as this room does
 
@@ -59,7 +59,7 @@ def load_config(url: str, stage: Stage) -> TrainConfig:
     except UnicodeDecodeError as error:
         raise UsageError(f"train: {url}: not text in UTF-8 at byte {error.start}; save it as UTF-8") from error
     try:
-        return reader(document, url, stage)
+        return _with_perceptual(reader(document, url, stage), perceptual)
     except PlanError as error:
         raise UsageError(f"train: {url}: {error}; mend it") from error
     except (OverflowError, RecursionError) as error:
@@ -100,7 +100,7 @@ def config_from_toml(document: str, url: str, stage: Stage) -> TrainConfig:
     validation = replace(config.validation, pairs=beside(at, unseen), lpips=file_beside(at, lpips))
     recipes = digest_of_recipes(config.data)
     files = {name: file_beside(at, getattr(config, name)) for name in ("start", "opponent", "perceptual")}
-    return without_perceptual(replace(config, validation=validation, recipes=recipes, **files))
+    return replace(config, validation=validation, recipes=recipes, **files)
 
 
 def digest_of_recipes(data: DataConfig) -> str:
@@ -110,8 +110,16 @@ def digest_of_recipes(data: DataConfig) -> str:
     return hashlib.sha256(said.encode()).hexdigest() if files else ""
 
 
-def without_perceptual(config: TrainConfig) -> TrainConfig:
-    """The same with no perceptual loss where that is asked for."""
+def _with_perceptual(config: TrainConfig, asked: str | None) -> TrainConfig:
+    """The same with no perceptual loss where that is asked for, there or here. Raises UsageError for weights of a loss
+    that does not count."""
+    if asked is not None:
+        if asked != "none" and not config.plan.losses.perceptual:
+            raise UsageError(
+                f"--perceptual: {asked} has nothing to do, as the perceptual loss counts 0; set losses.perceptual "
+                "above 0 (perceptual_opt of a .yml), or take the flag out"
+            )
+        config = replace(config, perceptual=asked)
     if config.perceptual != "none":
         return config
     return replace(config, plan=replace(config.plan, losses=replace(config.plan.losses, perceptual=0.0)))

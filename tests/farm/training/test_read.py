@@ -104,6 +104,25 @@ def test_what_is_wrong_is_said_with_the_file(change: tuple[str, str], said: str,
     assert "train.toml" in str(caught.value)
 
 
+def test_what_is_said_of_vgg_instead_of_the_file_counts(tmp_path: Path) -> None:
+    """A loss that the file leaves out by `none` comes back with its own weight; one that counts 0 is not asked for."""
+    text = CONFIG.replace("seed = 3", 'seed = 3\nperceptual = "none"').replace("perceptual = 0.0", "perceptual = 0.5")
+    assert "perceptual = 0.5" in text
+    without = read(tmp_path, text, "gan")
+    assert (without.perceptual, without.plan.losses.perceptual) == ("none", 0)
+    asked = load_config(str(tmp_path / "train.toml"), "gan", perceptual="vgg19")
+    assert (asked.perceptual, asked.plan.losses.perceptual) == ("vgg19", 0.5)
+    assert asked == read(tmp_path, text.replace('perceptual = "none"', ""), "gan")
+    (tmp_path / "train.toml").write_text(CONFIG)
+    options = yaml.safe_load(YML)
+    del options["train"]["perceptual_opt"]
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(options))
+    for name in ("train.toml", "a.yml"):
+        with pytest.raises(UsageError, match="--perceptual: vgg19 has nothing to do"):
+            load_config(str(tmp_path / name), "gan", perceptual="vgg19")
+        assert load_config(str(tmp_path / name), "gan", perceptual="none").perceptual == "none"
+
+
 def test_patches_that_losses_cannot_take_are_refused(tmp_path: Path) -> None:
     small = CONFIG.replace("patch = 32", "patch = 24")
     assert read(tmp_path, small).data.patch == 24

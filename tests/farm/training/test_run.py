@@ -181,6 +181,7 @@ def test_means_are_of_the_iterations_that_have_the_loss(tmp_path: Path) -> None:
 def test_pairs_that_the_networks_cannot_take_are_named(tmp_path: Path) -> None:
     config = config_of(tmp_path / "set")
     double = replace(config, plan=replace(config.plan, network=replace(config.plan.network, scale=2)))
+    double = replace(double, validation=replace(config.validation, pairs=""))
     with pytest.raises(UsageError, match=r"pic_\d has pictures of .* not the network's x2"):
         trained(double, str(tmp_path / "a"))
     make_pairs(str(tmp_path / "set/odd"), 4, side=44)
