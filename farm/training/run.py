@@ -15,6 +15,7 @@ from farm.training.config import TrainConfig
 from farm.training.keep import Kept
 from farm.training.loop import Around, Job, Said, train
 from farm.training.pairs import Share
+from farm.training.weights import start_in_words
 
 DEBUG_ITERATIONS = 8
 _DEBUG_BATCH = 4
@@ -77,6 +78,8 @@ def run(request: Request, said: Said) -> int:
         job = _job(request, lock.run)
         if job.resume_at:
             said(f"goes on after iteration {job.resume_at}")
+        else:
+            said(start_in_words(job.config))
         names = ("address", "insecure", "dashboard", "metrics_port")
         worker = WorkerConfig(**{name: getattr(request, name) for name in names})
         is_watched = worker.dashboard or worker.metrics_port is not None

@@ -27,12 +27,34 @@ _OFFICIAL = NetworkPlan()
 
 
 def start_of(config: TrainConfig) -> str:
-    """What the network starts from; where nobody says, as published: from ESRGAN, then from stage net."""
+    """What the network starts from; where nobody says, as published: from ESRGAN, then from stage net. Other networks
+    start stage net fresh.
+
+    Raises ModelError for stage gan of such a network, whose stage net only who trains it can name.
+    """
     if config.start:
         return config.start
-    if config.plan.network != _OFFICIAL:
+    stage = config.plan.stage
+    if config.plan.network == _OFFICIAL:
+        return "esrgan-df2kost" if stage == "net" else "net-x4plus"
+    if stage == "net":
         return NONE
-    return "esrgan-df2kost" if config.plan.stage == "net" else "net-x4plus"
+    raise ModelError(
+        "train: stage gan goes on from stage net, which of this network is not published; name its weights by "
+        "--from FILE, or start from random ones by --from none"
+    )
+
+
+def start_in_words(config: TrainConfig) -> str:
+    """What a training that begins is said to start from. Raises ModelError as `start_of` does."""
+    network = f"starts from {_in_words(start_of(config))}"
+    if config.plan.stage == "net":
+        return network
+    return f"{network}, its discriminator from {_in_words(config.opponent or NONE)}"
+
+
+def _in_words(named: str) -> str:
+    return "random weights" if named == NONE else named
 
 
 def load_start(config: TrainConfig, weights_dir: str | None = None, *, resumed: bool = False) -> Start:

@@ -101,8 +101,13 @@ def test_debug_goes_end_to_end_on_pictures_that_are_degraded_on_the_way(
     for loaders in (0, 2):
         config = make_config(tmp_path / "set", text.replace("loaders = 0", f"loaders = {loaders}"))
         flags = ("--stage", "gan", "--perceptual", "none", "--debug", "--workers", "1", "--out", str(tmp_path / "out"))
-        made = trained(config, *flags)
+        refused = trained(config, *flags)
+        assert (refused.exit_code, "--from FILE, or --from none" in refused.output) == (78, True), refused.output
+        made = trained(config, *flags, "--from", "none")
         assert made.exit_code == 0, made.output
+        assert made.output.startswith("starts from random weights, its discriminator from random weights\n"), (
+            made.output
+        )
         assert re.search(r"^8/8 [\d.]+ it/s, .* left, rate .*, pixel .*, gan .*, d_real .*, d_fake ", made.output, re.M)
         assert len(re.findall(r"^[48] validated on 2: PSNR .* dB \(Lanczos .*\), SSIM ", made.output, re.M)) == 2
         out = tmp_path / "out/debug"

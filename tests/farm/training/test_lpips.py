@@ -66,7 +66,7 @@ def test_where_both_are_here_lpips_is_a_figure_of_the_validation(
 ) -> None:
     package(tmp_path / "site", monkeypatch)
     said, scored = trained(config_of(tmp_path / "set"), tmp_path / "out")
-    assert said == []
+    assert said == ["starts from random weights"]
     assert scored.scores.lpips is not None
     assert scored.scores.lpips > 0
     assert f", LPIPS {scored.scores.lpips:.4f}" in _line(scored)
@@ -99,7 +99,7 @@ def test_what_is_missing_is_said_once_or_refused(
     text = TRAINED.replace("every = 6", "every = 1")
     said: list[Progress | Scored | str] = []
     run(Request(config=config_of(tmp_path / "set", text=text), out=str(tmp_path / "out"), threads=1), said.append)
-    (only,) = (one for one in said if isinstance(one, str))
+    _, only = (one for one in said if isinstance(one, str))
     assert re.match(rf"validation goes without LPIPS: {named}", only)
     assert [one.scores.lpips for one in said if isinstance(one, Scored)] == [None, None]
     with pytest.raises(error, match=rf"^validation.lpips: {named}.*, or set it to none"):

@@ -11,7 +11,7 @@ import torch
 from farm.errors import ModelError
 from farm.training import load_config
 from farm.training.config import TrainConfig
-from farm.training.weights import load_start, start_of
+from farm.training.weights import load_start, start_in_words, start_of
 from sr_kernel.models import MODELS
 from sr_kernel.train.discriminator import Discriminator
 from sr_kernel.train.plan import NetworkPlan, Stage
@@ -28,21 +28,36 @@ def of_rrdb(config: TrainConfig, network: NetworkPlan) -> TrainConfig:
 
 
 def test_stages_start_as_published_where_that_is_known(tmp_path: Path) -> None:
-    """From ESRGAN, and then from stage net; other networks fresh."""
+    """From ESRGAN, and then from stage net; of others stage net begins fresh, and stage gan where it is told to."""
     net, gan = (config_of(tmp_path / stage, stage) for stage in ("net", "gan"))
     assert [start_of(of_rrdb(one, NetworkPlan())) for one in (net, gan)] == ["esrgan-df2kost", "net-x4plus"]
     assert MODELS["esrgan-df2kost"].file.startswith("ESRGAN_SRx4_DF2KOST_official")
     assert MODELS["net-x4plus"].file == "RealESRNet_x4plus.pth"
-    assert [start_of(of_rrdb(one, NetworkPlan(blocks=6))) for one in (net, gan)] == ["none", "none"]
-    assert [start_of(one) for one in (net, gan)] == ["none", "none"]
+    assert [start_of(one) for one in (of_rrdb(net, NetworkPlan(blocks=6)), net)] == ["none", "none"]
+    for one in (of_rrdb(gan, NetworkPlan(blocks=6)), gan):
+        with pytest.raises(ModelError, match=r"--from FILE, or --from none") as caught:
+            load_start(one)
+        assert caught.value.exit_code == 78
+        assert load_start(one, resumed=True).network is None
+        assert start_of(replace(one, start="none")) == "none"
     assert start_of(replace(of_rrdb(net, NetworkPlan()), start="none")) == "none"
     assert start_of(replace(net, start="x4plus")) == "x4plus"
+
+
+def test_what_a_training_starts_from_is_said(tmp_path: Path) -> None:
+    net, gan = (config_of(tmp_path / stage, stage) for stage in ("net", "gan"))
+    assert start_in_words(net) == "starts from random weights"
+    assert start_in_words(of_rrdb(net, NetworkPlan())) == "starts from esrgan-df2kost"
+    begun = replace(gan, start="/net.pth")
+    assert start_in_words(begun) == "starts from /net.pth, its discriminator from random weights"
+    begun = replace(of_rrdb(gan, NetworkPlan()), opponent="x4plus-netd")
+    assert start_in_words(begun) == "starts from net-x4plus, its discriminator from x4plus-netd"
 
 
 @pytest.mark.parametrize("name", ["x4plus-netd", "x2plus-netd"])
 def test_stage_gan_takes_a_discriminator_by_name(name: str, tmp_path: Path) -> None:
     """Of the weight folders; its file holds `params`, as upstream's."""
-    gan = replace(config_of(tmp_path / "set", "gan"), opponent=name)
+    gan = replace(config_of(tmp_path / "set", "gan"), start="none", opponent=name)
     with pytest.raises(ModelError, match=rf"{name}: {MODELS[name].file} is not in .*--net-d none"):
         load_start(gan, str(tmp_path / "weights"))
     torch.manual_seed(5)
