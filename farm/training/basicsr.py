@@ -109,8 +109,10 @@ class _Section:
     def part(self, name: str) -> _Section:
         return _Section(self.take(name, {}), f"{self._where}{name}.")
 
-    def has(self, name: str) -> bool:
-        return self._left.get(name) is not None
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of it, as of a table that is not there."""
+        return not self._left
 
     def says(self, name: str, value: str) -> bool:
         return self._left.get(name) == value
@@ -236,9 +238,13 @@ def _adam(table: _Section, rate: float, betas: tuple[float, float]) -> tuple[flo
 
 def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
     pixel, perceptual, gan = (train.part(f"{name}_opt") for name in ("pixel", "perceptual", "gan"))
+    if base.stage == "gan" and gan.is_empty:
+        raise UsageError("train.gan_opt is missing, and stage gan is nothing without; name its GANLoss and loss_weight")
+    # As in basicsr, a loss whose table is not there is left out.
+    pixel_weight = 0.0 if pixel.is_empty else pixel.number("loss_weight", 1.0)
+    perceptual_weight = 0.0 if perceptual.is_empty else perceptual.number("perceptual_weight", 1.0)
     pixel.only("type", "L1Loss")
     pixel.only("reduction", "mean")
-    perceptual_weight = perceptual.number("perceptual_weight", 1.0) if perceptual.has("type") else 0.0
     perceptual.only("type", "PerceptualLoss")
     for name, value in (("vgg_type", "vgg19"), ("use_input_norm", True), ("style_weight", 0), ("criterion", "l1")):
         perceptual.only(name, value)
@@ -249,7 +255,7 @@ def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
     gan.only("fake_label_val", 0.0)
     made = replace(
         base.losses,
-        pixel=pixel.number("loss_weight", 1.0),
+        pixel=pixel_weight,
         perceptual=perceptual_weight,
         layers=perceptual.weights("layer_weights"),
         gan=gan.number("loss_weight", 1.0) if base.stage == "gan" else 0.0,

@@ -104,6 +104,22 @@ def test_what_is_wrong_is_said_with_the_file(change: tuple[str, str], said: str,
     assert "train.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [None, {}], ids=["~", "{}"])
+def test_losses_whose_table_is_not_there_are_left_out_as_in_basicsr(value: object, tmp_path: Path) -> None:
+    options = yaml.safe_load(YML)
+    pixel = changed(copy.deepcopy(options), ("train", "pixel_opt"), value)
+    assert replace(read(tmp_path, pixel, "gan", "a.yml").plan.losses, pixel=1.0) == gan_plan(NetworkPlan()).losses
+    perceptual = read(tmp_path, changed(copy.deepcopy(options), ("train", "perceptual_opt"), value), "gan", "a.yml")
+    assert (perceptual.plan.losses.perceptual, perceptual.perceptual) == (0, "none")
+    plain = changed(copy.deepcopy(options), ("train", "pixel_opt"), {"type": "L1Loss"})
+    assert read(tmp_path, plain, "gan", "a.yml").plan.losses.pixel == 1
+    with pytest.raises(UsageError, match=r"train\.gan_opt is missing"):
+        read(tmp_path, changed(copy.deepcopy(options), ("train", "gan_opt"), value), "gan", "a.yml")
+    del options["train"]["pixel_opt"]
+    with pytest.raises(UsageError, match="all other losses are 0"):
+        read(tmp_path, yaml.safe_dump({**options, "model_type": "RealESRNetModel"}), "net", "a.yml")
+
+
 def test_what_is_said_of_vgg_instead_of_the_file_counts(tmp_path: Path) -> None:
     """A loss that the file leaves out by `none` comes back with its own weight; one that counts 0 is not asked for."""
     text = CONFIG.replace("seed = 3", 'seed = 3\nperceptual = "none"').replace("perceptual = 0.0", "perceptual = 0.5")

@@ -35,7 +35,7 @@ def test_stages_start_as_published_where_that_is_known(tmp_path: Path) -> None:
     assert MODELS["net-x4plus"].file == "RealESRNet_x4plus.pth"
     assert [start_of(one) for one in (of_rrdb(net, NetworkPlan(blocks=6)), net)] == ["none", "none"]
     for one in (of_rrdb(gan, NetworkPlan(blocks=6)), gan):
-        with pytest.raises(ModelError, match=r"--from FILE, or --from none") as caught:
+        with pytest.raises(ModelError, match=r"--from FILE, or start from random ones by --from none") as caught:
             load_start(one)
         assert caught.value.exit_code == 78
         assert load_start(one, resumed=True).network is None
