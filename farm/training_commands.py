@@ -53,8 +53,10 @@ def train(config: str, **flags: Any) -> None:
     from farm.training import load_config
 
     path = canonical(config)  # workers have working folders of their own
-    loaded = load_config(path, flags["stage"], perceptual=_beside_here(flags["perceptual"]))
-    _run(path, _with_flags(loaded, flags), flags)
+    device, workers = _workers(flags)
+    gpus = workers if device == "cuda" else 0
+    loaded = load_config(path, flags["stage"], perceptual=_beside_here(flags["perceptual"]), gpus=gpus)
+    _run(path, _with_flags(loaded, flags), flags, device, workers)
     leave(0, stopped=False)
 
 
@@ -80,13 +82,12 @@ def _beside_here(named: str | None) -> str | None:
     return None if named is None else file_beside(os.getcwd(), named)
 
 
-def _run(path: str, config: TrainConfig, flags: dict[str, Any]) -> None:
+def _run(path: str, config: TrainConfig, flags: dict[str, Any], device: str, workers: int) -> None:
     from farm import storage
     from farm.manifest import canonical
     from farm.training.run import Request, debugged, run
 
     out = canonical(flags["out"]) if flags["out"] else storage.join(storage.parent(path), "farm-train")
-    device, workers = _workers(flags)
     if flags["debug"]:
         out = storage.join(out, "debug")
         config = debugged(config, workers)

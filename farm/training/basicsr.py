@@ -124,12 +124,17 @@ class _Section:
             )
 
 
+_VALIDATES_NOT = (
+    "nothing is validated, whatever val says: the pairs of BasicSR's datasets.val are not read; a .toml takes those of "
+    "farm degrade as validation.pairs"
+)
+
 shown = reprlib.Repr().repr
 """a value in a message: YAML's aliases make few bytes mean very many"""
 
 
-def config_from_basicsr(document: str, url: str, stage: Stage) -> TrainConfig:
-    """Raises UsageError and PlanError."""
+def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) -> TrainConfig:
+    """`gpus`: how many num_gpu = auto means. Raises UsageError and PlanError."""
     try:
         recipe = recipe_from_basicsr(document)
     except RecipeError as error:
@@ -143,9 +148,17 @@ def config_from_basicsr(document: str, url: str, stage: Stage) -> TrainConfig:
     plan = _plan(top, gan_plan(network) if stage == "gan" else net_plan(network))
     at = storage.parent(url)
     path, logger, val = top.part("path"), top.part("logger"), top.part("val")
+    notes = () if val.is_empty else (_VALIDATES_NOT,)
+    if is_auto := top.says("num_gpu", "auto"):
+        top.take("num_gpu")
+    data = _data(top, url, at, stage, gpus if is_auto else top.whole("num_gpu", 1))
+    if is_auto:
+        notes += (f"num_gpu = auto is {max(1, gpus)} here, so a batch is of {data.batch} pairs",)
     config = TrainConfig(
         plan=plan,
-        data=_data(top, url, at, stage),
+        data=data,
+        strict=path.flag("strict_load_g", True),
+        notes=notes,
         name=top.text("name", "model"),
         seed=top.whole("manual_seed", 0),
         start=file_beside(at, path.text("pretrain_network_g", "") or "none"),
@@ -153,11 +166,10 @@ def config_from_basicsr(document: str, url: str, stage: Stage) -> TrainConfig:
         perceptual="vgg19" if plan.losses.perceptual else "none",
         keep=KeepConfig(every=logger.whole("save_checkpoint_freq", 5000), log=logger.whole("print_freq", 100)),
     )
-    config = replace(config, validation=replace(config.validation, every=val.whole("val_freq", 5000)))
+    val.whole("val_freq", 5000)
     for name in ("param_key_g", "param_key_d"):
         path.only(name, "params_ema", "params")
-    for name in ("strict_load_g", "strict_load_d"):
-        path.only(name, True)
+    path.only("strict_load_d", True)
     if path.take("resume_state"):
         raise UsageError("path.resume_state is not supported; the same command goes on by itself")
     path.done()
@@ -269,7 +281,7 @@ def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
     return made
 
 
-def _data(top: _Section, url: str, folder: str, stage: Stage) -> DataConfig:
+def _data(top: _Section, url: str, folder: str, stage: Stage, gpus: int) -> DataConfig:
     datasets = top.part("datasets")
     train = datasets.part("train")
     datasets.done()
@@ -278,9 +290,6 @@ def _data(top: _Section, url: str, folder: str, stage: Stage) -> DataConfig:
     manifest, root = train.text("meta_info", ""), train.text("dataroot_gt", "")
     if not manifest:
         raise UsageError("datasets.train.meta_info is missing; name a list of pictures")
-    if top.says("num_gpu", "auto"):
-        raise UsageError("num_gpu = 'auto' is not a number; say one, so that the batch does not follow the machine")
-    gpus = top.whole("num_gpu", 1)
     train.only("use_shuffle", True)
     sharpened = top.flag("gt_usm", True) and stage == "net"
     made = DataConfig(

@@ -161,8 +161,12 @@ class TrainConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     keep: KeepConfig = field(default_factory=KeepConfig)
 
+    strict: bool = True
+    """whether all weights of the start have to fit; otherwise what fits by name and shape is taken"""
     recipes: str = ""
     """of recipes that are files: a digest of what they say"""
+    notes: tuple[str, ...] = ()
+    """of what the file says and the training does not do as somebody may think: said before it begins"""
 
     def __post_init__(self) -> None:
         if not self.name or not all(char.isalnum() or char in "-_." for char in self.name):
@@ -203,6 +207,8 @@ class TrainConfig:
         said["data"].pop("loaders")
         if self.recipes:
             said["recipes"] = self.recipes
+        if not self.strict:
+            said["strict"] = False
         if self.plan.schedule.kind == "steps":
             said["plan"]["schedule"].pop("iterations")
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

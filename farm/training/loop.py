@@ -120,12 +120,12 @@ def _train(job: Job, around: Around) -> int:
     if job.threads:
         torch.set_num_threads(job.threads)
     config = job.config
-    state = _begin(job)
+    leads = around.share.rank == 0
+    state = _begin(job, around.said if leads else None)
     kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), config, job.onnx)
     if job.resume_at:
         kept.resume(state, job.resume_at)
     first, last = state.iteration + 1, config.plan.schedule.iterations
-    leads = around.share.rank == 0
     # What is kept and not scored was left so in a hurry, or by a process that died while it scored.
     owes = leads and bool(job.resume_at) and _is_scored(config, job.resume_at) and not kept.has_scores
     if first > last and not owes:
@@ -188,8 +188,8 @@ def _never() -> bool:
     return False
 
 
-def _begin(job: Job) -> TrainState:
-    start = load_start(job.config, job.weights_dir, resumed=bool(job.resume_at))
+def _begin(job: Job, said: Said | None) -> TrainState:
+    start = load_start(job.config, job.weights_dir, resumed=bool(job.resume_at), said=said)
     try:
         return make_state(job.config.plan, start, job.device, seed=job.config.seed)
     except ValueError as error:

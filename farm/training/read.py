@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeGuard, cast, get_args, get_origin, get_type_hints
 
 from farm import storage
@@ -33,21 +34,22 @@ _MOST_BYTES = 1 << 20
 _PARTS = ("network", "schedule", "losses")
 """tables of the kernel's plan"""
 RECIPE_FILES = ("toml", "yml", "yaml")
-_OWN = ("name", "seed", "start", "opponent", "perceptual")
+_OWN = ("name", "seed", "start", "strict", "opponent", "perceptual")
 
 
-def load_config(url: str, stage: Stage, *, perceptual: str | None = None) -> TrainConfig:
+def load_config(url: str, stage: Stage, *, perceptual: str | None = None, gpus: int = 0) -> TrainConfig:
     """The configuration in a file on a disk or a store: .toml is ours, .yml and .yaml BasicSR's options.
 
     What a file does not say is as published for the stage. Relative paths in it start from its own folder.
-    `perceptual`: instead of what it says. Raises UsageError for all that is wrong.
+    `perceptual`: instead of what it says; `gpus`: what num_gpu = auto of a .yml counts. Raises UsageError for all that
+    is wrong.
     """
     from farm.training.basicsr import config_from_basicsr  # it reads as this room does
 
     readers: Mapping[str, Callable[[str, str, Stage], TrainConfig]] = {
         "toml": config_from_toml,
-        "yml": config_from_basicsr,
-        "yaml": config_from_basicsr,
+        "yml": partial(config_from_basicsr, gpus=gpus),
+        "yaml": partial(config_from_basicsr, gpus=gpus),
     }
     reader = readers.get(extension_of(url))
     if reader is None:

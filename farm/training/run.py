@@ -76,6 +76,8 @@ def run(request: Request, said: Said) -> int:
             said(lock.warning)
         clear_staging(request.out, keep=lock.run, is_dead=lock.is_dead)
         job = _job(request, lock.run)
+        for note in job.config.notes:
+            said(note)
         if job.resume_at:
             said(f"goes on after iteration {job.resume_at}")
         else:

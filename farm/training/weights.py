@@ -13,6 +13,7 @@ from farm.fetch import ensure_file, folders, locate, verify
 from farm.training.config import TrainConfig, is_weight_file
 from sr_kernel.models import MODELS, find_model
 from sr_kernel.train.lpips import Lpips
+from sr_kernel.train.networks import weight_shapes
 from sr_kernel.train.plan import NetworkPlan
 from sr_kernel.train.state import Start
 from sr_kernel.weights import WeightsError, load_state
@@ -57,18 +58,40 @@ def _in_words(named: str) -> str:
     return "random weights" if named == NONE else named
 
 
-def load_start(config: TrainConfig, weights_dir: str | None = None, *, resumed: bool = False) -> Start:
+def load_start(
+    config: TrainConfig,
+    weights_dir: str | None = None,
+    *,
+    resumed: bool = False,
+    said: Callable[[str], None] | None = None,
+) -> Start:
     """The weights of a configuration, on the CPU: averaged ones where a file has them. A training that is resumed has
-    all but those of VGG19 already.
+    all but those of VGG19 already. `said` hears what does not fit, where that is allowed.
 
     Raises ModelError, which says how to get what is missing.
     """
     network = None if resumed else _load(start_of(config), weights_dir, "--from none")
+    if network is not None and not config.strict:
+        network = _fitting(config, network, said)
     opponent = None
     if config.plan.stage == "gan" and not resumed:
         opponent = _load(config.opponent or NONE, weights_dir, "--net-d none")
     vgg = _load(config.perceptual, weights_dir, "--perceptual none") if config.plan.losses.perceptual else None
-    return Start(network=network, average=network, opponent=opponent, vgg=vgg)
+    return Start(network=network, average=network, opponent=opponent, vgg=vgg, whole=config.strict)
+
+
+def _fitting(config: TrainConfig, found: dict[str, Tensor], said: Callable[[str], None] | None) -> dict[str, Tensor]:
+    """What the network has under the same name in the same shape. Raises ModelError where that is nothing."""
+    wanted = weight_shapes(config.plan.network)
+    fits = {name: one for name, one in found.items() if wanted.get(name) == one.shape}
+    if not fits:
+        raise ModelError(f"model {start_of(config)}: no tensor of it fits the network; name weights of its kind")
+    if said is not None and len(fits) < max(len(found), len(wanted)):
+        said(
+            f"of {len(found)} tensors of {start_of(config)} {len(found) - len(fits)} do not fit and are left; "
+            f"{len(wanted) - len(fits)} of the network's {len(wanted)} are random"
+        )
+    return fits
 
 
 def _load(named: str, weights_dir: str | None, without: str) -> dict[str, Tensor] | None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -40,6 +41,13 @@ class RestoringNetwork(nn.Module):
 def make_network(plan: NetworkPlan) -> RestoringNetwork:
     """The network of a plan with fresh weights, drawn from torch's global generator."""
     return TrainedRRDB(plan) if plan.kind == "rrdb" else TrainedSRVGG(plan)
+
+
+def weight_shapes(plan: NetworkPlan) -> dict[str, torch.Size]:
+    """Of the network of a plan, by name."""
+    with torch.device("meta"):
+        network = make_network(replace(plan, init="upstream"))
+    return {name: one.shape for name, one in network.state_dict().items()}
 
 
 class TrainedSRVGG(RestoringNetwork):

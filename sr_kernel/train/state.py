@@ -55,6 +55,8 @@ class Start:
     average: Weights | None = None
     """None: those of `network`"""
     opponent: Weights | None = None
+    whole: bool = True
+    """whether those of `network` and `average` are all of its weights; of others the rest stays fresh"""
     vgg: Weights | None = None
     """of VGG19, as torchvision's file has them; needed where the perceptual loss counts"""
 
@@ -71,14 +73,14 @@ def make_state(plan: StagePlan, start: Start, device: torch.device | str = "cpu"
         torch.manual_seed(seed)
         network = make_network(plan.network)
         discriminator = Discriminator(plan.discriminator_features) if plan.stage == "gan" else None
-    _load(network, start.network, "the network")
+    _load(network, start.network, "the network", whole=start.whole)
     _load(discriminator, start.opponent, "the discriminator")
     network = _placed(network, plan, device)
     network.recompute = plan.recompute
     average = network
     if plan.ema:
         average = copy.deepcopy(network).requires_grad_(False).eval()
-        _load(average, start.average, "the averaged network")
+        _load(average, start.average, "the averaged network", whole=start.whole)
     opponent = None
     if discriminator is not None:
         discriminator = _placed(discriminator, plan, device)
@@ -116,11 +118,11 @@ def _adam(network: nn.Module, rate: float, plan: StagePlan) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), rate, plan.betas)
 
 
-def _load(network: nn.Module | None, weights: Weights | None, what: str) -> None:
+def _load(network: nn.Module | None, weights: Weights | None, what: str, *, whole: bool = True) -> None:
     if network is None or weights is None:
         return
     try:
-        network.load_state_dict(dict(weights))
+        network.load_state_dict(dict(weights), strict=whole)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise ValueError(f"weights of {what} do not fit the plan: {first[0].strip()}") from error

@@ -102,7 +102,10 @@ def test_debug_goes_end_to_end_on_pictures_that_are_degraded_on_the_way(
         config = make_config(tmp_path / "set", text.replace("loaders = 0", f"loaders = {loaders}"))
         flags = ("--stage", "gan", "--perceptual", "none", "--debug", "--workers", "1", "--out", str(tmp_path / "out"))
         refused = trained(config, *flags)
-        assert (refused.exit_code, "--from FILE, or start from random ones by --from none" in refused.output) == (78, True), refused.output
+        assert (refused.exit_code, "--from FILE, or start from random ones by --from none" in refused.output) == (
+            78,
+            True,
+        ), refused.output
         made = trained(config, *flags, "--from", "none")
         assert made.exit_code == 0, made.output
         assert made.output.startswith("starts from random weights, its discriminator from random weights\n"), (

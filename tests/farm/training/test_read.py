@@ -165,6 +165,36 @@ def test_options_of_basicsr_are_taken(tmp_path: Path) -> None:
     assert (config.opponent, config.name, config.seed, config.keep.log) == ("none", "second_order_x4", 0, 100)
 
 
+@pytest.mark.parametrize(("gpus", "batch"), [(0, 12), (1, 12), (3, 36)])
+def test_auto_counts_the_gpus_that_there_are(gpus: int, batch: int, tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(YML.replace("num_gpu: 4", "num_gpu: auto"))
+    config = load_config(str(tmp_path / "a.yml"), "gan", gpus=gpus)
+    assert config.data.batch == batch
+    assert f"num_gpu = auto is {max(1, gpus)} here, so a batch is of {batch} pairs" in config.notes
+
+
+def test_that_a_yml_validates_nothing_is_said(tmp_path: Path) -> None:
+    options = yaml.safe_load(YML)
+    options["val"] = {"val_freq": 5e3, "save_img": True, "metrics": {"psnr": {"type": "calculate_psnr"}}}
+    config = read(tmp_path, yaml.safe_dump(options), "gan", "a.yml")
+    assert not config.validation.pairs
+    assert [note for note in config.notes if note.startswith("nothing is validated")]
+    del options["val"]
+    assert read(tmp_path, yaml.safe_dump(options), "gan", "a.yml").notes == ()
+
+
+def test_whether_all_of_the_start_has_to_fit_is_taken(tmp_path: Path) -> None:
+    """As upstream's train_realesrnet_x2plus.yml has it; what was trained before this could be said goes on."""
+    options = yaml.safe_load(YML)
+    configs = [
+        read(tmp_path, changed(copy.deepcopy(options), ("path", "strict_load_g"), value), "gan", "a.yml")
+        for value in (None, True, False)
+    ]
+    assert [one.strict for one in configs] == [True, True, False]
+    assert configs[0].fingerprint == configs[1].fingerprint != configs[2].fingerprint
+    assert not read(tmp_path, CONFIG.replace("seed = 3", "seed = 3\nstrict = false")).strict
+
+
 def test_options_of_stage_net_are_taken(tmp_path: Path) -> None:
     """As upstream's train_realesrnet_x4plus.yml has them."""
     options = yaml.safe_load(YML)
@@ -201,7 +231,6 @@ def test_options_of_stage_net_are_taken(tmp_path: Path) -> None:
             "decay",
         ),
         (("type: RealESRGANDataset", "type: PairedImageDataset"), "datasets.train.type"),
-        (("num_gpu: 4", "num_gpu: auto"), "num_gpu"),
         (("type: RRDBNet", "type: EDSR"), "network_g.type"),
         (("scale: 4", "scale: 4\npixel_size: 3"), "pixel_size"),
         (("print_freq: 100", "wandb: {project: mine}"), "wandb"),
@@ -248,7 +277,7 @@ TYPES: dict[str, list[tuple[str, ...]]] = {
         ("logger", "save_checkpoint_freq"),
         ("val", "val_freq"),
     ],
-    "flag": [("l1_gt_usm",), ("percep_gt_usm",), ("gan_gt_usm",), ("gt_usm",)],
+    "flag": [("l1_gt_usm",), ("percep_gt_usm",), ("gan_gt_usm",), ("gt_usm",), ("path", "strict_load_g")],
     "text": [
         ("name",),
         ("model_type",),

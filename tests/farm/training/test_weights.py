@@ -14,8 +14,9 @@ from farm.training.config import TrainConfig
 from farm.training.weights import load_start, start_in_words, start_of
 from sr_kernel.models import MODELS
 from sr_kernel.train.discriminator import Discriminator
+from sr_kernel.train.networks import make_network
 from sr_kernel.train.plan import NetworkPlan, Stage
-from sr_kernel.train.state import make_state
+from sr_kernel.train.state import Start, make_state
 from tests.farm.training.sets import CONFIG, make_config
 
 
@@ -42,6 +43,30 @@ def test_stages_start_as_published_where_that_is_known(tmp_path: Path) -> None:
         assert start_of(replace(one, start="none")) == "none"
     assert start_of(replace(of_rrdb(net, NetworkPlan()), start="none")) == "none"
     assert start_of(replace(net, start="x4plus")) == "x4plus"
+
+
+def test_what_fits_of_a_start_is_taken_where_not_all_has_to(tmp_path: Path) -> None:
+    """As x2 from x4, whose first convolution reads three channels and not twelve."""
+    small = NetworkPlan(blocks=1, features=8, growth=4)
+    torch.manual_seed(4)
+    theirs = make_network(small).state_dict()
+    torch.save({"params_ema": theirs}, tmp_path / "x4.pth")
+    config = of_rrdb(config_of(tmp_path / "set", "net"), replace(small, scale=2))
+    config = replace(config, start=str(tmp_path / "x4.pth"))
+    with pytest.raises(ValueError, match=r"do not fit the plan: .*conv_first\.weight"):
+        make_state(config.plan, load_start(config))
+    said: list[str] = []
+    state = make_state(config.plan, load_start(replace(config, strict=False), said=said.append), seed=1)
+    (line,) = said
+    assert f"of {len(theirs)} tensors of {config.start} 1 do not fit and are left; 1 of the network's" in line
+    for network in (state.network, state.average):
+        begun = network.state_dict()
+        assert [key for key, one in begun.items() if not torch.equal(one, theirs[key])] == ["conv_first.weight"]
+    fresh = make_state(config.plan, Start(), seed=1).network.state_dict()
+    assert torch.equal(state.network.state_dict()["conv_first.weight"], fresh["conv_first.weight"])
+    other = replace(config_of(tmp_path / "set", "net"), start=config.start, strict=False)
+    with pytest.raises(ModelError, match="no tensor of it fits"):
+        load_start(other)
 
 
 def test_what_a_training_starts_from_is_said(tmp_path: Path) -> None:
