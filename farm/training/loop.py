@@ -79,8 +79,8 @@ class Around:
 
     share: Share
     said: Said
-    stopping: Callable[[], bool]
-    """whether to save and end after this iteration; all workers ask, and hear the same"""
+    stopping: Callable[[bool], bool]
+    """whether to save and end after this iteration; all workers ask, say whether they are stuck, and hear the same"""
     hurried: Callable[[], bool]
     """likewise, for the first worker to ask alone, in the middle of something long"""
     average: Average | None = None
@@ -138,9 +138,12 @@ def _train(job: Job, around: Around) -> int:
     try:
         if owes and scorer is not None:
             scorer.score(state)
-        for losses in _steps(state, feed, around, teller):
+        batch = _fetched(feed, teller)
+        while isinstance(batch, Batch):
+            losses = _stepped(state, batch, around)
             at, done = state.iteration, state.iteration == last
-            asked = not done and around.stopping()
+            batch = _fetched(feed, teller)
+            asked = not done and around.stopping(isinstance(batch, FarmError))
             keeps, scores = done or asked or at % config.keep.every == 0, _is_scored(config, at)
             if leads:
                 teller.add(state, losses, now=keeps or scores)
@@ -149,11 +152,15 @@ def _train(job: Job, around: Around) -> int:
             if scores and not asked:
                 if scorer is not None:
                     scorer.score(state)
-                asked = not done and around.stopping()
+                asked = not done and around.stopping(False)
             if leads and asked:
                 kept.save(state)
+            if asked:
+                around.stopping(False)  # nobody leaves, or fails, before the first worker has saved
             if done or asked:
                 break
+        if isinstance(batch, FarmError):
+            raise batch
     finally:
         board.close()
     return state.iteration
@@ -179,7 +186,11 @@ class _Scorer:
     def score(self, state: TrainState) -> None:
         """The last one is not broken off: without it the training is not whole, and nothing else is left to do."""
         stopping = _never if state.iteration >= self._last else self._around.hurried
-        scores = self._validator.run(state, self._kept, stopping)
+        try:
+            scores = self._validator.run(state, self._kept, stopping)
+        except (FarmError, RuntimeError):
+            self._kept.save(state)
+            raise
         if scores is not None:
             self._teller.scored(state.iteration, scores)
 
@@ -196,17 +207,27 @@ def _begin(job: Job, said: Said | None) -> TrainState:
         raise ModelError(f"train: {error}") from error
 
 
-def _steps(state: TrainState, feed: Iterator[Batch], around: Around, teller: _Teller) -> Iterator[Losses]:
-    while True:
-        asked_s = time.monotonic()
-        batch = next(feed, None)
-        if batch is None:
-            return
+def _fetched(feed: Iterator[Batch], teller: _Teller) -> Batch | FarmError | None:
+    """The next batch; None after the last one. An error is a value: what is trained is kept before it ends all."""
+    asked_s = time.monotonic()
+    try:
+        return next(feed, None)
+    except FarmError as error:
+        return error
+    except RuntimeError as error:
+        if (found := explained(error)) is None:
+            raise
+        found.__cause__ = error
+        return found
+    finally:
         teller.waited(time.monotonic() - asked_s)
-        try:
-            yield step(state, batch, around.average)
-        except ValueError as error:
-            raise TrainingError(f"train: iteration {state.iteration}: {error}") from error
+
+
+def _stepped(state: TrainState, batch: Batch, around: Around) -> Losses:
+    try:
+        return step(state, batch, around.average)
+    except ValueError as error:
+        raise TrainingError(f"train: iteration {state.iteration}: {error}") from error
 
 
 def _board_folder(job: Job) -> str | None:

@@ -113,7 +113,8 @@ def _here(job: Job, said: Said) -> int:
     asked = list[bool]()
     with stopped_by_signals(lambda: asked.append(True)) as received:
         reached = train(
-            job, Around(share=Share(), said=said, stopping=lambda: bool(asked), hurried=lambda: bool(asked))
+            job,
+            Around(share=Share(), said=said, stopping=lambda stuck: stuck or bool(asked), hurried=lambda: bool(asked)),
         )
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
         raise InterruptedRun(received.signum)

@@ -240,7 +240,7 @@ def _say(post: Any, news: object) -> None:
 
 
 class _Asked:
-    """Whether all are to stop: what the first worker hears, in the same iteration for all."""
+    """Whether all are to stop, in the same iteration: where the first worker hears so, or one of them is stuck."""
 
     def __init__(self, post: Any, *, leads: bool, device: torch.device) -> None:
         self._post, self._leads = post, leads
@@ -248,10 +248,9 @@ class _Asked:
         self._heard = False
         self._next_s = 0.0
 
-    def __call__(self) -> bool:
-        if self._leads:
-            self._flag.fill_(1 if self.peek() else 0)
-        dist.broadcast(self._flag, 0)
+    def __call__(self, stuck: bool) -> bool:
+        self._flag.fill_(1 if stuck or (self._leads and self.peek()) else 0)
+        dist.all_reduce(self._flag, dist.ReduceOp.MAX)
         return bool(self._flag)
 
     def peek(self) -> bool:

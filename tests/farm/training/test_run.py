@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from farm.lock import RunLock
 from farm.training import load_config
 from farm.training.config import TrainConfig
 from farm.training.loop import Progress, Scored, TrainingError, explained
+from farm.training.order import Order
 from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
 from sr_kernel.weights import describe_file
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
@@ -349,6 +351,29 @@ def test_a_training_starts_from_another_ones_weights(tmp_path: Path) -> None:
     assert firsts[0] < firsts[1]
     weights = {path.name for path in (tmp_path / "second/weights").iterdir()}
     assert "tiny-netd-000000008.pth" in weights
+
+
+@pytest.mark.parametrize("loaders", [0, 1])
+def test_a_pair_that_cannot_be_read_costs_no_iteration(loaders: int, tmp_path: Path) -> None:
+    """What is trained until then is kept and in the log; with another picture in its place the training goes on."""
+    text = CONFIG.replace("every = 4", "every = 100").replace("loaders = 0", f"loaders = {loaders}")
+    text = text.replace('pairs = "pairs"\nevery', 'pairs = "unseen"\nevery').replace("batch = 4", "batch = 1")
+    config, out = config_of(tmp_path / "set", text), str(tmp_path / "out")
+    make_pairs(str(tmp_path / "set/unseen"), 2)
+    order = Order([8], [1.0], config.seed)
+    spoilt = order[7].number
+    shutil.rmtree(tmp_path / "set/pairs")
+    make_pairs(str(tmp_path / "set/pairs"), spoilt=spoilt)
+    with pytest.raises(storage.ItemError, match=f"pic_{spoilt}"):
+        trained(config, out)
+    assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["000000007.ckpt"]
+    assert [line["iteration"] for line in curve(out) if "pixel" in line] == [2, 4, 6, 7]
+    shutil.rmtree(tmp_path / "set/pairs")
+    make_pairs(str(tmp_path / "set/pairs"))
+    assert "goes on after iteration 7" in trained(config, out)
+    trained(config, str(tmp_path / "whole"))
+    name = "weights/tiny-000000012.pth"
+    assert Path(out, name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_source_that_cannot_be_read_ends_the_training_with_its_name(tmp_path: Path) -> None:
