@@ -68,6 +68,12 @@ def keep_to_fp32(device: torch.device) -> None:
     if device.type == "cuda":
         # Said of convolutions themselves: the older `allow_tf32` leaves the word to torch.backends.fp32_precision.
         torch.backends.cudnn.conv.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
+        keep_to_one_algorithm(device)
+
+
+def keep_to_one_algorithm(device: torch.device) -> None:
+    """On a GPU convolutions of one shape are computed by one algorithm, which gives the same twice."""
+    if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
 
