@@ -19,6 +19,7 @@ from farm.training.keep import Kept
 from farm.training.pairs import Share, batches, open_sources
 from farm.training.validate import Scores, Validator
 from farm.training.weights import load_lpips, load_start
+from sr_kernel.backend import keep_to_one_algorithm
 from sr_kernel.train.schedule import share_at
 from sr_kernel.train.stage import Average, Batch, Losses, step
 from sr_kernel.train.state import TrainState, make_state
@@ -84,6 +85,9 @@ class Around:
     hurried: Callable[[], bool]
     """likewise, for the first worker to ask alone, in the middle of something long"""
     average: Average | None = None
+    """of gradients over all workers"""
+    average_losses: Callable[[Losses], Losses] | None = None
+    """likewise; all workers call it in the same iterations"""
 
 
 def train(job: Job, around: Around) -> int:
@@ -120,6 +124,7 @@ def _train(job: Job, around: Around) -> int:
     if job.threads:
         torch.set_num_threads(job.threads)
     config = job.config
+    keep_to_one_algorithm(torch.device(job.device))
     leads = around.share.rank == 0
     state = _begin(job, around.said if leads else None)
     kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), config, job.onnx)
@@ -132,7 +137,7 @@ def _train(job: Job, around: Around) -> int:
         return state.iteration
     sources = open_sources(config.data, config.seed)
     board = open_board(_board_folder(job) if leads else None)
-    teller = _Teller(config, around.said, kept, board)
+    teller = _Teller(config, around, kept, board)
     scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
     feed = batches(sources, config, around.share, first, last)
     try:
@@ -145,8 +150,7 @@ def _train(job: Job, around: Around) -> int:
             batch = _fetched(feed, teller)
             asked = not done and around.stopping(isinstance(batch, FarmError))
             keeps, scores = done or asked or at % config.keep.every == 0, _is_scored(config, at)
-            if leads:
-                teller.add(state, losses, now=keeps or scores)
+            teller.add(state, losses, now=keeps or scores)
             if leads and keeps:
                 kept.save(state)
             if scores and not asked:
@@ -236,12 +240,12 @@ def _board_folder(job: Job) -> str | None:
 
 
 class _Teller:
-    """Sums losses up and says them every so often: to a person, the log and the board."""
+    """Sums losses up and has the first worker say them every so often: to a person, the log and the board."""
 
-    def __init__(self, config: TrainConfig, said: Said, kept: Kept, board: Board) -> None:
+    def __init__(self, config: TrainConfig, around: Around, kept: Kept, board: Board) -> None:
         self._plan = config.plan
         self._every = config.keep.log
-        self._said, self._kept, self._board = said, kept, board
+        self._around, self._kept, self._board = around, kept, board
         self._sums: Losses = {}
         self._counts = Counter[str]()
         """not every loss is there in every iteration of stage gan"""
@@ -253,14 +257,20 @@ class _Teller:
         self._waited_s += seconds
 
     def add(self, state: TrainState, losses: Losses, *, now: bool) -> None:
-        """One iteration's losses; every so often, and `now`, their means are said."""
+        """One iteration's losses; every so often, and `now`, the first worker says their means over all workers."""
         for name, loss in losses.items():
             self._sums[name] = self._sums[name] + loss if name in self._sums else loss.clone()
             self._counts[name] += 1
         self._count += 1
         if not now and state.iteration % self._every:
             return
-        means = {name: float(loss) / self._counts[name] for name, loss in self._sums.items()}
+        sums = self._around.average_losses(self._sums) if self._around.average_losses else self._sums
+        if self._around.share.rank == 0:
+            self._say(state, {name: float(loss) / self._counts[name] for name, loss in sums.items()})
+        self._sums, self._counts, self._count, self._waited_s = {}, Counter(), 0, 0.0
+        self._since_s = time.monotonic()
+
+    def _say(self, state: TrainState, means: dict[str, float]) -> None:
         taken_s = max(time.monotonic() - self._since_s, 1e-9)
         schedule = self._plan.schedule
         progress = Progress(
@@ -275,14 +285,12 @@ class _Teller:
         self._kept.lines.append({"iteration": state.iteration, "rate": progress.rate, **means})
         self._board.figures(state.iteration, {f"loss/{name}": value for name, value in means.items()})
         self._board.figures(state.iteration, {"rate": progress.rate, "iterations a second": progress.per_s})
-        self._said(progress)
-        self._sums, self._counts, self._count, self._waited_s = {}, Counter(), 0, 0.0
-        self._since_s = time.monotonic()
+        self._around.said(progress)
 
     def scored(self, at: int, scores: Scores) -> None:
         """What a validation found; the time that it took is nobody's."""
         figures = {f"validation/{name}": value for name, value in asdict(scores).items() if value is not None}
         self._board.figures(at, {name: value for name, value in figures.items() if math.isfinite(value)})
         self._kept.add_scores(at, {"iteration": at, **asdict(scores)})
-        self._said(Scored(iteration=at, scores=scores))
+        self._around.said(Scored(iteration=at, scores=scores))
         self._since_s = time.monotonic()

@@ -34,7 +34,7 @@ from farm.training.keep import Kept
 from farm.training.loop import Around, Job, Said, train
 from farm.training.metrics import Standing, TrainMetrics
 from farm.training.pairs import Share
-from sr_kernel.train.parallel import average_gradients
+from sr_kernel.train.parallel import average_gradients, average_losses
 
 _PAUSE_S = 0.5
 _PATIENCE_S = 6 * 3600
@@ -231,6 +231,7 @@ def _work(config: dict[str, Any]) -> None:
         stopping=asked,
         hurried=asked.peek,
         average=average_gradients,
+        average_losses=average_losses,
     )
     train(replace(job, device=str(device)), around)
 

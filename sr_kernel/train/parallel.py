@@ -1,12 +1,21 @@
-"""Several workers as one: gradients become their mean over all of them."""
+"""Several workers as one: gradients, and losses that are said, become their mean over all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+
+
+def average_losses(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The mean of each over the default process group, in fp32; all workers have the same names in the same order."""
+    if not losses:
+        return {}
+    flat = torch.stack([one.detach().float() for one in losses.values()])
+    dist.all_reduce(flat)
+    return dict(zip(losses, flat.div_(dist.get_world_size()).unbind(), strict=True))
 
 
 @torch.no_grad()
