@@ -16,10 +16,10 @@ class Board(Protocol):
 
 
 class _TensorBoard:
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, first: int) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        writer: Any = SummaryWriter(folder)  # pyright: ignore[reportUnknownVariableType]
+        writer: Any = SummaryWriter(folder, purge_step=first)  # pyright: ignore[reportUnknownVariableType]
         self._writer = writer
 
     def figures(self, at: int, figures: Mapping[str, float]) -> None:
@@ -38,8 +38,9 @@ class _Nowhere:
     def close(self) -> None: ...
 
 
-def open_board(folder: str | None) -> Board:
-    """A board below a folder of this machine; nowhere for None, and where TensorBoard is not installed."""
+def open_board(folder: str | None, first: int) -> Board:
+    """A board below a folder of this machine; nowhere for None, and where TensorBoard is not installed. What it has of
+    iterations from `first` on, which are done again, is no longer shown."""
     if folder is None or importlib.util.find_spec("tensorboard") is None:
         return _Nowhere()
-    return _TensorBoard(folder)
+    return _TensorBoard(folder, first)

@@ -136,10 +136,11 @@ def _train(job: Job, around: Around) -> int:
     if first > last and not owes:
         return state.iteration
     sources = open_sources(config.data, config.seed)
-    board = open_board(_board_folder(job) if leads else None)
+    board = open_board(_board_folder(job) if leads else None, first)
     teller = _Teller(config, around, kept, board)
     scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
-    feed = batches(sources, config, around.share, first, last)
+    pinned = state.device.type == "cuda"
+    feed = batches(sources, config, around.share, range(first, last + 1), pinned=pinned)
     try:
         if owes and scorer is not None:
             scorer.score(state)

@@ -58,19 +58,21 @@ def _open(source: SourceConfig, data: DataConfig, seed: int) -> PairDataset:
 
 
 def batches(
-    sources: Sequence[PairDataset], config: TrainConfig, share: Share, first: int, last: int
+    sources: Sequence[PairDataset], config: TrainConfig, share: Share, iterations: range, *, pinned: bool = False
 ) -> Iterator[Batch]:
-    """This worker's part of the batches of iterations first..last. What cannot be read ends the training: raises it."""
+    """This worker's part of the batches of the iterations; `pinned`: for a GPU, which copies them while it computes.
+    What cannot be read ends the training: raises it."""
     data = config.data
     if data.batch % share.world:
         raise UsageError(f"data.batch: {data.batch} is no multiple of the workers, {share.world}")
     order = Order([len(one) for one in sources], [one.weight for one in data.sources], config.seed)
     loader = DataLoader(
         _Samples(sources, data.gt, config.form),
-        batch_sampler=_Numbers(order, data.batch, share, first, last),  # pyright: ignore[reportArgumentType]
+        batch_sampler=_Numbers(order, data.batch, share, iterations),  # pyright: ignore[reportArgumentType]
         num_workers=data.loaders,
         prefetch_factor=_AHEAD if data.loaders else None,
         collate_fn=_joined,
+        pin_memory=pinned,
         worker_init_fn=_outlive_signals,
     )
     for batch in loader:
@@ -92,9 +94,9 @@ def _outlive_signals(_number: int) -> None:
 class _Numbers:
     """The places of each batch."""
 
-    def __init__(self, order: Order, batch: int, share: Share, first: int, last: int) -> None:
+    def __init__(self, order: Order, batch: int, share: Share, iterations: range) -> None:
         self._order, self._batch, self._share = order, batch, share
-        self._iterations = range(first, last + 1)
+        self._iterations = iterations
 
     def __iter__(self) -> Iterator[list[Place]]:
         for iteration in self._iterations:

@@ -31,6 +31,10 @@ class Batch:
     gt: Tensor
     lq: Tensor
 
+    def pin_memory(self) -> Batch:
+        """The same in pages that a GPU reads by itself; torch's loader calls it by this name."""
+        return Batch(gt=self.gt.pin_memory(), lq=self.lq.pin_memory())
+
 
 def step(state: TrainState, batch: Batch, average: Average | None = None) -> Losses:
     """One iteration: the state moves on by it, and what was minimised comes back.

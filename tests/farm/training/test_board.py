@@ -22,7 +22,9 @@ def curves(folder: Path) -> dict[str, dict[int, float]]:
         events = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
     found = events.EventAccumulator(str(folder), size_guidance={"scalars": 0})
     found.Reload()
-    return {name: {one.step: one.value for one in found.Scalars(name)} for name in found.Tags()["scalars"]}
+    points = {name: found.Scalars(name) for name in found.Tags()["scalars"]}
+    assert all(len({one.step for one in curve}) == len(curve) for curve in points.values())
+    return {name: {one.step: one.value for one in curve} for name, curve in points.items()}
 
 
 def test_the_board_has_the_curves_of_the_log(tmp_path: Path) -> None:
@@ -41,9 +43,21 @@ def test_the_board_has_the_curves_of_the_log(tmp_path: Path) -> None:
     assert list(found["iterations a second"]) == [2, 4, 6, 8, 10, 12]
 
 
+def test_what_is_done_again_is_on_the_board_once(tmp_path: Path) -> None:
+    """As after a kill -9 in iteration 12, which the last checkpoint was before."""
+    config, out = load_config(str(make_config(tmp_path / "set")), "net"), tmp_path / "out"
+    run(Request(config=config, out=str(out), threads=1), lambda _: None)
+    (out / "checkpoints/000000012.ckpt").unlink()
+    run(Request(config=config, out=str(out), threads=1), lambda _: None)
+    if find_spec("tensorboard") is None:
+        assert not (out / "tensorboard").exists()
+        return
+    assert list(curves(out / "tensorboard")["loss/pixel"]) == [2, 4, 6, 8, 10, 12]
+
+
 def test_without_tensorboard_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(board.importlib.util, "find_spec", lambda name: None)
-    nowhere = board.open_board(str(tmp_path / "tensorboard"))
+    nowhere = board.open_board(str(tmp_path / "tensorboard"), 1)
     nowhere.figures(1, {"loss/pixel": 0.5})
     nowhere.close()
     assert not (tmp_path / "tensorboard").exists()
