@@ -43,12 +43,13 @@ def weights(path: Path) -> dict[str, Tensor]:
 
 
 def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
-    """By relative paths, although Ray Train gives each worker a working folder of its own."""
+    """By relative paths, although Ray Train gives each worker a working folder of its own; losses are of all."""
     require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
     config = Path(os.path.relpath(make_config(tmp_path / "set"), REPOSITORY))
     outs = [Path(os.path.relpath(tmp_path / name, REPOSITORY)) for name in ("one", "two")]
     alone, both = (trained(farm, config, out, at, {"RAY_ADDRESS": ""}) for at, out in enumerate(outs, 1))
     assert all(torch.allclose(one, alone[name], atol=1e-4) for name, one in both.items())
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
 def test_a_worker_that_is_killed_changes_no_loss(farm: Farm, tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_signal_while_something_starts_leaves_nothing(at: str, farm: Farm, tmp
 
 def test_one_worker_trains_on_a_cluster(farm: Farm, tmp_path: Path, cluster: dict[str, str]) -> None:
     require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
-    config = make_config(tmp_path / "set")
+    config = make_config(tmp_path / "set", CONFIG.replace("loaders = 0", "loaders = 1"))
     there = trained(farm, config, tmp_path / "there", 1, cluster)
     here = trained(farm, config, tmp_path / "here", 1, {"RAY_ADDRESS": ""})
     assert all(torch.allclose(one, here[name], atol=1e-6) for name, one in there.items())
