@@ -63,6 +63,8 @@ def train(config: str, **flags: Any) -> None:
 def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:
     from sr_kernel.train.plan import PlanError
 
+    if flags["opponent"] is not None and config.plan.stage == "net":
+        raise UsageError("--net-d: stage net trains no discriminator; take it out, or say --stage gan")
     for name in ("start", "opponent"):
         if flags[name] is not None:
             config = replace(config, **{name: _beside_here(flags[name])})

@@ -19,7 +19,7 @@ from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage import OutputRoot, join
 from farm.training.config import TrainConfig
 from sr_kernel.train.checkpoint import CheckpointError, most_bytes, restore_state, save_state, too_large
-from sr_kernel.train.export import opponent_to_pth, to_onnx, to_pth, to_safetensors
+from sr_kernel.train.export import ExportError, opponent_to_pth, to_onnx, to_pth, to_safetensors
 from sr_kernel.train.state import TrainState
 
 _CHECKPOINT = re.compile(r".*/checkpoints/(\d{9,})\.ckpt")
@@ -72,7 +72,7 @@ class Kept:
             return
         forms = {f"{name}-{at:09d}.pth": to_pth, f"{name}-{at:09d}.safetensors": to_safetensors}
         if self.onnx:
-            forms[f"{name}-{at:09d}.onnx"] = to_onnx
+            forms[f"{name}-{at:09d}.onnx"] = onnx_of
         if state.opponent is not None:
             forms[f"{name}-netd-{at:09d}.pth"] = opponent_to_pth
         for file, form in forms.items():
@@ -124,6 +124,14 @@ class Kept:
 
     def _checkpoint(self, at: int) -> str:
         return join(self.root.url, "checkpoints", f"{at:09d}.ckpt")
+
+
+def onnx_of(state: TrainState) -> bytes:
+    """Raises UsageError where the network cannot be exported."""
+    try:
+        return to_onnx(state)
+    except ExportError as error:
+        raise UsageError(f"--onnx: {error}") from error
 
 
 def _log(at: int) -> str:

@@ -15,7 +15,7 @@ from farm.errors import FarmError, ModelError, StalledError
 from farm.storage import OutputRoot, join
 from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
-from farm.training.keep import Kept
+from farm.training.keep import Kept, onnx_of
 from farm.training.pairs import Share, batches, open_sources
 from farm.training.validate import Scores, Validator
 from farm.training.weights import load_lpips, load_start
@@ -135,6 +135,8 @@ def _train(job: Job, around: Around) -> int:
     owes = leads and bool(job.resume_at) and _is_scored(config, job.resume_at) and not kept.has_scores
     if first > last and not owes:
         return state.iteration
+    if leads and job.onnx:
+        onnx_of(state)  # what cannot be exported is said now, not at the first checkpoint
     sources = open_sources(config.data, config.seed)
     board = open_board(_board_folder(job) if leads else None, first)
     teller = _Teller(config, around, kept, board)

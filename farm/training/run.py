@@ -52,7 +52,8 @@ def debugged(config: TrainConfig, workers: int) -> TrainConfig:
     half = DEBUG_ITERATIONS // 2
     batch = min(config.data.batch, max(_DEBUG_BATCH // workers, 1) * workers)
     schedule = replace(config.plan.schedule, iterations=DEBUG_ITERATIONS, warmup=0)
-    plan = replace(config.plan, schedule=schedule, discriminator_first=0)
+    every = min(config.plan.discriminator_every, half)
+    plan = replace(config.plan, schedule=schedule, discriminator_first=0, discriminator_every=every)
     return replace(
         config,
         plan=plan,

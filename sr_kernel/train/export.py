@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sr_kernel.train.state import TrainState
 
 
 class ExportError(ValueError):
-    """What is asked for needs a package that is not installed."""
+    """What is asked for cannot be made: a package is not installed, or it cannot write this network."""
 
 
 def to_pth(state: TrainState) -> bytes:
@@ -43,8 +44,10 @@ def to_safetensors(state: TrainState) -> bytes:
 def to_onnx(state: TrainState) -> bytes:
     """The averaged network: input `input` (N, 3, H, W) in 0..1 -> `output`; N, H and W are free.
 
-    Raises ExportError without the package onnx.
+    Raises ExportError without the package onnx, and where torch cannot write the network down.
     """
+    if find_spec("onnx") is None:
+        raise ExportError("export: ONNX needs the package onnx; pip install 'sr-farm[onnx]'")
     network = copy.deepcopy(state.average).cpu().float().eval()
     network.requires_grad_(False)
     free = {0: "n", 2: "h", 3: "w"}
@@ -59,8 +62,8 @@ def to_onnx(state: TrainState) -> bytes:
         path = Path(folder) / "network.onnx"
         try:
             torch.onnx.export(network, (torch.zeros(1, 3, 32, 32),), str(path), **options)
-        except (ImportError, torch.onnx.errors.OnnxExporterError) as error:
-            raise ExportError("export: ONNX needs the package onnx; pip install 'sr-farm[onnx]'") from error
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ExportError(f"export: ONNX: {str(error).splitlines()[0]}; train without it") from error
         return path.read_bytes()
 
 

@@ -85,6 +85,19 @@ def test_what_torch_would_stumble_over_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in made.output
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--net-d", "x4plus-netd"), "--net-d: stage net trains no discriminator"),
+        (("--perceptual", "vgg19"), "--perceptual: vgg19 has nothing to do"),
+    ],
+)
+def test_weights_that_the_stage_has_no_use_for_are_refused(flags: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    made = trained(make_config(tmp_path / "set"), "--workers", "1", *flags)
+    assert (made.exit_code, said in made.output) == (2, True), made.output
+    assert not (tmp_path / "set/farm-train").exists()
+
+
 def test_debug_goes_end_to_end_on_pictures_that_are_degraded_on_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

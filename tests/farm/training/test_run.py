@@ -24,6 +24,7 @@ from farm.training.config import TrainConfig
 from farm.training.loop import Progress, Scored, TrainingError, explained
 from farm.training.order import Order
 from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
+from sr_kernel.train import export
 from sr_kernel.weights import describe_file
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
 from tests.stores import KINDS, Store, opened
@@ -278,6 +279,25 @@ def test_a_recipe_that_has_changed_is_another_configuration(tmp_path: Path) -> N
         prints.append(load_config(str(path), "net").fingerprint)
     assert prints[0] == prints[1]
     assert prints[0] != prints[2]
+
+
+def test_what_cannot_be_exported_is_said_before_the_first_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a node of a cluster that lacks the package."""
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    heard: list[Progress | Scored | str] = []
+    request = Request(config=config_of(tmp_path / "set"), out=str(tmp_path / "out"), threads=1, onnx=True)
+    with pytest.raises(UsageError, match=r"^--onnx: export: ONNX needs the package onnx; pip install"):
+        run(request, heard.append)
+    assert heard == ["starts from random weights"]
+
+
+def test_a_debug_run_trains_both_networks(tmp_path: Path) -> None:
+    text = CONFIG.replace("seed = 3", "seed = 3\ndiscriminator_every = 100")
+    gan = debugged(replace(load_config(str(make_config(tmp_path / "set", text)), "gan"), start="none"), 1)
+    lines = [one for one in trained(gan, str(tmp_path / "out")) if isinstance(one, Progress)]
+    assert [one.iteration for one in lines if "gan" in one.losses] == [4, 8]
 
 
 def test_a_debug_run_begins_anew_and_leaves_what_is_not_its_own(tmp_path: Path) -> None:
