@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -130,47 +131,62 @@ def _train(job: Job, around: Around) -> int:
     kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), config, job.onnx)
     if job.resume_at:
         kept.resume(state, job.resume_at)
-    first, last = state.iteration + 1, config.plan.schedule.iterations
     # What is kept and not scored was left so in a hurry, or by a process that died while it scored.
     owes = leads and bool(job.resume_at) and _is_scored(config, job.resume_at) and not kept.has_scores
-    if first > last and not owes:
+    left = range(state.iteration + 1, config.plan.schedule.iterations + 1)
+    if not left and not owes:
         return state.iteration
     if leads and job.onnx:
         onnx_of(state)  # what cannot be exported is said now, not at the first checkpoint
     sources = open_sources(config.data, config.seed)
-    board = open_board(_board_folder(job) if leads else None, first)
+    board = open_board(_board_folder(job) if leads else None, left.start)
     teller = _Teller(config, around, kept, board)
     scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
-    pinned = state.device.type == "cuda"
-    feed = batches(sources, config, around.share, range(first, last + 1), pinned=pinned)
+    feed = batches(sources, config, around.share, left, pinned=state.device.type == "cuda")
     try:
         if owes and scorer is not None:
             scorer.score(state)
-        batch = _fetched(feed, teller)
-        while isinstance(batch, Batch):
-            losses = _stepped(state, batch, around)
-            at, done = state.iteration, state.iteration == last
-            batch = _fetched(feed, teller)
-            asked = not done and around.stopping(isinstance(batch, FarmError))
-            keeps, scores = done or asked or at % config.keep.every == 0, _is_scored(config, at)
-            teller.add(state, losses, now=keeps or scores)
-            if leads and keeps:
-                kept.save(state)
-            if scores and not asked:
-                if scorer is not None:
-                    scorer.score(state)
-                asked = not done and around.stopping(False)
-            if leads and asked:
-                kept.save(state)
-            if asked:
-                around.stopping(False)  # nobody leaves, or fails, before the first worker has saved
-            if done or asked:
-                break
-        if isinstance(batch, FarmError):
-            raise batch
+        _iterate(state, feed, around, _Desk(config, kept if leads else None, teller, scorer))
     finally:
         board.close()
     return state.iteration
+
+
+class _Desk(NamedTuple):
+    """Where iterations are noted down."""
+
+    config: TrainConfig
+    kept: Kept | None
+    """None where another worker leads, as the next but one"""
+    teller: _Teller
+    scorer: _Scorer | None
+
+
+def _iterate(state: TrainState, feed: Iterator[Batch], around: Around, desk: _Desk) -> None:
+    """To the last iteration, or to the one after which all are to stop. Raises what a batch could not be made for."""
+    config, last = desk.config, desk.config.plan.schedule.iterations
+    batch = _fetched(feed, desk.teller)
+    while isinstance(batch, Batch):
+        losses = _stepped(state, batch, around)
+        at, done = state.iteration, state.iteration == last
+        batch = _fetched(feed, desk.teller)
+        asked = not done and around.stopping(isinstance(batch, FarmError))
+        keeps, scores = done or asked or at % config.keep.every == 0, _is_scored(config, at)
+        desk.teller.add(state, losses, now=keeps or scores)
+        if desk.kept and keeps:
+            desk.kept.save(state)
+        if scores and not asked:
+            if desk.scorer:
+                desk.scorer.score(state)
+            asked = not done and around.stopping(False)
+        if desk.kept and asked:
+            desk.kept.save(state)
+        if asked:
+            around.stopping(False)  # nobody leaves, or fails, before the first worker has saved
+        if done or asked:
+            break
+    if isinstance(batch, FarmError):
+        raise batch
 
 
 def _is_scored(config: TrainConfig, at: int) -> bool:
