@@ -115,7 +115,7 @@ def test_losses_whose_table_is_not_there_are_left_out_as_in_basicsr(value: objec
     assert read(tmp_path, plain, "gan", "a.yml").plan.losses.pixel == 1
     with pytest.raises(UsageError, match=r"train\.gan_opt is missing"):
         read(tmp_path, changed(copy.deepcopy(options), ("train", "gan_opt"), value), "gan", "a.yml")
-    del options["train"]["pixel_opt"]
+    del options["train"]["pixel_opt"], options["train"]["perceptual_opt"]
     with pytest.raises(UsageError, match="all other losses are 0"):
         read(tmp_path, yaml.safe_dump({**options, "model_type": "RealESRNetModel"}), "net", "a.yml")
 
