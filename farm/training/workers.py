@@ -257,6 +257,6 @@ class _Asked:
     def peek(self) -> bool:
         """What the first worker has heard, for itself alone."""
         if time.monotonic() >= self._next_s:
-            self._heard = self._heard or bool(ray.get(self._post.stopping.remote()))
+            self._heard = self._heard or cast(bool, ray.get(self._post.stopping.remote()))
             self._next_s = time.monotonic() + _PAUSE_S
         return self._heard
