@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from ..media_reader import Probe
 from ..moving_pattern import frame_number
@@ -120,6 +122,7 @@ def test_another_rate_shows_the_frame_of_each_moment(rated: FilmRuns, film: str,
     assert numbers(output) == wanted
     assert abs(len(times) / 30 - len(shown) / rate) < 0.1
     assert output.video["pix_fmt"] == "bgr0"
+    assert (output.video["color_space"], output.video["color_range"]) == ("gbr", "pc")
     same_film.check_sound(source, output)
 
 
@@ -158,6 +161,73 @@ def test_a_container_that_cannot_hold_the_sound_gets_it_transcoded_and_says_so(r
     assert len(runs.made("webm", "tracks.mp4").streams("subtitle")) == 2
     same_film.check_sound(runs.source("odd.webm"), runs.made("webm", "odd.webm"))
     assert not runs.row("webm", "odd.webm")["message"], "nothing to warn of where sound is copied"
+
+
+DELAYS_MS = (100, 100, 2000)
+PICTURES = (("a.gif", "GIF"), ("b.apng", "PNG"), ("c.webp", "WEBP"))
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Animated pictures whose last frame is held, and four numbered pictures."""
+    folder = tmp_path_factory.mktemp("moving")
+    for name, kind in PICTURES:
+        frames = [Image.new("RGB", (32, 24), (80 * number, 40, 200)) for number in range(3)]
+        more = {"duration": list(DELAYS_MS), "loop": 0, "lossless": True}
+        frames[0].save(folder / name, kind, save_all=True, append_images=frames[1:], **more)
+    (folder / "scan").mkdir()
+    for number in range(7, 11):
+        Image.new("RGB", (32, 24), (20 * number, 90, 30)).save(folder / "scan" / f"s{number:04d}.png")
+    return folder
+
+
+def colours(path: Path) -> list[tuple[int, ...]]:
+    """Of the middle of each frame of a picture."""
+    with Image.open(path) as image:
+        return [frame.convert("RGB").getpixel((16, 12)) for frame in ImageSequence.Iterator(image)]
+
+
+def delays_ms(path: Path) -> tuple[int, ...]:
+    with Image.open(path) as image:
+        loaded = ((frame.load(), frame.info["duration"]) for frame in ImageSequence.Iterator(image))  # WebP's come late
+        return tuple(round(delay) for _, delay in loaded)
+
+
+def steps(shown: list[tuple[int, ...]]) -> np.ndarray:
+    """From one colour to the next: a network of two convolutions shifts them all alike."""
+    return np.diff(np.array(shown), axis=0)
+
+
+def test_animated_pictures_stay_what_they_are(runs: FilmRuns, moving: Path, tmp_path: Path) -> None:
+    shutil.copytree(moving, tmp_path / "in", ignore=shutil.ignore_patterns("scan"))
+    made = runs.farm.submit(tmp_path / "in", tmp_path / "out", "--pages", "animation")
+    assert made.returncode == 0, made.stderr
+    assert files(tmp_path / "out") == {"a_1x.gif", "b_1x.apng", "c_1x.webp", "results.parquet"}
+    for name, _ in PICTURES:
+        output = tmp_path / "out" / name.replace(".", "_1x.")
+        assert delays_ms(output) == DELAYS_MS, name
+        assert np.abs(steps(colours(output)) - steps(colours(moving / name))).max() < 25, name
+
+
+def test_pictures_become_films_as_long_as_they_are_and_numbered_ones_stay_numbered(
+    runs: FilmRuns, moving: Path, tmp_path: Path
+) -> None:
+    sources = [*(name for name, _ in PICTURES), "scan/s%04d.png"]
+    (tmp_path / "in.txt").write_text("".join(f"{moving}/{name}\n" for name in sources))
+    made = runs.farm.submit(tmp_path / "in.txt", tmp_path / "out", "--pages", "video", "--preset", "ultrafast")
+    assert made.returncode == 0, made.stderr
+    rows = {Path(str(row["source"])).name: row for row in results(tmp_path / "out")}
+    for name, _ in PICTURES:
+        probe = Probe(Path(str(rows[name]["output"])))
+        assert probe.path.suffix == ".mp4"
+        assert [round(1000 * time) for time in probe.times()] == [0, 100, 200], name
+        assert float(probe.head["format"]["duration"]) == sum(DELAYS_MS) / 1000, name
+    index = Path(str(rows["s%04d.png"]["output"]))
+    said = json.loads(index.read_text())
+    assert (said["frames"], said["rate"], said["pts"]) == (4, "24/1", [0, 1, 2, 3])
+    wanted = [colours(moving / "scan" / f"s{number:04d}.png")[0] for number in range(7, 11)]
+    found = [colours(index.parent / name)[0] for name in said["names"]]
+    assert np.abs(steps(found) - steps(wanted)).max() < 8
 
 
 @pytest.mark.parametrize("flags", [("--codec", "h264", "--container", "webm"), ("--pix-fmt", "nonsense")], ids=" ".join)
