@@ -225,7 +225,7 @@ class Handle:
     def options(self, **_: Any) -> Handle:
         return self
 
-    def remote(self, given: Any) -> Reference:
+    def remote(self, given: Any, *_: object) -> Reference:
         return self._fleet.begin(self._actor, None if self._is_info else given)
 
 

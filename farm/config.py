@@ -258,7 +258,10 @@ class WorkerConfig:
     dashboard: bool = False
     """serve Ray's dashboard while an embedded Ray runs, on loopback; wants the extra `dashboard`"""
     wait_gpus_s: float = 900.0
+    """to wait for a cluster's places while no other run of the farm has some there or gets some before"""
     min_gpus: int = 0
+    priority: int = 0
+    """among the runs that share a cluster: those with a higher one get their workers first"""
     pin_cores: bool | None = None
     """one core a CPU actor; None means: when there are as many actors as cores"""
     metrics_port: int | None = None

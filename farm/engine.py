@@ -25,12 +25,16 @@ from farm.node import Nodes, introduce
 from farm.records import Outcome, Part, Unit
 from farm.schedule import DeathCause, Finished, Schedule
 from farm.session import Session, first_line, start_failure
+from farm.sharing import Places, Queue, Turn, too_few
 from farm.tasks.base import WorkerContext
 from farm.title import unit_title
+from farm.turn import State, Wait
 from farm.worker import Worker, WorkerInfo
 
 _DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMemoryError)
 _POLL_S = 0.25
+_QUEUE_S = 0.5
+"""between two looks at the other runs of a cluster, while we wait for our turn"""
 _STOP_GRACE_S = 6.0
 """for what is in flight, from the signal on; Ray's own end takes two seconds more"""
 _START_LIMIT_S = 180.0
@@ -67,7 +71,9 @@ class EngineConfig:
     embedded_cpus: int
     embedded_gpus: int
     wait_s: float
-    """how long to wait for all workers on a cluster"""
+    """how long to wait for all workers on a cluster, while no other run of ours has some there or gets some before"""
+    priority: int = 0
+    """among the runs that share a cluster; higher ones get their workers first"""
     dashboard: bool = False
     """whether an embedded one serves its dashboard"""
     min_workers: int
@@ -130,8 +136,10 @@ class Engine:
         """when there was a worker last"""
         self._look_s = 0.0
         """when deadlines are looked at next: those of a thousand workers take a while"""
-        self.on_waiting: Callable[[int, int], None] = lambda missing, total: None  # noqa: ARG005
-        """called now and then with the number of workers that have no place yet, and of all"""
+        self._queue: Queue | None = None
+        """of the runs that share a cluster"""
+        self.on_waiting: Callable[[Wait], None] = lambda wait: None  # noqa: ARG005
+        """called now and then while there are workers that have no place yet, or still start"""
         self.on_turn: Callable[[], None] = lambda: None
         """called several times a second while there is work"""
         self.workers: dict[str, WorkerInfo] = {}
@@ -143,6 +151,7 @@ class Engine:
         try:
             self._stop_in_time()
             self.session.connect()
+            self._await_turn()
             self._await_workers()
         except BaseException:
             self._end()
@@ -158,6 +167,8 @@ class Engine:
                 _kill(actor.handle)
         self._actors.clear()
         self._calls.clear()
+        if self._queue:
+            self._queue.leave(is_lost=self.session.head is None or self.session.head.is_lost)
         self.session.disconnect()
 
     # -- workers -----------------------------------------------------------------------------------------------
@@ -185,6 +196,27 @@ class Engine:
             progressed_s=now,
         )
 
+    def _await_turn(self) -> None:
+        """On a cluster: until it is our turn among the runs that share it, and each worker has a place; so nobody holds
+        some while it waits for others."""
+        head, config = self.session.head, self._config
+        if head is None or self._stop.is_set():
+            return
+        one = self._slots[0]
+        self._queue = Queue(self.session.address, one.context.run, config.priority)
+        places = Places(len(self._slots), {"CPU": one.num_cpus, "GPU": one.num_gpus})
+        turn = Turn(self._queue, places, config.wait_s, config.min_workers)
+        try:
+            while not self._stop.is_set() and (wait := turn.poll()) is not None:
+                self.on_waiting(wait)
+                time.sleep(_QUEUE_S)
+                self._check_head()
+                self._stop_in_time()
+        finally:
+            if not head.is_lost:
+                places.give_back()
+        self._slots = self._slots[: turn.workers]
+
     def _await_workers(self) -> None:
         """All actors are asked for at once, so that an autoscaler sees what is missing."""
         if self._stop.is_set():
@@ -192,15 +224,16 @@ class Engine:
         self._schedule.expected_workers = len(self._slots)
         for slot in self._slots:
             self._start_actor(slot)
-        limit_s = self._config.wait_s if self._config.address else _START_LIMIT_S
+        limit_s = max(self._config.wait_s, _START_LIMIT_S) if self._config.address else _START_LIMIT_S
         until_s = time.monotonic() + limit_s
         while (missing := [name for name, actor in self._actors.items() if actor.starting is not None]) and (
             time.monotonic() < until_s and not self._stop.is_set()
         ):
             if self.workers and not self._config.address:
                 break  # embedded: the first worker starts at once, the others join
-            self.on_waiting(len(missing), len(self._slots))
+            self.on_waiting(Wait(workers=len(self._slots), missing=len(missing)))
             self._poll_starting(timeout_s=_POLL_S)
+            self._check_head()
             self._stop_in_time()
         if self._stop.is_set():
             return
@@ -208,6 +241,9 @@ class Engine:
             self._go_on_without(missing, limit_s)
         elif not self.workers:
             raise UnreachableError(f"no worker started within {limit_s:.0f} s; see `farm doctor`")
+        self._ready_s = time.monotonic()
+        if self._queue:
+            self._queue.say(State.WORKING)
 
     def _start_later(self) -> None:
         """The workers that were not needed at first, once more waits than those that still start will take."""
@@ -221,10 +257,7 @@ class Engine:
     def _go_on_without(self, missing: list[str], limit_s: float) -> None:
         there = len(self._actors) - len(missing)
         if not self._config.min_workers or there < self._config.min_workers:
-            raise UnreachableError(
-                f"{len(missing)} of {len(self._actors)} workers found no place on {self._config.address} within "
-                f"{limit_s:.0f} s; add nodes, lower --gpus, or go on with fewer by --min-gpus"
-            )
+            raise too_few(len(missing), len(self._actors), str(self._config.address), limit_s)
         for name in missing:
             _kill(self._actors.pop(name).handle)
         self._schedule.expected_workers = len(self._actors)
@@ -247,6 +280,16 @@ class Engine:
             actor.starting = None
             actor.progressed_s = time.monotonic()
             self._schedule.add_worker(name)
+            self._tell_places()
+
+    def _tell_places(self) -> None:
+        """Whoever shares a node with our workers shares its memory, and hears of them."""
+        if self._queue:
+            self._queue.workers = Counter(info.node_id for info in self.workers.values())
+
+    def _sharing(self, name: str) -> int:
+        """How many workers share the memory of a worker's node; 0 where it was told how much it has."""
+        return self._queue.on_node(self.workers[name].node_id) if self._queue else 0
 
     def _replace(self, name: str, detail: str) -> None:
         """A fresh actor for a slot whose actor is gone; a slot that lost too many is given up. None after `stop`."""
@@ -254,6 +297,7 @@ class Engine:
         _kill(gone.handle)
         if self.workers.pop(name, None) is not None:
             self._schedule.remove_worker(name)
+            self._tell_places()
         deaths = gone.deaths + 1
         _LOG.warning("worker %s lost (%d): %s", name, deaths, detail)
         if self._stop.is_set():
@@ -326,7 +370,8 @@ class Engine:
                 unit := self._schedule.next_unit(name, spare_s.get(name, math.inf), most_s)
             ):
                 failpoints.hit("claim.before")
-                reference = self._actors[name].handle.run.options(name=unit_title(unit)).remote(unit)
+                run = self._actors[name].handle.run.options(name=unit_title(unit))
+                reference = run.remote(unit, self._sharing(name))
                 self._calls[reference] = _Call(unit, name, time.monotonic())
                 failpoints.hit("claim.after")
                 if spare_s:
@@ -396,10 +441,14 @@ class Engine:
         actor = self._actors.get(call.worker)
         return now - max(call.dispatched_s, actor.progressed_s) if actor else -math.inf
 
-    def _check_alive(self) -> None:
-        """Replace actors that do not come up; give up when there has been none for too long, or the head is lost."""
+    def _check_head(self) -> None:
+        """Raises StalledError where there is none any more."""
         if self.session.head and self.session.head.is_lost:
             raise self.session.head.error()
+
+    def _check_alive(self) -> None:
+        """Replace actors that do not come up; give up when there has been none for too long, or the head is lost."""
+        self._check_head()
         now = time.monotonic()
         if self.workers:
             self._ready_s = now

@@ -85,7 +85,7 @@ def cluster_config(address: str | None, *, insecure: bool) -> WorkerConfig:
 def worker_config(flags: Mapping[str, Any]) -> WorkerConfig:
     """From the values of `worker_options`."""
     names = ("gpus", "workers", "gpu_ids", "actors_per_gpu", "io_threads", "address", "insecure")
-    more = ("min_gpus", "pin_cores", "metrics_port", "dashboard")
+    more = ("min_gpus", "priority", "pin_cores", "metrics_port", "dashboard")
     return WorkerConfig(**{name: flags[name] for name in (*names, *more)}, wait_gpus_s=flags["wait_gpus"])
 
 
@@ -112,6 +112,13 @@ _WORKER: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--min-gpus", type=int, default=0, show_default=True, help="Then go on with so many; 0 means exit 69."
+    ),
+    click.option(
+        "--priority",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of runs that share a cluster the highest gets its workers first.",
     ),
     click.option(
         "--metrics-port", type=int, help="Serve metrics to Prometheus on 127.0.0.1:PORT/metrics while it works."

@@ -21,14 +21,13 @@ from farm.config import WorkerConfig
 from farm.errors import UsageError
 from farm.fetch import cache_folder
 from farm.records import Unit
+from farm.tasks.memory import MEMORY_SHARE, memory_share
 from sr_kernel import hardware
 
 if TYPE_CHECKING:
     from farm.engine import EngineConfig, Slot
     from farm.tasks.base import WorkerContext
 
-_MEMORY_SHARE = 0.6
-"""of the machine's memory, for the pictures of all its workers together"""
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """so Ray takes 127.0.0.1 for the address of its node on every system, and all that it starts listens there alone"""
 _DASHBOARD_PACKAGES = (
@@ -210,6 +209,7 @@ def plan_fleet(
         embedded_cpus=max(count, len(cores)),
         embedded_gpus=gpus,
         wait_s=worker.wait_gpus_s,
+        priority=worker.priority,
         dashboard=worker.dashboard,
         min_workers=worker.min_gpus * worker.actors_per_gpu if gpus else 0,
         deadline_s=deadline_s,
@@ -225,9 +225,9 @@ def worker_count(worker: WorkerConfig, body_bytes: int) -> tuple[int, int]:
     return gpus, gpus * worker.actors_per_gpu if gpus else (worker.workers or _default_workers(worker, body_bytes))
 
 
-def memory_share(count: int) -> int:
-    """Bytes that the pictures of each of so many workers of this machine may take."""
-    return int(_MEMORY_SHARE * hardware.memory_bytes() / count)
+def _told_bytes(worker: WorkerConfig, count: int) -> int:
+    """What each of so many workers is told of its memory: nothing on a cluster, where each asks its own machine."""
+    return 0 if cluster_address(worker) else memory_share(count)
 
 
 def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
@@ -239,7 +239,7 @@ def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
 
 def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
     """One a core, fewer where each must hold `body_bytes` of the share of memory that pictures get."""
-    return cores if not body_bytes else max(1, min(cores, int(_MEMORY_SHARE * memory_bytes) // body_bytes))
+    return cores if not body_bytes else max(1, min(cores, int(MEMORY_SHARE * memory_bytes) // body_bytes))
 
 
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:
@@ -247,7 +247,7 @@ def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: 
 
     # Fewer workers than cores float: two runs side by side must not sit on the same core.
     pin = worker.pin_cores if worker.pin_cores is not None else count == len(cores) and not cluster_address(worker)
-    memory_bytes = memory_share(count)
+    memory_bytes = _told_bytes(worker, count)
     return [
         Slot(
             context=replace(
@@ -268,7 +268,7 @@ def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list
     from farm.engine import Slot
     from farm.worker import io_threads_for
 
-    memory_bytes, threads = memory_share(count), context.io_threads
+    memory_bytes, threads = _told_bytes(worker, count), context.io_threads
     if not threads and not _is_elsewhere(worker):
         threads = io_threads_for("cuda", len(cores_here()) // count)
     context = replace(context, device="cuda:0", memory_bytes=memory_bytes, io_threads=threads)

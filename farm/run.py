@@ -41,6 +41,7 @@ from farm.stop import Stop, stop_of
 from farm.storage import faults
 from farm.summary import MAX_FAILURES, SHOWN, RowState, RunSummary, Tally
 from farm.survey import Survey, Surveyor, compared_by, count_rows
+from farm.turn import Wait
 
 if TYPE_CHECKING:
     from farm.engine import Engine
@@ -257,7 +258,7 @@ class _Run:
             ahead = list(islice(parts, len(slots)))
             engine = Engine(replace(engine_config, at_first=self._wanted(ahead, len(slots))), slots, schedule)
             engine.session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
-            engine.on_waiting = lambda missing, total: progress.note(f"waiting for {missing} of {total} workers")
+            engine.on_waiting = lambda wait: self._wait(wait, progress)
 
             def connected() -> None:
                 received.arm()  # Ray brings a SIGTERM handler of its own
@@ -281,6 +282,7 @@ class _Run:
             received.arm()  # asking a cluster what it has has brought them already
             with engine:
                 progress.begin(schedule)
+                self.note.wait("")
                 metrics = RunMetrics(self._id)
                 for finished in engine.run(chain(ahead, parts)):
                     self._end(finished, engine, schedule, pace, progress)
@@ -290,6 +292,13 @@ class _Run:
             self._signum = received.signum
             for item_id in self._spoilt:
                 self._delete_pieces(item_id)  # only now: other pieces of theirs were in flight
+
+    def _wait(self, wait: Wait, progress: Progress) -> None:
+        """Workers have no place yet, or start: hours may pass in which nothing else is looked after."""
+        self._held.check()
+        progress.wait(wait.text, wait.told)
+        if wait.wanted:
+            self.note.wait(wait.text)
 
     def _wanted(self, ahead: Sequence[Part], workers: int) -> int:
         """How many workers the first parts keep busy: a film, a pack or a large picture is cut into more."""

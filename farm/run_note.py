@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import socket
 import time
@@ -15,6 +17,10 @@ from farm.errors import FarmError, LostLockError, without_credentials
 from farm.summary import RunSummary
 from farm.survey import Survey
 
+_WAIT_S = 5.0
+"""between two notes of what a run waits for"""
+_LOG = logging.getLogger("farm.run")
+
 
 class RunningNote:
     """The note of one run in the output root `out`. A run that finds nothing to do writes none."""
@@ -22,6 +28,8 @@ class RunningNote:
     def __init__(self, out: str) -> None:
         self._out = out
         self._note: ledger.RunNote | None = None
+        self._waited_s = -math.inf
+        """when what the run waits for was noted last"""
 
     def begin(self, config: RunConfig, run: str, counted: Survey) -> None:
         """There is work."""
@@ -37,12 +45,27 @@ class RunningNote:
         )
         ledger.write_note(self._out, self._note)
 
+    def wait(self, words: str) -> None:
+        """The run waits for its workers, now and then; no `words`: it has them."""
+        now_s = time.monotonic()
+        note = self._note
+        if note is None or words == note.waiting or (words and now_s - self._waited_s < _WAIT_S):
+            return
+        self._note, self._waited_s = replace(note, waiting=words), now_s
+        try:
+            ledger.write_note(self._out, self._note)
+        except LostLockError:
+            raise
+        except FarmError as error:  # a store that fails now may be there when there is something to write
+            _LOG.warning("what the run waits for could not be noted: %s", error)
+
     def end(self, summary: RunSummary, exit_code: int | None = None) -> None:
         """The run is over; `exit_code`: where that is not what the summary says."""
         if self._note is None:
             return
         ended = replace(
             self._note,
+            waiting="",
             rows=summary.rows,
             ended_unix=round(time.time(), 3),
             exit_code=summary.exit_code if exit_code is None else exit_code,

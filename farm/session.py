@@ -240,14 +240,19 @@ def cluster_resource(address: str, name: str) -> int:
         ray.shutdown()
 
 
-def head_call(address: str) -> Callable[[float], bool]:
-    """A call to the head of a cluster: whether it has answered within so many seconds. Raises UnreachableError."""
+def head_client(address: str) -> Any:
+    """Through which the head of a cluster, HOST:PORT, is asked itself. Raises UnreachableError."""
     try:
-        gcs = cast(Any, raylet).GcsClient(address=address)
+        return cast(Any, raylet).GcsClient(address=address)
     except rx.RayError as error:
         raise UnreachableError(
             f"cluster {address} does not answer any more ({first_line(error)}); run the same command again when it does"
         ) from error
+
+
+def head_call(address: str) -> Callable[[float], bool]:
+    """A call to the head of a cluster: whether it has answered within so many seconds. Raises UnreachableError."""
+    gcs = head_client(address)
 
     def answers(limit_s: float) -> bool:
         try:

@@ -78,6 +78,8 @@ class Status:
     """when the latest entry was written; 0 without any"""
     pace: Pace | None
     """of a run that works"""
+    waiting: str = ""
+    """what a run waits for, in words, that has no workers yet; else empty"""
 
     @property
     def eta_s(self) -> float | None:
@@ -191,6 +193,7 @@ def _status(root: str) -> Status | None:
         ended_unix=own.ended_unix if own else 0.0,
         last_unix=max(latest.values(), default=0.0),
         pace=_pace(shards, latest, own) if own and is_working else None,
+        waiting=own.waiting if own and is_working else "",
     )
 
 

@@ -220,6 +220,8 @@ def _lines(status: Status, now: float) -> list[str]:
     lines = [f"{status.root}: {_state(status, now)}"]
     if status.manifest:
         lines.append(f"  manifest  {status.manifest} ({', '.join(status.models)})")
+    if status.waiting:
+        lines.append(f"  workers   {status.waiting}")
     total = f"{status.rows} of the manifest: " if status.rows is not None else ""
     lines.append(f"  rows      {total}{', '.join(_counts(status))}")
     frames = f", {status.frames} frames" if status.frames else ""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from farm.errors import FULL, DiskError, ErrorKind, FarmError, ItemError, is_of_the_machine, said_by
 from farm.records import Done, Failed, Outcome, Part, Split, Unit
+from farm.tasks.memory import MemoryBudget, memory_share
 
 if TYPE_CHECKING:
     from farm.tasks.base import Task, WorkerContext
@@ -56,7 +57,8 @@ class Worker:
         self._context = context
         self._node = socket.gethostname()
         self._stopping = False
-        self._tasks: dict[str, Task] = make_tasks(context)
+        self._memory = MemoryBudget(context.memory_bytes or memory_share(1))
+        self._tasks: dict[str, Task] = make_tasks(context, self._memory)
         self._pool = ThreadPoolExecutor(
             context.io_threads or io_threads_for(context.device),
             "io",
@@ -72,11 +74,14 @@ class Worker:
         """Answers when the worker is ready."""
         return WorkerInfo(name=self._context.name, node=self._node, pid=os.getpid(), device=self._context.device)
 
-    def run(self, unit: Unit) -> tuple[Outcome, ...]:
-        """Do every part of a unit. A part that was stopped has no outcome.
+    def run(self, unit: Unit, sharing: int = 0) -> tuple[Outcome, ...]:
+        """Do every part of a unit. A part that was stopped has no outcome. `sharing`: among how many workers the memory
+        of this machine is to be shared; 0: this one was told how much it has.
 
         Raises a FarmError other than ItemError when the run cannot go on (disk full, bad model, credentials).
         """
+        if sharing:
+            self._memory.resize(memory_share(sharing))
         futures = [self._pool.submit(self._run_part, part, unit.batch_limit) for part in unit.parts]
         return tuple(outcome for future in futures if (outcome := _result(future, futures)) is not None)
 

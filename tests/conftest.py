@@ -57,6 +57,7 @@ FIRST: Sequence[str] = (
     "chaos/test_kills.py",
     "chaos/test_corpus.py",
     "e2e/test_metrics.py",
+    "e2e/test_sharing.py",
     "e2e/test_submit.py",
     "e2e/test_training_watched.py",
     "e2e/test_training.py",

@@ -96,6 +96,13 @@ def giant_png(width: int = 30_000, height: int = 30_000) -> bytes:
     return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
+def claimed_png(needed_bytes: float) -> bytes:
+    """A PNG that says it is as large as a worker needs about so much memory for, of a network of scale 4, and ends."""
+    side = int((needed_bytes / 150) ** 0.5)
+    header = struct.pack(">IIBBBBB", side, side, 8, RGB, 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100)))
+
+
 def flipped(data: bytes, seed: int, flips: int = 8) -> bytes:
     """The same bytes with some bits turned over, behind the first eight bytes."""
     rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from farm import ledger
 from farm.book import ModelBook
 from farm.config import RunConfig
 from farm.errors import UsageError
-from farm.fleet import memory_share, worker_count
+from farm.fleet import worker_count
 from farm.forecast.lot import Looked, Lots, Volume, errors
 from farm.forecast.rate import ModelRate, Rates, measure, read_rates, write_rates
 from farm.forecast.volume import output_px_bytes
@@ -25,6 +25,7 @@ from farm.run import output_root, planner_of
 from farm.several import settled
 from farm.summary import RowState
 from farm.survey import DeclinedRow, PendingRow, PlannedRow, Survey, Surveyor, count_rows
+from farm.tasks.memory import memory_share
 
 __all__ = ["Forecast", "ModelShare", "Rates", "forecast", "measure_models", "read_rates", "write_rates"]
 

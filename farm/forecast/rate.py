@@ -22,13 +22,14 @@ from farm.book import ModelBook
 from farm.config import FaceConfig, FidelityConfig, LimitConfig, OutputConfig, RunConfig, VideoConfig, WorkerConfig
 from farm.entries import total_s
 from farm.errors import ModelError, UsageError
-from farm.fleet import cores_here, device_class, memory_share, runs_fused
+from farm.fleet import cores_here, device_class, runs_fused
 from farm.lock import RunLock
 from farm.media.image import EncodeSpec, ImageMeta, encode
 from farm.plan import Planner
 from farm.records import Done, Failed, ManifestRow, Overrides, Part, PartKind, Unit
 from farm.storage import faults
 from farm.tasks.base import WorkerContext
+from farm.tasks.memory import memory_share
 from sr_kernel import hardware
 from sr_kernel.models import FILE_PREFIX
 

@@ -52,6 +52,8 @@ class RunNote:
     left: int = 0
     source_px: int = 0
     frames: int = 0
+    waiting: str = ""
+    """what for, in words, while it waits for its workers"""
 
     @property
     def seconds(self) -> float | None:

@@ -63,7 +63,16 @@ class Progress:
 
     def note(self, text: str) -> None:
         """What is going on, until something has been done: starting Ray, fetching weights."""
+        self._going_on(text, "note")
+
+    def wait(self, text: str, fields: Mapping[str, object]) -> None:
+        """The run waits for workers; `fields`: what programs are told of it beside the words."""
+        self._going_on(text, "waiting", **fields)
+
+    def _going_on(self, text: str, event: str, **fields: object) -> None:
         self._note = text
+        if self._machine:
+            self._machine.going_on(event, self._clock(), text, **fields)
         self.refresh()
 
     def say(self, text: str) -> None:

@@ -28,6 +28,8 @@ class MachineLines:
         self._stream = stream
         self._began_s = began_s
         self._stood_s = float("-inf")
+        self._gone_on: tuple[str, str, float] = "", "", 0.0
+        """what was told last to take its time: its event, what it begins with, and when"""
         self.is_read = True
 
     def say(self, event: str, now_s: float, **fields: object) -> None:
@@ -43,6 +45,13 @@ class MachineLines:
             _LOG.warning("nobody reads the lines of --json any more; the run goes on without them")
             with open(os.devnull, "wb") as nowhere:  # or what is left in the stream fails again when Python ends
                 os.dup2(nowhere.fileno(), self._stream.fileno())
+
+    def going_on(self, event: str, now_s: float, text: str, **fields: object) -> None:
+        """What takes its time, such as fetching or waiting: when that begins, and then as often as how things stand."""
+        what = text.partition(":")[0]
+        if (event, what) != self._gone_on[:2] or now_s - self._gone_on[2] >= _STANDING_EVERY_S:
+            self._gone_on = event, what, now_s
+            self.say(event, now_s, text=text, **fields)
 
     def plan(self, now_s: float, guesses: Mapping[Likeness, int], *, rows: int, unplanned: int, total: int) -> None:
         """`rows` more are planned, and so many are not yet; `total`: of all that are to be done."""

@@ -183,12 +183,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     *_options(
         "worker",
-        *("gpus", "workers", "actors_per_gpu", "io_threads"),
+        *("gpus", "workers", "actors_per_gpu", "io_threads", "priority"),
         kinds={
             "gpus": _number(0, 4096),
             "workers": _number(1, 4096),
             "actors_per_gpu": _number(1, 16),
             "io_threads": _number(0, 64),
+            "priority": _number(-1000, 1000),
         },
     ),
     *_options(

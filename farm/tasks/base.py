@@ -28,7 +28,8 @@ class WorkerContext:
     """0: as many as the worker finds good for its device"""
     units_in_flight: int
     memory_bytes: int
-    """what all pictures in this process may occupy together"""
+    """what all pictures in this process may occupy together; 0: a share of its machine's, by how many workers it is
+    told to share that with"""
     decoder: str = "software"
     """software or nvdec, for films; of no effect on a CPU"""
     core: int | None = None

@@ -1,10 +1,23 @@
-"""A budget of memory that the pictures of one process share."""
+"""A budget of memory that the pictures of one process share, and what a machine has for all of its workers.
+
+It decides who waits and who is refused, and nothing else: no byte of an output depends on it.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+
+from sr_kernel import hardware
+
+MEMORY_SHARE = 0.6
+"""of the machine's memory, for the pictures of all its workers together"""
+
+
+def memory_share(count: int) -> int:
+    """Bytes that the pictures of each of so many workers of this machine may take."""
+    return int(MEMORY_SHARE * hardware.memory_bytes() / count)
 
 
 class MemoryBudget:
@@ -18,6 +31,12 @@ class MemoryBudget:
         self.total_bytes = total_bytes
         self._held_bytes = 0
         self._changed = threading.Condition()
+
+    def resize(self, total_bytes: int) -> None:
+        """Others have come to share the memory, or have gone; what is held stays so."""
+        with self._changed:
+            self.total_bytes = total_bytes
+            self._changed.notify_all()
 
     @contextmanager
     def hold(self, wanted_bytes: int) -> Generator[None]:

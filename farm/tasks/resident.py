@@ -12,6 +12,7 @@ from farm import fetch
 from farm.errors import ModelError
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import ModelRef
+from farm.tasks.memory import MemoryBudget
 from sr_kernel.backend import KernelError
 from sr_kernel.passes import Passes
 from sr_kernel.upscale import Upscaler
@@ -25,9 +26,15 @@ varies with what else runs, and must decide nothing"""
 class ResidentModels:
     """The models of one worker: those asked for last, as many as its memory has room for. Called in the lane only."""
 
-    def __init__(self, context: WorkerContext, load: Callable[[ModelRef], Upscaler] | None = None) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        load: Callable[[ModelRef], Upscaler] | None = None,
+        budget: MemoryBudget | None = None,
+    ) -> None:
         self._load = load or ModelLoader(context)
-        self._room_bytes = int(_SHARE * _memory_bytes(context))
+        self._budget = budget or MemoryBudget(context.memory_bytes)
+        self._gpu_bytes = _gpu_bytes(context)
         self._held: dict[ModelRef, Upscaler] = {}
         """the one asked for last is the last"""
 
@@ -46,7 +53,8 @@ class ResidentModels:
 
     def _make_room(self, kept: int) -> None:
         """Let models go until they fit; the last `kept` stay, whatever they occupy."""
-        while len(self._held) > kept and sum(one.held_bytes for one in self._held.values()) > self._room_bytes:
+        room_bytes = int(_SHARE * (self._gpu_bytes or self._budget.total_bytes))
+        while len(self._held) > kept and sum(one.held_bytes for one in self._held.values()) > room_bytes:
             self._held.pop(next(iter(self._held))).close()
 
 
@@ -89,7 +97,8 @@ class ModelLoader:
         )
 
 
-def _memory_bytes(context: WorkerContext) -> int:
+def _gpu_bytes(context: WorkerContext) -> int:
+    """All memory of its GPU; 0 where it has none."""
     if context.device.startswith("cuda"):
         return cast("int", torch.cuda.get_device_properties(context.device).total_memory)
-    return context.memory_bytes
+    return 0

@@ -33,18 +33,18 @@ NO_PIXELS = PixelStats()
 
 
 class Station:
-    """One per worker."""
+    """One per worker. `budget`: of its pictures' memory, where that changes."""
 
-    def __init__(self, context: WorkerContext) -> None:
+    def __init__(self, context: WorkerContext, budget: MemoryBudget | None = None) -> None:
         self.context = context
         self.node = socket.gethostname()
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
         self.passes = Passes()
-        self.resident = ResidentModels(context, ModelLoader(context, self.passes))
+        self.budget = budget or MemoryBudget(context.memory_bytes)
+        self.resident = ResidentModels(context, ModelLoader(context, self.passes), self.budget)
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)
         self.faces = Faces(self.lane, context)
-        self.budget = MemoryBudget(context.memory_bytes)
         with suppress(FarmError):  # the first request says it again, and of which item
             storage.warm_up(context.out)
 
@@ -60,11 +60,9 @@ class Station:
     @contextmanager
     def held(self, item: WorkItem, wanted_bytes: int, advice: str) -> Generator[None]:
         """Wait for memory and keep it. Raises ItemError (out_of_memory) for more than a CPU worker has."""
-        context = self.context
-        if context.device == "cpu" and wanted_bytes > context.memory_bytes:
-            found = (
-                f"needs about {wanted_bytes / 2**30:.1f} GiB, this worker may use {context.memory_bytes / 2**30:.1f}"
-            )
+        most_bytes = self.budget.total_bytes
+        if self.context.device == "cpu" and wanted_bytes > most_bytes:
+            found = f"needs about {wanted_bytes / 2**30:.1f} GiB, this worker may use {most_bytes / 2**30:.1f}"
             raise ItemError(ErrorKind.OUT_OF_MEMORY, item.row.source_url, found, advice)
         with self.budget.hold(wanted_bytes):
             yield

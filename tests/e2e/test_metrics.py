@@ -7,7 +7,6 @@ import json
 import shutil
 import socket
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -16,14 +15,15 @@ from typing import Any
 
 import pytest
 
-from farm.fleet import memory_share
 from farm.ledger import iter_results
+from farm.tasks.memory import memory_share
 
 from ..chaos.watch import check_clean, check_identical
 from ..clips import h264
 from ..metrics_page import RUNS
 from ..nodes import Machines, free_port, machines
 from ..outside import require_prometheus
+from ..pictures import claimed_png
 from ..prometheus import FAST, plain, prometheus, scrape
 from ..runs import Farm, results, save_picture
 
@@ -61,15 +61,6 @@ class Told:
         return {label: value for (name, label), value in self.last.items() if name == metric}
 
 
-def sizeable_header(path: Path) -> None:
-    """A PNG that says it is larger than what a worker may hold, and ends there."""
-    side = int((2 * memory_share(WORKERS) / 150) ** 0.5)
-    head = b"IHDR" + side.to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
-    data = b"IDAT" + zlib.compress(bytes(100))
-    chunks = (len(one[4:]).to_bytes(4, "big") + one + zlib.crc32(one).to_bytes(4, "big") for one in (head, data))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
-
-
 def sources(folder: Path) -> None:
     """Of each kind of thing that is counted some."""
     folder.mkdir()
@@ -77,7 +68,7 @@ def sources(folder: Path) -> None:
         save_picture(folder / f"{index}.png", 200, 160, seed=index)
     (folder / "film.mp4").write_bytes(h264("mp4"))
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    sizeable_header(folder / "sizeable.png")
+    (folder / "sizeable.png").write_bytes(claimed_png(1.5 * memory_share(1)))  # a worker is alone on its node
 
 
 def detached(user: Farm, source: Path, told: Told, cluster: Machines) -> None:

@@ -9,6 +9,7 @@ from farm import clock
 from farm.engine import EngineConfig
 from farm.records import Done, Failed, Outcome, Part
 from farm.schedule import Finished, Schedule
+from farm.turn import Wait
 
 Work = Callable[[Part], Done | Failed]
 
@@ -36,7 +37,7 @@ class HereEngine:
         self._stopped = False
         self.session = _Session()
         self.on_turn: Callable[[], None] = lambda: None
-        self.on_waiting: Callable[[int, int], None] = lambda missing, total: None
+        self.on_waiting: Callable[[Wait], None] = lambda wait: None
 
     def __enter__(self) -> HereEngine:
         self._schedule.expected_workers = 1

@@ -87,3 +87,17 @@ def test_a_cluster_is_asked_whom_it_lets_in_before_it_is_asked_what_it_has(
     monkeypatch.setattr(fleet.access, "check_cluster", refuse)
     with pytest.raises(UnreachableError, match=r"^192\.0\.2\.1:6379 insecure=False$"):
         fleet.worker_count(replace(worker, address="192.0.2.1:6379"), 0)
+
+
+@pytest.mark.parametrize("worker", [WorkerConfig(workers=4), WorkerConfig(gpus=4, priority=3)], ids=["CPUs", "GPUs"])
+def test_on_a_cluster_each_worker_asks_its_own_machine_what_memory_it_has(
+    monkeypatch: pytest.MonkeyPatch, worker: WorkerConfig
+) -> None:
+    """The command's machine may be a small head, and the workers' others."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(hardware, "memory_bytes", lambda: 8 * GIB)
+    here, _ = plan_fleet(WorkerConfig(workers=4), context(), lambda unit: 1.0, 0)
+    assert {slot.context.memory_bytes for slot in here} == {int(0.6 * 8 * GIB / 4)}
+    slots, config = plan_fleet(replace(worker, address="192.0.2.1:6379"), context(), lambda unit: 1.0, 0)
+    assert {slot.context.memory_bytes for slot in slots} == {0}
+    assert config.priority == worker.priority

@@ -309,6 +309,25 @@ def test_programs_are_told_every_row_and_how_things_stand_and_people_nothing() -
     assert stands["workers"] == [{"name": "upscale-x4plus-0", "busy": 0.75, "done": 1, "at": "", "more": 0}]
 
 
+def test_programs_are_told_what_a_run_waits_for_when_that_begins_and_every_two_seconds() -> None:
+    stream = io.StringIO()
+    run = Live(pictures(1), 1, io.StringIO(), lines=stream)
+    run.progress.note("fetching m: 0.1 of 9.0 MB")
+    run.progress.note("fetching m: 0.2 of 9.0 MB")
+    run.progress.note("starting Ray")
+    for at in range(5):
+        run.progress.wait(f"waiting for 6 GPUs: {at} of 8 are free", {"wanted": {"GPU": 6}})
+        run.after(1)
+    told_of = [(line["event"], line.get("text"), line.get("wanted")) for line in told(stream)][1:]
+    assert told_of == [
+        ("note", "fetching m: 0.1 of 9.0 MB", None),
+        ("note", "starting Ray", None),
+        ("waiting", "waiting for 6 GPUs: 0 of 8 are free", {"GPU": 6}),
+        ("waiting", "waiting for 6 GPUs: 2 of 8 are free", {"GPU": 6}),
+        ("waiting", "waiting for 6 GPUs: 4 of 8 are free", {"GPU": 6}),
+    ]
+
+
 def test_a_run_goes_on_when_nobody_reads_its_lines_any_more(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = os.pipe()
     with os.fdopen(theirs, "w") as stream:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -20,6 +21,7 @@ from farm.ledger import Compared, Ledger, Mark, MarkedKeys, compact_shard, read_
 from farm.lock import RunLock
 from farm.records import Done, Failed, Part
 from farm.run import run_manifest
+from farm.run_note import RunningNote
 from farm.status import WINDOW_S, iter_roots, read_status
 from tests.farm.here_engine import HereEngine
 from tests.farm.roots import RUN, entry, failed, note, write
@@ -227,6 +229,20 @@ def test_a_run_notes_how_it_ended_and_one_with_nothing_to_do_notes_nothing(
     ran(tmp_path, monkeypatch, bad)
     assert read_notes(str(out)) == [note]
     assert read_status(str(out)).state == "finished"
+
+
+def test_a_run_that_waits_for_its_workers_says_for_what_until_it_has_them(here: str, at_work: str) -> None:
+    noted = RunningNote(here)
+    noted.begin(RunConfig(manifest="/in"), at_work, SimpleNamespace(rows=3, states={}))  # type: ignore[arg-type]
+    words = "waiting for 6 GPUs: 2 of 8 are free, run X (priority 0) is before us"
+    noted.wait(words)
+    noted.wait("waiting for 6 GPUs: 3 of 8 are free")  # not every second anew
+    assert (read_status(here).state, read_status(here).waiting) == ("running", words)
+    assert f"  workers   {words}\n" in run("status", here).stdout
+    assert json.loads(run("status", here, "--json").stdout)["waiting"] == words
+    noted.wait("")
+    assert read_status(here).waiting == ""
+    assert "workers" not in run("status", here).stdout
 
 
 def test_a_run_that_cannot_go_on_says_so_in_its_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
