@@ -10,10 +10,12 @@ from farm.face import FaceParams
 from farm.film import ALLOWANCES, VideoParams
 from farm.sample import PrepareParams
 
-PIXEL_EPOCH = 2
+PIXEL_EPOCH = 1
 """Part of every identity. Raise it when a change of ours gives other bytes for the same parameters (a network, the
 resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
 are made again instead of being taken for what the new code would have made."""
+FILM_EPOCH = 2
+"""The same of films, of whose bytes more can change than their pictures."""
 _NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect", "salvage"})
 """Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
 `salvage` and the ALLOWANCES of films, of which the ledger remembers where they made a difference

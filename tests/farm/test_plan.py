@@ -650,6 +650,14 @@ def test_ids_are_what_they_have_always_been() -> None:
     assert planned(replace(row(), sha256="a" * 64)).item_id == "9211249a1a4ab973a3843a7851c2489f"
 
 
+def test_what_changes_films_leaves_pictures_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = replace(row("a.mp4"), kind=MediaKind.VIDEO)
+    before = planned().item_id, planned(film).item_id
+    monkeypatch.setattr(params, "FILM_EPOCH", params.FILM_EPOCH + 1)
+    after = planned().item_id, planned(film).item_id
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
+
+
 PATHS = ["a.png", "b/a.JPEG", "b/c.d/x", "noext", ".png", "b/.png", "d/a.mp4", "d/f%04d.png", "a%b.png", "x.y/z.tif"]
 PATHS += [
     "é/ü.png",
