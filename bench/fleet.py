@@ -24,6 +24,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ import ray.exceptions as rx
 from figures import process_mb  # beside this file
 from recorded import Figures, keep, machine, table  # beside this file
 
-from farm import engine
-from farm.engine import Engine, EngineConfig, Slot
+from farm import actors, engine
+from farm.engine import Engine
 from farm.pace import Pace
 from farm.params import UpscaleParams
 from farm.records import ManifestRow, Part, PartKind, Unit, WorkItem
 from farm.schedule import Finished, Schedule, SchedulePolicy
+from farm.slots import EngineConfig, Slot
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
 
@@ -285,19 +287,25 @@ def slots(actors: int) -> list[Slot]:
     return made
 
 
-def simulate(actors: int, rows: int, seed: int = 1) -> Figures:
+def simulate(count: int, rows: int, seed: int = 1) -> Figures:
     """Run all rows; gives what became of the time."""
     clock = Clock()
     fleet = Fleet(clock, seed)
-    before = engine.time, engine.ray, engine._RemoteWorker
-    engine.time, engine.ray, engine._RemoteWorker = clock, fleet, fleet  # type: ignore[assignment]
-    try:
-        return _simulate(clock, fleet, actors, rows)
-    finally:
-        engine.time, engine.ray, engine._RemoteWorker = before
+    with ExitStack() as stack:
+        for room, name, made in (
+            (engine, "time", clock),
+            (actors, "time", clock),
+            (engine, "ray", fleet),
+            (actors, "ray", fleet),
+            (actors, "_RemoteWorker", fleet),
+            (engine, "Session", lambda *_, **__: NoSession()),
+        ):
+            stack.callback(setattr, room, name, getattr(room, name))
+            setattr(room, name, made)
+        return _simulate(clock, fleet, count, rows)
 
 
-def _simulate(clock: Clock, fleet: Fleet, actors: int, rows: int) -> Figures:
+def _simulate(clock: Clock, fleet: Fleet, workers: int, rows: int) -> Figures:
     pace = Pace(floors_px_s={MODEL: 1000.0}, unit_s=UNIT_S, cap_px=4_194_304)
     schedule = Schedule(SchedulePolicy(), pace)
     config = EngineConfig(
@@ -308,8 +316,7 @@ def _simulate(clock: Clock, fleet: Fleet, actors: int, rows: int) -> Figures:
         min_workers=0,
         deadline_s=pace.deadline_s,
     )
-    driven = Engine(config, slots(actors), schedule)
-    driven.session = NoSession()  # type: ignore[assignment]
+    driven = Engine(config, slots(workers), schedule)
     made, done, turns = Rows(rows, clock), 0, 0
 
     def turn() -> None:
@@ -325,16 +332,16 @@ def _simulate(clock: Clock, fleet: Fleet, actors: int, rows: int) -> Figures:
     driver_s = time.process_time() - begun_s
     ends_s = clock.monotonic()
     return {
-        "actors": actors,
+        "actors": workers,
         "rows": rows,
         "done": done,
         "units": fleet.calls,
         "rows_a_unit": rows / fleet.calls,
         "workers_lost": fleet.losses,
         "seconds": ends_s,
-        "busy": _share(fleet.intervals, actors, ready_s, ends_s),
-        "steady": _share(fleet.intervals, actors, ready_s, made.exhausted_s),
-        "lost": fleet.lost_s / (actors * (ends_s - ready_s)),
+        "busy": _share(fleet.intervals, workers, ready_s, ends_s),
+        "steady": _share(fleet.intervals, workers, ready_s, made.exhausted_s),
+        "lost": fleet.lost_s / (workers * (ends_s - ready_s)),
         "driver_cpu_s": driver_s,
         "driver_busy": (driver_s + fleet.calls * CALL_S) / (ends_s - ready_s),
         "dispatches_a_second": fleet.calls / driver_s,

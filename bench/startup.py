@@ -115,8 +115,8 @@ def parts_of(events: list[Event], begun: float, ended: float) -> dict[str, float
         "Ray ends": span(driver, "Session.disconnect"),
         "after the picture, Ray's end included": ended - ran,
         "in a row: until Ray is started": connected - begun,
-        "in a row: from there until the worker is there": at(driver, "Engine._await_workers", "end") - connected,
-        "in a row: from there until the picture is done": ran - at(driver, "Engine._await_workers", "end"),
+        "in a row: from there until the worker is there": at(driver, "Actors._await_workers", "end") - connected,
+        "in a row: from there until the picture is done": ran - at(driver, "Actors._await_workers", "end"),
         "all": ended - begun,
     }
 

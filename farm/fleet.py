@@ -21,11 +21,11 @@ from farm.config import WorkerConfig
 from farm.errors import UsageError
 from farm.fetch import cache_folder
 from farm.records import Unit
+from farm.slots import EngineConfig, Slot
 from farm.tasks.memory import MEMORY_SHARE, memory_share
 from sr_kernel import hardware
 
 if TYPE_CHECKING:
-    from farm.engine import EngineConfig, Slot
     from farm.tasks.base import WorkerContext
 
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -197,8 +197,6 @@ def plan_fleet(
     `body_bytes`: what the largest picture that a model takes whole through its body needs; 0 where none does.
     `ends_s`: by `farm.clock`, when the run is to be over.
     """
-    from farm.engine import EngineConfig
-
     gpus, count = worker_count(worker, body_bytes)
     cores = cores_here()
     if worker.gpu_ids and gpus:
@@ -243,8 +241,6 @@ def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
 
 
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:
-    from farm.engine import Slot
-
     # Fewer workers than cores float: two runs side by side must not sit on the same core.
     pin = worker.pin_cores if worker.pin_cores is not None else count == len(cores) and not cluster_address(worker)
     memory_bytes = _told_bytes(worker, count)
@@ -265,7 +261,6 @@ def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: 
 
 
 def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list[Slot]:
-    from farm.engine import Slot
     from farm.worker import io_threads_for
 
     memory_bytes, threads = _told_bytes(worker, count), context.io_threads

@@ -26,10 +26,10 @@ from click.testing import CliRunner
 
 from farm import engine
 from farm.cli import main
-from farm.engine import EngineConfig, Slot
 from farm.media.image import EncodeSpec, ImageMeta, encode
 from farm.records import Unit
 from farm.schedule import Schedule
+from farm.slots import EngineConfig, Slot
 from farm.worker import Worker
 from tests.clips import clip
 from tests.farm.here_engine import HereEngine

@@ -22,7 +22,7 @@ _LOADED = {"ray", "torch", "farm.cli", "farm.begin", "farm.tasks.registry"}
 """modules whose loading is told"""
 _CALLED = {
     "farm.session": ("Session.connect", "Session.disconnect"),
-    "farm.engine": ("Engine._await_workers",),
+    "farm.actors": ("Actors._await_workers",),
     "farm.worker": ("Worker.__init__", "Worker.run"),
     "farm.tasks.resident": ("ModelLoader.__call__",),
     "farm.begin": ("run_locked",),

@@ -15,7 +15,7 @@ from typing import Any
 
 import ray.exceptions
 
-from farm import engine, node
+from farm import actors, engine, node
 from farm.worker import Worker
 
 _ENDING_S = 3.0
@@ -135,6 +135,6 @@ def _wait(references: Sequence[Future[Any]], num_returns: int, timeout: float) -
 def install() -> None:
     """From now on runs of this process start no Ray."""
     kill = lambda handle, no_restart: handle.kill()  # noqa: E731
-    engine.ray = SimpleNamespace(wait=_wait, get=_get, kill=kill)
-    remote = engine._RemoteWorker = _Remote()
+    engine.ray = actors.ray = SimpleNamespace(wait=_wait, get=_get, kill=kill)
+    remote = actors._RemoteWorker = _Remote()
     engine.Session = lambda *_, **__: _Session(remote)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from farm import clock
-from farm.engine import EngineConfig
 from farm.records import Done, Failed, Outcome, Part
 from farm.schedule import Finished, Schedule
+from farm.slots import EngineConfig
 from farm.turn import Wait
 
 Work = Callable[[Part], Done | Failed]

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import ray.exceptions as rx
 
-from farm import clock, engine, session
-from farm.engine import Engine, EngineConfig, Slot
+from farm import actors, clock, engine, session
+from farm.actors import Actors
+from farm.engine import Engine
 from farm.errors import ModelError, UnreachableError
 from farm.pace import Pace
 from farm.records import Unit
 from farm.schedule import DeathCause, Mishaps, Schedule, SchedulePolicy
+from farm.slots import EngineConfig, Slot
 from farm.tasks.base import WorkerContext
 from farm.worker import WorkerInfo
 
@@ -31,7 +33,7 @@ def make_engine(
 ) -> tuple[Engine, list[Any]]:
     """An engine whose actors are names, of which some have found a place."""
     killed: list[Any] = []
-    monkeypatch.setattr(engine, "_kill", killed.append)
+    monkeypatch.setattr(actors, "_kill", killed.append)
     config = EngineConfig(
         address="10.0.0.1:6379",
         embedded_cpus=1,
@@ -54,15 +56,15 @@ def make_engine(
         )
         slot = Slot(context=context, num_cpus=1, num_gpus=1)
         waiting = None if index < there else object()
-        made._actors[slot.name] = engine._Actor(slot=slot, handle=slot.name, starting=waiting, started_s=0.0)
+        made._actors.by_name[slot.name] = actors.Actor(slot=slot, handle=slot.name, starting=waiting, started_s=0.0)
     return made, killed
 
 
 def test_a_run_goes_on_with_the_gpus_it_may_do_with(monkeypatch: pytest.MonkeyPatch) -> None:
     made, killed = make_engine(monkeypatch, there=2, missing=2, min_workers=2)
-    made._go_on_without(["gpu-2", "gpu-3"], 3.0)
+    made._actors._go_on_without(["gpu-2", "gpu-3"], 3.0)
     assert killed == ["gpu-2", "gpu-3"], "what finds no place is not waited for any longer"
-    assert list(made._actors) == ["gpu-0", "gpu-1"]
+    assert list(made._actors.by_name) == ["gpu-0", "gpu-1"]
     assert made._schedule.expected_workers == 2
 
 
@@ -70,7 +72,7 @@ def test_a_run_goes_on_with_the_gpus_it_may_do_with(monkeypatch: pytest.MonkeyPa
 def test_too_few_gpus_are_named(monkeypatch: pytest.MonkeyPatch, min_workers: int) -> None:
     made, _ = make_engine(monkeypatch, there=2, missing=2, min_workers=min_workers)
     with pytest.raises(UnreachableError, match=r"2 of 4 workers found no place on 10\.0\.0\.1:6379 within 3 s"):
-        made._go_on_without(["gpu-2", "gpu-3"], 3.0)
+        made._actors._go_on_without(["gpu-2", "gpu-3"], 3.0)
 
 
 def test_what_a_worker_raises_reaches_the_user_as_what_it_was() -> None:
@@ -82,8 +84,8 @@ def test_what_a_worker_raises_reaches_the_user_as_what_it_was() -> None:
             return f"Traceback ...\n{type(self.cause).__name__}: {self.cause}"
 
     known = ModelError("weights are bad")
-    assert engine._cause(Wrapped(known)) is known
-    assert "ValueError: oops; this is a defect" in str(engine._cause(Wrapped(ValueError("oops"))))
+    assert actors.cause_of(Wrapped(known)) is known
+    assert "ValueError: oops; this is a defect" in str(actors.cause_of(Wrapped(ValueError("oops"))))
 
 
 def test_rays_sockets_fit_whatever_tmpdir_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -111,23 +113,23 @@ def test_a_slot_is_given_up_for_deaths_in_a_row_and_not_for_those_of_a_long_run(
 ) -> None:
     """The unit that comes back between them is what tells a bad place from a long night."""
     made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
-    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    monkeypatch.setattr(Actors, "_start_actor", _put_in)
     for name in ("gpu-0", "gpu-1"):
         made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
         made._schedule.add_worker(name)
     for _ in range(3):
         for _ in range(11):
-            made._replace("gpu-0", "gone")
+            made._actors.replace("gpu-0", "gone")
             made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
             made._schedule.add_worker("gpu-0")
-        assert made._actors["gpu-0"].deaths == 11
+        assert made._actors.by_name["gpu-0"].deaths == 11
         bring_back(monkeypatch, made, "gpu-0")
-        assert made._actors["gpu-0"].deaths == 0
+        assert made._actors.by_name["gpu-0"].deaths == 0
     for _ in range(11):
-        made._replace("gpu-0", "gone")
-    assert "gpu-0" in made._actors
-    made._replace("gpu-0", "gone")
-    assert list(made._actors) == ["gpu-1"]
+        made._actors.replace("gpu-0", "gone")
+    assert "gpu-0" in made._actors.by_name
+    made._actors.replace("gpu-0", "gone")
+    assert list(made._actors.by_name) == ["gpu-1"]
 
 
 def crash(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +139,7 @@ def crash(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     unit = made._schedule.next_unit("gpu-0")
     assert unit is not None
     made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
-    monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
+    monkeypatch.setattr(engine, "ready", lambda references, timeout_s: references)
 
     def died(reference: object) -> None:
         raise rx.WorkerCrashedError
@@ -149,10 +151,10 @@ def test_a_worker_that_dies_after_the_signal_gets_no_successor(monkeypatch: pyte
     """It would load torch for nothing; and the last one to die does not make a lost cluster of a stopped run."""
     made, killed = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
     started: list[Slot] = []
-    monkeypatch.setattr(Engine, "_start_actor", lambda _, slot, deaths=0: started.append(slot))
+    monkeypatch.setattr(Actors, "_start_actor", lambda _, slot, deaths=0: started.append(slot))
     asked: list[str] = []
     answering = SimpleNamespace(stop=SimpleNamespace(remote=lambda: asked.append("stop")))
-    made._actors["gpu-0"].handle = answering
+    made._actors.by_name["gpu-0"].handle = answering
     made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
     crash(made, monkeypatch)
     made.stop()
@@ -163,34 +165,34 @@ def test_a_worker_that_dies_after_the_signal_gets_no_successor(monkeypatch: pyte
 def test_workers_that_nothing_waits_for_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each loads torch: on two cores two take twice as long as one, and one picture is no work for two."""
     made, _ = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
-    monkeypatch.setattr(Engine, "_start_actor", _put_in)
-    context = replace(made._actors["gpu-0"].slot.context, name="gpu-1")
-    made._later = [Slot(context=context, num_cpus=1, num_gpus=1)]
+    monkeypatch.setattr(Actors, "_start_actor", _put_in)
+    context = replace(made._actors.by_name["gpu-0"].slot.context, name="gpu-1")
+    made._actors._later = [Slot(context=context, num_cpus=1, num_gpus=1)]
     made._schedule.expected_workers = 1
     made._schedule.add_worker("gpu-0")
-    made._start_later()
-    assert list(made._actors) == ["gpu-0"]
+    made._actors.start_later()
+    assert list(made._actors.by_name) == ["gpu-0"]
     made._schedule.add([make_part(1), make_part(2)])
     made._schedule.next_unit("gpu-0")
-    made._start_later()
-    assert list(made._actors) == ["gpu-0", "gpu-1"], "what waits is more than those there can take at once"
+    made._actors.start_later()
+    assert list(made._actors.by_name) == ["gpu-0", "gpu-1"], "what waits is more than those there can take at once"
     assert made._schedule.expected_workers == 2
-    assert not made._later
+    assert not made._actors._later
 
 
 @pytest.mark.parametrize(("address", "started"), [(None, 2), ("10.0.0.1:6379", 5)])
 def test_on_a_cluster_all_workers_are_asked_for_at_once(address: str | None, started: int) -> None:
     """So that an autoscaler sees what is missing."""
     made, _ = make_engine(pytest.MonkeyPatch(), there=5, missing=0, min_workers=0)
-    slots = [actor.slot for actor in made._actors.values()]
+    slots = [actor.slot for actor in made._actors.by_name.values()]
     again = Engine(replace(made._config, address=address, at_first=2), slots, made._schedule)
-    assert len(again._slots) == started
-    assert len(again._slots) + len(again._later) == 5
+    assert len(again._actors._slots) == started
+    assert len(again._actors._slots) + len(again._actors._later) == 5
 
 
 def test_deadlines_of_many_calls_are_looked_at_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = make_engine(monkeypatch, there=1, missing=0, min_workers=0)
-    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    monkeypatch.setattr(Actors, "_start_actor", _put_in)
     made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu")
     made._schedule.add_worker("gpu-0")
     made._schedule.add([make_part(1)])
@@ -223,8 +225,8 @@ class Clock:
         return self.now
 
 
-def _put_in(made: Engine, slot: Slot, deaths: int = 0) -> None:
-    made._actors[slot.name] = engine._Actor(slot=slot, handle=slot.name, starting=None, started_s=0.0, deaths=deaths)
+def _put_in(made: Actors, slot: Slot, deaths: int = 0) -> None:
+    made.by_name[slot.name] = actors.Actor(slot=slot, handle=slot.name, starting=None, started_s=0.0, deaths=deaths)
 
 
 def bring_back(monkeypatch: pytest.MonkeyPatch, made: Engine, name: str) -> None:
@@ -234,7 +236,7 @@ def bring_back(monkeypatch: pytest.MonkeyPatch, made: Engine, name: str) -> None
     unit = made._schedule.next_unit(name)
     assert unit is not None
     made._calls["call"] = engine._Call(unit, name, 0.0)
-    monkeypatch.setattr(engine, "_ready", lambda references, timeout_s: references)
+    monkeypatch.setattr(engine, "ready", lambda references, timeout_s: references)
     monkeypatch.setattr(engine.ray, "get", lambda reference: (replace(DONE, part_id=part.part_id),))
     assert [one.part for one in made._collect(0)] == [part]
 
@@ -243,11 +245,11 @@ def test_what_a_worker_had_goes_back_without_a_strike_when_its_node_is_gone_what
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
-    monkeypatch.setattr(Engine, "_start_actor", _put_in)
+    monkeypatch.setattr(Actors, "_start_actor", _put_in)
     made.workers["gpu-0"] = WorkerInfo(name="gpu-0", node="n", pid=1, device="cpu", node_id="lost")
     crash(made, monkeypatch)
     asked: list[str] = []
-    monkeypatch.setattr(made._nodes, "is_gone", lambda node_id, head: not asked.append(node_id))
+    monkeypatch.setattr(made._actors.nodes, "is_gone", lambda node_id, head: not asked.append(node_id))
     assert list(made._collect(0)) == []
     assert asked == ["lost"]
     assert made._schedule.mishaps == Mishaps(deaths=Counter({DeathCause.NODE: 1}))
