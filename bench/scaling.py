@@ -72,7 +72,7 @@ def stand_in_figures(workers: int, folder: Path, model: str) -> dict[str, float]
         if not target.exists():
             image.write_to_file(str(target))
     area = STAND_IN_SIZE[0] * STAND_IN_SIZE[1]
-    paths = [str(HERE / "stand_in"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(HERE / "in_workers"), os.environ.get("PYTHONPATH", "")]
     told = {"FARM_STAND_IN_S": repr(STAND_IN_S / area), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     words = ("submit", source, "--out", folder / f"out{workers}", "--model", model, "--gpus", "0", "--json")
     began_s = time.perf_counter()

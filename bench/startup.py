@@ -4,7 +4,7 @@
 
 One small picture, a new output root each time, so that Ray, a worker and the model start from nothing; files that the
 system has read lately it has in memory. Half of the runs are plain and give the wall clock; the other half tell when
-they do what (startup_probe/, on PYTHONPATH) and give the parts. Parts that run at the same time overlap.
+they do what (in_workers/, on PYTHONPATH) and give the parts. Parts that run at the same time overlap.
 
 --farm: a folder that holds another version of farm and sr_kernel, to compare.
 
@@ -58,7 +58,7 @@ class Bench:
         """Seconds of the command, and until the output was written (all of it where it was there before)."""
         env = dict(self._env)
         if probe is not None:
-            env |= {"FARM_PROBE": str(probe), "PYTHONPATH": f"{Path(__file__).parent / 'startup_probe'}:{self._farm}"}
+            env |= {"FARM_PROBE": str(probe), "PYTHONPATH": f"{Path(__file__).parent / 'in_workers'}:{self._farm}"}
         words = ("submit", self._picture, "--model", self._model, "--out", self._out, "--gpus", "0")
         begun_s, begun_unix = time.perf_counter(), time.time()
         subprocess.run([sys.executable, "-m", "farm", *map(str, words)], env=env, check=True, capture_output=True)

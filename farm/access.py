@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from farm.errors import ConfigurationError, UnreachableError
+from farm.errors import ConfigurationError, UnreachableError, UsageError
 
 MIN_RAY = (2, 52)
 """older versions have no token authentication"""
@@ -94,6 +94,17 @@ def asks_for_token(address: str) -> bool:
         said = ran.stderr.strip().splitlines() or [f"ended with {ran.returncode}"]
         raise UnreachableError(_silent(address, said[-1][:200]))
     return bool(json.loads(lines[-1]))
+
+
+def check_port(port: int, flag: str) -> None:
+    """Raises UsageError where nothing can be served on a port of loopback that `flag` names: Ray itself would go on
+    without, and say nothing."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"{flag}: cannot be had ({error.strerror}); choose another one") from error
 
 
 def check_answers(address: str) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -156,12 +155,7 @@ def _check_metrics_port(port: int, address: str | None) -> None:
             "`ray start --metrics-export-port`"
         )
     check_dashboard(flag)
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UsageError(f"{flag}: cannot be had ({error.strerror}); choose another one") from error
+    access.check_port(port, flag)
 
 
 def exposed_token(worker: WorkerConfig) -> str | None:

@@ -149,7 +149,7 @@ HEAD = """
 import sys
 from ray.cluster_utils import Cluster
 without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 0, **without})
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": int(sys.argv[1]), "num_gpus": 0, **without})
 print(cluster.address, flush=True)
 sys.stdin.read()
 cluster.shutdown()
@@ -159,7 +159,7 @@ cluster.shutdown()
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[dict[str, str]]:
     """Environment of a user of a cluster of our own: its address and its token."""
-    with ray_head(HEAD) as environment:
+    with ray_head(HEAD, "4") as environment:
         yield environment
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import farm
-from farm import leftovers
-from farm.errors import UnreachableError, UsageError
+from farm import access, leftovers
+from farm.errors import UnreachableError
 from farm.fleet import LOOPBACK, PATIENCE
 from farm.jobs.settings import PASSED
 from farm.leftovers import Process
@@ -104,7 +103,7 @@ def start_head(cpus: int, gpus: int, metrics_port: int | None = None) -> Head:
             return head
         _clear(_noted())
         if metrics_port is not None:
-            _check_port(metrics_port)
+            access.check_port(metrics_port, f"--metrics-port {metrics_port}")
         _write_token()
         return _await_head(_start_keeper(cpus, gpus, metrics_port))
 
@@ -118,16 +117,6 @@ def _alone(path: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _check_port(port: int) -> None:
-    """Ray itself would go on without metrics and say nothing."""
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as whoever serves there
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UsageError(f"--metrics-port {port}: cannot be had ({error.strerror}); choose another one") from error
 
 
 def _write_token() -> None:

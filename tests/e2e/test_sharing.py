@@ -18,19 +18,10 @@ from farm.status import read_status
 from farm.tasks.memory import memory_share
 
 from ..pictures import claimed_png
-from ..runs import REPOSITORY, Farm, ray_head, results, save_picture
+from ..runs import HEAD, REPOSITORY, Farm, ray_head, results, save_picture
 from ..waiting import wait_for
 
 pytestmark = pytest.mark.timeout(400)
-HEAD = """
-import sys
-from ray.cluster_utils import Cluster
-without = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, "num_gpus": 0, **without})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 LEFT = """
 import os
 from farm.session import head_client
@@ -108,7 +99,7 @@ class Site:
 
 @pytest.fixture
 def site(farm: Farm, tmp_path: Path) -> Iterator[Site]:
-    with ray_head(HEAD) as environment:
+    with ray_head(HEAD, "3") as environment:
         site = Site(farm, tmp_path, environment)
         try:
             yield site
