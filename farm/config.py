@@ -115,6 +115,11 @@ class ModelConfig:
         at_least("band_px", self.band_px, 1)
         at_least("batch", self.batch, 0)
 
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The models that restore rows which name none."""
+        return self.models or (self.model,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceConfig:

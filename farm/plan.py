@@ -98,7 +98,7 @@ class Planner:
         self.out = out.rstrip("/")
         self._config = config
         self._models = models
-        self._asked = config.model.models or (config.model.model,)
+        self._asked = config.model.asked
         _check_denoise(config.model, [model.spec for _, model in self._of_command])
         self._resolver = Resolver(config, device_class, cpu_bf16=cpu_bf16, fused=fused, face=face)
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}

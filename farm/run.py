@@ -297,8 +297,7 @@ class _Run:
         """Workers have no place yet, or start: hours may pass in which nothing else is looked after."""
         self._held.check()
         progress.wait(wait.text, wait.told)
-        if wait.wanted:
-            self.note.wait(wait.text)
+        self.note.wait(wait.text if wait.wanted else "")
 
     def _wanted(self, ahead: Sequence[Part], workers: int) -> int:
         """How many workers the first parts keep busy: a film, a pack or a large picture is cut into more."""

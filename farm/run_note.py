@@ -36,7 +36,7 @@ class RunningNote:
         self._note = ledger.RunNote(
             run=run,
             manifest=without_credentials(manifest.canonical(config.manifest)),
-            models=config.model.models or (config.model.model,),
+            models=config.model.asked,
             rows=counted.rows,
             known=sum(counted.states.values()),
             started_unix=round(time.time(), 3),

@@ -151,7 +151,7 @@ def forecast(config: RunConfig, rates: Rates | None = None) -> Forecast:
 def measure_models(config: RunConfig) -> Rates:
     """Time the models of the command."""
     config = settled(config)
-    return measure(config, config.model.models or (config.model.model,))
+    return measure(config, config.model.asked)
 
 
 def _elsewhere(config: RunConfig, rates: Rates) -> RunConfig:

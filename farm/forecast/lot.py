@@ -106,7 +106,7 @@ class Lots:
         lot.rows += 1
         lot.guess_px += item.cost_px
         is_larger = lot.largest is None or item.cost_px > lot.largest.cost_px
-        if is_larger and item.row.kind is MediaKind.IMAGE:
+        if is_larger and item.row.kind is MediaKind.IMAGE and params.device_class == "cpu":
             lot.largest = item
         one = (-_draw(item.row.source_url), item.item_id, item)
         if len(lot.held) < (_FILMS if item.row.kind is MediaKind.VIDEO else _PICTURES):
@@ -119,7 +119,9 @@ class Lots:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="look") as pool:
             for key, lot in self._lots.items():
                 items = [item for _, _, item in sorted(lot.held, key=lambda one: one[:2])]
-                largest = pool.submit(_looked, lot.largest) if lot.largest is not None else None
+                held = {item.item_id for item in items}
+                asked = lot.largest is not None and lot.largest.item_id not in held
+                largest = pool.submit(_looked, lot.largest) if lot.largest is not None and asked else None
                 looked = tuple(pool.map(_looked, items))
                 yield self._volume(key, lot, looked, largest.result() if largest else Looked(guess_px=0))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from farm import access, fetch, lock, manifest
 from farm.config import RunConfig, WorkerConfig
-from farm.errors import BusyError, CredentialsError, UsageError, without_credentials
+from farm.errors import BusyError, CredentialsError, UnreachableError, UsageError, without_credentials
 from farm.fleet import check_dashboard, cluster_address, cores_here, wanted_gpus
 from farm.jobs import head, settings
 from farm.jobs.known import reach, reach_head
@@ -96,7 +96,10 @@ def _head(worker: WorkerConfig) -> head.Head:
 
 def _check_free(root: str) -> None:
     """A run that works there already is told of now, not by a job that fails."""
-    if (holder := lock.current_holder(root)) is not None:
+    holder = None
+    with suppress(CredentialsError, UnreachableError):  # it may be the head alone that reaches the store
+        holder = lock.current_holder(root)
+    if holder is not None:
         raise BusyError(lock.busy(root, holder))
 
 
@@ -122,7 +125,7 @@ def _entrypoint(words: Sequence[str], *, is_here: bool) -> str:
 
 def _check_names(config: RunConfig) -> None:
     """What is misspelt is told of now, not by a job that fails. Raises ManifestError, ModelError and UsageError."""
-    for model in config.model.models or (config.model.model,):
+    for model in config.model.asked:
         if not urls.scheme(model):
             fetch.resolve(model, config.model.weights_dir)
     rows = manifest.read_manifest(config.manifest, root=config.root, out=config.output.out, limit=1)

@@ -93,10 +93,10 @@ class LeaseLock:
         try:
             with faults.run_level(self._root):
                 self._take()
+            self._mark = os.memfd_create(_mark(self._me.run))
         except BaseException:
             self.release()
             raise
-        self._mark = os.memfd_create(_mark(self._me.run))
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
 

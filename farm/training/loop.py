@@ -140,10 +140,10 @@ def _train(job: Job, around: Around) -> int:
         onnx_of(state)  # what cannot be exported is said now, not at the first checkpoint
     sources = open_sources(config.data, config.seed)
     board = open_board(_board_folder(job) if leads else None, left.start)
-    teller = _Teller(config, around, kept, board)
-    scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
-    feed = batches(sources, config, around.share, left, pinned=state.device.type == "cuda")
     try:
+        teller = _Teller(config, around, kept, board)
+        scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
+        feed = batches(sources, config, around.share, left, pinned=state.device.type == "cuda")
         if owes and scorer is not None:
             scorer.score(state)
         _iterate(state, feed, around, _Desk(config, kept if leads else None, teller, scorer))

@@ -63,7 +63,8 @@ def to_onnx(state: TrainState) -> bytes:
         try:
             torch.onnx.export(network, (torch.zeros(1, 3, 32, 32),), str(path), **options)
         except torch.onnx.errors.OnnxExporterError as error:
-            raise ExportError(f"export: ONNX: {str(error).splitlines()[0]}; train without it") from error
+            (found, *_) = str(error).splitlines() or [type(error).__name__]
+            raise ExportError(f"export: ONNX: {found}; train without it") from error
         return path.read_bytes()
 
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from farm import access, fleet, jobs, storage
 from farm.cli import main
 from farm.config import ModelConfig, OutputConfig, RunConfig, WorkerConfig
-from farm.errors import BusyError, UnreachableError, UsageError
+from farm.errors import BusyError, CredentialsError, FarmError, UnreachableError, UsageError
 from farm.job_commands import RememberingCommand, words_without
 from farm.jobs import handover, head, kept, known, settings
 from farm.jobs.known import Found
@@ -266,6 +266,17 @@ def test_a_run_of_this_machine_is_cancelled_on_a_store_too_and_no_other_process(
     assert storage.create(storage.join(root, ".farm", "lock", "0000000009.json"), json.dumps(said).encode(), limit_s=10)
     with pytest.raises(UsageError, match=f"process {os.getpid()} is not the run {run} here"):
         jobs.cancel(root, WorkerConfig())
+
+
+@pytest.mark.parametrize("error", [CredentialsError("no keys"), UnreachableError("no such host")])
+def test_a_store_that_the_head_alone_reaches_hinders_nobody_from_handing_over(
+    error: FarmError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(handover.lock, "current_holder", refuse)
+    handover._check_free("s3://there/out")
 
 
 def test_a_port_that_somebody_has_is_told_before_a_head_is_started(state: Path) -> None:
