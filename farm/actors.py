@@ -31,7 +31,7 @@ _QUEUE_S = 0.5
 """between two looks at the other runs of a cluster, while we wait for our turn"""
 _START_LIMIT_S = 180.0
 _LOST_LIMIT_S = 110.0
-_LOG = logging.getLogger("farm.engine")
+_LOG = logging.getLogger("farm.actors")
 _RemoteWorker: Any = ray.remote(Worker)
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 
 from farm.errors import ItemError
-from farm.film import FilmPlan, SegmentReport
-from farm.params import Params, UpscaleParams
+from farm.film import SegmentReport
+from farm.params import Params, restored_as_pictures
 from farm.records import Done, Failed, ItemStatus, LedgerEntry, Part, PartKind, Piece, StageSeconds, WorkItem
 from farm.target import asked
 from sr_kernel.fidelity import PixelStats
@@ -196,14 +196,9 @@ def flicker(report: SegmentReport) -> float:
     return sum(two for _, _, two in report.changes) / change_in if change_in > 0 else 0.0
 
 
-def is_scored(film: FilmPlan, params: UpscaleParams) -> bool:
-    """Whether it is measured how much frames change: not where they are restored as pictures are, by alpha or faces."""
-    return not (film.source.alpha or params.face)
-
-
 def _score(part: Part, done: Done) -> float | None:
     """What an entry says of flicker; None: it was not measured."""
-    if part.film is not None and not is_scored(part.film, part.item.upscale):
+    if part.film is not None and restored_as_pictures(part.film, part.item.upscale):
         return None
     return round(flicker(done.report), 4)
 

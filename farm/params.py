@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 
 from farm.face import FaceParams
-from farm.film import ALLOWANCES, VideoParams
+from farm.film import ALLOWANCES, FilmPlan, VideoParams
 from farm.sample import PrepareParams
 
 PIXEL_EPOCH = 1
 """Part of every identity. Raise it when a change of ours gives other bytes for the same parameters (a network, the
 resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
 are made again instead of being taken for what the new code would have made."""
-FILM_EPOCH = 2
-"""The same of films, of whose bytes more can change than their pictures."""
+FILM_EPOCH = 1
+"""Films have both: raise it when what a film is beside its pictures changes. Neither is ever lowered."""
 _NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect", "salvage"})
 """Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
 `salvage` and the ALLOWANCES of films, of which the ledger remembers where they made a difference
@@ -135,3 +135,9 @@ def params_hash(params: Params) -> str:
 def text_digest(text: str) -> str:
     """128 bits of SHA-256, in hexadecimal."""
     return sha256(text.encode()).hexdigest()[:32]
+
+
+def restored_as_pictures(film: FilmPlan, params: UpscaleParams) -> bool:
+    """Whether each frame of a film is restored as a picture is, for its alpha or faces: then nobody measures how much
+    frames change."""
+    return bool(film.source.alpha or params.face)

@@ -95,7 +95,7 @@ class Resolver:
             pages="first" if config.limits.pages == "first" and kind is MediaKind.IMAGE else "refuse",
             max_pixels_in=config.limits.max_pixels_in,
             max_pixels_out=config.limits.max_pixels_out,
-            pixel_epoch=parameters.FILM_EPOCH if kind is MediaKind.VIDEO else parameters.PIXEL_EPOCH,
+            pixel_epoch=parameters.PIXEL_EPOCH + (parameters.FILM_EPOCH if kind is MediaKind.VIDEO else 0),
             video=video,
             kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
             tta=config.model.tta,

@@ -33,6 +33,7 @@ DEAD_S = 12.0
 _ASK_S = 4.0
 _LEAVE_S = 2.0
 """for the head to forget an entry; the run has ended by then and nobody is to wait for it"""
+_TRIES = 2
 _STEPS = 3
 """of a turn that are taken at once: claim it, have it"""
 _CREATED = "CREATED"
@@ -61,7 +62,8 @@ class Queue:
         self.workers: Mapping[str, int] = {}
         """of this run, by Ray's id of the node; the others hear of it with the next beat"""
         self.mine = Entry(run=run, priority=priority, number=0)
-        self.look()
+        if not any(self.look() for _ in range(_TRIES)):  # who knows of nobody would be before all
+            raise UnreachableError(f"cluster {address} does not say which runs are there; try again when it answers")
         self.say(number=1 + max((one.number for one in self.others), default=0))
         self._thread = threading.Thread(target=self._keep, name="queue", daemon=True)
         self._thread.start()
@@ -84,6 +86,8 @@ class Queue:
     def look(self) -> bool:
         """Read the entries of the others; whether the head has answered. Those of runs that are dead are removed."""
         with self._lock:
+            if self._over.is_set():
+                return False
             found: list[Entry] | None = self._asked(self._read)
             if found is None:
                 return False
@@ -107,6 +111,7 @@ class Queue:
                 self._forget(self.mine.run, _LEAVE_S)
         finally:
             self._lock.release()
+        self._thread.join(_LEAVE_S)
 
     def _keep(self) -> None:
         while not self._over.wait(_BEAT_S):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from farm.errors import FULL, DiskError, ErrorKind, FarmError, ItemError, is_of_the_machine, said_by
 from farm.records import Done, Failed, Outcome, Part, Split, Unit
-from farm.tasks.memory import MemoryBudget, memory_share
+from farm.tasks.memory import budget_of, memory_share
 
 if TYPE_CHECKING:
     from farm.tasks.base import Task, WorkerContext
@@ -57,7 +57,7 @@ class Worker:
         self._context = context
         self._node = socket.gethostname()
         self._stopping = False
-        self._memory = MemoryBudget(context.memory_bytes or memory_share(1))
+        self._memory = budget_of(context.memory_bytes)
         self._tasks: dict[str, Task] = make_tasks(context, self._memory)
         self._pool = ThreadPoolExecutor(
             context.io_threads or io_threads_for(context.device),

@@ -57,22 +57,24 @@ class Steps:
         """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result."""
         keep = shifted(job.tile.keep, area)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
-        finite, resized = list[Tensor](), None
+        finite, resized = None, None
         if settings.keep_colour or job.plan.spec.resampled:  # these look at what lies around the kept part, too
-            finite.append(_clamped(made))
+            finite = _clamped(made)
             if settings.keep_colour:
                 self._match_colour(made, x, area, job)
             if job.plan.spec.resampled:
                 resized = to_samples(self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings), job.dtype)[0]
         kept = part_of(made, shifted(job.tile.keep, job.need), self._spec.scale)
         strips = [
-            self._strip(part_of(kept, rows, self._spec.scale), source[rows.y0 : rows.y1], resized is None, job.dtype)
+            self._strip(
+                part_of(kept, rows, self._spec.scale), source[rows.y0 : rows.y1], finite, resized is None, job.dtype
+            )
             for rows in self._strips(source)
         ]
         return Window(
             samples=_stacked([strip.samples for strip in strips]) if resized is None else resized,
             means=_stacked([strip.means for strip in strips]),
-            look=joined([strip.look for strip in strips], finite),
+            look=joined([strip.look for strip in strips]),
             count=source.numel(),
         )
 
@@ -86,9 +88,12 @@ class Steps:
             step = max(1, _CACHED_PX // (side * width * self._spec.scale**2)) * side
         return [Box(x0=0, y0=y0, x1=width, y1=min(y0 + step, height)) for y0 in range(0, height, step)]
 
-    def _strip(self, kept: Tensor, source: Tensor, sampled: bool, dtype: np.dtype[Any]) -> Window:
-        """The result of some rows, whole blocks or the last; clamps them. Without samples unless `sampled`."""
-        finite, scale = _clamped(kept), self._spec.scale
+    def _strip(
+        self, kept: Tensor, source: Tensor, finite: Tensor | None, sampled: bool, dtype: np.dtype[Any]
+    ) -> Window:
+        """The result of some rows, whole blocks or the last. `finite`: whether all are, where they are clamped already;
+        else they are here. Without samples unless `sampled`."""
+        finite, scale = _clamped(kept) if finite is None else finite, self._spec.scale
         means = means_of(kept, scale)
         shown = (kept * 255).round_()
         samples = shown if dtype == np.uint8 or not sampled else (kept * top_level(dtype)).round_()

@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from farm import failpoints
-from farm.entries import is_scored
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan
 from farm.media.video import Frame
+from farm.params import restored_as_pictures
 from farm.records import WorkItem
 from farm.tasks.chain import Plans, restore_chain, whole_links
 from farm.tasks.lane import model_of
@@ -87,7 +87,7 @@ class FramePipeline:
 
     def run(self, frames: Iterator[Frame]) -> Iterator[ShownFrame]:
         """Restored frames, in order. Raises ItemError (nonfinite_output, suspect_output), MemoryError, LaneStopped."""
-        if not is_scored(self._film, self._item.upscale):
+        if restored_as_pictures(self._film, self._item.upscale):
             yield from map(self._as_picture, self._decoded(frames))
             return
         waiting: deque[_Batch] = deque()

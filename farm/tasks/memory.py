@@ -20,6 +20,11 @@ def memory_share(count: int) -> int:
     return int(MEMORY_SHARE * hardware.memory_bytes() / count)
 
 
+def budget_of(memory_bytes: int) -> MemoryBudget:
+    """That of a worker, by what its context says; 0: all of its machine's, until it is told with how many it shares."""
+    return MemoryBudget(memory_bytes or memory_share(1))
+
+
 class MemoryBudget:
     """Hands out bytes; who asks for more than is free waits until others give back.
 

@@ -12,7 +12,7 @@ from farm import fetch
 from farm.errors import ModelError
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import ModelRef
-from farm.tasks.memory import MemoryBudget
+from farm.tasks.memory import MemoryBudget, budget_of
 from sr_kernel.backend import KernelError
 from sr_kernel.passes import Passes
 from sr_kernel.upscale import Upscaler
@@ -33,7 +33,7 @@ class ResidentModels:
         budget: MemoryBudget | None = None,
     ) -> None:
         self._load = load or ModelLoader(context)
-        self._budget = budget or MemoryBudget(context.memory_bytes)
+        self._budget = budget or budget_of(context.memory_bytes)
         self._gpu_bytes = _gpu_bytes(context)
         self._held: dict[ModelRef, Upscaler] = {}
         """the one asked for last is the last"""

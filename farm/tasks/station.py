@@ -20,7 +20,7 @@ from farm.records import Done, FileStat, Part, StageSeconds, WorkItem
 from farm.tasks.base import WorkerContext
 from farm.tasks.faces import Faces
 from farm.tasks.lane import Lane
-from farm.tasks.memory import MemoryBudget
+from farm.tasks.memory import MemoryBudget, budget_of
 from farm.tasks.resident import ModelLoader, ResidentModels
 from farm.tasks.restore import Restorer
 from sr_kernel.fidelity import PixelStats, is_black
@@ -40,7 +40,7 @@ class Station:
         self.node = socket.gethostname()
         self.root = storage.OutputRoot(url=context.out, attempt=context.run)
         self.passes = Passes()
-        self.budget = budget or MemoryBudget(context.memory_bytes)
+        self.budget = budget or budget_of(context.memory_bytes)
         self.resident = ResidentModels(context, ModelLoader(context, self.passes), self.budget)
         self.lane = Lane(self.resident.get)
         self.restorer = Restorer(self.lane)

@@ -107,14 +107,14 @@ def look_at(levels: Tensor, means: Tensor, source: Tensor, finite: Tensor, scale
     )
 
 
-def joined(looks: Sequence[Look], finite: Sequence[Tensor] = ()) -> Look:
-    """Strips of one window, one below the other, all but the last of whole blocks; `finite`: what else must be true."""
-    if len(looks) == 1 and not finite:
+def joined(looks: Sequence[Look]) -> Look:
+    """Strips of one window, one below the other, all but the last of whole blocks."""
+    if len(looks) == 1:
         return looks[0]
     return Look(
         form=looks[0].form,
         totals=torch.stack([look.totals for look in looks]).sum(0),
-        finite=torch.stack([*finite, *[look.finite for look in looks]]).all(),
+        finite=torch.stack([look.finite for look in looks]).all(),
         rows=torch.cat([look.rows for look in looks]),
         columns=torch.cat([look.columns for look in looks]),
         coarse=torch.cat([look.coarse for look in looks], 1),

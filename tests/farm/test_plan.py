@@ -656,6 +656,9 @@ def test_what_changes_films_leaves_pictures_alone(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(params, "FILM_EPOCH", params.FILM_EPOCH + 1)
     after = planned().item_id, planned(film).item_id
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
+    monkeypatch.undo()
+    monkeypatch.setattr(params, "PIXEL_EPOCH", params.PIXEL_EPOCH + 1)
+    assert planned(film).item_id != before[1], "what changes pictures changes films"
 
 
 PATHS = ["a.png", "b/a.JPEG", "b/c.d/x", "noext", ".png", "b/.png", "d/a.mp4", "d/f%04d.png", "a%b.png", "x.y/z.tif"]

@@ -12,6 +12,8 @@ from farm.film import FilmPlan, Span
 from farm.media.video.hdr import HdrMetadata
 from sr_kernel.layout import FrameLayout
 
+FULL_RANGE, LIMITED_RANGE = 2, 1
+"""FFmpeg's numbers of the range that samples span (AVColorRange); 0: nobody says"""
 Planes = tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]
 """The planes of one frame, as its FrameLayout says; they may be views into the decoder's memory and are not written"""
 

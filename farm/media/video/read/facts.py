@@ -16,7 +16,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.media.video.hdr import read_hdr
 from farm.media.video.planes import SourceFormat, is_opaque_palette, source_format
 from farm.media.video.read.siting import said_of
-from farm.media.video.values import FrameFacts
+from farm.media.video.values import FULL_RANGE, LIMITED_RANGE, FrameFacts
 from sr_kernel.layout import FrameLayout
 
 UNSPECIFIED = 2
@@ -38,7 +38,6 @@ _OTHER_MATRICES: Mapping[int, str] = MappingProxyType(
 _BT2020 = 9
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 """pixels from which on, and lines beyond which, players take a film for BT.709"""
-_FULL, _LIMITED = 2, 1
 _CENTERED = frozenset({"mjpeg", "mjpegb", "mpeg1video", "theora", "vp3"})
 """codecs whose chroma lies in the middle of its luma samples"""
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
@@ -63,7 +62,7 @@ def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str)
     return FrameFacts(
         layout=_layout(frame, kind, siting, tags, url),
         pix_fmt=frame.format.name,
-        colour_tags=(tags[0], tags[1], tags[2], _FULL if kind.full_range and kind.model == "yuv" else tags[3]),
+        colour_tags=(tags[0], tags[1], tags[2], FULL_RANGE if kind.full_range and kind.model == "yuv" else tags[3]),
         sample_aspect=_sample_aspect(stream),
         rotation=_display_matrix(frame),
         interlaced=frame.interlaced_frame,
@@ -75,7 +74,7 @@ def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str)
 def _layout(
     frame: av.VideoFrame, kind: SourceFormat, said: str, tags: tuple[int, int, int, int], url: str
 ) -> FrameLayout:
-    full = {"yuv": kind.full_range or tags[3] == _FULL, "gray": tags[3] != _LIMITED, "rgb": True}[kind.model]
+    full = {"yuv": kind.full_range or tags[3] == FULL_RANGE, "gray": tags[3] != LIMITED_RANGE, "rgb": True}[kind.model]
     matrix = _matrix((frame.width, frame.height), tags, url) if kind.model == "yuv" else "bt709"
     by_custom = "topleft" if matrix == "bt2020" and kind.chroma_shift == (1, 1) else "left"
     return FrameLayout(

@@ -29,13 +29,13 @@ from farm.errors import ErrorKind, ItemError
 from farm.film import VideoParams
 from farm.media.video.hdr import HdrMetadata
 from farm.media.video.pixel_format import PixelFormat, parse_pixel_format, target_layout
+from farm.media.video.values import FULL_RANGE, LIMITED_RANGE
 from farm.media.video.write.settings import encoder_options
 from farm.params import UpscaleParams
 from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 
-_FULL, _LIMITED = 2, 1
-_RGB_TAGS, _BT709_TAGS = (0, _FULL), (1, _LIMITED)
+_RGB_TAGS, _BT709_TAGS = (0, FULL_RANGE), (1, LIMITED_RANGE)
 """matrix and range as colour tags say them: identity and full; BT.709 and limited"""
 _CONTAINER_SIDE = 65_535
 """largest side in MP4 and MOV, which give it 16 bits"""
@@ -156,8 +156,8 @@ def _colour_tags(source: SourceFacts, target: FrameLayout) -> tuple[int, int, in
     if source.layout.model == "rgb":
         return primaries, transfer, *_BT709_TAGS
     if target.full_range:
-        return primaries, transfer, matrix, levels or _FULL
-    return primaries, transfer, matrix, _LIMITED if source.layout.full_range else levels
+        return primaries, transfer, matrix, levels or FULL_RANGE
+    return primaries, transfer, matrix, LIMITED_RANGE if source.layout.full_range else levels
 
 
 def _choose(source: SourceFacts, params: UpscaleParams, url: str) -> _Fit:
