@@ -62,7 +62,7 @@ class Shelf:
 
 def resident(shelf: Shelf, *, room: int) -> ResidentModels:
     """With room for so many models."""
-    return ResidentModels(context(room * 4 * 100), shelf)
+    return ResidentModels(context(room * 4 * 100 or 1), shelf)  # 0 would be all of the machine's
 
 
 def test_models_that_fit_stay() -> None:
