@@ -24,7 +24,7 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available()
 
 @dataclass(frozen=True, slots=True)
 class Conv:
-    """A 3x3 convolution with zero padding 1; weight (out, in, 3, 3), bias (out,).
+    """A 3x3 convolution, zero padded; weight (out, in, 3, 3), bias (out,).
 
     On a CPU oneDNN is called by name. `conv2d` leaves it for another kernel, which sums in another order, when there
     is one thread and an fp32 input of at most 20480 samples (ATen, Convolution.cpp, use_mkldnn): a small window would
@@ -34,10 +34,11 @@ class Conv:
     weight: Tensor
     bias: Tensor
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, padding: tuple[int, int] = (1, 1)) -> Tensor:
+        """x (N, in, H, W) with `padding` rows and columns of zeros around it, convolved."""
         if x.device.type == "cpu" and _HAS_ONEDNN:
-            return torch.mkldnn_convolution(x, self.weight, self.bias, (1, 1), (1, 1), (1, 1), 1)
-        return F.conv2d(x, self.weight, self.bias, padding=1)
+            return torch.mkldnn_convolution(x, self.weight, self.bias, padding, (1, 1), (1, 1), 1)
+        return F.conv2d(x, self.weight, self.bias, padding=padding)
 
 
 def load_conv(state: Mapping[str, Tensor], name: str, like: Tensor, gain: float = 1.0) -> Conv:

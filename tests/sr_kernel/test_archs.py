@@ -11,6 +11,7 @@ from torch import Tensor
 from sr_kernel.archs import ARCHS
 from sr_kernel.archs.layer import Conv, to_input
 from sr_kernel.archs.rrdb import RRDBNet
+from sr_kernel.archs.streamed import StreamedConv
 from sr_kernel.backend import DTYPES
 from sr_kernel.models import MODELS, ModelSpec
 from sr_kernel.tiles import Box
@@ -121,3 +122,34 @@ def test_tail_in_bands_equals_the_whole_tail() -> None:
         full = network.tail(features, whole, whole)
         bands = [network.tail(features, whole, Box(x0=0, y0=y, x1=40, y1=y + 8)) for y in range(0, 64, 8)]
     assert torch.equal(torch.cat(bands, dim=1), full)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 5, 23, 24])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_convolution_fed_in_bands_equals_the_whole_one(precision: Precision, rows: int, threads: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    dtype = DTYPES[precision]
+    weight = torch.randn(24, 16, 3, 3, generator=generator).to(dtype, memory_format=torch.channels_last)
+    conv = Conv(weight * 0.1, torch.randn(24, generator=generator).to(dtype))
+    x = torch.randn(2, 16, 24, 31, generator=generator).to(dtype, memory_format=torch.channels_last)
+    streamed = StreamedConv(conv)
+    bands = [streamed(x[:, :, top : top + rows], last=top + rows >= 24) for top in range(0, 24, rows)]
+    assert torch.equal(torch.cat(bands, dim=2), conv(x))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_tail_fed_in_bands_equals_the_whole_one(
+    precision: Precision, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = rrdb_spec(2)
+    network = RRDBNet(spec, seeded_state(spec), torch.empty(0, dtype=DTYPES[precision]), trimmed=True)
+    area, keep = Box(x0=0, y0=0, x1=40, y1=66), Box(x0=4, y0=7, x1=33, y1=60)
+    with torch.inference_mode():
+        features = network.body(window(40, 66))
+        whole = network._enlarged(features)  # pyright: ignore[reportPrivateUsage]
+        made = set[bytes]()
+        for px in (1, 60, 20 * 7, 20 * 33):
+            monkeypatch.setattr("sr_kernel.archs.rrdb._STREAMED_PX", px)
+            assert torch.equal(network._streamed(features), whole)  # pyright: ignore[reportPrivateUsage]
+            made.add(network.tail(features, area, keep).numpy().tobytes())
+    assert len(made) == 1
