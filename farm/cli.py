@@ -91,7 +91,13 @@ def main() -> None:
 @click.option(
     "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True, help="Arithmetic of the network."
 )
-@click.option("--tile-px", type=int, default=256, show_default=True, help="Largest tile, in source pixels.")
+@click.option(
+    "--tile-px",
+    type=int,
+    default=_MODEL.tile_px,
+    show_default=True,
+    help="Largest tile, in source pixels; 0 means 512 for compact models on a GPU, else 256.",
+)
 @click.option(
     "--exact-px",
     type=int,

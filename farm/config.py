@@ -80,8 +80,8 @@ class ModelConfig:
     kernel: str = "auto"
     """how networks run on a GPU: plain, or fused, for GPUs of capability 9; auto: fused where all GPUs of this machine
     can and no cluster is named"""
-    tile_px: int = 256
-    """largest kept size of a window, 16..4096 source pixels"""
+    tile_px: int = 0
+    """largest kept size of a window, 16..4096 source pixels; 0 means 512 for compact networks on a GPU, else 256"""
     exact_px: int = 4_194_304
     """largest picture whose RRDB body is run whole, in source pixels"""
     band_px: int = 4_194_304
@@ -105,7 +105,7 @@ class ModelConfig:
             raise UsageError(
                 "--light: linear contradicts --resize official, which is upstream's arithmetic; leave one out"
             )
-        if not 16 <= self.tile_px <= 4096:
+        if self.tile_px and not 16 <= self.tile_px <= 4096:
             raise UsageError(f"--tile-px: {self.tile_px} is not in 16..4096")
         if self.denoise is not None and not 0 <= self.denoise <= 1:
             raise UsageError(f"--denoise: {self.denoise} is not in 0..1")

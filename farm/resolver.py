@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
 
 BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
+TILES_PX: Mapping[tuple[str, str], int] = {("cuda", "srvgg"): 512}
+"""by device and architecture: eight such windows have the pixels of a 1080p frame, whose network is at 55 to 58 % of a
+GPU's peak where eight of 256 are at 37 to 41, beside a smaller halo (bench/results/kernels-2026-11-26.md)"""
+TILE_PX = 256
+"""of all others: fits a processor's caches"""
 ENCODER_THREADS: Mapping[str, int] = {"cuda": 8, "cpu": 1}
 """threads of one encoder: a CPU worker has one core; what feeds a GPU must not wait for one"""
 _LOSSY = frozenset({"jpg", "webp", "avif"})
@@ -86,7 +91,7 @@ class Resolver:
             precision_16bit=_supported(self._precision_16bit(kind), spec),
             device_class=self.device_class,
             batch=config.model.batch or BATCHES[self.device_class],
-            tile_px=config.model.tile_px,
+            tile_px=config.model.tile_px or TILES_PX.get((self.device_class, spec.arch), TILE_PX),
             exact_px=config.model.exact_px,
             band_px=config.model.band_px,
             format=file_format,

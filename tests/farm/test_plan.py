@@ -329,6 +329,21 @@ def test_rows_override_the_run_and_the_run_the_model() -> None:
     assert planned(made=config(restored(batch=3)), device="cuda").params.batch == 3
 
 
+@pytest.mark.parametrize(
+    ("model", "device", "tile_px"),
+    [
+        ("animevideov3", "cuda", 512),
+        ("general-x4v3", "cuda", 512),
+        ("x4plus", "cuda", 256),
+        ("animevideov3", "cpu", 256),
+        ("x4plus", "cpu", 256),
+    ],
+)
+def test_a_window_is_as_large_as_the_device_and_the_network_want(model: str, device: str, tile_px: int) -> None:
+    assert planned(made=config(restored(model=model)), device=device).params.tile_px == tile_px
+    assert planned(made=config(restored(model=model, tile_px=96)), device=device).params.tile_px == 96
+
+
 def test_denoise_belongs_to_models_that_have_a_partner() -> None:
     denoised = config(restored(model="general-x4v3", denoise=0.5))
     assert planned(made=denoised).params.denoise == 0.5
