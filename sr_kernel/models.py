@@ -201,7 +201,7 @@ _ROWS = (
             "box.safetensors",
             convs=10,
             size=655_872,
-            sha256="745e2848f258e5fbc2888a63b8c1cde94f0ecc20179c22fc01d3a737b19cb5f1",
+            sha256="d8073b26489f911bb2f033e740eada4df40ab8edcf754c63760db9b8e8fad97b",
         ),
         features=40,
         url="",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import skimage.data
 from numpy.typing import NDArray
 
 from sr_kernel.degrade.draw import draw_sample
@@ -22,7 +23,7 @@ from tests.networks import plan_of
 
 SPEC = MODELS[BOX]
 PATH = DATA_FOLDER / SPEC.file
-SIDE = 256
+SIDE = 400
 Pixels = NDArray[np.uint8]
 
 
@@ -37,25 +38,39 @@ def box() -> Upscaler:
     return Upscaler.load(SPEC, PATH)
 
 
-def pairs(kind: str) -> Iterator[tuple[Pixels, Pixels]]:
-    """(good, poor) of scenes of a seed that training never drew."""
-    recipe = replace(RECIPES[kind], gt_size=SIDE)
-    for index in range(8):
-        good = make_scene(SceneSpec(seed=1234, index=index, side_px=SIDE))
-        yield good, degrade_crop(good, draw_sample(recipe, 9, "scene", index), recipe)[1]
+def photographs() -> Iterator[Pixels]:
+    """Crops of two that scikit-image ships; training saw none of them, nor did the choice of how far it goes."""
+    for name in ("astronaut", "coffee"):
+        picture = np.asarray(getattr(skimage.data, name)())[..., :3]
+        for top in (0, picture.shape[0] - SIDE):
+            for left in (0, picture.shape[1] - SIDE):
+                yield np.ascontiguousarray(picture[top : top + SIDE, left : left + SIDE])
 
 
-@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.5), ("light", 0.1), ("bicubic", 0.3)])
+def gain_db(box: Upscaler, kind: str, pictures: Iterable[Pixels]) -> float:
+    """By how much what it makes is nearer than what Lanczos makes of the same poor pictures, on average."""
+    recipe, gains = replace(RECIPES[kind], gt_size=SIDE), list[float]()
+    for index, good in enumerate(pictures):
+        poor = degrade_crop(good, draw_sample(recipe, 9, "scene", index), recipe)[1]
+        made = box.restore(poor, plan_of(SPEC, poor.shape[1], poor.shape[0]), Settings(precision="fp32"))
+        gains.append(psnr(np.asarray(made.pixels), good) - psnr(resize(poor, SIDE, SIDE), good))
+    return float(np.mean(gains))
+
+
+@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.5), ("light", 0.1), ("bicubic", 0.25)])
 def test_what_it_makes_of_unseen_scenes_is_nearer_than_what_lanczos_makes(
     box: Upscaler, kind: str, least_db: float
 ) -> None:
-    """The model card has figures of photographs."""
-    gains: list[float] = []
-    for good, poor in pairs(kind):
-        made = box.restore(poor, plan_of(SPEC, poor.shape[1], poor.shape[0]), Settings(precision="fp32"))
-        plain = resize(poor, SIDE, SIDE)
-        gains.append(psnr(np.asarray(made.pixels), good) - psnr(plain, good))
-    assert np.mean(gains) >= least_db
+    scenes = (make_scene(SceneSpec(seed=1234, index=index, side_px=SIDE)) for index in range(8))
+    assert gain_db(box, kind, scenes) >= least_db
+
+
+@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.3), ("light", 0.0), ("bicubic", -0.1)])
+def test_what_it_makes_of_unseen_photographs_is_nearer_than_what_lanczos_makes(
+    box: Upscaler, kind: str, least_db: float
+) -> None:
+    """The model card has figures of more, among them some that are harder."""
+    assert gain_db(box, kind, photographs()) >= least_db
 
 
 def test_flat_pictures_keep_their_level(box: Upscaler) -> None:

@@ -382,7 +382,7 @@ def test_numbers_that_are_none_are_refused_by_name(value: str, tmp_path: Path) -
         read(tmp_path, CONFIG.replace("perceptual = 0.0", f"perceptual = 0.0\nlayers = {{ conv1_2 = {value} }}"))
 
 
-@pytest.mark.parametrize(("name", "toward"), [("box", 0.35), ("box-finish", 0.55)])
+@pytest.mark.parametrize(("name", "toward"), [("box", 0.35), ("box-finish", 0.62)])
 def test_the_configurations_of_the_box_are_some(name: str, toward: float) -> None:
     """About half of the pairs by x4plus, a quarter light, a quarter clean."""
     config = load_config(str(Path(sr_kernel.__file__).parent / "data" / f"{name}.toml"), "net")
