@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,19 +73,6 @@ class Run:
     def mpx_rate(self) -> float:
         """Source megapixels a second, steady state."""
         return self.px / self.steady_s / 1e6
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Processor seconds of a clip."""
-
-    network_s: float
-    decode_s: float
-    encode_s: float
-
-    @property
-    def total_s(self) -> float:
-        return self.network_s + self.decode_s + self.encode_s
 
 
 def segment_frames(frames: int, workers: int) -> int:
@@ -160,16 +146,9 @@ def planes_folder(job: Job) -> Path:
 
 
 def measure_restore(job: Job) -> float:
-    """Processor seconds of restoring all frames from planes to planes; keeps the results for `measure_cost`."""
+    """Processor seconds of restoring all frames from planes to planes; keeps the results for what is measured alone."""
     planes_folder(job).mkdir()
     return json.loads(finish(start([*alone_command(job), "--restore"])))["restore_s"]
-
-
-def measure_cost(job: Job, cores: Sequence[int]) -> Cost:
-    """What a clip costs while every one of `cores` does the same, mean over them."""
-    running = [start([*alone_command(job), "--core", str(core)]) for core in cores]
-    answers = [json.loads(finish(process)) for process in running]
-    return Cost(**{name: statistics.mean(answer[name] for answer in answers) for name in answers[0]})
 
 
 def measure_memory(job: Job, workers: int) -> dict[str, Run]:

@@ -1,11 +1,14 @@
 """The official package and the farm: same pictures, weights and machine, interleaved, reading and writing included.
 
     pip install --no-deps -r bench/requirements.txt
-    FARM_WEIGHTS_DIR=... python bench/images.py PICTURES [--model animevideov3] [--rounds 3]
+    FARM_WEIGHTS_DIR=... python bench/images.py PICTURES [--model animevideov3] [--rounds 3] [--no-limits]
 
-Writes bench/results/images-DATE.md. Contenders: the package untiled (its default), the package with its best tile size
-of a trial on the first pictures, the farm with one worker a core, and the farm with one worker. Steady state is from
-the first picture's start to the last one's end; start-up is the rest of the command.
+Writes bench/results/images-DATE.md and a line of images.jsonl. Contenders: the package untiled (its default), the
+package with its best tile size of a trial on the first pictures, the farm with one worker a core, and the farm with one
+worker. Steady state is from the first picture's start to the last one's end; start-up is the rest of the command. In
+every round the network, the decoder and the encoder also run alone over the same pictures (picture_alone.py): their
+processor seconds are what the farm's wall clock is held against, and the network's say how many times as fast as the
+package the farm could be at all. Exit code 1 where a limit is missed; the wall clock has one from a minute on.
 """
 
 from __future__ import annotations
@@ -21,15 +24,20 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from figures import cpu_name, mid, peaks  # beside this file
+from alone import BUSY, IDLE, Cost, bound_line, cost_table, job_limits, measure_cost  # beside this file
+from figures import cpu_name, mid, peaks
+from limits import Limit, add_flag, exit_code
+from limits import kept as kept_limits
+from limits import shown as shown_limits
 from network import flop_of, network_pass, plan_of
+from recorded import Figures, keep, machine
 from watch import watched
 
 from farm.fetch import locate
@@ -56,6 +64,8 @@ class Run:
     infer_s: float | None = None
     sizes: list[tuple[int, int]] = field(default_factory=list)
     precision: str = "fp32"
+    digests: tuple[str, ...] = ()
+    """of the outputs, by row"""
 
     @property
     def rate(self) -> float:
@@ -71,12 +81,13 @@ def run_official(pictures: Path, spec: ModelSpec, weights: Path, tile: int) -> R
     return Run(wall_s=wall_s, steady_s=answer["steady_s"], px=answer["px"], memory_mb={"process": memory["driver"]})
 
 
-def run_farm(pictures: Path, spec: ModelSpec, weights: Path, workers: int) -> Run:
-    with tempfile.TemporaryDirectory() as out:
-        command = [sys.executable, "-m", "farm", "submit", str(pictures), "--out", out, "--model", spec.name]
-        command += ["--gpus", "0", "--workers", str(workers), "--pin-cores", "--weights-dir", str(weights.parent)]
-        _, wall_s, memory = watched(command)
-        rows = pq.read_table(Path(out) / "results.parquet").to_pylist()
+def run_farm(pictures: Path, spec: ModelSpec, weights: Path, workers: int, out: Path) -> Run:
+    """`out` is made anew, and left."""
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "farm", "submit", str(pictures), "--out", str(out), "--model", spec.name]
+    command += ["--gpus", "0", "--workers", str(workers), "--pin-cores", "--weights-dir", str(weights.parent)]
+    _, wall_s, memory = watched(command)
+    rows = pq.read_table(out / "results.parquet").to_pylist()
     begun = min(row["finished_unix"] - row["total_s"] for row in rows)
     steady_s = max(row["finished_unix"] for row in rows) - begun
     infer_s = sum(row["infer_s"] for row in rows)
@@ -89,7 +100,14 @@ def run_farm(pictures: Path, spec: ModelSpec, weights: Path, workers: int) -> Ru
         infer_s=infer_s,
         sizes=[(row["width"] // spec.scale, row["height"] // spec.scale) for row in rows],
         precision=rows[0]["precision"],
+        digests=tuple(row["sha256"] for row in rows),
     )
+
+
+def alone_command(spec: ModelSpec, weights: Path, out: Path) -> list[str]:
+    """What the parts of a run with output root `out` cost alone; a core is to be named."""
+    command = [sys.executable, str(HERE / "picture_alone.py"), str(out / "results.parquet"), "--model", spec.name]
+    return [*command, "--weights-dir", str(weights.parent)]
 
 
 def computed_flop(spec: ModelSpec, weights: Path, sizes: list[tuple[int, int]]) -> float:
@@ -137,17 +155,26 @@ def table(results: dict[str, list[Run]]) -> list[str]:
 
 
 def derived(
-    results: dict[str, list[Run]], spec: ModelSpec, weights: Path, peak: float, shape: str, cores: int
+    results: dict[str, list[Run]],
+    costs: Mapping[str, list[Cost]],
+    spec: ModelSpec,
+    weights: Path,
+    peak: float,
+    shape: str,
+    cores: int,
 ) -> list[str]:
     """Ratios that the issue of this bench asks for."""
     names = list(results)
     median = {name: statistics.median(run.rate for run in runs) for name, runs in results.items()}
     many, one = results[names[2]], results[names[3]]
     flop = computed_flop(spec, weights, many[0].sizes)
+    times = median[names[2]] / median[names[0]]
+    official_s = statistics.median(run.steady_s for run in results[names[0]])
     inside, alone = ([flop / (run.infer_s or 1.0) for run in runs] for runs in (many, one))
     return [
-        f"- against its default: {median[names[2]] / median[names[0]]:.2f} times; "
+        f"- against its default: {times:.2f} times; "
         f"against its best tile size: {median[names[2]] / median[names[1]]:.2f} times",
+        bound_line(official_s, times, costs[BUSY], cores),
         f"- actors inside the network between the first unit's start and the last one's end: "
         f"{mid([run.busy or 0.0 for run in many])}; with one worker {mid([run.busy or 0.0 for run in one])}",
         f"- {cores} workers against one: {median[names[2]] / median[names[3]]:.2f} times",
@@ -158,13 +185,14 @@ def derived(
     ]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
     parser.add_argument("--model", default="animevideov3")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--weights-dir")
     parser.add_argument("--tile", type=int, help="the official package's best tile size, when it is known")
+    add_flag(parser)
     arguments = parser.parse_args()
     spec = MODELS[arguments.model]
     weights = locate(spec, arguments.weights_dir)
@@ -172,27 +200,71 @@ def main() -> None:
         raise SystemExit(f"{spec.file} is not here; name its folder with --weights-dir")
     cores = sorted(os.sched_getaffinity(0))
     tile = arguments.tile or best_tile(arguments.pictures, spec, weights)
-    contenders: dict[str, Callable[[], Run]] = {
-        "official, untiled": lambda: run_official(arguments.pictures, spec, weights, 0),
-        f"official, tile {tile}": lambda: run_official(arguments.pictures, spec, weights, tile),
-        f"farm, {len(cores)} workers": lambda: run_farm(arguments.pictures, spec, weights, len(cores)),
-        "farm, 1 worker": lambda: run_farm(arguments.pictures, spec, weights, 1),
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        results, costs = contest(arguments, spec, weights, tile, cores, Path(folder))
     peak, shape = measure_peak(cores, "bfloat16" if cpu_has_bf16() else "float32", spec.features)
-    results: dict[str, list[Run]] = {name: [] for name in contenders}
-    for round_ in range(arguments.rounds):
-        for name, run in contenders.items():
-            results[name].append(run())
-            print(f"round {round_ + 1}: {name}: {results[name][-1].rate:.3f} MP/s", flush=True)
-    lines = report(results, spec, weights, arguments, peak=peak, shape=shape, cores=len(cores))
+    held = limits(results, costs, len(cores))
+    lines = report(results, costs, spec, weights, arguments, peak=peak, shape=shape, cores=len(cores))
+    lines += ["", shown_limits(held)]
     target = HERE / "results" / f"images-{datetime.date.today().isoformat()}.md"
     target.parent.mkdir(exist_ok=True)
     target.write_text("\n".join(lines) + "\n")
     print(f"\n{target.relative_to(HERE.parent)}\n" + "\n".join(lines))
+    keep(
+        "images",
+        {**machine("torch", "ray", "realesrgan"), **figures(results, costs, spec), "limits": kept_limits(held)},
+    )
+    return exit_code(held, arguments)
+
+
+def contest(
+    arguments: argparse.Namespace, spec: ModelSpec, weights: Path, tile: int, cores: list[int], folder: Path
+) -> tuple[dict[str, list[Run]], dict[str, list[Cost]]]:
+    """All rounds: runs by contender, and what the parts cost alone by load."""
+    pictures, many, one = arguments.pictures, folder / "many", folder / "one"
+    contenders: dict[str, Callable[[], Run]] = {
+        "official, untiled": lambda: run_official(pictures, spec, weights, 0),
+        f"official, tile {tile}": lambda: run_official(pictures, spec, weights, tile),
+        f"farm, {len(cores)} workers": lambda: run_farm(pictures, spec, weights, len(cores), many),
+        "farm, 1 worker": lambda: run_farm(pictures, spec, weights, 1, one),
+    }
+    loads = {IDLE: cores[:1], BUSY: cores}
+    results: dict[str, list[Run]] = {name: [] for name in contenders}
+    costs: dict[str, list[Cost]] = {name: [] for name in loads}
+    for round_ in range(arguments.rounds):
+        for name, run in contenders.items():
+            results[name].append(run())
+            print(f"round {round_ + 1}: {name}: {results[name][-1].rate:.3f} MP/s", flush=True)
+        for name, load in loads.items():
+            costs[name].append(measure_cost(alone_command(spec, weights, many), load))
+            print(f"round {round_ + 1}: {name}: {costs[name][-1].total_s:.1f} processor s", flush=True)
+    return results, costs
+
+
+def limits(results: Mapping[str, list[Run]], costs: Mapping[str, list[Cost]], cores: int) -> list[Limit]:
+    _, _, many, one = results.values()
+    return job_limits(
+        [[run.rate for run in runs] for runs in results.values()],
+        statistics.median(run.steady_s for run in many),
+        costs,
+        cores,
+        same=len({run.digests for run in [*many, *one]}) == 1,
+    )
+
+
+def figures(results: Mapping[str, list[Run]], costs: Mapping[str, list[Cost]], spec: ModelSpec) -> Figures:
+    """As they are kept."""
+    return {
+        "model": spec.name,
+        "megapixels_s": {name: [run.rate for run in runs] for name, runs in results.items()},
+        "steady_s": {name: [run.steady_s for run in runs] for name, runs in results.items()},
+        "alone_s": {name: [asdict(cost) for cost in found] for name, found in costs.items()},
+    }
 
 
 def report(
     results: dict[str, list[Run]],
+    costs: Mapping[str, list[Cost]],
     spec: ModelSpec,
     weights: Path,
     arguments: argparse.Namespace,
@@ -213,11 +285,13 @@ def report(
         "",
         *table(results),
         "",
-        *derived(results, spec, weights, peak, shape, cores),
+        *derived(results, costs, spec, weights, peak, shape, cores),
+        "",
+        *cost_table(costs, statistics.median(run.steady_s for run in list(results.values())[2]), cores, "all pictures"),
         "",
         "Made by `bench/images.py`; steady state from the first picture's start to the last one's end.",
     ]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from sr_kernel.archs import RRDBNet
 from sr_kernel.backend import DTYPES, Backend
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window, to_unit
@@ -69,6 +70,8 @@ def flop_of(call: Callable[[], object]) -> float:
 
 def network_pass(backend: Backend, plan: PicturePlan, picture: np.ndarray, precision: str) -> Callable[[], object]:
     """The network alone over a picture: uploads done before, nothing finished after."""
+    if plan.strategy is Strategy.BODY:
+        return body_pass(backend, plan, picture, precision)
     windows = [(to_unit(backend.upload([cut_window(picture, tile.read)]), torch.float32), tile) for tile in plan.tiles]
 
     def run() -> None:
@@ -76,6 +79,22 @@ def network_pass(backend: Backend, plan: PicturePlan, picture: np.ndarray, preci
             read, keep = tile.read, tile.keep
             inner = Box(x0=keep.x0 - read.x0, y0=keep.y0 - read.y0, x1=keep.x1 - read.x0, y1=keep.y1 - read.y0)
             backend.run(x, inner, precision)
+
+    return run
+
+
+def body_pass(backend: Backend, plan: PicturePlan, picture: np.ndarray, precision: str) -> Callable[[], object]:
+    """As `network_pass` of a picture whose body runs whole: the body, then the tail tile by tile."""
+    whole = Box(x0=0, y0=0, x1=plan.spec.padded_width, y1=plan.spec.padded_height)
+    x = to_unit(backend.upload([cut_window(picture, whole)]), torch.float32)
+    network = backend.network(precision)
+    assert isinstance(network, RRDBNet)
+
+    def run() -> None:
+        with torch.inference_mode():
+            features = network.body(x)
+            for tile in plan.tiles:
+                network.tail(features, whole, tile.keep)
 
     return run
 

@@ -1,13 +1,15 @@
 """The official video script's method and the farm: the same clip, weights, codec settings and machine, interleaved.
 
     pip install --no-deps -r bench/requirements.txt
-    FARM_WEIGHTS_DIR=... python bench/video.py FILM [--frames 24] [--model animevideov3] [--rounds 3]
+    FARM_WEIGHTS_DIR=... python bench/video.py FILM [--frames 24] [--model animevideov3] [--rounds 3] [--no-limits]
 
-Writes bench/results/video-DATE.md. Contenders: the official method untiled (its default), the same with its best tile
-size of a short trial, the farm with one worker a core, and the farm with one worker. Steady state is from the opening
-of the film by whoever restores it to the end of the finished file; start-up is the rest of the command. In every round
-the network, the decoder and the encoder also run alone, and their processor seconds are what the farm's wall clock is
-held against. Needs ffmpeg and ffprobe, which the farm itself does not.
+Writes bench/results/video-DATE.md and a line of video.jsonl. Contenders: the official method untiled (its default), the
+same with its best tile size of a short trial, the farm with one worker a core, and the farm with one worker. Steady
+state is from the opening of the film by whoever restores it to the end of the finished file; start-up is the rest of
+the command. In every round the network, the decoder and the encoder also run alone, and their processor seconds are
+what the farm's wall clock is held against; the network's say how many times as fast as the official method the farm
+could be at all. Exit code 1 where a limit is missed; the wall clock has one from a minute on. Needs ffmpeg and ffprobe,
+which the farm itself does not.
 """
 
 from __future__ import annotations
@@ -17,32 +19,37 @@ import datetime
 import os
 import platform
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from figures import cpu_name, mid, peaks  # beside this file
+from alone import BUSY, IDLE, Cost, bound_line, cost_table, job_limits, measure_cost  # beside this file
+from figures import cpu_name, mid, peaks
 from film_clip import cut, probe, psnr_db
 from film_run import (
     ENCODERS,
-    Cost,
     Job,
     Run,
+    alone_command,
     best_tile,
-    measure_cost,
     measure_memory,
     measure_restore,
     run_farm,
     run_official,
     segment_frames,
 )
+from limits import Limit, add_flag, exit_code
+from limits import kept as kept_limits
+from limits import shown as shown_limits
+from recorded import Figures, keep, machine
 
 from farm.fetch import locate
 from sr_kernel.models import MODELS
 
 HERE = Path(__file__).parent
-IDLE, BUSY = "on one core, the others idle", "on every core at once"
 
 
 def table(results: Mapping[str, Sequence[Run]]) -> list[str]:
@@ -63,28 +70,16 @@ def table(results: Mapping[str, Sequence[Run]]) -> list[str]:
     return lines
 
 
-def cost_table(costs: Mapping[str, Sequence[Cost]], steady_s: float, cores: int) -> list[str]:
-    """Processor seconds against the farm's wall clock with a worker on every core."""
-    lines = [
-        "| processor seconds of the clip | network | decode | encode | sum over the cores | wall by it |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, runs in costs.items():
-        middle = statistics.median(cost.total_s for cost in runs) / cores
-        parts = [[getattr(cost, part) for cost in runs] for part in ("network_s", "decode_s", "encode_s")]
-        cells = [name, *map(mid, parts), f"{middle:.2f}", f"{steady_s / middle:.3f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
-
-
-def derived(results: Mapping[str, Sequence[Run]], workers: int) -> list[str]:
-    """Ratios that the issue of this bench asks for."""
+def derived(results: Mapping[str, Sequence[Run]], alone: Sequence[Cost], workers: int) -> list[str]:
+    """Ratios that the issue of this bench asks for; `alone`: what the parts cost while every core does the same."""
     default, tiled, many, one = results.values()
+    official_s = statistics.median(run.steady_s for run in default)
     middle = {id(runs): statistics.median(run.rate for run in runs) for runs in (default, tiled, many, one)}
     inside = [run.infer_s / run.steady_s / workers for run in many]
     return [
         f"- against its default: {middle[id(many)] / middle[id(default)]:.2f} times; "
         f"against its best tile size: {middle[id(many)] / middle[id(tiled)]:.2f} times",
+        bound_line(official_s, middle[id(many)] / middle[id(default)], alone, workers),
         f"- {workers} workers against one, each on a core of its own: {middle[id(many)] / middle[id(one)]:.2f} times",
         f"- share of steady state that workers spent restoring (network, colour, quantising): {mid(inside)}",
         f"- putting the segments together: {mid([run.join_s for run in many])} s",
@@ -122,11 +117,17 @@ def memory_lines(runs: Mapping[str, Run]) -> list[str]:
     return [*lines, "", f"- a film {long.frames / short.frames:g} times as long: {ratios} times the memory"]
 
 
+def same_bytes(results: Mapping[str, Sequence[Run]]) -> bool:
+    """Whether the farm has made the same film with one worker and with all."""
+    _, _, many, one = (runs[-1].output for runs in results.values())
+    return many.read_bytes() == one.read_bytes()
+
+
 def outputs_line(results: Mapping[str, Sequence[Run]]) -> str:
     """That all contenders have made the same film; the farm's own runs the same bytes."""
-    default, _, many, one = (runs[-1].output for runs in results.values())
+    default, _, many, _ = (runs[-1].output for runs in results.values())
     frames = {probe(runs[-1].output).frames for runs in results.values()}
-    same = "the same bytes" if many.read_bytes() == one.read_bytes() else "OTHER BYTES"
+    same = "the same bytes" if same_bytes(results) else "OTHER BYTES"
     sizes = f"{default.stat().st_size / 1e6:.2f} and {many.stat().st_size / 1e6:.2f} MB"
     return (
         f"- films: {' or '.join(map(str, sorted(frames)))} frames each; official and farm {psnr_db(default, many):.1f} "
@@ -134,7 +135,7 @@ def outputs_line(results: Mapping[str, Sequence[Run]]) -> str:
     )
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("film", type=Path)
     parser.add_argument("--frames", type=int, default=24)
@@ -146,17 +147,20 @@ def main() -> None:
     parser.add_argument("--weights-dir")
     parser.add_argument("--tile", type=int, help="the official method's best tile size, when it is known")
     parser.add_argument("--out", type=Path, help="the report; default: bench/results/video-DATE.md")
+    add_flag(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        lines = contest(arguments, Path(folder))
+        lines, found, held = contest(arguments, Path(folder))
     target = arguments.out or HERE / "results" / f"video-{datetime.date.today().isoformat()}.md"
     target.parent.mkdir(exist_ok=True)
     target.write_text("\n".join(lines) + "\n")
     print(f"\n{target}\n" + "\n".join(lines))
+    keep("video", {**machine("torch", "ray", "realesrgan", "av"), **found, "limits": kept_limits(held)})
+    return exit_code(held, arguments)
 
 
-def contest(arguments: argparse.Namespace, folder: Path) -> list[str]:
-    """All rounds, then the report."""
+def contest(arguments: argparse.Namespace, folder: Path) -> tuple[list[str], Figures, list[Limit]]:
+    """All rounds, then the report, its figures, and what must hold of them."""
     spec = MODELS[arguments.model]
     weights = locate(spec, arguments.weights_dir)
     if weights is None:
@@ -188,16 +192,17 @@ def contest(arguments: argparse.Namespace, folder: Path) -> list[str]:
             results[name].append(run())
             print(f"round {round_ + 1}: {name}: {results[name][-1].rate:.3f} frames/s", flush=True)
         for name, load in loads.items():
-            costs[name].append(measure_cost(job, load))
+            costs[name].append(measure_cost(alone_command(job), load))
             print(f"round {round_ + 1}: {name}: {costs[name][-1].total_s:.1f} processor s", flush=True)
     many = results[list(contenders)[2]]
     steady_s = statistics.median(run.steady_s for run in many)
     alone = statistics.median(cost.network_s for cost in costs[IDLE])
-    return [
+    held = limits(results, costs, len(cores))
+    lines = [
         *heading(arguments, job, many[0].precision, len(cores)),
         *table(results),
         "",
-        *derived(results, len(cores)),
+        *derived(results, costs[BUSY], len(cores)),
         outputs_line(results),
         "",
         *cost_table(costs, steady_s, len(cores)),
@@ -210,8 +215,32 @@ def contest(arguments: argparse.Namespace, folder: Path) -> list[str]:
         "",
         *memory_lines(measure_memory(job, len(cores))),
         "",
+        shown_limits(held),
+        "",
         "Made by `bench/video.py`; steady state from the opening of the film to the end of the finished one.",
     ]
+    return lines, figures(results, costs, job), held
+
+
+def limits(results: Mapping[str, Sequence[Run]], costs: Mapping[str, Sequence[Cost]], cores: int) -> list[Limit]:
+    _, _, many, _ = results.values()
+    return job_limits(
+        [[run.rate for run in runs] for runs in results.values()],
+        statistics.median(run.steady_s for run in many),
+        costs,
+        cores,
+        same=same_bytes(results),
+    )
+
+
+def figures(results: Mapping[str, Sequence[Run]], costs: Mapping[str, Sequence[Cost]], job: Job) -> Figures:
+    """As they are kept."""
+    return {
+        "model": job.spec.name,
+        "frames_s": {name: [run.rate for run in runs] for name, runs in results.items()},
+        "steady_s": {name: [run.steady_s for run in runs] for name, runs in results.items()},
+        "alone_s": {name: [asdict(cost) for cost in found] for name, found in costs.items()},
+    }
 
 
 def heading(arguments: argparse.Namespace, job: Job, precision: str, cores: int) -> list[str]:
@@ -231,4 +260,4 @@ def heading(arguments: argparse.Namespace, job: Job, precision: str, cores: int)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -21,7 +21,7 @@ BENCH = Path(__file__).parents[2] / "bench"
 @pytest.fixture(scope="module")
 def bench() -> Iterator[SimpleNamespace]:
     """The scripts, which find each other beside themselves."""
-    names = ("watch", "figures", "film_clip", "film_run", "video")
+    names = ("watch", "figures", "recorded", "limits", "alone", "film_clip", "film_run", "video")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(BENCH))
         for name in names:
@@ -83,12 +83,33 @@ def test_the_report_holds_the_ratios_of_its_runs(bench: SimpleNamespace) -> None
     results = {name: [a_run(bench, steady_s=value, actor=value)] for name, value in seconds.items()}
     columns, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in bench.video.table(results)]
     assert [dict(zip(columns, row, strict=True))["times untiled"] for row in rows] == ["1.00", "1.25", "5.00", "2.50"]
-    text = "\n".join(bench.video.derived(results, 2))
+    alone = [bench.alone.Cost(network_s=18.0, decode_s=1.0, encode_s=1.0)]
+    text = "\n".join(bench.video.derived(results, alone, 2))
     assert "against its default: 5.00 times; against its best tile size: 4.00 times" in text
     assert "2 workers against one, each on a core of its own: 2.00 times" in text
     assert "0.900 (0.900-0.900)" in text
-    costs = {"alone": [bench.film_run.Cost(network_s=18.0, decode_s=1.0, encode_s=1.0)]}
-    assert bench.video.cost_table(costs, 12.0, 2)[-1].endswith("| 10.00 | 1.200 |")
+    assert "free: 6.67 times its default (60.0 s by the network's 9.0 s over 2 cores); reached 5.00" in text
+    assert "of the farm's 12.0 s decode and encode are 1.0 s, all else 2.0 s" in text
+    assert bench.alone.cost_table({"alone": alone}, 12.0, 2)[-1].endswith("| 10.00 | 1.200 |")
+
+
+def test_limits_are_those_of_the_job(bench: SimpleNamespace, tmp_path: Path) -> None:
+    """The wall clock has one from a minute on; other bytes are told whoever looks."""
+    costs = {bench.alone.BUSY: [bench.alone.Cost(network_s=110.0, decode_s=5.0, encode_s=5.0)]}
+    seconds = {"official, untiled": 240, "official, tile 128": 180, "farm, 2 workers": 62, "farm, 1 worker": 120}
+    results = {name: [a_run(bench, steady_s=value)] for name, value in seconds.items()}
+    for number, (name, runs) in enumerate(results.items()):
+        film = tmp_path / f"{number}.mp4"
+        film.write_bytes(b"film" if "official" in name else b"same")
+        results[name] = [dataclasses.replace(runs[0], output=film)]
+    held = bench.video.limits(results, costs, 2)
+    assert [one.holds for one in held] == [True, True, True, True]
+    assert held[-1].found == pytest.approx(62 / 60)
+    results["farm, 1 worker"][0].output.write_bytes(b"other")
+    results["farm, 2 workers"] = [dataclasses.replace(results["farm, 2 workers"][0], steady_s=80.0)]
+    assert [one.holds for one in bench.video.limits(results, costs, 2)] == [False, False, False, False]
+    results["farm, 2 workers"] = [dataclasses.replace(results["farm, 2 workers"][0], steady_s=59.0)]
+    assert len(bench.video.limits(results, costs, 2)) == 3
 
 
 def test_memory_is_compared_by_role(bench: SimpleNamespace) -> None:
