@@ -1,11 +1,12 @@
 """What more workers bring: the real network on this machine's cores, and one that only takes its time.
 
-    python bench/scaling.py --media DIR [--most 2]
-    python bench/scaling.py --stand-in 1,4,16,64
+    python bench/scaling.py --media DIR [--most 2] [--no-limits]
+    python bench/scaling.py --stand-in 1,4,16,64 [--no-limits]
 
-`farm submit` of the same pictures with 1..N one-thread workers. The rate counts from the first picture that is done to
-the last, as the run itself says it (--json), so without its start. The limit is what the cores give: as many bare
-processes, each with a network on a core of its own and nothing else, together.
+`farm submit` of the same pictures with 1..N one-thread workers. The rate counts from when every worker has made one to
+when so few are left that some may have none, as the run itself says it (--json), so without its start and its end. The
+limit is what the cores give: as many bare processes, each with a network on a core of its own and nothing else,
+together. Exit code 1 where two workers make less than 1.9 times what one makes, or where workers that sleep wait.
 
 With --stand-in the network sleeps, as a GPU looks from a processor, so that there can be more workers than cores: real
 Ray, real workers, real files. The rate counts from when every worker has made something to when rows run out, and its
@@ -26,11 +27,15 @@ from typing import Any
 
 import pyvips
 from fleet import MODEL  # beside this file
+from limits import Limit, add_flag, exit_code
+from limits import kept as kept_limits
+from limits import shown as shown_limits
 from recorded import Figures, keep, machine, table
 
 HERE = Path(__file__).parent
 MEDIA = ("Blake_Lively.jpg", "OST_009.png", "painting.png", "building.png")
 PICTURES, WIDTH, HEIGHT = 24, 512, 384
+TWO_LEAST, SLEEP_LEAST = 1.9, 0.97
 STAND_IN_S, STAND_IN_SIZE = 3.0, (96, 72)
 """seconds that a row sleeps, and its size, which is one window"""
 STAND_IN_ROWS, STAND_IN_TAIL = 8, 2
@@ -49,15 +54,15 @@ def pictures(media: Path, folder: Path) -> None:
 
 
 def farm_rate(source: Path, out: Path, workers: int, model: str) -> float:
-    """Megapixels a second of a run with so many workers, between its first and its last picture."""
+    """Megapixels a second of a run with so many workers, while all of them are at work."""
     words = ("submit", source, "--out", out, "--model", model, "--gpus", "0", "--workers", workers, "--json")
     words = (*words, "--format", "jpg", "--pin-cores")
     ran = subprocess.run(
         [sys.executable, "-m", "farm", *map(str, words)], stdout=subprocess.PIPE, text=True, check=True
     )
     rows = [line for line in map(json.loads, ran.stdout.splitlines()) if line["event"] == "row"]
-    first, last = rows[workers - 1], rows[-1]  # when each worker has loaded its model
-    return sum(row["px"] for row in rows[workers:]) / (last["at_s"] - first["at_s"]) / 1e6
+    first, last = all_at_work(rows, workers, tail=1)
+    return sum(row["px"] for row in rows[first + 1 : last + 1]) / (rows[last]["at_s"] - rows[first]["at_s"]) / 1e6
 
 
 def stand_in_figures(workers: int, folder: Path, model: str) -> dict[str, float]:
@@ -92,13 +97,19 @@ def stand_in_figures(workers: int, folder: Path, model: str) -> dict[str, float]
     }
 
 
-def steady(rows: list[dict[str, Any]], workers: int) -> dict[str, float]:
-    """From when every worker has made something until so few rows are left that some have none."""
+def all_at_work(rows: list[dict[str, Any]], workers: int, tail: int) -> tuple[int, int]:
+    """The row with which every worker has made something, and the one after which `tail` rows a worker are left."""
     seen: set[str] = set()
-    first = next(at for at, row in enumerate(rows) if len(seen.add(row["worker"]) or seen) == workers)
-    last = len(rows) - 1 - STAND_IN_TAIL * workers
+    first = next((at for at, row in enumerate(rows) if len(seen.add(row["worker"]) or seen) == workers), len(rows))
+    last = len(rows) - 1 - tail * workers
     if last <= first:
         raise SystemExit(f"{workers} workers were never all at work; give them more rows")
+    return first, last
+
+
+def steady(rows: list[dict[str, Any]], workers: int) -> dict[str, float]:
+    """Of rows that sleep, while all workers are at work."""
+    first, last = all_at_work(rows, workers, STAND_IN_TAIL)
     wall_s = rows[last]["at_s"] - rows[first]["at_s"]
     return {
         "steady_s": round(wall_s, 2),
@@ -109,8 +120,9 @@ def steady(rows: list[dict[str, Any]], workers: int) -> dict[str, float]:
     }
 
 
-def bare_rates(processes: int, model: str) -> float:
-    """Megapixels a second of so many processes together that only call the network, on a window that fits the cache."""
+def bare_rates(cores: list[int], model: str) -> float:
+    """Megapixels a second of a process on each of the cores together that only call the network, on a window that fits
+    the cache."""
     made = [
         subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("bare_network.py")), str(core), model],
@@ -118,7 +130,7 @@ def bare_rates(processes: int, model: str) -> float:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for core in range(processes)
+        for core in cores
     ]
     for one in made:
         assert one.stdout
@@ -131,12 +143,15 @@ def bare_rates(processes: int, model: str) -> float:
 
 
 def measure_network(most: int, model: str, media: Path) -> Figures:
+    cores = sorted(os.sched_getaffinity(0))
+    if most > len(cores):
+        raise SystemExit(f"--most {most}: this process may use {len(cores)} cores")
     found: dict[str, dict[str, float]] = {"farm": {}, "bare": {}}
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "in"
         pictures(media, source)
         for workers in range(1, most + 1):
-            found["bare"][str(workers)] = bare_rates(workers, model)
+            found["bare"][str(workers)] = bare_rates(cores[:workers], model)
             found["farm"][str(workers)] = farm_rate(source, Path(name) / f"out{workers}", workers, model)
     return {"kind": "network", "model": model, "megapixels_s": found}
 
@@ -185,25 +200,38 @@ def shown_network(found: Figures) -> str:
     return table(head, rows)
 
 
-def main() -> None:
+def limits(found: Figures) -> list[Limit]:
+    if found["kind"] == "stand-in":
+        return [
+            Limit(what=f"{count} workers, of the sleep alone", found=one["busy"], least=SLEEP_LEAST, digits=4)
+            for count, one in found["workers"].items()
+        ]
+    farm = found["megapixels_s"]["farm"]
+    return [Limit(what="two workers by one", found=farm["2"] / farm["1"], least=TWO_LEAST)] if "2" in farm else []
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=os.cpu_count())
+    parser.add_argument("--most", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--media", type=Path, help="folder with the photographs that are enlarged")
     parser.add_argument("--stand-in", help="numbers of workers, with a network that sleeps")
+    add_flag(parser)
     arguments = parser.parse_args()
     if arguments.stand_in:
         counts = [int(word) for word in arguments.stand_in.split(",")]
         found = {**machine("ray", "torch"), **measure_stand_in(counts, "box")}
         print(shown_stand_in(found))
-        keep("scaling", found)
-        return
-    if arguments.media is None:
+    elif arguments.media is not None:
+        found = {**machine("ray", "torch"), **measure_network(arguments.most, arguments.model, arguments.media)}
+        print(shown_network(found))
+    else:
         parser.error("--media or --stand-in says what to measure")
-    found = {**machine("ray", "torch"), **measure_network(arguments.most, arguments.model, arguments.media)}
-    print(shown_network(found))
-    keep("scaling", found)
+    held = limits(found)
+    print(shown_limits(held))
+    keep("scaling", found | {"limits": kept_limits(held)})
+    return exit_code(held, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,9 +3,10 @@
     export $(scripts/s3-test-server start /tmp/s3)
     FARM_WEIGHTS_DIR=... python bench/storage.py [--pictures 500] [--side 96] [--model animevideov3] [--rounds 3]
 
-Writes bench/results/storage-DATE.md. Every run restores the same pictures with a worker on every core. Steady state is
-from the first picture's start to the last one's end; what Ray needs to start is the same for both. The server runs on
-the same cores as the farm: what it takes of them is told beside, since a store elsewhere takes nothing.
+Writes bench/results/storage-DATE.md and a line of storage.jsonl. Every run restores the same pictures with a worker on
+every core. Steady state is from the first picture's start to the last one's end; what Ray needs to start is the same
+for both. The server runs on the same cores as the farm: what it takes of them is told beside, since a store elsewhere
+takes nothing. Exit code 1 where two runs have made other bytes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ import psutil
 import pyarrow.parquet as pq
 import pyvips
 from figures import cpu_name, mid  # beside this file
+from limits import Limit, add_flag, exit_code, promise
+from limits import kept as kept_limits
+from recorded import Figures, keep, machine
 from watch import finish, start
 
 HERE = Path(__file__).parent
@@ -128,10 +132,25 @@ def contest(arguments: argparse.Namespace, folder: Path) -> dict[str, list[Run]]
     return runs
 
 
+def same_bytes(runs: Mapping[str, Sequence[Run]]) -> bool:
+    return len({run.digests for made in runs.values() for run in made}) == 1
+
+
+def limits(runs: Mapping[str, Sequence[Run]]) -> list[Limit]:
+    return [promise("the same bytes in every run, from disk and from bucket", holds=same_bytes(runs))]
+
+
+def figures(runs: Mapping[str, Sequence[Run]], arguments: argparse.Namespace) -> Figures:
+    """As they are kept."""
+    parts = ("steady_s", "wall_s", "infer_s", "server_s")
+    seconds = {name: {part: [getattr(run, part) for run in made] for part in parts} for name, made in runs.items()}
+    return {"model": arguments.model, "pictures": arguments.pictures, "side": arguments.side, "seconds": seconds}
+
+
 def report(arguments: argparse.Namespace, runs: Mapping[str, Sequence[Run]]) -> list[str]:
     disk, store = (statistics.median(run.steady_s for run in made) for made in runs.values())
     walls = [statistics.median(run.wall_s for run in made) for made in runs.values()]
-    same = len({run.digests for made in runs.values() for run in made}) == 1
+    same = same_bytes(runs)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "ray", "s3fs"))
     lines = [
         f"# Storage: from bucket to bucket and from disk to disk, {datetime.date.today().isoformat()}",
@@ -157,20 +176,24 @@ def report(arguments: argparse.Namespace, runs: Mapping[str, Sequence[Run]]) -> 
     ]
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=500)
     parser.add_argument("--side", type=int, default=96, help="of a picture, in pixels")
     parser.add_argument("--model", default="animevideov3")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="the report; default: bench/results/storage-DATE.md")
+    add_flag(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        lines = report(arguments, contest(arguments, Path(folder)))
+        runs = contest(arguments, Path(folder))
+    lines, held = report(arguments, runs), limits(runs)
     target = arguments.out or HERE / "results" / f"storage-{datetime.date.today().isoformat()}.md"
     target.write_text("\n".join(lines) + "\n")
     print(f"\n{target}\n" + "\n".join(lines))
+    keep("storage", {**machine("torch", "ray", "s3fs"), **figures(runs, arguments), "limits": kept_limits(held)})
+    return exit_code(held, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
