@@ -1,36 +1,40 @@
-"""Every model in every precision on one device: what must hold, the memory it takes, the speed it reaches.
+"""All that matters on one GPU, in one table: what must hold of every model, what it costs, and whole jobs.
 
     PYTHONPATH=. python bench/gpu.py [--device cuda:0] [--weights DIR] [--out FILE] [--models NAME ...] [--quick]
 
-Needs numpy and torch besides sr_kernel. The SRVGG models take their files from --weights where they lie there, the
-others official files only; what has none gets seeded weights, written to a file with the official keys. A check that
-fails becomes a cell that says why, stops no other, and makes the exit code 1. The file (bench/results/gpu-DATE.md
-unless told otherwise) is written anew after every model and precision, so that a run cut short leaves what it measured.
---quick shrinks pictures and seeded networks for a run on a CPU.
+Every model runs in every precision the device has, half precision also in the fused kernels where the device and the
+network have them. Jobs (gpu_jobs.py) go from files to files through one worker, in the fastest kernels. The SRVGG
+models take their files from --weights where they lie there, the others official files only; what has none gets seeded
+weights, written to a file with the official keys. A check that fails becomes a cell that says why, stops no other, and
+makes the exit code 1, as a missed limit does (--no-limits: only checks). What has not begun when the time of --budget-s
+is over is not begun, and is a failure. The file (bench/results/gpu-DATE.md unless told otherwise) is written anew after
+every row, so that a run cut short leaves what it measured; a line of gpu.jsonl beside it holds the same. --quick
+shrinks pictures and seeded networks for a run on a CPU. Jobs need farm, av and pyvips; the rest only numpy, torch and
+sr_kernel.
 
-Percent of peak: FLOP of the picture without any halo (`flop_per_px`) over time, over the best rate that a square
-matmul or one of the models' own 3x3 convolutions reached in half precision on random data in the same run.
+Percent of matmul: FLOP of the picture without any halo (`flop_per_px`) over time, over the best rate that a square
+matmul reached in half precision on random data in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import math
+import os
 import platform
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from gpu_checks import (
+from gpu_checks import (  # beside this file
     QUICK,
-    CheckError,
     Sizes,
     Subject,
     against_cpu,
@@ -43,17 +47,29 @@ from gpu_checks import (
     sixteen_bits,
     weights_of,
 )
+from gpu_report import SPEED_COLUMNS, Check, Report
+from limits import Limit, add_flag, exit_code
+from recorded import keep, machine
 
 from sr_kernel.archs import RRDBNet
 from sr_kernel.backend import DTYPES, PrecisionError, check_precision
-from sr_kernel.hardware import cpu_runs_bf16
-from sr_kernel.models import flop_per_px
+from sr_kernel.hardware import FUSED_CAPABILITY, cpu_runs_bf16
+from sr_kernel.models import MODELS, ModelSpec, flop_per_px, has_fused_kernels
 from sr_kernel.pixels import Pixels, cut_window, to_unit
 from sr_kernel.tiles import Box, Strategy
+
+LEFT_OUT = "left out"
+"""what is slow and nobody asks for: an RRDB over a large picture in fp32 on a GPU"""
+
+
+def is_slow(subject: Subject, precision: str) -> bool:
+    return subject.device.type == "cuda" and subject.spec.arch == "rrdb" and precision == "fp32"
 
 
 def peak_memory(size: Callable[[Sizes], tuple[int, int]]) -> Callable[[Subject, str], str]:
     def measure(subject: Subject, precision: str) -> str:
+        if is_slow(subject, precision) and size(subject.sizes) == subject.sizes.full:
+            return LEFT_OUT
         rgb = picture(size(subject.sizes))
         if subject.device.type != "cuda":
             subject.restore(rgb, precision)
@@ -142,6 +158,8 @@ def network_pass(subject: Subject, rgb: Pixels, precision: str) -> Callable[[], 
 def speed(peak: float) -> Callable[[Subject, str], list[str]]:
     def measure(subject: Subject, precision: str) -> list[str]:
         """Frames and megapixels a second with all that surrounds the network, and the shares of the peak."""
+        if is_slow(subject, precision):
+            return [LEFT_OUT] * len(SPEED_COLUMNS)
         rgb = picture(subject.sizes.full)
         frame_s = seconds(lambda: subject.restore(rgb, precision), subject.device, subject.sizes)
         network_s = seconds(network_pass(subject, rgb, precision), subject.device, subject.sizes)
@@ -156,7 +174,6 @@ def speed(peak: float) -> Callable[[Subject, str], list[str]]:
 
 
 NAMES = ("x4plus", "x2plus", "x4plus-anime", "animevideov3", "general-x4v3")
-Check = Callable[[Subject, str], "str | list[str]"]
 CHECKS: Mapping[str, Check] = {
     "fp32, same device": against_device,
     "fp32, CPU": against_cpu,
@@ -166,49 +183,15 @@ CHECKS: Mapping[str, Check] = {
     "windows against body": body_and_windows,
     "uint16": sixteen_bits,
 }
-SPEED_COLUMNS = ("strategy", "frames/s", "Mpx/s", "% of peak", "network s", "network % of peak")
+RRDB_LEAST, SRVGG_LEAST, TIMES_LEAST, WALL_MOST, WHOLE_MOST_S = 50.0, 55.0, 4.0, 1.05, 480.0
+WALL_FROM_S = 60.0
+"""of shorter jobs the beginning and the end are too large a part"""
 
 
-@dataclass
-class Report:
-    """The tables so far."""
-
-    heading: list[str]
-    holds: list[str] = field(default_factory=list)
-    costs: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def cells(self, where: str, checks: Mapping[str, Check], subject: Subject | str, precision: str) -> list[str]:
-        """One cell a check; what fails is a cell too. `subject` is text where the model could not be loaded."""
-        made: list[str] = []
-        for name, check in checks.items():
-            try:
-                if isinstance(subject, str):
-                    raise CheckError(subject)
-                cell = check(subject, precision)
-                made += [cell] if isinstance(cell, str) else cell
-            except Exception as error:  # whatever a device raises belongs into the table
-                text = " ".join(f"{type(error).__name__}: {error}".split()).replace("|", "/")[:300]
-                self.failures.append(f"{where}, {name}: {text}")
-                made += [f"FAILED [{len(self.failures)}]"] * (len(SPEED_COLUMNS) if name == "speed" else 1)
-        return made
-
-    def text(self) -> str:
-        holds = _table(["model", "weights", "precision", *CHECKS], self.holds)
-        memory = ["MiB, square", "MiB, full"]
-        costs = _table(["model", "weights", "precision", *memory, *SPEED_COLUMNS], self.costs)
-        failures = [f"{index}. {text}" for index, text in enumerate(self.failures, 1)] or ["None."]
-        sections = ["", "## What must hold", "", *holds, "", "## What it costs", "", *costs, "", "## Failures", ""]
-        return "\n".join([*self.heading, *sections, *failures, ""])
-
-
-def _table(columns: Iterable[str], rows: Iterable[str]) -> list[str]:
-    columns = list(columns)
-    return [_row(columns), _row(["---"] * len(columns)), *rows]
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def kernels_of(spec: ModelSpec, device: torch.device) -> list[str]:
+    """The ways in which a network runs on the device."""
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == FUSED_CAPABILITY
+    return ["plain", *(["fused"] if able and has_fused_kernels(spec) else [])]
 
 
 def precisions_of(device: torch.device) -> list[str]:
@@ -246,36 +229,108 @@ def heading(device: torch.device, sizes: Sizes, rates: Mapping[str, float]) -> l
 
 
 def measure(options: argparse.Namespace, sizes: Sizes, scratch: Path) -> Report:
-    """Every model in every precision; the report is written after each."""
-    device = torch.device(options.device)
+    """Every job, then every model in every sort of kernels and precision; the report is written after each."""
+    device, begun_s = torch.device(options.device), time.perf_counter()
     with torch.inference_mode():
         rates = measured_peak(device, sizes)
-    report = Report(heading(device, sizes, rates))
-    costs: dict[str, Check] = {
-        "memory, square": peak_memory(lambda sizes: sizes.square),
-        "memory, full": peak_memory(lambda sizes: sizes.full),
-        "speed": speed(max(rates.values())),
-    }
+    columns: tuple[str, ...] = ()
+    if not options.no_jobs:
+        from gpu_jobs import COLUMNS as columns  # noqa: N811 - with farm, av and pyvips, which models do not need
+    report = Report(heading(device, sizes, rates), tuple(CHECKS), columns, begun_s + options.budget_s)
+    if columns:
+        measure_jobs(report, options, sizes, scratch, device)
+    matmul = max(rate for name, rate in rates.items() if name.startswith("matmul"))
     for name in options.models:
-        subject, source = load(name, options.weights, scratch, device, sizes)
-        for precision in precisions_of(device):
-            begun, where = time.perf_counter(), [name, source, precision]
-            report.holds.append(_row([*where, *report.cells(f"{name} {precision}", CHECKS, subject, precision)]))
-            report.costs.append(_row([*where, *report.cells(f"{name} {precision}", costs, subject, precision)]))
-            options.out.write_text(report.text(), encoding="utf-8")
-            print(f"{name} {precision}: {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
-        if isinstance(subject, Subject):
-            subject.upscaler.close()
+        measure_model(report, name, options, sizes, scratch, matmul)
+    report.limits = limits(report, device, time.perf_counter() - begun_s)
+    write(report, options)
     return report
 
 
+def measure_jobs(
+    report: Report, options: argparse.Namespace, sizes: Sizes, scratch: Path, device: torch.device
+) -> None:
+    from gpu_jobs import Place, jobs, ran
+
+    for job in jobs(sizes):
+        begun_s = time.perf_counter()
+        place = Place(
+            device=device,
+            scratch=scratch,
+            weights=options.weights,
+            sizes=sizes,
+            kernel=kernels_of(MODELS[job.model], device)[-1],
+            precision="fp16" if device.type == "cuda" else "fp32",
+            threads=len(os.sched_getaffinity(0)) if device.type == "cuda" else 2,
+        )
+        where = f"{job.what}, {job.model}"
+        found = report.trying(where, lambda job=job, place=place: ran(job, place))
+        if isinstance(found, str):
+            named = {"job": job.what, "model": job.model, "kernel": place.kernel}
+            found = {**dict.fromkeys(report.job_columns, found), **named}
+        report.jobs.append(found)
+        write(report, options)
+        print(f"{where}: {time.perf_counter() - begun_s:.1f} s", file=sys.stderr, flush=True)
+
+
+def measure_model(
+    report: Report, name: str, options: argparse.Namespace, sizes: Sizes, scratch: Path, matmul: float
+) -> None:
+    device = torch.device(options.device)
+    costs: dict[str, Check] = {
+        "memory, square": peak_memory(lambda sizes: sizes.square),
+        "memory, full": peak_memory(lambda sizes: sizes.full),
+        "speed": speed(matmul),
+    }
+    for kernel in kernels_of(MODELS[name], device):
+        subject, source = load(name, kernel, options.weights, scratch, device, sizes)
+        for precision in precisions_of(device):
+            if kernel == "fused" and precision == "fp32":
+                continue  # which has no kernels of its own
+            begun, leading = time.perf_counter(), [name, source, kernel, precision]
+            where = f"{name} {precision}" if kernel == "plain" else f"{name} {precision}, {kernel}"
+            report.holds.append([*leading, *report.cells(where, CHECKS, subject, precision)])
+            report.costs.append([*leading, *report.cells(where, costs, subject, precision)])
+            write(report, options)
+            print(f"{where}: {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+        if isinstance(subject, Subject):
+            subject.upscaler.close()
+
+
+def write(report: Report, options: argparse.Namespace) -> None:
+    options.out.write_text(report.text(), encoding="utf-8")
+
+
+def limits(report: Report, device: torch.device, whole_s: float) -> list[Limit]:
+    """What the issue of this bench wants of a GPU; a CPU only shows that everything runs."""
+    if device.type != "cuda":
+        return []
+    held = [Limit(what="all of it, s", found=whole_s, most=WHOLE_MOST_S, digits=0)]
+    best: dict[str, float] = {}
+    for row in report.figures()["costs"]:
+        share = row["network % of matmul"]
+        if row["precision"] == "fp16":
+            best[row["model"]] = max(best.get(row["model"], 0.0), share if isinstance(share, float) else 0.0)
+    for model, share in best.items():
+        least = RRDB_LEAST if MODELS[model].arch == "rrdb" else SRVGG_LEAST
+        held.append(Limit(what=f"{model}, fp16: network, % of matmul", found=share, least=least, digits=1))
+    for row in report.jobs:
+        where, times, wall = f"{row['job']}, {row['model']}", row["times official"], row["wall by network"]
+        if row["job"] in ("folder", "film"):
+            found = times if isinstance(times, float) else math.nan
+            held.append(Limit(what=f"{where}: times the official package", found=found, least=TIMES_LEAST))
+            if isinstance(wall, float) and row["wall s"] >= WALL_FROM_S:
+                held.append(Limit(what=f"{where}: wall by network", found=wall, most=WALL_MOST, digits=3))
+    return held
+
+
 def load(
-    name: str, weights: Path | None, scratch: Path, device: torch.device, sizes: Sizes
+    name: str, kernel: str, weights: Path | None, scratch: Path, device: torch.device, sizes: Sizes
 ) -> tuple[Subject | str, str]:
     """A model on the device, or why there is none; and where its weights come from."""
     try:
         spec, path, source = weights_of(name, weights, scratch, sizes)
-        return Subject(spec=spec, path=path, device=device, sizes=sizes), source
+        return Subject(spec=spec, path=path, device=device, sizes=sizes, kernel=kernel), source
     except Exception as error:  # a model that cannot be loaded must not keep the others from being measured
         return f"not loaded: {type(error).__name__}: {error}", "none"
 
@@ -286,13 +341,17 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, help="a folder with weight files under their official names")
     parser.add_argument("--out", type=Path, default=Path(f"bench/results/gpu-{datetime.date.today():%Y-%m-%d}.md"))
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--no-jobs", action="store_true", help="models only")
+    parser.add_argument("--budget-s", type=float, default=460.0, help="nothing is begun after so many seconds")
+    add_flag(parser)
     parser.add_argument("--quick", action="store_true", help="tiny pictures, seeded networks of one block")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         report = measure(options, QUICK if options.quick else Sizes(), Path(scratch))
     print(report.text())
-    return 1 if report.failures else 0
+    keep("gpu", {**machine("torch"), "device": options.device, **report.figures()}, options.out.parent)
+    return 1 if report.failures else exit_code(report.limits, options)
 
 
 if __name__ == "__main__":

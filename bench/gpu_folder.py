@@ -11,63 +11,34 @@ weight file get weights that pass a picture through, enlarged, so that no output
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from one_worker import network_s, official, size_of, through, weights_of  # beside this file
 
 from farm import fetch, storage
 from farm.config import LimitConfig, ModelConfig, OutputConfig, RunConfig, WorkerConfig
 from farm.lock import RunLock
 from farm.plan import Planner
-from farm.records import Done, ManifestRow, Part, PartKind, Unit
+from farm.records import Done, ManifestRow, Part, PartKind
 from farm.tasks.base import WorkerContext
 from farm.tasks.lane import Lane
-from farm.tasks.restore import picture_spec
 from farm.worker import Worker
-from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend, Fetch
-from sr_kernel.models import MODELS, ModelSpec, flop_per_px
-from sr_kernel.tiles import Box, Strategy, plan_picture
+from sr_kernel.models import MODELS, flop_per_px
 from sr_kernel.upscale import Upscaler
 
 CLOCK: Clock
 STAGES = ("read", "decode", "wait", "infer", "encode", "write")
-
-
-def passing_state(spec: ModelSpec) -> dict[str, Tensor]:
-    """Weights of an RRDBNet whose output is its input, enlarged, and a little of everything else."""
-    generator = torch.Generator().manual_seed(0)
-    state: dict[str, Tensor] = {}
-    for name, shape in ARCHS[spec.arch].shapes(spec).items():
-        gain = 0.002 / (9 * shape[1]) ** 0.5 if len(shape) == 4 and name != "conv_body.weight" else 0.0
-        state[name] = torch.randn(shape, generator=generator) * gain
-    for name in ("conv_first", "conv_up1", "conv_up2", "conv_hr", "conv_last"):
-        for colour in range(3):
-            state[f"{name}.weight"][colour, colour, 1, 1] = 1.0
-    return state
-
-
-def weights_of(name: str, folder: Path | None, scratch: Path) -> Path:
-    spec = MODELS[name]
-    own = folder / Path(spec.url).name if folder else None
-    if own is not None and own.exists():
-        return own
-    path = scratch / f"passing-{name}.pth"
-    torch.save({"params_ema": passing_state(spec)}, path)
-    return path
 
 
 class Clock:
@@ -92,43 +63,6 @@ class Clock:
                 self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
         setattr(owner, name, timed)
-
-
-def network_s(upscaler: Upscaler, sizes: Sequence[tuple[int, int]], params) -> float:  # type: ignore[no-untyped-def]
-    """Seconds of the network alone for all pictures: by size, replayed."""
-    total, known = 0.0, dict[tuple[int, int], float]()
-    for size in sizes:
-        if size not in known:
-            known[size] = _one_size_s(upscaler, size, params)
-        total += known[size]
-    return total
-
-
-def _one_size_s(upscaler: Upscaler, size: tuple[int, int], params) -> float:  # type: ignore[no-untyped-def]
-    plan, backend = plan_picture(picture_spec(params, *size)), upscaler.backend
-    network = backend.network(params.precision)
-    box = plan.tiles[0].read
-    batch = 1 if plan.strategy is Strategy.BODY else params.batch
-    height, width = (plan.spec.padded_height, plan.spec.padded_width) if batch == 1 else (box.height, box.width)
-    whole = Box(x0=0, y0=0, x1=width, y1=height)
-    x = torch.rand(batch, 3, height, width, device=backend.device).contiguous(memory_format=torch.channels_last)
-
-    def work(x: Tensor) -> list[Tensor]:
-        if plan.strategy is not Strategy.BODY:
-            return [network(x, whole)]
-        features = network.body(x)  # type: ignore[attr-defined]
-        return [network.tail(features, whole, tile.keep) for tile in plan.tiles]  # type: ignore[attr-defined]
-
-    times: list[float] = []
-    with torch.inference_mode():
-        for _ in range(9):
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()
-            backend.recorded(("alone", size), work, [x], network)
-            end.record()
-            end.synchronize()
-            times.append(start.elapsed_time(end) / 1000)
-    return statistics.median(times[3:]) * (1 if batch == 1 else len(plan.tiles) / batch)
 
 
 def farm(name: str, weights: Path, pictures: Sequence[Path], out: Path, options: argparse.Namespace) -> dict:  # type: ignore[type-arg]
@@ -170,7 +104,7 @@ def farm(name: str, weights: Path, pictures: Sequence[Path], out: Path, options:
         station = next(iter(worker._tasks.values()))._station  # type: ignore[attr-defined]
         params = items[0].upscale
         lane = station.lane.call(lambda: station.resident.get(next(iter(station.resident._held))))
-        sizes = [_size_of(one, MODELS[name].scale) for one in done]
+        sizes = [size_of(one, MODELS[name].scale) for one in done]
         alone_s = (
             float("nan")
             if options.device == "cpu"
@@ -186,40 +120,6 @@ def farm(name: str, weights: Path, pictures: Sequence[Path], out: Path, options:
         "cpu_s": cpu_s, "lane_s": lane_s, "stages_s": stages,
         "suspect": sum(bool(one.suspect) for one in done),
     }  # fmt: skip
-
-
-def _size_of(done: Done, scale: int) -> tuple[int, int]:
-    return done.width // scale, done.height // scale
-
-
-def through(worker: Worker, parts: Sequence[Part], unit: int) -> Iterator[object]:
-    """As the engine sends them: two units at a time."""
-    units = [
-        Unit(unit_id=i, parts=tuple(cut))
-        for i, cut in enumerate(parts[at : at + unit] for at in range(0, len(parts), unit))
-    ]
-    with ThreadPoolExecutor(2) as pool:
-        for outcomes in pool.map(worker.run, units):
-            yield from outcomes
-
-
-def official(name: str, weights: Path, pictures: Sequence[Path], out: Path) -> dict:  # type: ignore[type-arg]
-    """The official loop in half precision, which is its default on a GPU."""
-    import cv2
-    from official_package import make_upsampler
-
-    with contextlib.redirect_stdout(sys.stderr):
-        upsampler, scale = make_upsampler(name, weights, 0, half=True)
-        times, px = list[float](), 0
-        for index, path in enumerate(pictures):
-            begun = time.perf_counter()
-            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-            restored, _ = upsampler.enhance(picture, outscale=scale)
-            cv2.imwrite(str(out / f"{path.stem}_out.jpg"), restored, [cv2.IMWRITE_JPEG_QUALITY, 90])
-            if index >= 3:
-                times.append(time.perf_counter() - begun)
-                px += picture.shape[0] * picture.shape[1]
-    return {"what": "official", "model": name, "per_s": len(times) / sum(times), "mpx_s": px / sum(times) / 1e6}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,10 @@ def _cells(one: Limit) -> tuple[str, str]:
 
 def kept(limits: Sequence[Limit]) -> dict[str, dict[str, Any]]:
     """As they go into bench/results/NAME.jsonl."""
-    return {one.what: {"found": one.found, "wanted": one.wanted, "holds": one.holds} for one in limits}
+    return {
+        one.what: {"found": None if math.isnan(one.found) else one.found, "wanted": one.wanted, "holds": one.holds}
+        for one in limits
+    }
 
 
 def exit_code(limits: Sequence[Limit], arguments: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """The official video script's method over one film: ffmpeg's pipe in, one frame at a time enhanced, ffmpeg's pipe out.
 
-Started by bench/video.py in a process of its own. Prints one JSON line. The script itself does not run on a CPU (it
-counts its processes by GPUs and synchronises with one); what it does with each frame is done here in the same order.
+Started by bench/video.py and bench/gpu.py in a process of its own. Prints one JSON line. The script itself does not run
+on a CPU (it counts its processes by GPUs and synchronises with one); what it does with each frame is done here in the
+same order.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--encoder", required=True, help="as ffmpeg names it, such as libx264")
     parser.add_argument("--crf", type=int, required=True)
     parser.add_argument("--preset", required=True)
+    parser.add_argument("--half", action="store_true", help="half precision, the script's default on a GPU")
     arguments = parser.parse_args()
     with contextlib.redirect_stdout(sys.stderr):  # it prints every tile
         answer = run(arguments, started)
@@ -38,7 +40,7 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, started: float) -> dict[str, float]:
-    upsampler, scale = make_upsampler(arguments.model, arguments.weights, arguments.tile)
+    upsampler, scale = make_upsampler(arguments.model, arguments.weights, arguments.tile, half=arguments.half)
     film = probe(arguments.film)
     ready = time.perf_counter()
     frames = 0

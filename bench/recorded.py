@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -31,9 +32,9 @@ def machine(*packages: str) -> Figures:
     }
 
 
-def keep(name: str, figures: Figures) -> None:
-    """Append a line to bench/results/NAME.jsonl."""
-    with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+def keep(name: str, figures: Figures, folder: Path = RESULTS) -> None:
+    """Append a line to NAME.jsonl of a folder, bench/results unless told otherwise."""
+    with (folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(f"{json.dumps(figures, separators=(',', ':'))}\n")
 
 
@@ -61,6 +62,9 @@ def _bounds(text: str) -> tuple[str, str, str]:
 
 
 def _commit() -> str:
+    """Empty where there is no git, or no repository."""
+    if shutil.which("git") is None:
+        return ""
     asked = ["git", "describe", "--always", "--dirty"]
     said = subprocess.run(asked, cwd=RESULTS, capture_output=True, text=True, check=False)
     return said.stdout.strip()
