@@ -6,7 +6,8 @@ Both read the PNG files of a folder, make pairs of 400 and 100 pixels by the x4 
 The farm's degradation is run as processes of the same kind as upstream's, and as `farm degrade`, with Ray, ledger and
 all, whose rate is that between its first and its last pair.
 Upstream's method is basicsr's own dataset and `feed_data`, four pairs a batch: in one process with torch's threads on
-every core, as its training runs it, and in one process a core. Writes bench/results/degrade-DATE.md. Needs basicsr.
+every core, as its training runs it, and in one process a core. Writes bench/results/degrade-DATE.md and a line of
+degrade.jsonl. Needs basicsr.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from importlib import metadata
 from pathlib import Path
 
 from figures import cpu_name, mid  # beside this file
+from recorded import keep, machine
 
 HERE = Path(__file__).parent
 
@@ -115,6 +117,8 @@ def main() -> None:
     target.parent.mkdir(exist_ok=True)
     target.write_text("\n".join(lines) + "\n")
     print(f"\n{target.relative_to(HERE.parent)}\n" + "\n".join(lines))
+    rates = {name: [one.pairs_per_s for one in found] for name, found in results.items()}
+    keep("degrade", {**machine("torch", "basicsr"), "pairs_s": rates})
 
 
 def report(results: dict[str, list[Result]], arguments: argparse.Namespace, cores: int) -> list[str]:

@@ -27,7 +27,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ from gpu_checks import (  # beside this file
     against_cpu,
     against_device,
     body_and_windows,
+    kernels_of,
     over_batches,
     over_order,
     over_tiles,
@@ -53,8 +54,8 @@ from recorded import keep, machine
 
 from sr_kernel.archs import RRDBNet
 from sr_kernel.backend import DTYPES, PrecisionError, check_precision
-from sr_kernel.hardware import FUSED_CAPABILITY, cpu_runs_bf16
-from sr_kernel.models import MODELS, ModelSpec, flop_per_px, has_fused_kernels
+from sr_kernel.hardware import cpu_runs_bf16
+from sr_kernel.models import MODELS, flop_per_px
 from sr_kernel.pixels import Pixels, cut_window, to_unit
 from sr_kernel.tiles import Box, Strategy
 
@@ -188,12 +189,6 @@ WALL_FROM_S = 60.0
 """of shorter jobs the beginning and the end are too large a part"""
 
 
-def kernels_of(spec: ModelSpec, device: torch.device) -> list[str]:
-    """The ways in which a network runs on the device."""
-    able = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == FUSED_CAPABILITY
-    return ["plain", *(["fused"] if able and has_fused_kernels(spec) else [])]
-
-
 def precisions_of(device: torch.device) -> list[str]:
     """Every precision that the device may be asked for."""
     found: list[str] = []
@@ -259,14 +254,13 @@ def measure_jobs(
             scratch=scratch,
             weights=options.weights,
             sizes=sizes,
-            kernel=kernels_of(MODELS[job.model], device)[-1],
             precision="fp16" if device.type == "cuda" else "fp32",
             threads=len(os.sched_getaffinity(0)) if device.type == "cuda" else 2,
         )
         where = f"{job.what}, {job.model}"
         found = report.trying(where, lambda job=job, place=place: ran(job, place))
         if isinstance(found, str):
-            named = {"job": job.what, "model": job.model, "kernel": place.kernel}
+            named = {"job": job.what, "model": job.model}
             found = {**dict.fromkeys(report.job_columns, found), **named}
         report.jobs.append(found)
         write(report, options)
@@ -282,8 +276,7 @@ def measure_model(
         "memory, full": peak_memory(lambda sizes: sizes.full),
         "speed": speed(matmul),
     }
-    for kernel in kernels_of(MODELS[name], device):
-        subject, source = load(name, kernel, options.weights, scratch, device, sizes)
+    for kernel, subject, source in subjects(name, options.weights, scratch, device, sizes):
         for precision in precisions_of(device):
             if kernel == "fused" and precision == "fp32":
                 continue  # which has no kernels of its own
@@ -324,15 +317,26 @@ def limits(report: Report, device: torch.device, whole_s: float) -> list[Limit]:
     return held
 
 
-def load(
-    name: str, kernel: str, weights: Path | None, scratch: Path, device: torch.device, sizes: Sizes
-) -> tuple[Subject | str, str]:
-    """A model on the device, or why there is none; and where its weights come from."""
+def subjects(
+    name: str, weights: Path | None, scratch: Path, device: torch.device, sizes: Sizes
+) -> Iterator[tuple[str, Subject | str, str]]:
+    """Sort of kernels, the model in it on the device or why there is none, and where its weights come from."""
     try:
         spec, path, source = weights_of(name, weights, scratch, sizes)
-        return Subject(spec=spec, path=path, device=device, sizes=sizes, kernel=kernel), source
-    except Exception as error:  # a model that cannot be loaded must not keep the others from being measured
-        return f"not loaded: {type(error).__name__}: {error}", "none"
+    except Exception as error:  # a model without weights must not keep the others from being measured
+        yield "plain", not_loaded(error), "none"
+        return
+    for kernel in kernels_of(spec, device):
+        try:
+            made = Subject(spec=spec, path=path, device=device, sizes=sizes, kernel=kernel)
+        except Exception as error:  # as above
+            yield kernel, not_loaded(error), source
+            continue
+        yield kernel, made, source
+
+
+def not_loaded(error: Exception) -> str:
+    return f"not loaded: {type(error).__name__}: {error}"
 
 
 def main() -> int:

@@ -16,7 +16,8 @@ import torch
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend
-from sr_kernel.models import MODELS, ModelSpec, radius_px
+from sr_kernel.hardware import FUSED_CAPABILITY
+from sr_kernel.models import MODELS, ModelSpec, has_fused_kernels, radius_px
 from sr_kernel.pixels import Pixels, cut_window, to_unit
 from sr_kernel.tiles import Box, Mode, PicturePlan, PictureSpec, plan_picture
 from sr_kernel.upscale import Settings, Upscaler
@@ -123,6 +124,12 @@ def weights_of(name: str, given: Path | None, scratch: Path, sizes: Sizes) -> tu
     if derived:
         return describe_file(derived[0]), derived[0], "derived"
     return *seeded_file(spec, scratch, sizes), "seeded"
+
+
+def kernels_of(spec: ModelSpec, device: torch.device) -> list[str]:
+    """The ways in which a network runs on the device."""
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == FUSED_CAPABILITY
+    return ["plain", *(["fused"] if able and has_fused_kernels(spec) else [])]
 
 
 def plan_of(spec: ModelSpec, rgb: Pixels, tile_px: int, exact_px: int = EXACT_PX) -> PicturePlan:

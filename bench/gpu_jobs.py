@@ -26,7 +26,7 @@ import av
 import numpy as np
 import pyvips
 import torch
-from gpu_checks import CheckError, Sizes, picture  # beside this file
+from gpu_checks import CheckError, Sizes, kernels_of, picture  # beside this file
 from one_worker import network_s, official, passing_state, through
 
 from farm import fetch, storage
@@ -78,7 +78,6 @@ class Place:
     weights: Path | None
     """folder of official files"""
     sizes: Sizes
-    kernel: str
     precision: str
     threads: int
 
@@ -106,26 +105,29 @@ def ran(job: Job, place: Place) -> dict[str, object]:
     folder = place.scratch / "".join(char if char.isalnum() else "-" for char in f"{job.what} {job.model}")
     folder.mkdir()
     spec, path, origin = weights_of(job.model, place)
+    kernel = kernels_of(spec, place.device)[-1]
     sources = [make_film(folder / "film.mp4", job)] if job.is_film else make_pictures(folder / "in", job)
     try:
         with capped(place.device, job.cap_gib):
-            row = measured(job, place, path, sources, folder / "out")
+            row = measured(job, place, kernel, path, sources, folder / "out")
         rival = rival_rate(job, place, spec, path, sources, folder)
     finally:
         shutil.rmtree(folder)
     known = isinstance(rival, float)
     times = {"official, a second": rival, "times official": row["a second"] / rival if known else "-"}
-    shown = {"job": job.what, "model": job.model, "weights": origin, "kernel": place.kernel}
+    shown = {"job": job.what, "model": job.model, "weights": origin, "kernel": kernel}
     return {**shown, "precision": place.precision, **row, **times}
 
 
-def measured(job: Job, place: Place, weights: Path, sources: Sequence[Path], out: Path) -> dict[str, object]:
+def measured(
+    job: Job, place: Place, kernel: str, weights: Path, sources: Sequence[Path], out: Path
+) -> dict[str, object]:
     """The farm's part of a row. What comes first, of which kernels are compiled, is timed apart."""
     device = place.device
     model = fetch.resolve(str(weights))
     config = RunConfig(
         manifest=str(sources[0].parent),
-        model=ModelConfig(model=str(weights), outscale=job.outscale, precision=place.precision, kernel=place.kernel),
+        model=ModelConfig(model=str(weights), outscale=job.outscale, precision=place.precision, kernel=kernel),
         output=OutputConfig(format="jpg", quality=90),
         video=VideoConfig(codec=CODEC, crf=CRF, preset=PRESET, segment_frames=SEGMENT_FRAMES),
     )

@@ -1,23 +1,28 @@
 """The fused kernels against the plain networks on one NVIDIA GPU: equal within half precision, and how fast.
 
-    PYTHONPATH=. python bench/kernels.py [--out FILE] [--precision fp16]
+    PYTHONPATH=. python bench/kernels.py [--out FILE] [--precision fp16] [--results FOLDER]
 
-Every cut of `sr_kernel.fused.layer.SHAPES` alone, then whole networks, seeded. A check that fails is a line that says
-so and makes the exit code 1. FLOP as `flop_per_px` counts them, without halos; times are medians of events.
+Every cut of `sr_kernel.fused.layer.SHAPES` alone, then whole networks, seeded, over frames, and over windows in batches
+of 1, 8 and 16: rate, share of the matmul, memory, PSNR to fp32. A check that fails is a line that says so and makes the
+exit code 1. FLOP as `flop_per_px` counts them, without halos; times are medians of events. One line of kernels.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from gpu_checks import Sizes, seeded_file
+from gpu_checks import Sizes, seeded_file  # beside this file
+from recorded import RESULTS, Figures, keep, machine
+from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import DTYPES
@@ -54,6 +59,9 @@ class Lines:
     def __init__(self) -> None:
         self.text: list[str] = []
         self.failed = False
+        self.matmul = 0.0
+        """TFLOP/s"""
+        self.networks: list[Figures] = []
 
     def say(self, line: str) -> None:
         self.text.append(line)
@@ -71,7 +79,8 @@ class Lines:
 def peak(lines: Lines, dtype: torch.dtype) -> None:
     a, b = (torch.randn(8192, 8192, dtype=dtype, device=DEVICE) for _ in range(2))
     taken = milliseconds(lambda: a @ b)
-    lines.say(f"matmul 8192: {2 * 8192**3 / taken / 1e9:.0f} TFLOP/s")
+    lines.matmul = 2 * 8192**3 / taken / 1e9
+    lines.say(f"matmul 8192: {lines.matmul:.0f} TFLOP/s")
     x = torch.randn(1, 64, 1080, 1920, dtype=dtype, device=DEVICE).contiguous(memory_format=torch.channels_last)
     w = torch.randn(64, 64, 3, 3, dtype=dtype, device=DEVICE).contiguous(memory_format=torch.channels_last)
     taken = milliseconds(lambda: F.conv2d(x, w, padding=1))
@@ -122,8 +131,14 @@ def one_shape(key: tuple[int, int, int], dtype: torch.dtype, mode: int) -> str:
     return f"{said}1080p {taken:.3f} ms, {rate:.0f} TFLOP/s"
 
 
-def network(name: str, precision: str, count: int, height: int, width: int, scratch: Path) -> str:
+def psnr_db(made: Tensor, exact: Tensor) -> float:
+    """Of samples 0..1, not rounded."""
+    return -10 * math.log10(float((made - exact).square().mean()))
+
+
+def network(lines: Lines, name: str, precision: str, size: tuple[int, int, int], scratch: Path) -> str:
     """A whole network against the plain one in the same precision and in fp32, and both timed."""
+    count, height, width = size
     spec, path = seeded_file(MODELS[name], scratch, Sizes())
     state = load_state(path, spec)
     like = torch.empty(0, dtype=DTYPES[precision], device=DEVICE)
@@ -134,18 +149,36 @@ def network(name: str, precision: str, count: int, height: int, width: int, scra
         small = torch.rand(2, 3, 64, 96, device=DEVICE).contiguous(memory_format=torch.channels_last)
         whole = Box(x0=0, y0=0, x1=96, y1=64)
         wanted = exact(small, whole)
-        errors = [(net(small, whole) - wanted).abs().max().item() * 255 for net in (fused, plain)]
+        made = [net(small, whole).clone() for net in (fused, plain)]
+        errors = [(one - wanted).abs().max().item() * 255 for one in made]
+        near = [psnr_db(one, wanted) for one in made]
         x = torch.rand(count, 3, height, width, device=DEVICE).contiguous(memory_format=torch.channels_last)
         keep = Box(x0=0, y0=0, x1=width, y1=height)
         rates: list[str] = []
-        for net in (fused, plain):
+        for kernel, net, error, psnr in zip(("fused", "plain"), (fused, plain), errors, near, strict=True):
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             taken = milliseconds(lambda net=net: net(x, keep), most=7)
             memory = (torch.cuda.max_memory_allocated() - before) / 2**30
             rate = flop_per_px(spec) * count * height * width / taken / 1e9
-            rates.append(f"{taken:.2f} ms = {rate:.0f} TFLOP/s, {memory:.2f} GiB")
+            share = rate / lines.matmul
+            rates.append(f"{taken:.2f} ms = {rate:.0f} TFLOP/s, {share:.0%} of matmul, {memory:.2f} GiB, {psnr:.1f} dB")
+            lines.networks.append(
+                {
+                    "model": name,
+                    "kernel": kernel,
+                    "precision": precision,
+                    "batch": count,
+                    "window": [width, height],
+                    "ms": round(taken, 3),
+                    "source_mpx_s": round(count * height * width / taken / 1e3, 2),
+                    "share_of_matmul": round(share, 4),
+                    "memory_gib": round(memory, 3),
+                    "levels_off_fp32": round(error, 3),
+                    "psnr_to_fp32_db": round(psnr, 1),
+                }
+            )
     if errors[0] > max(2.0, 2 * errors[1]):
         raise AssertionError(f"off by {errors[0]:.2f} levels, plain {errors[1]:.2f}")
     return f"levels off fp32: fused {errors[0]:.2f}, plain {errors[1]:.2f}; fused {rates[0]}; plain {rates[1]}"
@@ -155,7 +188,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--precision", choices=("fp16", "bf16"), default="fp16")
-    parser.add_argument("--scratch", type=Path, default=Path("/tmp"))
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of kernels.jsonl")
     options = parser.parse_args()
     torch.backends.cudnn.conv.fp32_precision = "ieee"
     lines, dtype = Lines(), DTYPES[options.precision]
@@ -167,16 +201,22 @@ def main() -> int:
                 lines.trying(f"{key} mode {mode}", lambda key=key, mode=mode: one_shape(key, dtype, mode))
     for name, size in (
         ("animevideov3", (1, 1080, 1920)),
+        ("animevideov3", (1, 292, 292)),
         ("animevideov3", (8, 292, 292)),
+        ("animevideov3", (16, 292, 292)),
         ("general-x4v3", (1, 1080, 1920)),
         ("x4plus-anime", (1, 1080, 1920)),
         ("x4plus", (1, 540, 960)),
+        ("x4plus", (1, 256, 256)),
         ("x4plus", (8, 256, 256)),
+        ("x4plus", (16, 256, 256)),
     ):
         what = f"{name} {options.precision} {size[0]} x {size[2]}x{size[1]}"
-        lines.trying(what, lambda name=name, size=size: network(name, options.precision, *size, options.scratch))
+        lines.trying(what, lambda name=name, size=size: network(lines, name, options.precision, size, options.scratch))
     if options.out:
         options.out.write_text("\n".join(lines.text) + "\n", encoding="utf-8")
+    told = {"gpu": torch.cuda.get_device_name(0), "matmul_tflop_s": round(lines.matmul, 1), "networks": lines.networks}
+    keep("kernels", {**machine("torch", "triton"), **told}, options.results)
     return 1 if lines.failed else 0
 
 

@@ -1,11 +1,13 @@
 """How much of the machine's peak a model reaches inside its network on one CPU thread, and what surrounds it costs.
 
-    python bench/network.py --model FILE [--size 768x512] [--rounds 5] [--precision bf16]
+    python bench/network.py --model FILE [--size 768x512] [--tile-px 256 ...] [--batch 1 ...] [--precision bf16]
 
 Peak is the best of a square matmul and of the model's own most frequent 3x3 convolution over five window shapes,
 measured in the same run, in turns with the network, all in CPU seconds of the one thread; the share of the best matmul
 alone is said, too. FLOP are counted by torch from the shapes that really ran, so that halos count as work; what they
-cost is said apart: FLOP that ran over FLOP of the picture without any halo.
+cost is said apart: FLOP that ran over FLOP of the picture without any halo. For each window and batch: the largest
+memory of the process meanwhile, and how near the output is to the whole picture's in fp32. Each is a line of
+network.jsonl; exit code 1 where the share of the best matmul is less than it should be.
 """
 
 from __future__ import annotations
@@ -13,13 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from figures import process_mb  # beside this file
+from limits import Limit, add_flag, exit_code
+from limits import kept as kept_limits
+from limits import shown as shown_limits
+from recorded import RESULTS, Figures, keep, machine
 from torch.utils.flop_counter import FlopCounterMode
 
 from sr_kernel.archs import RRDBNet
@@ -32,6 +41,8 @@ from sr_kernel.weights import describe_file, load_state
 
 Shape = tuple[int, ...]
 
+SHARE_LEAST = 0.85
+"""in bf16; that of fp32 is looked at only"""
 _SHAPES_PX = (64, 128, 192, 256, 292)
 _MATMULS = (1024, 2048)
 
@@ -68,16 +79,25 @@ def flop_of(call: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def network_pass(backend: Backend, plan: PicturePlan, picture: np.ndarray, precision: str) -> Callable[[], object]:
+def network_pass(
+    backend: Backend, plan: PicturePlan, picture: np.ndarray, precision: str, batch: int = 1
+) -> Callable[[], object]:
     """The network alone over a picture: uploads done before, nothing finished after."""
     if plan.strategy is Strategy.BODY:
         return body_pass(backend, plan, picture, precision)
-    windows = [(to_unit(backend.upload([cut_window(picture, tile.read)]), torch.float32), tile) for tile in plan.tiles]
+    alike: dict[Box, list[np.ndarray]] = defaultdict(list)
+    for tile in plan.tiles:
+        read, keep = tile.read, tile.keep
+        inner = Box(x0=keep.x0 - read.x0, y0=keep.y0 - read.y0, x1=keep.x1 - read.x0, y1=keep.y1 - read.y0)
+        alike[inner].append(cut_window(picture, read))
+    batches = [
+        (to_unit(backend.upload(windows[at : at + batch]), torch.float32), inner)
+        for inner, windows in alike.items()
+        for at in range(0, len(windows), batch)
+    ]
 
     def run() -> None:
-        for x, tile in windows:
-            read, keep = tile.read, tile.keep
-            inner = Box(x0=keep.x0 - read.x0, y0=keep.y0 - read.y0, x1=keep.x1 - read.x0, y1=keep.y1 - read.y0)
+        for x, inner in batches:
             backend.run(x, inner, precision)
 
     return run
@@ -115,63 +135,101 @@ def plan_of(spec: ModelSpec, width: int, height: int, tile_px: int) -> PicturePl
     )
 
 
-def main() -> None:
+def psnr_db(made: np.ndarray, exact: np.ndarray) -> float | None:
+    """Of 8-bit pictures; None for equal ones."""
+    error = float(np.square(made.astype(np.float64) - exact).mean())
+    return round(10 * math.log10(255**2 / error), 1) if error else None
+
+
+def forget_peak() -> None:
+    """From now on VmHWM of this process is what it holds from now on."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+class Bench:
+    """One model over one picture in one precision."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        spec = describe_file(options.model)
+        self._options, self._spec = options, spec
+        self._width, self._height = map(int, options.size.split("x"))
+        self._picture = np.random.default_rng(0).integers(0, 256, (self._height, self._width, 3), dtype=np.uint8)
+        self._backend = Backend(spec, load_state(options.model, spec), "cpu")
+        self._upscaler = Upscaler(spec, self._backend)
+        whole = self._plan(max(self._width, self._height))
+        self._bare = flop_of(network_pass(self._backend, whole, self._picture, options.precision))
+        self._exact = self._upscaler.restore(self._picture, whole, Settings(precision="fp32")).pixels
+
+    def _plan(self, tile_px: int) -> PicturePlan:
+        return plan_of(self._spec, self._width, self._height, tile_px)
+
+    def measure(self, tile_px: int, batch: int) -> Figures:
+        """In turns with what may be the machine's peak."""
+        options, picture, plan = self._options, self._picture, self._plan(tile_px)
+        assert plan.strategy is Strategy.WINDOWS
+        settings = Settings(precision=options.precision, batch=batch)
+        network = network_pass(self._backend, plan, picture, options.precision, batch)
+        ran = flop_of(network)
+        peaks = peak_calls(self._spec.features, DTYPES[options.precision])
+        rates = dict.fromkeys(peaks, 0.0)
+        inside: list[float] = []
+        outside: list[float] = []
+        for _ in range(options.rounds):
+            for name, (flop, call) in peaks.items():
+                rates[name] = max(rates[name], flop / min(seconds_of(call) for _ in range(3)))
+            inside.append(seconds_of(network))
+            outside.append(seconds_of(lambda: self._upscaler.restore(picture, plan, settings)))
+        forget_peak()
+        made = self._upscaler.restore(picture, plan, settings).pixels
+        peak = max(rates.values())
+        matmul = max(rate for name, rate in rates.items() if name.startswith("matmul"))
+        best, restored = min(inside), min(outside)
+        return {
+            "model": self._spec.name,
+            "size": options.size,
+            "window": [plan.tiles[0].read.width, plan.tiles[0].read.height],
+            "windows": len(plan.tiles),
+            "batch": batch,
+            "precision": options.precision,
+            "peak_gflops": {name: round(rate / 1e9, 1) for name, rate in rates.items()},
+            "network_share_of_matmul": round(ran / best / matmul, 3),
+            "network_share_of_peak": round(ran / best / peak, 3),
+            "network_share_of_peak_median": round(ran / float(np.median(inside)) / peak, 3),
+            "halo_flop_ran_over_bare": round(ran / self._bare, 3),
+            "network_s": round(best, 3),
+            "restore_s": round(restored, 3),
+            "network_share_of_restore": round(best / restored, 3),
+            "megapixels_per_s": round(self._width * self._height / restored / 1e6, 4),
+            "memory_mb": round(process_mb()),
+            "psnr_to_fp32_db": psnr_db(made, self._exact),
+        }
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="an SRVGGNetCompact or RRDBNet weight file")
     parser.add_argument("--size", default="768x512")
-    parser.add_argument("--tile-px", type=int, default=256)
+    parser.add_argument("--tile-px", type=int, nargs="+", default=[256])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1], help="windows that go through the network at once")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of network.jsonl")
+    add_flag(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
-
-    spec = describe_file(options.model)
-    width, height = map(int, options.size.split("x"))
-    plan = plan_of(spec, width, height, options.tile_px)
-    assert plan.strategy is Strategy.WINDOWS
-    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    backend = Backend(spec, load_state(options.model, spec), "cpu")
-    upscaler = Upscaler(spec, backend)
-    settings = Settings(precision=options.precision)
-
-    network = network_pass(backend, plan, picture, options.precision)
-    ran = flop_of(network)
-    whole = plan_of(spec, width, height, max(width, height))
-    bare = flop_of(network_pass(backend, whole, picture, options.precision))
-    peaks = peak_calls(spec.features, DTYPES[options.precision])
-    rates = dict.fromkeys(peaks, 0.0)
-    inside: list[float] = []
-    outside: list[float] = []
-    for _ in range(options.rounds):
-        for name, (flop, call) in peaks.items():
-            rates[name] = max(rates[name], flop / min(seconds_of(call) for _ in range(3)))
-        inside.append(seconds_of(network))
-        outside.append(seconds_of(lambda: upscaler.restore(picture, plan, settings)))
-    peak = max(rates.values())
-    matmul = max(rate for name, rate in rates.items() if name.startswith("matmul"))
-    best, restored = min(inside), min(outside)
-    print(
-        json.dumps(
-            {
-                "model": spec.name,
-                "size": options.size,
-                "window": [plan.tiles[0].read.width, plan.tiles[0].read.height],
-                "windows": len(plan.tiles),
-                "precision": options.precision,
-                "peak_gflops": {name: round(rate / 1e9, 1) for name, rate in rates.items()},
-                "network_share_of_matmul": round(ran / best / matmul, 3),
-                "network_share_of_peak": round(ran / best / peak, 3),
-                "network_share_of_peak_median": round(ran / float(np.median(inside)) / peak, 3),
-                "halo_flop_ran_over_bare": round(ran / bare, 3),
-                "network_s": round(best, 3),
-                "restore_s": round(restored, 3),
-                "network_share_of_restore": round(best / restored, 3),
-                "megapixels_per_s": round(width * height / restored / 1e6, 4),
-            },
-            indent=1,
-        )
-    )
+    bench, held = Bench(options), list[Limit]()
+    for tile_px in options.tile_px:
+        for batch in options.batch:
+            found = bench.measure(tile_px, batch)
+            what = f"{found['model']}, {options.precision}, {tile_px} px, batch {batch}: share of the matmul peak"
+            share = found["network_share_of_matmul"]
+            own = [Limit(what=what, found=share, least=SHARE_LEAST, digits=3)] if options.precision == "bf16" else []
+            print(json.dumps(found, indent=1))
+            keep("network", {**machine("torch"), **found, "limits": kept_limits(own)}, options.results)
+            held += own
+    print(shown_limits(held), file=sys.stderr)
+    return exit_code(held, options)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
