@@ -3,17 +3,22 @@
     python bench/plot.py [--into docs]
 
 startup.png: where the seconds of a cold start go, before and after. scaling.png: what more workers bring. fleet.png:
-how busy a thousand workers are. Needs matplotlib (bench/requirements.txt).
+how busy a thousand workers are. images.png, video.png: the farm and the official package, and what bounds it.
+network.png, kernels.png, gpu.png: what networks reach of a measured matmul. degrade.png, storage.png: pairs a second;
+bucket to bucket. What has no line yet is said and not drawn. Needs matplotlib (bench/requirements.txt).
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-from recorded import Figures, kept  # beside this file
+from alone import BUSY, Cost, bound  # beside this file
+from recorded import RESULTS, Figures, kept
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -84,19 +89,102 @@ def fleet(found: list[Figures], into: Path) -> None:
     save(figure, into / "fleet.png")
 
 
+def bars(shares: Mapping[str, float], what: str, path: Path, marks: Mapping[str, float]) -> None:
+    """A bar a name; `marks`: dashed lines with what they are."""
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 1.0 + 0.4 * len(shares)), layout="constrained")
+    for row, value in enumerate(shares.values()):
+        axes.barh(row, value, color=OURS)
+        axes.text(value, row, f" {value:.3g}", va="center")
+    for (name, at), colour in zip(marks.items(), (LIMIT, OTHER), strict=False):
+        axes.axvline(at, color=colour, linestyle="--", label=f"{name}: {at:.3g}")
+    axes.set_yticks(range(len(shares)), list(shares))
+    axes.invert_yaxis()
+    axes.set_xlabel(what)
+    axes.set_xlim(0, 1.15 * max([*shares.values(), *marks.values()]))
+    if marks:
+        figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    save(figure, path)
+
+
+def contest(rates: str, name: str) -> Callable[[list[Figures], Path], None]:
+    """Of bench/images.py and bench/video.py: each contender's times the official default, and the bound."""
+
+    def draw(found: list[Figures], into: Path) -> None:
+        latest = found[-1]
+        middle = {contender: statistics.median(values) for contender, values in latest[rates].items()}
+        base, *_ = middle.values()
+        official_s = statistics.median(next(iter(latest["steady_s"].values())))
+        costs = [Cost(**one) for one in latest["alone_s"][BUSY]]
+        marks = {"wanted": 3.2, "bound, all but the network free": bound(official_s, costs, latest["cpus"])}
+        shares = {contender: rate / base for contender, rate in middle.items()}
+        bars(shares, f"times the official default, {latest['model']}", into / f"{name}.png", marks)
+
+    return draw
+
+
+def network(found: list[Figures], into: Path) -> None:
+    """Of each model, precision and window the last measurement."""
+    named = {f"{one['model']}, {one['precision']}, {one['window'][0]}x{one['window'][1]}": one for one in found}
+    shares = {name: one["network_share_of_matmul"] for name, one in named.items()}
+    bars(shares, "share of the best matmul of one core", into / "network.png", {"wanted": 0.85})
+
+
+def kernels(found: list[Figures], into: Path) -> None:
+    latest = found[-1]
+    shares = {
+        f"{one['model']}, {one['batch']} x {one['window'][0]}x{one['window'][1]}, {one['kernel']}": one[
+            "share_of_matmul"
+        ]
+        for one in latest["networks"]
+    }
+    bars(shares, f"share of matmul, {latest['gpu']}", into / "kernels.png", {"RRDB": 0.5, "SRVGG": 0.55})
+
+
+def gpu(found: list[Figures], into: Path) -> None:
+    costs = [one for one in found[-1]["costs"] if isinstance(one["network % of matmul"], float)]
+    shares = {f"{one['model']}, {one['precision']}, {one['kernel']}": one["network % of matmul"] for one in costs}
+    bars(shares, "network, % of matmul", into / "gpu.png", {"RRDB": 50.0, "SRVGG": 55.0})
+
+
+def degrade(found: list[Figures], into: Path) -> None:
+    rates = {name: statistics.median(values) for name, values in found[-1]["pairs_s"].items()}
+    bars(rates, "pairs a second", into / "degrade.png", {})
+
+
+def storage(found: list[Figures], into: Path) -> None:
+    seconds = {name: statistics.median(values["steady_s"]) for name, values in found[-1]["seconds"].items()}
+    bars(seconds, f"seconds, {found[-1]['pictures']} pictures", into / "storage.png", {})
+
+
 def save(figure: Any, path: Path) -> None:
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     pyplot.close(figure)
     print(path)
 
 
+DRAWN: Mapping[str, Callable[[list[Figures], Path], None]] = {
+    "startup": startup,
+    "scaling": scaling,
+    "fleet": fleet,
+    "images": contest("megapixels_s", "images"),
+    "video": contest("frames_s", "video"),
+    "network": network,
+    "kernels": kernels,
+    "gpu": gpu,
+    "degrade": degrade,
+    "storage": storage,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, default=ROOT / "docs")
     into = parser.parse_args().into
-    startup(kept("startup"), into)
-    scaling(kept("scaling"), into)
-    fleet(kept("fleet"), into)
+    for name, draw in DRAWN.items():
+        if (RESULTS / f"{name}.jsonl").exists():
+            draw(kept(name), into)
+        else:
+            print(f"{name}: nothing is kept yet")
 
 
 if __name__ == "__main__":
