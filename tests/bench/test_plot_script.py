@@ -59,7 +59,6 @@ LINES: dict[str, list[dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def plot() -> Iterator[ModuleType]:
-    pytest.importorskip("matplotlib", reason="drawing is nothing that a run needs: bench/requirements.txt")
     names = ("figures", "recorded", "limits", "watch", "alone", "plot")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(REPOSITORY / "bench"))
