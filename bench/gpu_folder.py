@@ -91,16 +91,17 @@ def farm(name: str, weights: Path, pictures: Sequence[Path], out: Path, options:
         parts = [Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px) for item in items]
         warm, rest = parts[: options.warm], parts[options.warm :]
         began = time.perf_counter()
-        done = list(through(worker, warm, options.unit))
+        list(through(worker, warm, options.unit))
         first_s = time.perf_counter() - began
         CLOCK.seconds.clear()
         began, cpu = time.perf_counter(), time.process_time()
-        done = list(through(worker, rest, options.unit))
+        outcomes = list(through(worker, rest, options.unit))
         cpu_s, lane_s = time.process_time() - cpu, dict(CLOCK.seconds)
         wall_s = time.perf_counter() - began
-        print(f"{name}: {len(done)} in {wall_s:.1f} s", file=sys.stderr, flush=True)
-        failed = [one for one in done if not isinstance(one, Done)]
+        print(f"{name}: {len(outcomes)} in {wall_s:.1f} s", file=sys.stderr, flush=True)
+        failed = [one for one in outcomes if not isinstance(one, Done)]
         assert not failed, failed[0]
+        done = [one for one in outcomes if isinstance(one, Done)]
         station = next(iter(worker._tasks.values()))._station  # type: ignore[attr-defined]
         params = items[0].upscale
         lane = station.lane.call(lambda: station.resident.get(next(iter(station.resident._held))))

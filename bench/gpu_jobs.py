@@ -28,6 +28,7 @@ import pyvips
 import torch
 from gpu_checks import CheckError, Sizes, kernels_of, picture  # beside this file
 from one_worker import network_s, official, passing_state, through
+from recorded import Figures
 
 from farm import fetch, storage
 from farm.assemble import Assembly
@@ -100,7 +101,7 @@ def jobs(sizes: Sizes) -> list[Job]:
     ]
 
 
-def ran(job: Job, place: Place) -> dict[str, object]:
+def ran(job: Job, place: Place) -> Figures:
     """A row of COLUMNS, of figures and text. Raises CheckError where a part fails, and whatever the device raises."""
     folder = place.scratch / "".join(char if char.isalnum() else "-" for char in f"{job.what} {job.model}")
     folder.mkdir()
@@ -119,9 +120,7 @@ def ran(job: Job, place: Place) -> dict[str, object]:
     return {**shown, "precision": place.precision, **row, **times}
 
 
-def measured(
-    job: Job, place: Place, kernel: str, weights: Path, sources: Sequence[Path], out: Path
-) -> dict[str, object]:
+def measured(job: Job, place: Place, kernel: str, weights: Path, sources: Sequence[Path], out: Path) -> Figures:
     """The farm's part of a row. What comes first, of which kernels are compiled, is timed apart."""
     device = place.device
     model = fetch.resolve(str(weights))
@@ -322,7 +321,7 @@ def make_film(path: Path, job: Job) -> Path:
         stream = container.add_stream("libx264", rate=FILM_RATE, options={"crf": "12", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = *job.size, "yuv420p"
         for at in range(job.count):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.roll(pixels, 4 * at, axis=1)), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.roll(pixels, 4 * at, axis=1).astype(np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,13 +23,20 @@ from sr_kernel.tiles import Box, Strategy, plan_picture
 from sr_kernel.upscale import Upscaler
 
 
+def shapes_of(spec: ModelSpec) -> Mapping[str, tuple[int, ...]]:
+    """Of a network of the family, whose keys we know."""
+    shapes = ARCHS[spec.arch].shapes
+    assert shapes is not None
+    return shapes(spec)
+
+
 def passing_state(spec: ModelSpec) -> dict[str, Tensor]:
     """Weights of a network whose output is its input, enlarged, and a little of everything else."""
     generator = torch.Generator().manual_seed(0)
     if spec.arch == "srvgg":
         return _passing_srvgg(spec, generator)
     state: dict[str, Tensor] = {}
-    for name, shape in ARCHS[spec.arch].shapes(spec).items():
+    for name, shape in shapes_of(spec).items():
         gain = 0.002 / (9 * shape[1]) ** 0.5 if len(shape) == 4 and name != "conv_body.weight" else 0.0
         state[name] = torch.randn(shape, generator=generator) * gain
     for name in ("conv_first", "conv_up1", "conv_up2", "conv_hr", "conv_last"):
@@ -41,7 +48,7 @@ def passing_state(spec: ModelSpec) -> dict[str, Tensor]:
 def _passing_srvgg(spec: ModelSpec, generator: torch.Generator) -> dict[str, Tensor]:
     """The network adds its input, enlarged, to what the last convolution makes, which is next to nothing."""
     state: dict[str, Tensor] = {}
-    for name, shape in ARCHS[spec.arch].shapes(spec).items():
+    for name, shape in shapes_of(spec).items():
         gain = (1.6 / (9 * shape[1])) ** 0.5 if len(shape) == 4 else 0.05
         state[name] = torch.randn(shape, generator=generator) * gain
     for kind in ("weight", "bias"):
@@ -124,6 +131,7 @@ def official(
         for index, path in enumerate(pictures):
             begun = time.perf_counter()
             picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert picture is not None, path
             restored, _ = upsampler.enhance(picture, outscale=scale)
             cv2.imwrite(str(out / f"{path.stem}_out.jpg"), restored, [cv2.IMWRITE_JPEG_QUALITY, 90])
             if index >= warm:
