@@ -26,7 +26,7 @@ from sr_kernel.weights import describe_file, load_state
 LEVELS = {"fp32": 1, "fp16": 1, "bf16": 5}
 """largest difference of 8-bit output allowed against fp32"""
 LEAST_DB = {"fp32": 60.0, "fp16": 60.0, "bf16": 45.0}
-"""and how near it must be on the whole: trained networks give about 65 dB in fp16 and 55 to 59 in bf16, seeded ones less"""
+"""and how near it must be on the whole: trained networks give about 65 dB in fp16 and 55 to 59 in bf16, seeded less"""
 EXACT_PX = 4_194_304
 
 
