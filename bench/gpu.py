@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import math
-import os
 import platform
 import statistics
 import sys
@@ -255,7 +254,6 @@ def measure_jobs(
             weights=options.weights,
             sizes=sizes,
             precision="fp16" if device.type == "cuda" else "fp32",
-            threads=len(os.sched_getaffinity(0)) if device.type == "cuda" else 2,
         )
         where = f"{job.what}, {job.model}"
         found = report.trying(where, lambda job=job, place=place: ran(job, place))

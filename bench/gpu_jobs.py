@@ -80,7 +80,6 @@ class Place:
     """folder of official files"""
     sizes: Sizes
     precision: str
-    threads: int
 
 
 def jobs(sizes: Sizes) -> list[Job]:
@@ -174,7 +173,7 @@ def context_of(place: Place, run: str, out: Path, model: str, path: str) -> Work
         driver_host="elsewhere",
         out=str(out),
         device=str(place.device),
-        io_threads=place.threads,
+        io_threads=0,
         units_in_flight=2,
         memory_bytes=32 << 30,
         model_files=((model, path),),
