@@ -387,9 +387,9 @@ def _early(command: list[str], at_first: int) -> list[str]:
 def _preloading() -> dict[str, str]:
     """Variables of a raylet whose workers load torch while the driver is still on its way to ask for an actor.
 
-    OMP_NUM_THREADS must be known by then; Ray would say the same of an actor of one core, but later.
+    OMP_NUM_THREADS must be known by then. It is one, whatever a user's shell says, as each of our workers has one core.
     """
-    return {"RAY_preload_python_modules": "torch", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    return {"RAY_preload_python_modules": "torch", "OMP_NUM_THREADS": "1"}
 
 
 def _without_agents(command: list[str]) -> list[str]:

@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
 
 from farm import __version__, lock, plan, storage, target
 from farm.errors import BusyError, DiskError, ErrorKind, FarmError, ItemError, SuspectError
@@ -43,6 +46,8 @@ class Station:
         self.budget = budget or budget_of(context.memory_bytes)
         self.resident = ResidentModels(context, ModelLoader(context, self.passes), self.budget)
         self.lane = Lane(self.resident.get)
+        if context.device == "cpu":  # torch may have been loaded before anybody could set OMP_NUM_THREADS
+            self.lane.call(partial(torch.set_num_threads, 1))
         self.restorer = Restorer(self.lane)
         self.faces = Faces(self.lane, context)
         with suppress(FarmError):  # the first request says it again, and of which item

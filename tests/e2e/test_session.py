@@ -29,7 +29,14 @@ class Asked:
     def loaded(self):
         import sys
         return "torch" in sys.modules
-print("torch", ray.get(Asked.remote().loaded.remote()))
+    def threads_more(self):
+        import os, torch
+        before = len(os.listdir("/proc/self/task"))
+        torch.nn.functional.conv2d(torch.ones(1, 64, 128, 128), torch.ones(64, 64, 3, 3))
+        return len(os.listdir("/proc/self/task")) - before
+asked = Asked.remote()
+print("torch", ray.get(asked.loaded.remote()))
+print("threads", ray.get(asked.threads_more.remote()))
 import time
 from ray._private import utils, worker
 utils.publish_error_to_driver("some", "words of Ray's", worker.global_worker.gcs_client)
@@ -137,6 +144,7 @@ def test_a_head_that_is_stopped_still_takes_connections_and_is_lost_all_the_same
 
 def test_an_embedded_ray_has_no_dashboard_no_autoscaler_and_nobody_who_reads_logs() -> None:
     without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    without["OMP_NUM_THREADS"] = "8"
     ran = subprocess.run(
         [sys.executable, "-c", CONNECTED], cwd=REPOSITORY, env=without, capture_output=True, text=True, timeout=120
     )
@@ -146,6 +154,7 @@ def test_an_embedded_ray_has_no_dashboard_no_autoscaler_and_nobody_who_reads_log
     for name in ("dashboard.py", "monitor.py", "log_monitor.py"):
         assert not [command for command in started if name in command], started
     assert "torch True" in started, "the worker has loaded it before anybody asked"
+    assert "threads 0" in started, "and computes in one thread, whatever the user's shell says"
     assert "words of Ray's" not in ran.stdout, "programs read what is there"
     assert left == "0 left"
 
