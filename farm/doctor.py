@@ -22,7 +22,7 @@ from farm import access
 from farm.config import WorkerConfig
 from farm.encoders import CODECS
 from farm.errors import FarmError
-from farm.fleet import cluster_address
+from farm.fleet import busy_cores, cluster_address, cores_here
 from sr_kernel import hardware
 
 _PROBE_S = 120
@@ -287,8 +287,10 @@ def _gpu(index: int, gpu: Gpu, arches: Sequence[str]) -> Finding:
 
 
 def _cpu(answer: dict[str, Any], native: bool) -> Finding:
-    cores = len(os.sched_getaffinity(0))
-    found = f"{cores} cores, bf16 {'native' if native else 'not native: fp32 is used'}"
+    cores = len(cores_here())
+    busy = busy_cores(cores)
+    shared = f" (control groups leave us the time of {busy})" if busy < cores else ""
+    found = f"{cores} cores{shared}, bf16 {'native' if native else 'not native: fp32 is used'}"
     if "fp32_s" in answer:
         rate = f"{answer['flop'] / answer['fp32_s'] / 1e9:.0f} GFLOP/s a core in fp32"
         if answer["bf16_s"]:
@@ -299,13 +301,14 @@ def _cpu(answer: dict[str, Any], native: bool) -> Finding:
 
 
 def _memory() -> Finding:
-    ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ram, ours = hardware.physical_bytes(), hardware.memory_bytes()
+    limited = f" (control groups leave us {ours / 2**30:.1f} GiB)" if ours < ram else ""
     shm = shutil.disk_usage("/dev/shm").total if os.path.isdir("/dev/shm") else 0
     advice = (
         "" if shm >= _SHM_BYTES else "Ray keeps its object store on disk; in a container, --shm-size 2g avoids that"
     )
     return Finding(
-        topic="memory", ok=True, found=f"{ram / 2**30:.0f} GiB, /dev/shm {shm / 2**30:.1f} GiB", advice=advice
+        topic="memory", ok=True, found=f"{ram / 2**30:.0f} GiB{limited}, /dev/shm {shm / 2**30:.1f} GiB", advice=advice
     )
 
 

@@ -22,7 +22,7 @@ from farm.fetch import cache_folder
 from farm.records import Unit
 from farm.slots import EngineConfig, Slot
 from farm.tasks.memory import MEMORY_SHARE, memory_share
-from sr_kernel import hardware
+from sr_kernel import control_group, hardware
 
 if TYPE_CHECKING:
     from farm.tasks.base import WorkerContext
@@ -223,10 +223,10 @@ def _told_bytes(worker: WorkerConfig, count: int) -> int:
 
 
 def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
-    """One a core, but here no more than the memory feeds when whole pictures go through a body."""
+    """One a core, but here no more than a quota keeps busy, and the memory feeds."""
     address = cluster_address(worker)
     cores = max(1, _cluster_resource(worker, address, "CPU")) if address else len(cores_here())
-    return cores if _is_elsewhere(worker) else workers_that_fit(cores, body_bytes, hardware.memory_bytes())
+    return cores if _is_elsewhere(worker) else workers_that_fit(busy_cores(cores), body_bytes, hardware.memory_bytes())
 
 
 def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
@@ -235,8 +235,10 @@ def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
 
 
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:
-    # Fewer workers than cores float: two runs side by side must not sit on the same core.
-    pin = worker.pin_cores if worker.pin_cores is not None else count == len(cores) and not cluster_address(worker)
+    # Fewer workers than cores float: two runs side by side must not sit on the same core. So do those that may not use
+    # all of their cores' time: somebody else will.
+    fills = count == len(cores) <= _core_quota() and not cluster_address(worker)
+    pin = fills if worker.pin_cores is None else worker.pin_cores
     memory_bytes = _told_bytes(worker, count)
     return [
         Slot(
@@ -259,7 +261,7 @@ def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list
 
     memory_bytes, threads = _told_bytes(worker, count), context.io_threads
     if not threads and not _is_elsewhere(worker):
-        threads = io_threads_for("cuda", len(cores_here()) // count)
+        threads = io_threads_for("cuda", busy_cores(len(cores_here())) // count)
     context = replace(context, device="cuda:0", memory_bytes=memory_bytes, io_threads=threads)
     return [
         Slot(
@@ -276,3 +278,12 @@ def cores_here() -> tuple[int, ...]:
     if hasattr(os, "sched_getaffinity"):
         return tuple(sorted(os.sched_getaffinity(0)))
     return tuple(range(os.cpu_count() or 1))
+
+
+def busy_cores(cores: int) -> int:
+    """How many of so many this process can keep busy: a quota may leave it the time of fewer (`docker run --cpus`)."""
+    return math.ceil(min(cores, _core_quota()))
+
+
+def _core_quota() -> float:
+    return control_group.cores_limit() or math.inf

@@ -7,7 +7,10 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+from sr_kernel import control_group
 
 FUSED_CAPABILITY = 9
 """major CUDA capability of the GPUs whose tensor cores and copy engine `sr_kernel.fused` is written for: Hopper"""
@@ -81,12 +84,14 @@ def cpu_runs_bf16(cpuinfo: Path = CPUINFO) -> bool:
     return not x86 or "avx_ne_convert" in flags or flags >= _BF16_EMULATED
 
 
-def memory_bytes() -> int:
-    """Physical memory of this machine, or what its control group allows when that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return min(total, int(text)) if text.isdecimal() else total
+def physical_bytes() -> int:
+    """Memory of this machine, whoever may use it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def memory_bytes(root: Path = control_group.ROOT) -> int:
+    """Memory of this machine, or what the control groups of this process allow when that is less."""
+    return min(physical_bytes(), control_group.memory_limit(root) or sys.maxsize)
 
 
 def nvidia_smi(*arguments: str) -> str:

@@ -65,10 +65,28 @@ def test_actors_share_gpus_as_asked(gpus: pytest.MonkeyPatch) -> None:
 def test_cpu_actors_fill_the_machine_and_keep_to_their_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(fleet, "cores_here", lambda: (2, 5))
+    monkeypatch.setattr(fleet.control_group, "cores_limit", lambda: None)
     slots, _ = plan_fleet(WorkerConfig(gpus=0), context(), lambda unit: 1.0, 0)
     assert [slot.context.core for slot in slots] == [2, 5]
     one, _ = plan_fleet(WorkerConfig(workers=1), context(), lambda unit: 1.0, 0)
     assert [slot.context.core for slot in one] == [None], "two runs side by side must not sit on one core"
+
+
+@pytest.mark.parametrize(
+    ("quota", "workers", "pinned"), [(None, 4, True), (4.0, 4, True), (3.5, 4, False), (2.0, 2, False), (0.5, 1, False)]
+)
+def test_a_quota_of_time_gets_as_many_workers_as_it_keeps_busy_on_no_core_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, workers: int, pinned: bool
+) -> None:
+    """As of `docker run --cpus 2` on a machine of many cores."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(fleet, "cores_here", lambda: (0, 1, 2, 3))
+    monkeypatch.setattr(fleet.control_group, "cores_limit", lambda: quota)
+    slots, _ = plan_fleet(WorkerConfig(gpus=0), context(), lambda unit: 1.0, 0)
+    assert len(slots) == workers
+    assert [slot.context.core is not None for slot in slots] == [pinned] * workers
+    asked, _ = plan_fleet(WorkerConfig(workers=3, pin_cores=True), context(), lambda unit: 1.0, 0)
+    assert [slot.context.core for slot in asked] == [0, 1, 2], "who asks for it is obeyed"
 
 
 def test_whole_bodies_get_the_memory_they_need() -> None:
