@@ -12,15 +12,15 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import ray
 import ray.exceptions as rx
 
 from farm import clock, failpoints
 from farm.actors import DEATHS, POLL_S, Actors, cause_of, ready
-from farm.records import Outcome, Part, Unit
+from farm.calls import Call, Calls, Ends
+from farm.records import Outcome, Part
 from farm.schedule import DeathCause, Finished, Schedule
 from farm.session import Session, first_line
 from farm.slots import EngineConfig, Slot
@@ -35,14 +35,7 @@ _ENDING_S = 3.0
 _FILL_PARTS, _FILL_S = 128, 0.02
 """parts pulled between two looks at the workers; more where they come so quickly that the time is not over"""
 _LOOK_SHARE, _LOOK_MOST_S = 0.02, 10.0
-"""deadlines are looked at as often as takes so much of the time, but at least every so many seconds"""
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    unit: Unit
-    worker: str
-    dispatched_s: float
+"""all calls are looked at as often as takes so much of the time, but at least every so many seconds"""
 
 
 class Engine:
@@ -59,12 +52,15 @@ class Engine:
         )
         self._config = config
         self._schedule = schedule
-        self._calls: dict[Any, _Call] = {}
+        self._calls = Calls()
         self._stop = threading.Event()
         self._stopped_s = 0.0
         """when we were asked to stop"""
         self._look_s = 0.0
         """when deadlines are looked at next: those of a thousand workers take a while"""
+        self._ends = Ends(self._expected_end_s) if config.ends_s < math.inf else None
+        """of what workers hold; asked for only where the run has an end itself"""
+        self._ends_look_s = 0.0
         self._actors = Actors(config, slots, self.session, schedule, self._stop, self._stop_in_time)
         self._actors.on_waiting = lambda wait: self.on_waiting(wait)
         self.on_waiting: Callable[[Wait], None] = lambda wait: None  # noqa: ARG005
@@ -151,41 +147,51 @@ class Engine:
 
     def _dispatch(self) -> None:
         """Give each worker that has room what it should have. Only with an end of the run its spare time counts."""
-        spare_s = self._spare_all() if self._config.ends_s < math.inf else {}
-        most_s = max(spare_s.values(), default=math.inf)
+        self._look_at_ends()
         for name in self._schedule.with_room():
-            while not self._stop.is_set() and (
-                unit := self._schedule.next_unit(name, spare_s.get(name, math.inf), most_s)
-            ):
+            while not self._stop.is_set() and (unit := self._schedule.next_unit(name, *self._spare_s(name))):
                 failpoints.hit("claim.before")
                 run = self._actors.by_name[name].handle.run.options(name=unit_title(unit))
                 reference = run.remote(unit, self._actors.sharing(name))
-                self._calls[reference] = _Call(unit, name, time.monotonic())
+                self._calls.add(reference, Call(unit, name, time.monotonic()))
                 failpoints.hit("claim.after")
-                if spare_s:
-                    spare_s[name] = self._spare_s(name, time.monotonic(), self._left_s())
-                    most_s = max(spare_s.values())
+                if self._ends:
+                    self._ends.changed(name)
 
-    def _spare_all(self) -> dict[str, float]:
-        now, left_s = time.monotonic(), self._left_s()
-        return {name: self._spare_s(name, now, left_s) for name in self.workers}
+    def _look_at_ends(self) -> None:
+        if self._ends is None:
+            return
+        now = time.monotonic()
+        if now < self._ends_look_s:
+            self._ends.meet(self.workers.keys())
+            return
+        self._ends.look(self.workers)
+        self._ends_look_s = _next_look_s(now)
 
     def _left_s(self) -> float:
         """Until the run is to be over."""
         return self._config.ends_s - clock.now_s()
 
-    def _spare_s(self, name: str, now: float, left_s: float) -> float:
-        """How long one more unit of a worker may last, `left_s` before the end, at `now` on the monotonic clock."""
-        begun_s = min((call.dispatched_s for call in self._calls.values() if call.worker == name), default=now)
-        begun_s = max(begun_s, self._actors.by_name[name].progressed_s)
-        busy_s = max(0.0, begun_s + self._schedule.backlog_s(name) - now)
-        return left_s - _ENDING_S - busy_s
+    def _spare_s(self, name: str) -> tuple[float, float]:
+        """How long one more unit of a worker may last, and of the one that may have the longest."""
+        if self._ends is None:
+            return math.inf, math.inf
+        busy_s, least_s = self._ends.busy_s(name, time.monotonic())
+        spare_s = self._left_s() - _ENDING_S
+        return spare_s - busy_s, spare_s - least_s
+
+    def _expected_end_s(self, name: str) -> float:
+        """Of what a worker has in flight, on the monotonic clock."""
+        call = self._calls.oldest(name)
+        if call is None:
+            return -math.inf
+        return max(call.dispatched_s, self._actors.by_name[name].progressed_s) + self._schedule.backlog_s(name)
 
     def _collect(self, timeout_s: float) -> Iterator[Finished]:
         if not self._calls:
             time.sleep(0.02 if self._schedule.in_flight else timeout_s / 5)
             return
-        for reference in ready(list(self._calls), timeout_s):
+        for reference in ready(self._calls.references, timeout_s):
             call = self._calls.get(reference)
             if call is None:
                 continue  # its worker died with an earlier call of this round
@@ -197,14 +203,19 @@ class Engine:
                 continue
             except rx.RayTaskError as error:
                 raise cause_of(error) from error
-            del self._calls[reference]
+            self._calls.remove(reference)
             actor, now = self._actors.by_name[call.worker], time.monotonic()
             self._schedule.took(call.unit, outcomes, now - max(call.dispatched_s, actor.progressed_s))
             actor.progressed_s, actor.deaths = now, 0
-            yield from self._schedule.finish(call.worker, call.unit.unit_id, outcomes)
+            finished = self._schedule.finish(call.worker, call.unit.unit_id, outcomes)
+            if self._ends:
+                self._ends.changed(call.worker)
+            yield from finished
 
     def _bury(self, name: str, cause: DeathCause, detail: str) -> Iterator[Finished]:
-        self._calls = {reference: call for reference, call in self._calls.items() if call.worker != name}
+        self._calls.bury(name)
+        if self._ends:
+            self._ends.changed(name)
         finished = self._schedule.death(name, cause, detail)
         self._actors.replace(name, detail)
         yield from finished
@@ -215,16 +226,15 @@ class Engine:
             return
         late = [
             (call, limit_s)
-            for call in self._calls.values()
+            for call in self._calls
             if self._waited_s(call, now) > (limit_s := self._config.deadline_s(call.unit))
         ]
-        took_s = time.monotonic() - now
-        self._look_s = now + min(took_s / _LOOK_SHARE, _LOOK_MOST_S)
+        self._look_s = _next_look_s(now)
         for call, limit_s in late:
-            if call.worker in self._actors.by_name and call in self._calls.values():  # not buried with one before
+            if call.worker in self._actors.by_name and call in self._calls:  # not buried with one before
                 yield from self._bury(call.worker, DeathCause.TIMEOUT, f"not finished after {limit_s:.0f} s")
 
-    def _waited_s(self, call: _Call, now: float) -> float:
+    def _waited_s(self, call: Call, now: float) -> float:
         """How long a call may have been worked on; nothing where its worker is gone."""
         actor = self._actors.by_name.get(call.worker)
         return now - max(call.dispatched_s, actor.progressed_s) if actor else -math.inf
@@ -236,3 +246,9 @@ class Engine:
         until_s = self._stopped_s + _STOP_GRACE_S
         while self._calls and time.monotonic() < until_s:
             yield from self._collect(POLL_S)
+
+
+def _next_look_s(begun_s: float) -> float:
+    """When all calls should be looked at again, after a look that was begun then and ends now."""
+    took_s = time.monotonic() - begun_s
+    return begun_s + min(took_s / _LOOK_SHARE, _LOOK_MOST_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections import Counter
@@ -15,10 +16,11 @@ import ray.exceptions as rx
 
 from farm import actors, clock, engine, session
 from farm.actors import Actors
+from farm.calls import Call
 from farm.engine import Engine
 from farm.errors import ModelError, UnreachableError
 from farm.pace import Pace
-from farm.records import Unit
+from farm.records import Done, Unit
 from farm.schedule import DeathCause, Mishaps, Schedule, SchedulePolicy
 from farm.slots import EngineConfig, Slot
 from farm.tasks.base import WorkerContext
@@ -29,7 +31,7 @@ from .items import DONE, make_part
 
 
 def make_engine(
-    monkeypatch: pytest.MonkeyPatch, *, there: int, missing: int, min_workers: int
+    monkeypatch: pytest.MonkeyPatch, *, there: int, missing: int, min_workers: int, left_s: float = math.inf
 ) -> tuple[Engine, list[Any]]:
     """An engine whose actors are names, of which some have found a place."""
     killed: list[Any] = []
@@ -41,6 +43,7 @@ def make_engine(
         wait_s=3.0,
         min_workers=min_workers,
         deadline_s=lambda unit: 60.0,
+        ends_s=clock.now_s() + left_s,
     )
     made = Engine(config, [], Schedule(SchedulePolicy(), Pace(floors_px_s={"m": 1.0}, cap_px=1)))
     for index in range(there + missing):
@@ -138,7 +141,7 @@ def crash(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     made._schedule.add([make_part(1)])
     unit = made._schedule.next_unit("gpu-0")
     assert unit is not None
-    made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
+    made._calls.add("call", Call(unit, "gpu-0", 0.0))
     monkeypatch.setattr(engine, "ready", lambda references, timeout_s: references)
 
     def died(reference: object) -> None:
@@ -208,7 +211,7 @@ def test_deadlines_of_many_calls_are_looked_at_less_often(monkeypatch: pytest.Mo
         return 60.0
 
     made._config = replace(made._config, deadline_s=deadline_s)
-    made._calls["call"] = engine._Call(unit, "gpu-0", 0.0)
+    made._calls.add("call", Call(unit, "gpu-0", 0.0))
     while not (list(made._enforce_deadlines()) or made._schedule.mishaps.deaths):
         clock.now += 0.25
     assert made._schedule.mishaps.deaths[DeathCause.TIMEOUT] == 1
@@ -235,7 +238,7 @@ def bring_back(monkeypatch: pytest.MonkeyPatch, made: Engine, name: str) -> None
     made._schedule.add([part])
     unit = made._schedule.next_unit(name)
     assert unit is not None
-    made._calls["call"] = engine._Call(unit, name, 0.0)
+    made._calls.add("call", Call(unit, name, 0.0))
     monkeypatch.setattr(engine, "ready", lambda references, timeout_s: references)
     monkeypatch.setattr(engine.ray, "get", lambda reference: (replace(DONE, part_id=part.part_id),))
     assert [one.part for one in made._collect(0)] == [part]
@@ -261,27 +264,75 @@ def test_what_a_worker_had_goes_back_without_a_strike_when_its_node_is_gone_what
 
 def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds before the run's last three; two workers, one of which has a unit of about four seconds."""
-    made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0)
+    made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0, left_s=13)
     now = time.monotonic()
-    made._config = replace(made._config, ends_s=clock.now_s() + 13)
     for name in ("gpu-0", "gpu-1"):
         made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
         made._schedule.add_worker(name)
     made._schedule.add([make_part(1), make_part(2)])
     unit = made._schedule.next_unit("gpu-0")
     assert unit is not None
-    made._calls["call"] = engine._Call(unit, "gpu-0", now)
-    assert made._spare_s("gpu-0", now, 13) == pytest.approx(6)
-    assert made._spare_s("gpu-0", now + 3, 10) == pytest.approx(6), "what is begun goes on meanwhile"
-    assert made._spare_s("gpu-0", now + 5, 8) == pytest.approx(5), "and may take longer than it should"
-    assert made._spare_s("gpu-1", now, 13) == pytest.approx(10)
+    made._calls.add("call", Call(unit, "gpu-0", now))
+    made._look_at_ends()
+    assert made._ends is not None
+    assert made._ends.busy_s("gpu-0", now) == pytest.approx((4, 0))
+    assert made._ends.busy_s("gpu-0", now + 3) == pytest.approx((1, 0)), "what is begun goes on meanwhile"
+    assert made._ends.busy_s("gpu-0", now + 5) == (0, 0), "and may take longer than it should"
+    assert made._spare_s("gpu-0") == pytest.approx((6, 10), abs=1)
+    assert made._spare_s("gpu-1") == pytest.approx((10, 10), abs=1)
     made._stop_in_time()
     assert not made._stop.is_set()
-    assert made._spare_all()["gpu-1"] == pytest.approx(10, abs=1)
     sleep_for(10, monkeypatch)
-    assert made._spare_all()["gpu-1"] == pytest.approx(0, abs=1), "also while the machine sleeps"
+    assert made._spare_s("gpu-1") == pytest.approx((0, 0), abs=1), "also while the machine sleeps"
     made._stop_in_time()
     assert not made._stop.is_set()
     sleep_for(13, monkeypatch)
     made._stop_in_time()
     assert made._stop.is_set()
+
+
+def test_an_end_of_the_run_is_not_reckoned_with_all_workers_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand bring back two hundred units a second: at each turn one comes back and another goes."""
+    made, _ = make_engine(monkeypatch, there=1000, missing=0, min_workers=0, left_s=3600)
+    moment, asked = Clock(), Counter[str]()
+    monkeypatch.setattr(engine, "time", moment)
+    let_all_work(made, monkeypatch)
+    backlog_s = made._schedule.backlog_s
+
+    def asks(worker: str) -> float:
+        asked[worker] += 1
+        moment.now += 1e-4
+        return backlog_s(worker)
+
+    monkeypatch.setattr(made._schedule, "backlog_s", asks)
+    made._schedule.add([make_part(index) for index in range(4000)])
+    made._dispatch()
+    assert len(made._calls) == 2000
+    asked.clear()
+    for _ in range(200):
+        moment.now += 0.005
+        assert list(made._collect(0))
+        made._dispatch()
+    assert len(made._calls) == 2000
+    assert asked.total() < 2 * 200 + 3 * 1000, "each that changes, and all of them two or three times in that second"
+
+
+def let_all_work(made: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that are there, and bring back one unit whenever Ray is asked."""
+    units: dict[object, Unit] = {}
+
+    def run(unit: Unit, sharing: int) -> object:
+        reference = object()
+        units[reference] = unit
+        return reference
+
+    def get(reference: object) -> tuple[Done, ...]:
+        return tuple(replace(DONE, part_id=part.part_id) for part in units.pop(reference).parts)
+
+    handle = SimpleNamespace(run=SimpleNamespace(options=lambda name: SimpleNamespace(remote=run)))
+    for name, actor in made._actors.by_name.items():
+        actor.handle = handle
+        made.workers[name] = WorkerInfo(name=name, node="n", pid=1, device="cpu")
+        made._schedule.add_worker(name)
+    monkeypatch.setattr(engine, "ready", lambda references, timeout_s: references[:1])
+    monkeypatch.setattr(engine.ray, "get", get)
