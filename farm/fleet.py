@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import secrets
-import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from farm import access
 from farm.config import WorkerConfig
 from farm.errors import UsageError
-from farm.fetch import cache_folder
+from farm.gpus import compute_fault, fused_fault, say_once
 from farm.records import Unit
 from farm.slots import EngineConfig, Slot
 from farm.tasks.memory import MEMORY_SHARE, memory_share
@@ -41,11 +37,6 @@ _DASHBOARD_PACKAGES = (
 """of `ray[default]`: without them Ray has no dashboard, takes no jobs and serves no metrics"""
 PATIENCE = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "150"}
 """Ray's own 60 s are not enough on a busy machine"""
-_GPU_PROBE = """
-import torch
-torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8, device="cuda"), torch.ones(3, 3, 3, 3, device="cuda"))
-torch.cuda.synchronize()
-"""
 
 
 def cluster_address(worker: WorkerConfig) -> str | None:
@@ -73,13 +64,11 @@ def wanted_gpus(worker: WorkerConfig) -> int:
         return _cluster_resource(worker, address, "GPU")
     there = hardware.visible_gpus()
     wanted = len(worker.gpu_ids) or (there if worker.gpus is None else worker.gpus)
-    if there and wanted and not _torch_can_use_gpus():
+    if there and wanted and (fault := compute_fault()):
         if worker.gpus is None and not worker.gpu_ids:
+            say_once(f"the CPU works: {_cannot_compute(fault)}; --gpus 0 does not try")
             return 0
-        raise UsageError(
-            "--gpus: the installed torch cannot compute on this machine's GPU; `farm doctor` says why; "
-            "use --gpus 0 for the CPU"
-        )
+        raise UsageError(f"--gpus: {_cannot_compute(fault)}; use --gpus 0 for the CPU")
     if wanted > there or any(gpu >= there for gpu in worker.gpu_ids):
         raise UsageError(
             f"--gpus: {wanted} asked for but this machine shows {there}; "
@@ -96,18 +85,8 @@ def _cluster_resource(worker: WorkerConfig, address: str, name: str) -> int:
     return cluster_resource(address, name)
 
 
-def _torch_can_use_gpus() -> bool:
-    """Whether torch really computes on the first GPU; asked in another process, remembered by driver and torch."""
-    listed = hardware.listed_gpus() + metadata.version("torch") + sys.executable
-    mark = cache_folder("gpus") / hashlib.sha256(listed.encode()).hexdigest()
-    with suppress(OSError):
-        return mark.read_text() == "yes"
-    asked = subprocess.run([sys.executable, "-c", _GPU_PROBE], capture_output=True, timeout=300, check=False)
-    answer = asked.returncode == 0
-    with suppress(OSError):  # a cache that cannot be written costs seconds, nothing else
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text("yes" if answer else "no")
-    return answer
+def _cannot_compute(fault: str) -> str:
+    return f"the installed torch cannot compute on this machine's GPU ({fault}); `farm doctor` says what it has"
 
 
 def prepare_ray(worker: WorkerConfig) -> None:
@@ -168,15 +147,30 @@ def device_class(worker: WorkerConfig) -> str:
     return "cuda" if wanted_gpus(worker) else "cpu"
 
 
-def runs_fused(worker: WorkerConfig) -> bool:
-    """Whether `--kernel auto` means fused kernels on GPUs: on those of this machine, where every one of them can.
+def runs_fused(worker: WorkerConfig, kernel: str) -> bool:
+    """Whether networks run in fused kernels on GPUs, `kernel` being asked for: auto means on those of this machine,
+    where every one of them can and where they work.
 
     Of the GPUs of other machines nothing is known when work is planned: there fused kernels are asked for by name.
+    Raises UsageError where they are asked for by name and this machine's GPUs cannot.
     """
-    if _is_elsewhere(worker):
-        return False
+    if kernel == "plain" or _is_elsewhere(worker):
+        return kernel == "fused"
     found = hardware.driver_gpus()
-    return bool(found) and all(capability[0] == hardware.FUSED_CAPABILITY for _, capability in found)
+    if not found:
+        return kernel == "fused"
+    others = [name for name, capability in found if capability[0] != hardware.FUSED_CAPABILITY]
+    if others and kernel == "auto":
+        return False
+    fault = f"{others[0]} is none of capability {hardware.FUSED_CAPABILITY}" if others else fused_fault()
+    if fault and kernel == "fused":
+        raise UsageError(f"--kernel: the fused kernels do not work on this machine's GPU ({fault}); use auto or plain")
+    if fault:
+        say_once(
+            f"networks run in plain kernels, two to three times slower: the fused ones do not work on this machine's "
+            f"GPU ({fault}); --kernel plain does not try"
+        )
+    return not fault
 
 
 def plan_fleet(

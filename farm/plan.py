@@ -34,7 +34,7 @@ from farm.records import FileStat, ManifestRow, WorkItem
 from farm.resolver import PlannedModel, Resolver, alias_outscale
 from farm.sizes import guess_px, refuse_size
 from farm.target import asked as asked_size
-from sr_kernel.models import MODELS
+from sr_kernel.models import MODELS, has_fused_kernels
 
 if TYPE_CHECKING:
     from sr_kernel.models import ModelSpec
@@ -100,6 +100,7 @@ class Planner:
         self._models = models
         self._asked = config.model.asked
         _check_denoise(config.model, [model.spec for _, model in self._of_command])
+        _check_kernel(config.model, [model.spec for _, model in self._of_command])
         self._resolver = Resolver(config, device_class, cpu_bf16=cpu_bf16, fused=fused, face=face)
         self._recipes: dict[tuple[str, float | None, float | None, str, MediaKind], Recipe] = {}
         self._operations: dict[str, Recipe] = {}
@@ -307,6 +308,14 @@ def _check_denoise(config: ModelConfig, specs: Sequence[ModelSpec]) -> None:
         names = " and ".join(spec.name for spec in specs)
         has = "has" if len(specs) == 1 else "have"
         raise UsageError(f"--denoise: {names} {has} no denoise partner; use it with general-x4v3")
+
+
+def _check_kernel(config: ModelConfig, specs: Sequence[ModelSpec]) -> None:
+    """As of denoise: one at least must have fused kernels; the others, and those of rows, run in plain ones."""
+    if config.kernel == "fused" and not any(map(has_fused_kernels, specs)):
+        names = " and ".join(spec.name for spec in specs)
+        have = "has no fused kernels" if len(specs) == 1 else "have no fused kernels"
+        raise UsageError(f"--kernel: {names} {have}; use auto or plain, or a model of Real-ESRGAN's such as x4plus")
 
 
 def _check_rows_denoise(row: ManifestRow, spec: ModelSpec) -> None:

@@ -155,7 +155,7 @@ def output_root(config: RunConfig) -> str:
 def planner_of(config: RunConfig, out: str, device: str | None = None) -> tuple[plan.Planner, ModelBook]:
     """Who resolves the rows of a run, and its models; `device`: cuda or cpu instead of what this machine has."""
     models, device = ModelBook(config.model), device or device_class(config.worker)
-    fused = device == "cuda" and config.model.kernel == "auto" and runs_fused(config.worker)
+    fused = device == "cuda" and runs_fused(config.worker, config.model.kernel)
     face = fetch.resolve_face(config.face, config.model.weights_dir)
     return plan.Planner(config, models, out, device, fused=fused, face=face), models
 

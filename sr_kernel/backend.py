@@ -46,6 +46,26 @@ def _check_fused(spec: ModelSpec, device: torch.device) -> None:
         raise KernelError(f"kernel: {spec.name} is no network that the fused kernels are made for; use plain")
     if device.type != "cuda" or torch.cuda.get_device_capability(device)[0] != FUSED_CAPABILITY:
         raise KernelError(f"kernel: the fused kernels are for GPUs of capability {FUSED_CAPABILITY}; use plain")
+    if fault := fused_fault(device):
+        raise KernelError(f"kernel: the fused kernels do not work on {device} ({fault}); use plain")
+
+
+@cache
+def fused_fault(device: torch.device) -> str:
+    """Why the fused kernels do not work on a device; empty where they give what torch gives: tried once.
+
+    Raises DeviceMemoryError.
+    """
+    from sr_kernel.fused.trial import TOLERANCE, worst_difference
+
+    try:
+        with memory_errors():
+            worst = worst_difference(device)
+    except DeviceMemoryError:
+        raise
+    except Exception as error:  # whatever a compiler, a linker, a driver or a cache folder has to say
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return "" if worst <= TOLERANCE else f"a convolution is off by {worst:g}"
 
 
 @contextmanager

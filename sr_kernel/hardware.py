@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from sr_kernel import control_group
@@ -95,15 +96,23 @@ def memory_bytes(root: Path = control_group.ROOT) -> int:
 
 
 def nvidia_smi(*arguments: str) -> str:
-    """What the driver's program says; empty where it is not installed, fails or does not answer in 10 s."""
+    """What the driver's program says; empty where it is not installed, fails or does not answer in 10 s.
+
+    A process asks each question until it is answered, and not again: a GPU or a driver comes with a reboot.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
     try:
-        ran = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=False)
-    except subprocess.TimeoutExpired:
+        return _answer(program, arguments)
+    except (OSError, subprocess.SubprocessError):
         return ""
-    return ran.stdout if ran.returncode == 0 else ""
+
+
+@cache
+def _answer(program: str, arguments: tuple[str, ...]) -> str:
+    """Raises, so that nothing is kept, where there is none."""
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=10, check=True).stdout
 
 
 def listed_gpus() -> str:
@@ -113,8 +122,18 @@ def listed_gpus() -> str:
 
 def driver_gpus() -> tuple[tuple[str, tuple[int, int]], ...]:
     """Name and CUDA capability of each GPU that the driver knows, without loading torch; (0, 0): it does not say."""
-    lines = nvidia_smi("--query-gpu=name,compute_cap", "--format=csv,noheader").splitlines()
+    lines = (line.rpartition(",")[0] for line in _queried())
     return tuple((name.strip(), _capability(text)) for name, _, text in (line.rpartition(",") for line in lines))
+
+
+def driver_version() -> str:
+    """Of NVIDIA's driver; empty where there is none."""
+    return next((line.rpartition(",")[2].strip() for line in _queried()), "")
+
+
+def _queried() -> list[str]:
+    """Name, CUDA capability and the driver's version, a line a GPU."""
+    return nvidia_smi("--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader").splitlines()
 
 
 def _capability(text: str) -> tuple[int, int]:

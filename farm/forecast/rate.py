@@ -112,7 +112,7 @@ def measure(config: RunConfig, models: Sequence[str]) -> Rates:
         model = fetch.resolve(name, config.model.weights_dir)
         if not model.spec.name.startswith(FILE_PREFIX):
             fetch.ensure(model.spec, config.model.weights_dir)
-    fused = device == "cuda" and config.model.kernel == "auto" and runs_fused(config.worker)
+    fused = device == "cuda" and runs_fused(config.worker, config.model.kernel)
     found: tuple[ModelRate, ...] = ()
     if models:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from farm import fleet
 from farm.config import WorkerConfig
 from farm.errors import UnreachableError, UsageError
-from farm.fleet import plan_fleet, wanted_gpus, workers_that_fit
+from farm.fleet import plan_fleet, runs_fused, wanted_gpus, workers_that_fit
+from farm.gpus import say_once
 from farm.tasks.base import WorkerContext
 from sr_kernel import hardware
 
@@ -19,7 +21,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine with four GPUs that torch can use."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(hardware, "visible_gpus", lambda: 4)
-    monkeypatch.setattr(fleet, "_torch_can_use_gpus", lambda: True)
+    monkeypatch.setattr(fleet, "compute_fault", lambda: "")
     return monkeypatch
 
 
@@ -47,11 +49,54 @@ def test_auto_takes_what_there_is(gpus: pytest.MonkeyPatch) -> None:
             wanted_gpus(wrong)
 
 
-def test_a_gpu_that_torch_cannot_use_is_no_gpu(gpus: pytest.MonkeyPatch) -> None:
-    gpus.setattr(fleet, "_torch_can_use_gpus", lambda: False)
-    assert wanted_gpus(WorkerConfig()) == 0
-    with pytest.raises(UsageError, match="cannot compute on this machine's GPU"):
+def test_a_gpu_that_torch_cannot_use_is_no_gpu_and_that_is_said(
+    gpus: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_once.cache_clear()
+    gpus.setattr(fleet, "compute_fault", lambda: "RuntimeError: no kernel image")
+    for _ in range(2):
+        assert wanted_gpus(WorkerConfig()) == 0
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "the CPU works: the installed torch cannot compute on this machine's GPU (RuntimeError: no kernel image); "
+        "`farm doctor` says what it has; --gpus 0 does not try"
+    ]
+    with pytest.raises(UsageError, match=r"cannot compute on this machine's GPU \(RuntimeError: no kernel image\)"):
         wanted_gpus(WorkerConfig(gpus=1))
+
+
+HOPPER, AMPERE = ("NVIDIA H100", (9, 0)), ("NVIDIA A100", (8, 0))
+
+
+@pytest.mark.parametrize(
+    ("found", "fault", "auto", "refused"),
+    [
+        ((HOPPER, HOPPER), "", True, None),
+        ((HOPPER,), "RuntimeError: no C compiler", False, "no C compiler"),
+        ((HOPPER, AMPERE), "", False, "NVIDIA A100 is none of capability 9"),
+    ],
+)
+def test_fused_kernels_are_taken_where_they_work_and_refused_elsewhere(
+    gpus: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    found: tuple[tuple[str, tuple[int, int]], ...],
+    fault: str,
+    auto: bool,
+    refused: str | None,
+) -> None:
+    """Whoever asks for them by name is told before anything starts; else rows would end one after the other."""
+    say_once.cache_clear()
+    gpus.setattr(hardware, "driver_gpus", lambda: found)
+    gpus.setattr(fleet, "fused_fault", lambda: fault)
+    assert runs_fused(WorkerConfig(), "plain") is False
+    assert runs_fused(WorkerConfig(), "auto") is auto
+    assert ("networks run in plain kernels" in caplog.text) == bool(fault)
+    if refused is None:
+        assert runs_fused(WorkerConfig(), "fused")
+    else:
+        with pytest.raises(UsageError, match=refused):
+            runs_fused(WorkerConfig(), "fused")
+    elsewhere = WorkerConfig(address="192.0.2.1:6379")
+    assert [runs_fused(elsewhere, kernel) for kernel in ("plain", "auto", "fused")] == [False, False, True]
 
 
 def test_actors_share_gpus_as_asked(gpus: pytest.MonkeyPatch) -> None:

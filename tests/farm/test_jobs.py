@@ -298,7 +298,7 @@ def test_a_head_has_all_gpus_whatever_the_run_asks_for_that_starts_it(monkeypatc
 
     monkeypatch.setattr(head, "start_head", start_head)
     monkeypatch.setattr(hardware, "visible_gpus", lambda: 4)
-    monkeypatch.setattr(fleet, "_torch_can_use_gpus", lambda: True)
+    monkeypatch.setattr(fleet, "compute_fault", lambda: "")
     for worker in (WorkerConfig(gpus=2), WorkerConfig(gpus=0), WorkerConfig(workers=3), WorkerConfig()):
         assert handover._head(worker) == there
     assert started == [4] * 4

@@ -395,6 +395,21 @@ def test_of_several_models_those_without_a_denoise_partner_are_as_they_are() -> 
         planner(config(replace(several, models=("x4plus", "x2plus"))))
 
 
+def test_fused_kernels_that_no_model_of_a_command_has_are_refused() -> None:
+    fused = restored(model="x4plus", kernel="fused")
+    made = plan.Planner(config(fused), BOOK, OUT, "cuda", fused=True)
+    assert made.plan(row(), FileStat(url="", bytes=1000)).upscale.kernel == "fused"
+    box = replace(fused, model=BOX)
+    with pytest.raises(UsageError, match=r"--kernel: box has no fused kernels; use auto or plain"):
+        plan.Planner(config(box), BOOK, OUT, "cuda", fused=True)
+    auto = plan.Planner(config(replace(box, kernel="auto")), BOOK, OUT, "cuda", fused=True)
+    assert auto.plan(row(), FileStat(url="", bytes=1000)).upscale.kernel == "plain"
+    several = replace(fused, models=("x4plus", BOX))
+    made = plan.Planner(config(several), BOOK, OUT, "cuda", fused=True)
+    kernels = [made.plan(row(model=name), FileStat(url="", bytes=1000)).upscale.kernel for name in several.models]
+    assert kernels == ["fused", "plain"]
+
+
 def test_a_model_nobody_knows_names_its_row() -> None:
     with pytest.raises(ManifestError, match="row 7, column model: 'x5plus' is not a model"):
         planned(row(index=7, model="x5plus"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sr_kernel.backend import Backend, supports_bf16
+from sr_kernel.backend import Backend, fused_fault, supports_bf16
 from sr_kernel.colour import frame_to_rgb, rgb_to_frame
 from sr_kernel.frames import FrameUpscaler
 from sr_kernel.hardware import FUSED_CAPABILITY
@@ -38,6 +38,11 @@ hopper = pytest.mark.skipif(
 
 def cuda_upscaler(spec: ModelSpec, kernel: Literal["plain", "fused"] = "plain") -> Upscaler:
     return Upscaler(spec, Backend(spec, seeded_state(spec), "cuda:0", kernel))
+
+
+@hopper
+def test_the_fused_kernels_pass_their_trial() -> None:
+    assert fused_fault(torch.device("cuda:0")) == ""
 
 
 @hopper

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sr_kernel import backend
 from sr_kernel.archs import ARCHS
+from sr_kernel.backend import Backend, KernelError, fused_fault
 from sr_kernel.fused import layer, srvgg
 from sr_kernel.fused.layer import BLOCK_PX, FusedConv, Residual, rows_of
 from sr_kernel.fused.plane import Extent, Plane
@@ -73,6 +75,49 @@ def test_fused_networks_are_the_networks(spec: ModelSpec, monkeypatch: pytest.Mo
         for keep in (Box(x0=0, y0=0, x1=width, y1=height), Box(x0=4, y0=4, x1=12, y1=8)):
             with torch.inference_mode():
                 torch.testing.assert_close(fused(x, keep), plain(x, keep), atol=2e-5, rtol=1e-4)
+
+
+def test_a_trial_tells_kernels_that_work_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here none can: why is told. With torch in their place they are right, and any that is wrong is found."""
+    cpu = torch.device("cpu")
+    fused_fault.cache_clear()
+    assert fused_fault(cpu) != ""
+
+    def check(launch: object) -> str:
+        fused_fault.cache_clear()
+        monkeypatch.setattr(layer, "launch", launch)
+        return fused_fault(cpu)
+
+    assert check(by_torch) == ""
+
+    def of_no_residual(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
+        by_torch(conv, x, out, extra, at, residual and Residual(plane=residual.plane, alpha=residual.alpha))
+
+    def of_no_border(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
+        by_torch(conv, Plane(data=x.data.roll(1, dims=0), extent=x.extent), out, extra, at, residual)
+
+    def of_nothing(*_: object) -> None:
+        """A kernel that does not run."""
+
+    def of_no_number(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
+        by_torch(conv, x, out, extra, at, residual)
+        out.images[1, 8, 149, 63] = float("nan")
+
+    for wrong in (of_no_residual, of_no_border, of_nothing, of_no_number):
+        assert check(wrong).startswith("a convolution is off by "), wrong
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nSet CC.")
+
+    assert check(refuse) == "RuntimeError: Failed to find C compiler."
+    fused_fault.cache_clear()
+
+
+def test_a_network_is_not_made_in_kernels_that_do_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(backend, "fused_fault", lambda _: "RuntimeError: no C compiler")
+    with pytest.raises(KernelError, match=r"do not work on cuda:0 \(RuntimeError: no C compiler\); use plain"):
+        Backend(SPECS[0], seeded_state(SPECS[0]), "cuda:0", "fused")
 
 
 def test_borders_of_planes_stay_zero() -> None:
