@@ -8,7 +8,6 @@ from then on. A replay runs the very kernels that were recorded: no byte depends
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ _REMEMBERED = 512
 _ROOM_SHARE = 0.5
 """of the device's memory: where we have taken more, or others have left less than half of that, nothing is recorded"""
 _STALE_RUNS = 64
-"""a recording that was not replayed in so many runs makes room for another"""
-_SLOW_S = 2.0
+"""a recording that was not replayed in so many runs makes room for another, and no other does: where more shapes take
+turns than are kept, each new recording would cost more than it saves"""
 
 Work = Callable[..., Sequence[Tensor]]
 
@@ -97,8 +96,6 @@ class Recorder:
                 return work(*inputs)
         self._kept[key] = kept
         kept.used = self._runs
-        if len(self._kept) > _KEPT:
-            self._drop_oldest()
         for own, given in zip(kept.inputs, inputs, strict=True):
             own.copy_(given)
         kept.graph.replay()
@@ -118,7 +115,7 @@ class Recorder:
 
     def _make_room(self) -> bool:
         """Whether there is room for one more recording, once those that are of no use any more have gone."""
-        while not self._has_room():
+        while len(self._kept) >= _KEPT or not self._has_room():
             oldest = next(iter(self._kept.values()), None)
             if oldest is None or self._runs - oldest.used < _STALE_RUNS:
                 return False
@@ -133,14 +130,11 @@ class Recorder:
         return reserved < _ROOM_SHARE * total and free > _ROOM_SHARE / 2 * total
 
     def _first(self, key: Hashable, work: Work, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Run as it is; kernels are compiled here, which is told."""
-        begun = time.perf_counter()
+        """Run as it is; kernels are compiled here."""
         made = work(*inputs)
         self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             self._seen.pop(next(iter(self._seen)))
-        if (taken := time.perf_counter() - begun) > _SLOW_S:
-            _LOG.warning("the first pass took %.1f s, most of it to compile kernels, which Triton keeps", taken)
         return made
 
     def _record(self, key: Hashable, work: Work, inputs: Sequence[Tensor], keeper: Keeper | None) -> _Recording | None:

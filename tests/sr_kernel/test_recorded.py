@@ -26,13 +26,20 @@ class Tape:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+def recordings() -> list[object]:
+    """Keys of what was recorded, in order."""
+    return []
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch, recordings: list[object]) -> Recorder:
     made = Recorder(torch.device("cpu"))
 
     def record(
         key: object, work: recorded.Work, inputs: Sequence[Tensor], keeper: recorded.Keeper | None
     ) -> recorded._Recording:
         tape = Tape(work, inputs)
+        recordings.append(key)
         return recorded._Recording(tape, tape.own, tape.outputs, (key, keeper))
 
     monkeypatch.setattr(made, "_record", record)
@@ -54,15 +61,27 @@ def test_what_comes_twice_is_recorded_and_answers_for_what_it_is_given(recorder:
     assert recorder.count == 1
 
 
-def test_the_shapes_used_last_are_kept(recorder: Recorder) -> None:
-    for key in range(recorded._KEPT + 1):
-        assert doubled(recorder, key, key) == doubled(recorder, key, key) == 2 * key
+def test_shapes_that_take_turns_are_not_recorded_again_and_again(recorder: Recorder, recordings: list[object]) -> None:
+    """More than are kept: each would push out the one that comes next, and none would ever be replayed."""
+    for turn in range(20):
+        for key in range(recorded._KEPT + 1):
+            assert doubled(recorder, key, turn) == 2 * turn
+    assert sorted(recordings) == list(range(recorded._KEPT))
     assert recorder.count == recorded._KEPT
-    assert 0 not in recorder._kept
     recorder.clear()
     assert recorder.count == 0
     assert doubled(recorder, 1, 4) == 8
     assert recorder.count == 0
+
+
+def test_a_shape_that_comes_no_more_leaves_its_place(recorder: Recorder) -> None:
+    for key in [*range(recorded._KEPT)] * 2:
+        doubled(recorder, key, 1)
+    for _ in range(recorded._STALE_RUNS):
+        doubled(recorder, "new", 1)
+    assert "new" in recorder._kept
+    assert 0 not in recorder._kept
+    assert recorder.count == recorded._KEPT
 
 
 def test_an_archive_of_a_thousand_sizes_is_not_remembered(recorder: Recorder) -> None:
