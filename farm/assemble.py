@@ -134,4 +134,5 @@ def piece_of(index: int, done: Done) -> Piece:
         stats=done.stats,
         report=done.report,
         precision=done.precision,
+        warning=done.warning or "",
     )

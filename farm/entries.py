@@ -165,6 +165,7 @@ def known_piece(index: int, entry: LedgerEntry) -> Piece:
         stats=entry.stats or PixelStats(),
         report=entry.report or SegmentReport(),
         precision=entry.precision,
+        warning=entry.message,
     )
 
 
@@ -222,6 +223,11 @@ def joined_report(reports: Iterable[SegmentReport]) -> SegmentReport:
     return SegmentReport(
         changes=tuple((second, *changes[second]) for second in sorted(changes)), damaged=tuple(damaged)
     )
+
+
+def joined_warning(*warnings: str | None) -> str | None:
+    """All that is to be said of an output, each once."""
+    return "; ".join(dict.fromkeys(filter(None, warnings))) or None
 
 
 def joined_precision(precisions: Iterable[str]) -> str:

@@ -156,6 +156,8 @@ class Piece:
     report: SegmentReport = NOTHING_KNOWN
     precision: str = ""
     """what it was restored in, see `Done.precision`"""
+    warning: str = ""
+    """what is to be said of what it becomes a part of"""
     failure: tuple[ErrorKind, str] | None = None
     """of a pack's samples that could not be made, why; then there is no file"""
 

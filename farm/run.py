@@ -192,6 +192,7 @@ class _Run:
         self._tally = Tally(states=Counter(states), outputs=counted.reused[:SHOWN], failures=counted.settled[:SHOWN])
         self._schedule: Schedule | None = None
         self._signum: int | None = None
+        self._is_slow_told = False
         self.note = RunningNote(out)
         self._spent: dict[str, StageSeconds] = {}
         """on pieces of items that are not joined yet, by item"""
@@ -309,6 +310,8 @@ class _Run:
 
     def _end(self, finished: Finished, engine: Engine, schedule: Schedule, pace: Pace, progress: Progress) -> None:
         part, outcome = finished.part, finished.outcome
+        if isinstance(outcome, Done):
+            self._tell_slow(outcome, progress)
         if part.item.item_id in self._failed_items:
             return
         if isinstance(outcome, Split):
@@ -322,6 +325,15 @@ class _Run:
             if part.kind is not PartKind.JOIN:
                 pace.observe(part, outcome.source_px, outcome.seconds.infer)
             self._finish(finished, outcome, engine, progress)
+
+    def _tell_slow(self, done: Done, progress: Progress) -> None:
+        """Why the first results of a GPU took so long, once a run."""
+        if done.passes.slow_s and not self._is_slow_told:
+            self._is_slow_told = True
+            progress.say(
+                f"{done.worker}: its first passes took {done.passes.slow_s:.0f} s, most of it to compile and load "
+                f"kernels; {done.node} keeps those that Triton has compiled"
+            )
 
     def _cut(self, part: Part, split: Split, engine: Engine, progress: Progress) -> None:
         item = part.item

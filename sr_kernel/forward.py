@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -25,6 +28,10 @@ from sr_kernel.tta import TURNS, canvas_of, mean_of_turns
 _SMALLEST_SPLIT_PX = 8
 """kept sides are not halved below this when memory is out: the halo would be nearly all of the work"""
 
+_SLOW_S = 2.0
+_REMEMBERED = 512
+"""sorts of windows of which it is known that memory does not hold the batch that is asked for"""
+
 T = TypeVar("T")
 
 
@@ -38,9 +45,19 @@ class Forward:
         self._counted = Counted(spec, backend)
         self.passes = Passes()
         """counts what is run; whoever holds several models gives them one"""
+        self._fitting: dict[Hashable, int] = {}
+        """the batch that memory held, of windows for which it did not hold what was asked for; the oldest first"""
+        self._used: set[Hashable] = set()
+        """sorts of work that were done before"""
+        self.smaller = 0
+        """passes so far of which memory held neither the batch nor the windows that were asked for, but smaller ones"""
 
     def close(self) -> None:
         self._steps.close()
+
+    def forget(self) -> None:
+        """Batches are tried as large as they are asked for again: other models come and go, and memory with them."""
+        self._fitting.clear()
 
     def batches(
         self,
@@ -55,7 +72,10 @@ class Forward:
         holds until it returns. Out of memory, also in `cut` and `then`, the batch is halved for all that follow, then,
         where the plan is exact, the window. Raises DeviceMemoryError when nothing smaller is left, PrecisionError.
         """
-        first, batch, released = 0, settings.batch, False
+        if not jobs:
+            return
+        alike = _alike(jobs[0], settings)
+        first, batch, released = 0, min(settings.batch, self._fitting.get(alike, settings.batch)), False
         while first < len(jobs):
             places = range(first, min(first + batch, len(jobs)))
             try:
@@ -65,20 +85,35 @@ class Forward:
                     levels = cut([*places, *fill])
                 # On a GPU halving windows may change bytes, too: only once nothing is left that could be let go.
                 may_split = released or not self._backend.static_shapes
-                done = then(self._batch(levels, [jobs[place] for place in places], settings, may_split=may_split))
+                own = [jobs[place] for place in places]
+                run = partial(self._batch, levels, own, settings, may_split=may_split)
+                done = then(self._told(("windows", settings.precision), run))
             except DeviceMemoryError:
                 self.passes.no_memory()
-                if not released:  # before bytes could change by a smaller batch: without what is kept of other shapes
-                    self._backend.release()
-                    released = True
-                    continue
-                if batch == 1:
+                if released and batch == 1:
                     raise
-                batch //= 2
+            else:
+                self.passes.batch(len(places), settings.batch)
+                if batch < settings.batch:
+                    self._remember(alike, batch)
+                first += batch
+                yield done
                 continue
-            self.passes.batch(len(places), settings.batch)
-            first += batch
-            yield done
+            # Only here, where the error has gone and with it what it held.
+            if not released:  # before bytes could change by a smaller batch: without what is kept of other shapes
+                self._backend.release()
+                released = True
+            else:
+                batch //= 2
+
+    def _remember(self, alike: Hashable, batch: int) -> None:
+        """So many windows went through, and fewer than asked for: the next like them begin with as many, and do not run
+        out of memory first."""
+        self.smaller += 1
+        self._fitting.pop(alike, None)
+        self._fitting[alike] = batch
+        if len(self._fitting) > _REMEMBERED:
+            self._fitting.pop(next(iter(self._fitting)))
 
     def body(self, levels: Tensor, plan: PicturePlan, dtype: np.dtype[Any], settings: Settings) -> Iterator[Made]:
         """A picture (1, H, W, 3) whose body runs whole (`Strategy.BODY`): the result of every tile of the tail.
@@ -90,32 +125,49 @@ class Forward:
         _, height, width, _ = levels.shape
         counts = self._counted.does(jobs[0], settings)
         if counts and not settings.tta and self._backend.records(height * width):
-            yield from self._released_once(lambda: self._recorded_body(levels, jobs, settings))
+            run = partial(self._recorded_body, levels, jobs, settings)
+            yield from self.released_once(lambda: self._told(("recorded", settings.precision), run))
             return
-        network = cast("RRDBNet", self._backend.network(settings.precision))
-        with memory_errors(), torch.inference_mode():
-            x = to_unit(levels, torch.float32)
         whole = Box(x0=0, y0=0, x1=width, y1=height)
-        output_of = self._released_once(lambda: self._body_output(network, x, plan, settings))
-        for job in jobs:
-            keep = job.tile.keep
-            with memory_errors(), torch.inference_mode():
-                if counts:
-                    table = self._counted.tables([shifted(keep, keep)])
-                    found = self._counted.look(output_of(keep)[None], _planes(x, keep), table)
-                    (finished,) = self._counted.results(found, [job])
-                else:
-                    (finished,) = made_of([self._steps.finish(output_of(job.need), x[0], whole, job, settings)])
-            yield finished
 
-    def _released_once(self, call: Callable[[], T]) -> T:
-        """`call()`; out of memory once more, without what is kept of other shapes."""
+        def begun() -> tuple[Tensor, Callable[[Box], Tensor]]:
+            network = cast("RRDBNet", self._backend.network(settings.precision))
+            x = to_unit(levels, torch.float32)
+            return x, self._body_output(network, x, plan, settings)
+
+        def finished(job: Job, x: Tensor, output_of: Callable[[Box], Tensor]) -> Made:
+            keep = job.tile.keep
+            if not counts:
+                return made_of([self._steps.finish(output_of(job.need), x[0], whole, job, settings)])[0]
+            table = self._counted.tables([shifted(keep, keep)])
+            found = self._counted.look(output_of(keep)[None], _planes(x, keep), table)
+            return self._counted.results(found, [job])[0]
+
+        x, output_of = self.released_once(lambda: self._told(("body", settings.precision), begun))
+        for job in jobs:
+            tail = partial(finished, job, x, output_of)
+            yield self.released_once(partial(self._told, ("tail", settings.precision), tail))
+
+    def _told(self, sort: Hashable, call: Callable[[], T]) -> T:
+        """`call()`. On a GPU, which is not waited for, the first of a sort takes long where kernels are compiled: then
+        it is counted, for people to be told."""
+        if sort in self._used or not self._backend.static_shapes:
+            return call()
+        begun = time.perf_counter()
+        made = call()
+        self._used.add(sort)
+        if (taken := time.perf_counter() - begun) > _SLOW_S:
+            self.passes.slow(taken)
+        return made
+
+    def released_once(self, call: Callable[[], T]) -> T:
+        """`call()`; out of memory once more, without what is kept of other shapes. Raises DeviceMemoryError."""
         try:
             with memory_errors(), torch.inference_mode():
                 return call()
         except DeviceMemoryError:
             self.passes.no_memory()
-            self._backend.release()
+        self._backend.release()  # only here, where the error has gone and with it what it held
         with memory_errors(), torch.inference_mode():
             return call()
 
@@ -212,11 +264,18 @@ class Forward:
             if max(read.area_px for read in reads) == x.shape[2] * x.shape[3]:
                 raise
             self.passes.no_memory()
+            self.smaller += 1
         made = [
             self._run(x[..., read.y0 : read.y1, read.x0 : read.x1], shifted(half, read), precision, halo_px)
             for half, read in zip(parts, reads, strict=True)
         ]
         return torch.cat(made, dim=axis)
+
+
+def _alike(job: Job, settings: Settings) -> Hashable:
+    """Equal for windows that take the same memory."""
+    read = job.tile.read
+    return (read.width, read.height, job.dtype, job.plan.spec.resampled, replace(settings, batch=1))
 
 
 def _planes(x: Tensor, box: Box) -> Tensor:

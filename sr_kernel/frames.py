@@ -138,9 +138,15 @@ class FrameUpscaler:
         """Gives the device the next frames, colour planes only; on a GPU nothing here waits for it.
 
         Windows of several frames share a forward pass, `settings.batch` each. Out of memory batches and windows are
-        halved as for pictures; DeviceMemoryError says that this was not enough, and changes nothing here: fewer frames
-        can be tried. Raises ValueError for planes that are not the source's, PrecisionError.
+        halved as for pictures, and a frame by itself is tried once more without what is kept of other shapes.
+        DeviceMemoryError says that this was not enough, and changes nothing here: fewer frames can be tried. Raises
+        ValueError for planes that are not the source's, PrecisionError.
         """
+        if len(frames) > 1:
+            return self._start(frames)
+        return self._upscaler.forward.released_once(lambda: self._start(frames))
+
+    def _start(self, frames: Sequence[Planes]) -> StartedFrames:
         backend, last = self._upscaler.backend, self._last
         sources = [self._upload(planes) for planes in frames]
         lights = [self._source_light(source) for source in sources]

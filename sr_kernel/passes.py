@@ -16,6 +16,8 @@ class PassFigures:
     """windows that these batches had room for, as they were asked for"""
     out_of_memory: int = 0
     """times that something was tried again smaller because the device's memory did not hold it"""
+    slow_s: float = 0.0
+    """of first passes on a GPU that took long: kernels are compiled in them"""
 
 
 NO_PASSES = PassFigures()
@@ -27,6 +29,7 @@ class Passes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows = self._slots = self._out_of_memory = 0
+        self._slow_s = 0.0
 
     def batch(self, windows: int, slots: int) -> None:
         """One forward pass has been sent to the device."""
@@ -39,9 +42,17 @@ class Passes:
         with self._lock:
             self._out_of_memory += 1
 
+    def slow(self, seconds: float) -> None:
+        """A first pass has taken as long."""
+        with self._lock:
+            self._slow_s += seconds
+
     def take(self) -> PassFigures:
         """What was counted since this was asked last."""
         with self._lock:
-            taken = PassFigures(windows=self._windows, slots=self._slots, out_of_memory=self._out_of_memory)
+            taken = PassFigures(
+                windows=self._windows, slots=self._slots, out_of_memory=self._out_of_memory, slow_s=self._slow_s
+            )
             self._windows = self._slots = self._out_of_memory = 0
+            self._slow_s = 0.0
         return taken

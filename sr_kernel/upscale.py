@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,8 @@ class StartedWindows:
     """Windows that the device works on, or has brought, in order."""
 
     _parts: tuple[_Started, ...]
+    smaller: bool = False
+    """whether memory did not hold the batch, or the windows, but smaller ones: on a GPU bytes may depend on that"""
 
     def results(self) -> list[WindowResult]:
         """Waits for the device. Raises DeviceMemoryError for what it found on the way."""
@@ -125,6 +128,7 @@ class Upscaler:
 
     def release(self) -> None:
         """Gives back what is kept from call to call beside the weights: another model is asked for now."""
+        self.forward.forget()
         self.backend.release()
 
     def close(self) -> None:
@@ -155,7 +159,9 @@ class Upscaler:
             Job(tile=tile, plan=plan, dtype=window.dtype)
             for window, tile, plan in zip(windows, tiles, plans, strict=True)
         ]
-        return StartedWindows(tuple(self._batches(windows, jobs, settings)))
+        before = self.forward.smaller
+        parts = tuple(self._batches(windows, jobs, settings))
+        return StartedWindows(parts, smaller=self.forward.smaller > before)
 
     def start_body(self, rgb: Pixels, plan: PicturePlan, settings: Settings) -> StartedWindows:
         """As `restore_body`, all tiles at once; a GPU is not waited for, and holds all output in the picture's depth.
@@ -199,9 +205,10 @@ class Upscaler:
     def _body(self, rgb: Pixels, plan: PicturePlan, settings: Settings) -> Iterator[_Started]:
         """The tiles of a body that runs whole, each given to the device when it is asked for."""
         whole = Box(x0=0, y0=0, x1=plan.spec.padded_width, y1=plan.spec.padded_height)
-        levels = self.backend.upload([cut_window(rgb, whole)])
+        windows, once = [cut_window(rgb, whole)], self.forward.released_once
+        levels = once(partial(self.backend.upload, windows))
         for made in self.forward.body(levels, plan, rgb.dtype, settings):
-            yield self._start([made])
+            yield once(partial(self._start, [made]))
 
     def _batches(self, windows: Sequence[Pixels], jobs: Sequence[Job], settings: Settings) -> Iterator[_Started]:
         """Windows of one shape in batches."""

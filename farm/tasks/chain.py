@@ -108,15 +108,17 @@ def restore_chain(
 ) -> Iterator[RestoredPixels]:
     """What each pass makes, the last one last, from `pixels`: the rows of the source that the first link names.
 
-    The precision is the highest that a pass so far has fallen back to. Raises as `Restorer.restore`.
+    The precision is the highest that a pass so far has fallen back to; `smaller` is of all passes so far. Raises as
+    `Restorer.restore`.
     """
-    precision, first_row = "", links[0].rows[0]
+    precision, smaller, first_row = "", False, links[0].rows[0]
     for link in links:
         rows = pixels[link.rows[0] - first_row : link.rows[1] - first_row]
         made = restorer.restore(rows, link.cut, params, url, batch_limit)
         precision = "fp32" if precision == "fp32" else made.precision
+        smaller = smaller or made.verdict.smaller
         pixels, first_row = made.pixels, link.cut.out_rows[0]
-        yield replace(made, precision=precision)
+        yield replace(made, precision=precision, verdict=replace(made.verdict, smaller=smaller))
 
 
 def _link(plan: PicturePlan, grid_rows: tuple[int, int], *, alpha: bool) -> Link:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from farm import failpoints
 from farm.errors import ErrorKind, ItemError
@@ -27,10 +28,17 @@ from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
 from sr_kernel.fidelity import PixelStats, is_black
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.passes import Passes
+from sr_kernel.tiles import PicturePlan, Strategy
 from sr_kernel.upscale import Settings, Upscaler
 
 BATCHES_AHEAD = 2
 """batches that wait for the lane or for the device while the next is decoded"""
+_MOST_BATCHES = 10
+"""forward passes of frames that are given to a GPU at once"""
+_ENOUGH = 0.95
+"""of how full the fullest passes could be, for which no more frames are taken together"""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +83,17 @@ class FramePipeline:
         self.precisions: set[str] = set()
         """in which frames were restored so far"""
         self._settings = settings_of(params, self.precision, batch_limit)
-        self.frames_a_batch = max(1, self._settings.batch // len(plans[-1].tiles))
+        self.smaller = self._settings.batch < params.batch and any(plan.strategy is not Strategy.BODY for plan in plans)
+        """whether batches or windows were smaller than planned, since memory held no others"""
+        self.frames_a_batch = self._frames_a_batch(plans[-1])
         self._resident: tuple[Upscaler, FrameUpscaler] | None = None
         self._last: ShownFrame | None = None
         self._last_planes: object = None
+
+    def _frames_a_batch(self, plan: PicturePlan) -> int:
+        tiles, batch = len(plan.tiles), self._settings.batch
+        filled_up = self._station.context.device != "cpu" and plan.strategy is not Strategy.BODY
+        return frames_that_fill(tiles, batch) if filled_up else max(1, batch // tiles)
 
     @property
     def frames_held(self) -> int:
@@ -132,13 +147,23 @@ class FramePipeline:
         failpoints.hit("infer", self._item.row.source_url)
         if self._resident is None or self._resident[0] is not upscaler:
             self._resident = upscaler, self._made(upscaler, self._settings)
-        started = _in_parts(self._resident[1], planes, self._station.passes)
+        frames, passes = self._resident[1], self._station.passes
+        started = self._noting(upscaler, lambda: _in_parts(frames, planes, passes))
         self._clock.add("infer", time.monotonic() - started_s)
         return started
 
     def _again(self, planes: Planes, settings: Settings) -> StartedFrames:
         """In the lane: one frame by itself."""
-        return self._made(self._station.resident.get(self._model), settings).start([planes])
+        upscaler = self._station.resident.get(self._model)
+        frames = self._made(upscaler, settings)
+        return self._noting(upscaler, lambda: frames.start([planes]))
+
+    def _noting(self, upscaler: Upscaler, start: Callable[[], T]) -> T:
+        """`start()`, and whether it took smaller batches or windows."""
+        before = upscaler.forward.smaller
+        started = start()
+        self.smaller = self.smaller or upscaler.forward.smaller > before
+        return started
 
     def _made(self, upscaler: Upscaler, settings: Settings) -> FrameUpscaler:
         *before, last = self._plans
@@ -201,6 +226,7 @@ class FramePipeline:
         links, restorer, restored, stats = whole_links(self._plans), self._station.restorer, pixels, PixelStats()
         for made in restore_chain(restorer, pixels, links, item.upscale, item.row.source_url, self._batch_limit):
             self.precisions.add(made.precision)
+            self.smaller = self.smaller or made.verdict.smaller
             self._clock.add("wait", made.verdict.wait_s)
             self._clock.add("infer", made.verdict.infer_s)
             self._station.check_believable(made.verdict.stats, item, f"restored frame {frame.index}")
@@ -217,6 +243,14 @@ class FramePipeline:
             damaged=frame.damaged,
         )
         return self._last
+
+
+def frames_that_fill(tiles: int, batch: int) -> int:
+    """How many frames of so many windows are given to a device that fills short batches up: as few as leave few of
+    their slots to copies."""
+    counts = range(1, max(1, min(batch, _MOST_BATCHES * batch // tiles)) + 1)
+    filled = {count: count * tiles / (-(-count * tiles // batch) * batch) for count in counts}
+    return next(count for count in counts if filled[count] >= _ENOUGH * max(filled.values()))
 
 
 def _repeated(last: ShownFrame | None, frame: Frame) -> ShownFrame:

@@ -42,6 +42,8 @@ class Restored:
     finite: bool
     wait_s: float
     infer_s: float
+    smaller: bool = False
+    """whether batches or windows were smaller than asked for, since memory held no others"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,7 @@ class Job:
     infer_s: float = 0.0
     stats: PixelStats = field(default_factory=PixelStats)
     finite: bool = True
+    smaller: bool = False
     next_tile: int = 0
     tiles_left: int = 0
     arrived: queue.SimpleQueue[tuple[Tile, Pixels] | None] = field(
@@ -266,6 +269,7 @@ class Lane:
             job.infer_s += seconds
             job.stats = job.stats + result.stats
             job.finite = job.finite and result.finite
+            job.smaller = job.smaller or begun.started.smaller
             job.tiles_left -= 1
             job.arrived.put((tile, result.pixels))
             if not job.tiles_left:
@@ -303,6 +307,7 @@ class Lane:
                 finite=job.finite,
                 wait_s=max(0.0, job.started_s - job.submitted_s),
                 infer_s=job.infer_s,
+                smaller=job.smaller,
             )
         )
 

@@ -111,7 +111,10 @@ class Restorer:
         colour, verdict, precision = self._believable(
             rgb, cut, settings_of(params, precision, batch_limit), params, url
         )
-        alpha = None if planes.alpha is None else self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
+        alpha = None
+        if planes.alpha is not None:
+            alpha, smaller = self._alpha(planes.alpha, cut, params, precision, batch_limit, url)
+            verdict = replace(verdict, smaller=verdict.smaller or smaller)
         failpoints.hit("assemble", url)
         merged = px.merge_planes(colour, alpha, planes.gray)
         return RestoredPixels(pixels=merged, verdict=verdict, precision=precision)
@@ -153,13 +156,14 @@ class Restorer:
 
     def _alpha(
         self, alpha: Pixels, cut: Cut, params: UpscaleParams, precision: str, batch_limit: int | None, url: str
-    ) -> Pixels:
-        """The alpha plane, HW1 of the wanted rows; what is solid in the source stays exactly solid."""
+    ) -> tuple[Pixels, bool]:
+        """The alpha plane, HW1 of the wanted rows, and `Restored.smaller`; what is solid in the source stays exactly
+        solid."""
         if params.alpha == "lanczos":
             spec = cut.plan.spec
             made: Future[Pixels] = self._lane.call(lambda: upscale_alpha(alpha, cut.read_y0, spec, cut.out_rows))
-            return made.result()
-        out = _empty(cut, 1, alpha.dtype)
+            return made.result(), False
+        out, smaller = _empty(cut, 1, alpha.dtype), False
         rest: list[Tile] = []
         for tile in cut.tiles:
             value = None if cut.plan.strategy is Strategy.BODY else solid_value(_rows(alpha, tile, cut.read_y0))
@@ -171,10 +175,11 @@ class Restorer:
             # Coverage has no curve and no colour.
             settings = replace(settings_of(params, precision, batch_limit), light="gamma", keep_colour=False)
             rgb = np.repeat(alpha, 3, axis=2)
-            colour, _, _ = self._finite(rgb, replace(cut, tiles=tuple(rest)), settings, params, url)
+            colour, verdict, _ = self._finite(rgb, replace(cut, tiles=tuple(rest)), settings, params, url)
             for tile in rest:
                 _target(out, tile, cut)[:] = px.luma(_target(colour, tile, cut))
-        return keep_solid(out, alpha, cut.read_y0, cut.plan.spec, cut.out_rows)
+            smaller = verdict.smaller
+        return keep_solid(out, alpha, cut.read_y0, cut.plan.spec, cut.out_rows), smaller
 
     def _through(
         self, rgb: Pixels, cut: Cut, tiles: tuple[Tile, ...], settings: Settings, params: UpscaleParams
@@ -194,7 +199,9 @@ class Restorer:
             emit=emit,
         )
         self._lane.submit(job)
-        return out, job.wait()
+        restored = job.wait()
+        limited = settings.batch < params.batch and cut.plan.strategy is not Strategy.BODY
+        return out, replace(restored, smaller=restored.smaller or limited)
 
 
 def settings_of(params: UpscaleParams, precision: str, batch_limit: int | None) -> Settings:
@@ -207,6 +214,19 @@ def settings_of(params: UpscaleParams, precision: str, batch_limit: int | None) 
         batch=batch,
         tta=params.tta,
         keep_colour=params.keep_colour,
+    )
+
+
+def batch_note(params: UpscaleParams, smaller: bool) -> str | None:
+    """What is to be said of an output made in smaller batches or windows than planned, which memory did not hold.
+
+    On a CPU nothing: no byte depends on them there.
+    """
+    if not smaller or params.device_class == "cpu":
+        return None
+    return (
+        f"memory did not hold batches of {params.batch} windows: on a GPU another run may differ from this in single "
+        "levels; a smaller --batch is the same in every run"
     )
 
 

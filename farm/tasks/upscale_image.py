@@ -15,7 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from farm import failpoints, storage
-from farm.entries import joined_precision
+from farm.entries import joined_precision, joined_warning
 from farm.errors import ErrorKind, ItemError, LostPiecesError
 from farm.media import image
 from farm.params import UpscaleParams
@@ -34,7 +34,7 @@ from farm.tasks.chain import (
     whole_links,
 )
 from farm.tasks.faces import check_whole, face_bytes
-from farm.tasks.restore import RestoredPixels
+from farm.tasks.restore import RestoredPixels, batch_note
 from farm.tasks.station import Clock, Source, Station, changed, stamp_of
 from sr_kernel.believable.floors import suspicions
 from sr_kernel.believable.niqe import niqe
@@ -101,7 +101,7 @@ class UpscaleImage:
             width=made.pixels.shape[1],
             height=made.pixels.shape[0],
             source_px=header.width * header.height,
-            warning=picture.warning,
+            warning=joined_warning(picture.warning, batch_note(params, made.verdict.smaller)),
             lacking=picture.lacking,
             source_sha256=hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else "",
             niqe=quality,
@@ -133,6 +133,7 @@ class UpscaleImage:
             height=made.pixels.shape[0],
             source_px=kept_px * header.width * header.height // all_px,
             extent=cut.out_rows,
+            warning=batch_note(params, made.verdict.smaller),
         )
 
     def _join(self, part: Part, clock: Clock) -> Done:
@@ -166,7 +167,7 @@ class UpscaleImage:
             width=spec.out_width,
             height=spec.out_height,
             source_px=part.size[0] * part.size[1],
-            warning=one_row.warning,
+            warning=joined_warning(one_row.warning, *(piece.warning for piece in part.pieces)),
             lacking=one_row.lacking,
         )
 

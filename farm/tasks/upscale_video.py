@@ -27,7 +27,7 @@ from farm.target import SMALLER
 from farm.tasks.chain import Plans, mode_of, plan_chain
 from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.frames import FramePipeline, ShownFrame
-from farm.tasks.restore import body_bytes
+from farm.tasks.restore import batch_note, body_bytes
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.believable.floors import suspicions
 from sr_kernel.colour import Planes
@@ -111,6 +111,7 @@ class UpscaleVideo:
             precision=entries.joined_precision(pipeline.precisions),
             report=notes.report,
             extent=span.frames,
+            warning=batch_note(item.upscale, pipeline.smaller),
             lacking=bool(notes.report.damaged),
         )
 
@@ -143,7 +144,9 @@ class UpscaleVideo:
             mode=mode,
             precision=precision,
             report=report,
-            warning="; ".join(filter(None, (film.warning, joined.warning, _damage(report)))) or None,
+            warning=entries.joined_warning(
+                film.warning, joined.warning, _damage(report), *(piece.warning for piece in part.pieces)
+            ),
             lacking=film.lacking or joined.lacking or bool(report.damaged),
         )
         return replace(done, suspect=suspect)

@@ -66,21 +66,21 @@ class PictureBench:
         return finish(UpscaleImage(self.station), Part(item=item, kind=PartKind.PICTURE, cost_px=item.cost_px))
 
 
-def finish(task: UpscaleImage, part: Part) -> Done:
+def finish(task: UpscaleImage, part: Part, batch_limit: int | None = None) -> Done:
     """A picture to its end, by hand: whole, or cut and joined."""
-    answer = task.run(part, None)
+    answer = task.run(part, batch_limit)
     if isinstance(answer, Done):
         return answer
-    joined = task.run(bands_done(task, part, answer), None)
+    joined = task.run(bands_done(task, part, answer, batch_limit), None)
     assert isinstance(joined, Done)
     return joined
 
 
-def bands_done(task: UpscaleImage, part: Part, split: Split) -> Part:
+def bands_done(task: UpscaleImage, part: Part, split: Split, batch_limit: int | None = None) -> Part:
     """The join of a picture whose bands are all made."""
     assembly, join = Assembly(), None
     for band in assembly.begin(part, split, {}):
-        done = task.run(band, None)
+        done = task.run(band, batch_limit)
         assert isinstance(done, Done)
         join = assembly.add(band, done)
     assert join is not None

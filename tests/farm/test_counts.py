@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from farm.config import RunConfig
 from farm.errors import DiskError, FarmError, LostLockError, ManifestError, StalledError, UnreachableError
 from farm.records import Done, Failed, Part
 from farm.run import run_manifest
+from sr_kernel.passes import PassFigures
 
 from ..seeded import save_srvgg
 from .here_engine import HereEngine
@@ -64,6 +66,23 @@ def test_rows_that_a_signal_left_are_counted_as_left(world: World, seed: int) ->
     rows = world.results()
     assert sorted(row["row"] for row in rows) == list(range(len(world.rows)))
     assert sum(row["status"] == "done" for row in rows) == summary.done + summary.reused
+
+
+def test_first_passes_that_took_long_are_told_once(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(world, 3)
+    figures = iter([PassFigures(windows=3), PassFigures(slow_s=21.4), PassFigures(slow_s=9.0)])
+
+    def work(part: Part) -> Done | Failed:
+        made = world.work(part)
+        return replace(made, passes=next(figures), worker="here", node="n1") if isinstance(made, Done) else made
+
+    HereEngine.work = staticmethod(work)
+    assert run_manifest(world.config(quiet=False)).exit_code == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "first passes" in line]
+    assert told == [
+        "here: its first passes took 21 s, most of it to compile and load kernels; "
+        "n1 keeps those that Triton has compiled"
+    ]
 
 
 def full(world: World, error: FarmError) -> Path:

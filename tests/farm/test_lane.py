@@ -171,6 +171,7 @@ class Beside:
         owner: Beside
         number: int
         real: Callable[[], list[WindowResult]]
+        smaller: bool = False
 
         def results(self) -> list[WindowResult]:
             self.owner.told.append(f"asked {self.number}")

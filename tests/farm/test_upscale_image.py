@@ -391,12 +391,29 @@ def spoil(
     @dataclass
     class Spoilt:
         results: Callable[[], list[WindowResult]]
+        smaller: bool = False
 
     def start_windows(self: Upscaler, windows, tiles, plans, settings):  # type: ignore[no-untyped-def]
         results = real(self, windows, tiles, plans, settings).results()
         return Spoilt(lambda: [change(one) if precision in (None, settings.precision) else one for one in results])
 
     monkeypatch.setattr(Upscaler, "start_windows", start_windows)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("band_px", [2000, 10**9])
+def test_a_batch_that_memory_did_not_hold_is_said_of_outputs_of_a_gpu(
+    make_bench: Callable[..., Bench], channels: int, band_px: int
+) -> None:
+    """Where bytes depend on the batch's shape; the identity holds the batch that was asked for."""
+    bench = make_bench(batch=8, band_px=band_px)
+    part = bench.picture(noise(60, 130, channels))
+    on_gpu = replace(part, item=replace(part.item, params=replace(part.item.upscale, device_class="cuda")))
+    assert finish(bench.task, on_gpu).warning is None
+    assert finish(bench.task, part, batch_limit=1).warning is None, "on a CPU no byte depends on it"
+    warning = finish(bench.task, on_gpu, batch_limit=1).warning or ""
+    assert warning.startswith("memory did not hold batches of 8 windows: on a GPU another run may differ")
+    assert warning.count("memory did not hold") == 1, "bands say the same, the picture says it once"
 
 
 @pytest.mark.parametrize("says", ["nothing", "sha256", "etag"])

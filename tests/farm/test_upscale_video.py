@@ -23,10 +23,10 @@ from farm.lock import RunLock
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
 from farm.tasks.chain import plan_chain, restore_chain, whole_links
-from farm.tasks.frames import FramePipeline
+from farm.tasks.frames import FramePipeline, frames_that_fill
 from farm.tasks.lane import LaneStopped
 from farm.tasks.restore import Cut, picture_spec, whole
-from farm.tasks.station import Station
+from farm.tasks.station import Clock, Station
 from farm.tasks.upscale_video import UpscaleVideo
 from sr_kernel.backend import DeviceMemoryError
 from sr_kernel.colour import Planes
@@ -250,10 +250,62 @@ def test_out_of_memory_fewer_frames_are_tried_and_the_bytes_stay(
     assert done.source_bytes > 0
 
 
+def test_a_film_says_that_memory_did_not_hold_a_batch_of_a_gpu(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(asked={"batch": 8})
+    film = bench.film([noise(number) for number in range(3)])
+    on_gpu = replace(film, item=replace(film.item, params=replace(film.item.upscale, device_class="cuda")))
+
+    def joined(film: Part, batch_limit: int | None) -> str | None:
+        assembly, segments = bench.segments(film)
+        done = [bench.task.run(one, batch_limit) for one in segments]
+        join = [assembly.add(one, made) for one, made in zip(segments, done, strict=True) if isinstance(made, Done)][-1]
+        assert join is not None
+        return bench.done(join).warning
+
+    assert joined(on_gpu, None) is joined(film, 1) is None
+    assert (joined(on_gpu, 1) or "").count("memory did not hold batches of 8 windows") == 1
+
+
+@pytest.mark.parametrize(
+    ("tiles", "batch", "frames"),
+    [(6, 8, 4), (1, 8, 8), (2, 8, 4), (3, 8, 8), (5, 8, 8), (8, 8, 1), (9, 8, 6), (12, 8, 2), (15, 8, 1), (20, 8, 2),
+     (40, 8, 1), (135, 8, 1), (6, 1, 1), (1, 1, 1), (6, 4, 2)],
+)  # fmt: skip
+def test_a_gpu_gets_as_many_frames_as_fill_its_passes(tiles: int, batch: int, frames: int) -> None:
+    assert frames_that_fill(tiles, batch) == frames
+
+
+@pytest.mark.parametrize("tiles", range(1, 200))
+def test_no_more_frames_than_a_batch_has_windows_and_never_emptier_passes(tiles: int) -> None:
+    def full(frames: int) -> float:
+        return frames * tiles / (-(-frames * tiles // 8) * 8)
+
+    frames = frames_that_fill(tiles, 8)
+    assert 1 <= frames <= 8
+    assert full(frames) >= full(max(1, 8 // tiles))
+    assert frames == 1 or frames * tiles <= 80
+
+
+@pytest.mark.parametrize(("device", "frames"), [("cpu", 1), ("cuda:0", 4)])
+def test_only_a_gpu_gets_frames_by_what_fills_its_passes(
+    make_bench: Callable[..., Bench], device: str, frames: int
+) -> None:
+    """A CPU fills no batch up, and holds as few frames as may be."""
+    bench = make_bench(asked={"batch": 8})
+    film = bench.film([noise(0)])
+    split = bench.task.run(film, None)
+    assert isinstance(split, Split)
+    assert split.film is not None
+    plans = plan_chain(film.item.upscale, 90, 60)
+    assert len(plans[-1].tiles) == 6
+    bench.station.context = replace(bench.station.context, device=device)
+    assert FramePipeline(bench.station, film.item, split.film, plans, None, Clock()).frames_a_batch == frames
+
+
 def _several(init: Callable[..., None]) -> Callable[..., None]:
     def made(self: FramePipeline, *arguments: object) -> None:
         init(self, *arguments)
-        self._frames_a_batch = 3
+        self.frames_a_batch = 3
 
     return made
 

@@ -227,6 +227,59 @@ def test_starting_reads_nothing_from_the_device_and_fetches_once(spec: ModelSpec
         started.frames()
 
 
+class Crowded(LikeGpu):
+    """A GPU whose memory recordings hold: it refuses a kind of copy until they are let go."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(SRVGG, "cpu")
+        self._stage, self._full, self.released = stage, True, 0
+
+    def _meet(self, stage: str) -> None:
+        if self._full and stage == self._stage:
+            raise DeviceMemoryError("CUDA out of memory")
+
+    def send(self, samples: Tensor) -> Tensor:
+        self._meet("send")
+        return super().send(samples)
+
+    def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
+        self._meet("fetch")
+        return super().fetch(tensors)
+
+    def release(self) -> None:
+        self._full = False
+        self.released += 1
+        super().release()
+
+
+@pytest.mark.parametrize("stage", ["send", "fetch"])
+def test_a_frame_by_itself_gets_the_memory_that_recordings_hold(stage: str) -> None:
+    plan, frames = plan_of(SRVGG, 61, 47, tile_px=24), film(YUV420, 2)
+    target, wanted = enlarged(YUV420, plan), Settings(precision="fp32", batch=8)
+    backend = Crowded(stage)
+    upscaler = FrameUpscaler(Upscaler(SRVGG, backend), plan, YUV420, target, wanted)
+    with pytest.raises(DeviceMemoryError):
+        upscaler.start(frames)
+    assert backend.released == 0, "fewer frames are tried first, for which recordings may stay"
+    made = restored(upscaler, frames, 1)
+    expected = restored(FrameUpscaler(seeded_upscaler(SRVGG), plan, YUV420, target, wanted), frames, 1)
+    assert all(map(same, made, expected))
+    assert backend.released == 1
+
+
+def test_frames_that_fill_passes_leave_no_slot_to_copies() -> None:
+    plan, frames = plan_of(SRVGG, 61, 47, tile_px=12), film(YUV420, 4)
+    assert len(plan.tiles) == 6
+    target, wanted = enlarged(YUV420, plan), Settings(precision="fp32", batch=8)
+    backend = LikeGpu(SRVGG, "cpu")
+    upscaler = Upscaler(SRVGG, backend)
+    made = restored(FrameUpscaler(upscaler, plan, YUV420, target, wanted), frames, 4)
+    assert {shape[0] for shape in backend.shapes} == {8}
+    figures = upscaler.forward.passes.take()
+    assert (figures.windows, figures.slots) == (24, 24)
+    assert all(map(same, made, restored(FrameUpscaler(upscaler, plan, YUV420, target, wanted), frames, 1)))
+
+
 def test_short_batches_are_filled_up_over_frames() -> None:
     plan, frames = plan_of(SRVGG, 61, 47, tile_px=24), film(YUV420, 3)
     target, wanted = enlarged(YUV420, plan), Settings(precision="fp32", batch=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sr_kernel.archs import ARCHS
+from sr_kernel import forward
+from sr_kernel.archs import ARCHS, RRDBNet
 from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, PrecisionError, memory_errors
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import ModelSpec
@@ -315,6 +316,112 @@ def test_a_batch_is_waited_for_once_and_after_the_next_was_started(spec: ModelSp
     batches = len(plan.tiles) if plan.strategy is Strategy.BODY else -(-len(plan.tiles) // 4)
     assert batches > 2
     assert backend.events == ["fetch", *["fetch", "wait"] * (batches - 1), "wait"]
+
+
+class Crowded(LikeGpu):
+    """A GPU whose memory recordings hold: from the `turn`th time of a `stage` on it refuses that, until they are let
+    go."""
+
+    def __init__(self, spec: ModelSpec, stage: str, turn: int) -> None:
+        super().__init__(spec)
+        self._stage, self._turn, self._full = stage, turn, False
+        self.released = 0
+
+    def meet(self, stage: str) -> None:
+        if stage == self._stage:
+            self._turn -= 1
+            self._full = self._full or self._turn == 0
+            if self._full:
+                raise DeviceMemoryError("CUDA out of memory")
+
+    def network(self, precision: str) -> Any:
+        network, meet = cast("RRDBNet", super().network(precision)), self.meet
+
+        class Watched:
+            def body(self, x: Tensor) -> Tensor:
+                meet("body")
+                return network.body(x)
+
+            def tail(self, features: Tensor, area: Box, keep: Box) -> Tensor:
+                meet("tail")
+                return network.tail(features, area, keep)
+
+        return Watched()
+
+    def upload(self, windows: Sequence[NDArray[Any]]) -> Tensor:
+        self.meet("upload")
+        return super().upload(windows)
+
+    def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
+        self.meet("fetch")
+        return super().fetch(tensors)
+
+    def release(self) -> None:
+        self._full = False
+        self.released += 1
+        super().release()
+
+
+@pytest.mark.parametrize(
+    ("stage", "turn"), [("upload", 1), ("body", 1), ("tail", 1), ("tail", 3), ("fetch", 1), ("fetch", 3)]
+)
+def test_a_picture_whose_body_is_whole_gets_the_memory_that_recordings_hold(stage: str, turn: int) -> None:
+    spec = rrdb_spec(4)
+    rgb, plan = random_picture(90, 90), plan_of(spec, 90, 90, tile_px=24)
+    assert plan.strategy is Strategy.BODY
+    device = Crowded(spec, stage, turn)
+    upscaler = Upscaler(spec, device)
+    made = upscaler.restore(rgb, plan, Settings(precision="fp32"))
+    assert same(made, seeded_upscaler(spec).restore(rgb, plan, Settings(precision="fp32")))
+    assert device.released == 1
+    assert upscaler.forward.passes.take().out_of_memory == 1
+
+
+def test_a_batch_that_did_not_fit_is_not_tried_again_until_another_model_was_asked_for() -> None:
+    spec = srvgg_spec()
+    rgb, plan = random_picture(180, 110), plan_of(spec, 180, 110, tile_px=48)
+    backend = SmallMemory(spec, seeded_state(spec), "cpu")
+    backend.limit_px = 5 * plan.tiles[0].read.area_px
+    upscaler, wanted = Upscaler(spec, backend), Settings(precision="fp32", batch=8)
+    expected = seeded_upscaler(spec).restore(rgb, plan, wanted)
+    assert same(upscaler.restore(rgb, plan, wanted), expected)
+    refused = backend.refused
+    assert refused > 0
+    assert same(upscaler.restore(rgb, plan, wanted), expected)
+    assert backend.refused == refused
+    upscaler.release()
+    assert same(upscaler.restore(rgb, plan, wanted), expected)
+    assert backend.refused > refused
+
+
+@pytest.mark.parametrize(("windows", "smaller"), [(8, False), (5, True), (0.75, True)])
+def test_batches_and_windows_that_memory_did_not_hold_are_told(windows: float, smaller: bool) -> None:
+    """On a GPU bytes depend on their shape."""
+    spec = srvgg_spec()
+    rgb, plan = random_picture(180, 110), plan_of(spec, 180, 110, tile_px=48)
+    backend = SmallMemory(spec, seeded_state(spec), "cpu")
+    backend.limit_px = int(windows * plan.tiles[0].read.area_px)
+    upscaler, cut = Upscaler(spec, backend), [cut_window(rgb, tile.read) for tile in plan.tiles[:8]]
+    for _ in range(2):
+        started = upscaler.start_windows(cut, plan.tiles[:8], [plan] * 8, Settings(precision="fp32", batch=8))
+        assert started.smaller is smaller
+        assert len(started.results()) == 8
+
+
+@pytest.mark.parametrize("spec", [srvgg_spec(), rrdb_spec(4)], ids=lambda spec: spec.name)
+def test_a_first_pass_on_a_gpu_that_takes_long_is_told_once(spec: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb, plan = random_picture(90, 90), plan_of(spec, 90, 90, tile_px=24)
+    upscaler = Upscaler(spec, LikeGpu(spec))
+    upscaler.restore(rgb, plan, Settings(precision="fp32"))
+    assert upscaler.forward.passes.take().slow_s == 0
+    monkeypatch.setattr(forward, "_SLOW_S", 0.0)
+    upscaler.restore(rgb, plan, Settings(precision="fp32"))
+    assert upscaler.forward.passes.take().slow_s == 0, "only what compiles is slow at first"
+    upscaler.restore(rgb, plan, Settings(precision=HALF))
+    assert upscaler.forward.passes.take().slow_s > 0
+    on_cpu = seeded_upscaler(spec)
+    on_cpu.restore(rgb, plan, Settings(precision="fp32"))
+    assert on_cpu.forward.passes.take().slow_s == 0, "a CPU is waited for: its passes take as long as they compute"
 
 
 def test_fp32_on_a_gpu_is_not_tf32_and_deterministic() -> None:
