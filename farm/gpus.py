@@ -58,7 +58,7 @@ def _fault(program: str, what: str) -> str:
     """
     mark = _mark(program)
     with suppress(OSError):
-        if mark.read_text() == "yes":
+        if mark.read_bytes() == b"yes":
             return ""
     say_once(f"trying {what}: takes some seconds, and is remembered if so")
     try:
@@ -73,7 +73,7 @@ def _fault(program: str, what: str) -> str:
     with suppress(OSError):  # a cache that cannot be written costs seconds, nothing else
         mark.parent.mkdir(parents=True, exist_ok=True)
         staged = mark.with_name(f"{mark.name}.{os.getpid()}")
-        staged.write_text("yes")
+        staged.write_bytes(b"yes")
         staged.replace(mark)
     return ""
 

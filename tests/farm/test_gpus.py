@@ -64,12 +64,12 @@ def test_what_fails_is_asked_again_by_the_next_process_alone(driver: Path, tmp_p
     assert runs.read_text() == "xx"
 
 
-@pytest.mark.parametrize("left", ["", "n", "no"])
-def test_a_mark_that_is_no_yes_says_nothing(driver: Path, tmp_path: Path, left: str) -> None:
+@pytest.mark.parametrize("left", [b"", b"ye", b"no", b"\xff"])
+def test_a_mark_that_is_no_yes_says_nothing(driver: Path, tmp_path: Path, left: bytes) -> None:
     program, runs = counting("", tmp_path)
     mark = gpus._mark(program)
     mark.parent.mkdir(parents=True)
-    mark.write_text(left)
+    mark.write_bytes(left)
     assert gpus._fault(program, "it") == ""
     assert runs.read_text() == "x"
     assert mark.read_text() == "yes"

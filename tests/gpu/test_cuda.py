@@ -162,6 +162,25 @@ def test_frames_of_a_film_are_the_pictures_of_a_gpu(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("kernel", ["plain", pytest.param("fused", marks=hopper)])
+def test_frames_together_have_the_bytes_that_each_has_alone(kernel: Literal["plain", "fused"]) -> None:
+    """Four fill three passes of eight windows; one leaves slots to copies."""
+    spec = srvgg_spec(features=64)
+    plan = plan_of(spec, 90, 60, tile_px=32)
+    assert len(plan.tiles) == 6
+    source = FrameLayout(width=90, height=60, chroma_shift=(1, 1))
+    target = FrameLayout(width=plan.spec.out_width, height=plan.spec.out_height, chroma_shift=(1, 1))
+    frames = [rgb_to_frame(random_picture(90, 60, seed=seed), source) for seed in range(4)]
+    upscaler, wanted = cuda_upscaler(spec, kernel), Settings(precision="fp16", batch=8)
+    for _ in range(3):  # as it is, recorded, replayed
+        together = FrameUpscaler(upscaler, plan, source, target, wanted).start(frames).frames()
+        one_by_one = FrameUpscaler(upscaler, plan, source, target, wanted)
+        for made, planes in zip(together, frames, strict=True):
+            (alone,) = one_by_one.start([planes]).frames()
+            assert all(map(np.array_equal, made.planes, alone.planes))
+            assert (made.stats, made.change_in, made.change_out) == (alone.stats, alone.change_in, alone.change_out)
+
+
+@pytest.mark.parametrize("kernel", ["plain", pytest.param("fused", marks=hopper)])
 @pytest.mark.parametrize("number", range(3))
 def test_what_is_recorded_gives_the_bytes_of_its_first_run(kernel: Literal["plain", "fused"], number: int) -> None:
     """Run as it is, then recorded, then replayed; shapes, pictures and depths take turns meanwhile."""
