@@ -62,7 +62,8 @@ class Work:
     def frames(self) -> Iterator[Planes]:
         """Decoded."""
         with storage.open_read(self.url) as source:
-            for frame in video.iter_frames(source, self.url, self.film, self.whole, self.params, video.DecoderConfig()):
+            reader, how = video.FilmReader.of(source, self.url), video.DecoderConfig()
+            for frame in video.iter_frames(reader, self.url, self.film, self.whole, self.params, how):
                 yield tuple(frame.planes)
 
 

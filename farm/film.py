@@ -129,6 +129,8 @@ class Span:
     numbers of packets, and decoding starts at the beginning"""
     skip: int = 0
     """of source frames with the timestamp pts[0], how many come before the one that is meant"""
+    followed: bool = False
+    """whether decoding of the next segment starts where that of this one does: who has decoded this one can go on"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

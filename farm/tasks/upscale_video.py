@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -27,6 +27,7 @@ from farm.target import SMALLER
 from farm.tasks.chain import Plans, mode_of, plan_chain
 from farm.tasks.faces import check_whole, face_bytes
 from farm.tasks.frames import FramePipeline, ShownFrame
+from farm.tasks.open_films import OpenFilms, Turn, Wanted
 from farm.tasks.restore import batch_note, body_bytes
 from farm.tasks.station import Clock, Settled, Station, check_digest, reading, stamp_of
 from sr_kernel.believable.floors import suspicions
@@ -47,6 +48,7 @@ class UpscaleVideo:
 
     def __init__(self, station: Station) -> None:
         self._station = station
+        self._films = OpenFilms(station.budget, in_turn=station.context.device == "cpu")
 
     def run(self, part: Part, batch_limit: int | None) -> Done | Split:
         clock = Clock()
@@ -58,6 +60,7 @@ class UpscaleVideo:
 
     def stop(self) -> None:
         self._station.stop()
+        self._films.stop()
 
     # -- the three kinds of parts ------------------------------------------------------------------------------
 
@@ -88,9 +91,12 @@ class UpscaleVideo:
         wanted = _segment_bytes(film, span, plans, pipeline, item.upscale)
         wanted += face_bytes(item.upscale.face, film.source.width, film.source.height, self._station.context.device)
         notes = _Notes(film, span)
-        with self._station.held(item, wanted, _SMALLER), self._source(item, clock, film.version) as source:
-            frames = video.iter_frames(source.file, item.row.source_url, film, span, item.upscale, self._decoder)
-            with self._sink(item, film) as sink:
+        with (
+            self._turn(item, film, span, clock) as turn,
+            self._station.held(item, wanted, _SMALLER),
+            self._settled(item, clock, film.version) as settled,
+        ):
+            with closing(self._decoded(turn, item, film, span)) as frames, self._sink(item, film) as sink:
                 for shown in pipeline.run(frames):
                     notes.add(shown)
                     with clock.stage("encode"):
@@ -99,7 +105,7 @@ class UpscaleVideo:
                 with clock.stage("encode"):
                     data = sink.finish()
             with clock.stage("write"):
-                source.settled.check()
+                settled.check()
                 published = self._station.publish(self._station.piece_url(part), data, key=part.part_id)
         return self._done(
             part,
@@ -115,8 +121,28 @@ class UpscaleVideo:
             lacking=bool(notes.report.damaged),
         )
 
+    @contextmanager
+    def _turn(self, item: WorkItem, film: FilmPlan, span: Span, clock: Clock) -> Generator[Turn]:
+        """The film, open already where that helps; waits for the segments before this one, and holds nothing else."""
+        url = item.row.source_url
+        if video.is_sequence(url):
+            yield Turn(None)
+            return
+        held = _DECODER_FRAMES * film.source.bytes
+        with ExitStack() as stack:
+            with clock.stage("wait"):
+                wanted = Wanted(url=url, version=film.version, span=span, held_bytes=held)
+                turn = stack.enter_context(self._films.turn(wanted, partial(_opened, url)))
+            yield turn
+
+    def _decoded(self, turn: Turn, item: WorkItem, film: FilmPlan, span: Span) -> Generator[video.Frame]:
+        """The segment's frames; when all are there the next one may be decoded, while this one is still restored."""
+        yield from video.iter_frames(turn.reader, item.row.source_url, film, span, item.upscale, self._decoder)
+        turn.end()
+
     def _join(self, part: Part, clock: Clock) -> Done:
         item, film = part.item, _film_of(part)
+        self._films.end_film(item.row.source_url)
         report = entries.joined_report(piece.report for piece in part.pieces)
         if len(report.damaged) == film.frames:
             advice = "it may be encrypted; copy it again from where it plays"
@@ -222,16 +248,17 @@ class UpscaleVideo:
     def _source(self, item: WorkItem, clock: Clock, version: str = "") -> Generator[_Source]:
         """The source, of which only what is asked for is read; no file for the pictures of a numbered sequence."""
         url = item.row.source_url
-        numbered = video.is_sequence(url)
-        stat = video.sequence_stat if numbered else storage.stat
-        with self._station.settled(item, stat, clock, version=version) as settled:
-            if numbered:
+        with self._settled(item, clock, version) as settled:
+            if video.is_sequence(url):
                 yield _Source(settled=settled, file=None)
             else:
-                with reading(url):
-                    file = storage.open_read(url)
-                with file:
+                with _opened(url) as file:
                     yield _Source(settled=settled, file=file)
+
+    def _settled(self, item: WorkItem, clock: Clock, version: str) -> AbstractContextManager[Settled]:
+        """Checks that the source is, before and after the block, the one that was planned."""
+        stat = video.sequence_stat if video.is_sequence(item.row.source_url) else storage.stat
+        return self._station.settled(item, stat, clock, version=version)
 
     @contextmanager
     def _sink(self, item: WorkItem, film: FilmPlan) -> Generator[_Sink]:
@@ -346,6 +373,11 @@ class _Notes:
     def report(self) -> SegmentReport:
         changes = ((second, round(one, 4), round(two, 4)) for second, (one, two) in sorted(self._changes.items()))
         return SegmentReport(changes=tuple(changes), damaged=tuple(self._damaged))
+
+
+def _opened(url: str) -> BinaryIO:
+    with reading(url):
+        return storage.open_read(url)
 
 
 def _film_of(part: Part) -> FilmPlan:

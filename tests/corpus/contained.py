@@ -227,6 +227,7 @@ def pillow_pixels(data: bytes) -> Any:
 
 def _film(path: Path, asked: dict[str, object]) -> dict[str, object]:
     from farm.media.video.film import iter_frames, read_film
+    from farm.media.video.read.reader import FilmReader
     from farm.media.video.values import ONE_THREAD
     from tests.farm.media.films import video_params
 
@@ -236,8 +237,9 @@ def _film(path: Path, asked: dict[str, object]) -> dict[str, object]:
         cut = read_film(file, path.name, params)
         header_s = time.process_time() - begun
         frames, digests = 0, list[str]()
+        reader = FilmReader.of(file, path.name)
         for span in cut.spans:
-            for frame in iter_frames(file, path.name, cut.film, span, params, ONE_THREAD):
+            for frame in iter_frames(reader, path.name, cut.film, span, params, ONE_THREAD):
                 frames += 1
                 digests.append(sha256(b"".join(plane.tobytes() for plane in frame.planes)).hexdigest())
     return {

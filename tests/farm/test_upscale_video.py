@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +23,9 @@ from farm.entries import done_entry, flicker
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
 from farm.lock import RunLock
+from farm.media import image, video
+from farm.media.video.read.decoder import DecodedFrame, FrameSource
+from farm.media.video.write.encode import SegmentEncoder
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
 from farm.tasks.chain import plan_chain, restore_chain, whole_links
@@ -33,6 +39,7 @@ from sr_kernel.colour import Planes
 from sr_kernel.frames import FrameUpscaler, RestoredFrame, StartedFrames
 from sr_kernel.steps import Steps
 from sr_kernel.tiles import plan_picture
+from tests.clips import h264
 
 from ..precision import needs_bf16
 from ..seeded import save_srvgg
@@ -64,6 +71,14 @@ class Bench:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format=kind).reformat(format=pix_fmt)))
             container.mux(stream.encode(None))
         row = ManifestRow(index=0, source_url=str(path), relative_path="film.mkv", kind=MediaKind.VIDEO)
+        item = self.planner.plan(row, storage.stat(str(path)))
+        return Part(item=item, kind=PartKind.FILM, cost_px=item.cost_px)
+
+    def without_keyframes(self, frames: int) -> Part:
+        """A film of one keyframe whose container, that has no timestamps, cannot be sought in."""
+        path = self.folder / "film.h264"
+        path.write_bytes(h264("h264", "bframes=2:keyint=infinite:scenecut=0", frames=frames, size=SIZE))
+        row = ManifestRow(index=0, source_url=str(path), relative_path="film.h264", kind=MediaKind.VIDEO)
         item = self.planner.plan(row, storage.stat(str(path)))
         return Part(item=item, kind=PartKind.FILM, cost_px=item.cost_px)
 
@@ -400,6 +415,80 @@ def test_more_than_a_worker_has_is_refused_with_advice(make_bench: Callable[...,
     assert failed.value.kind is ErrorKind.OUT_OF_MEMORY
 
 
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The names of all frames that decoders give from now on."""
+    stamps: list[int] = []
+    frames = FrameSource.frames
+
+    def counted(self: FrameSource) -> Iterator[DecodedFrame]:
+        for one in frames(self):
+            stamps.append(one.stamp)
+            yield one
+
+    monkeypatch.setattr(FrameSource, "frames", counted)
+    return stamps
+
+
+def test_a_film_without_keyframes_is_decoded_once_by_a_worker(
+    make_bench: Callable[..., Bench], decoded: list[int]
+) -> None:
+    bench = make_bench()
+    _, segments = bench.segments(bench.without_keyframes(40))
+    assert len(segments) == 10
+    decoded.clear()
+    expected = [make_bench().done(one).sha256 for one in segments]
+    assert len(decoded) == sum(range(4, 41, 4)), "each by a worker of its own"
+    decoded.clear()
+    assert [bench.done(one).sha256 for one in segments] == expected
+    assert len(decoded) == 40, "one after the other"
+    decoded.clear()
+    with ThreadPoolExecutor(3) as pool:
+        assert [one.sha256 for one in pool.map(make_bench().done, segments)] == expected
+    assert len(decoded) <= 52, "three at a time, as a worker has threads, of which the third may be the first"
+    decoded.clear()
+    workers = make_bench(), make_bench()
+    shared = [workers[number % 2].done(one).sha256 for number, one in enumerate(segments)]
+    assert shared == expected
+    assert len(decoded) == 36 + 40, "by two workers in turn"
+    decoded.clear()
+    assert [bench.done(one).sha256 for one in reversed(segments)] == expected[::-1]
+    assert len(decoded) == sum(range(4, 41, 4)), "backwards nothing helps"
+
+
+def test_a_segment_that_fails_leaves_the_film_closed_and_the_next_ones_right(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+) -> None:
+    bench = make_bench()
+    _, segments = bench.segments(bench.without_keyframes(20))
+    expected = [make_bench().done(one).sha256 for one in segments]
+    with monkeypatch.context() as patched:
+        spoil(patched, lambda frame, _: replace(frame, finite=not decoded or decoded[-1] < 6))
+        decoded.clear()
+        assert bench.done(segments[0]).sha256 == expected[0]
+        with pytest.raises(ItemError, match="holds NaN"):
+            bench.task.run(segments[1], None)
+    assert bench.task._films.idle == 0
+    decoded.clear()
+    assert [bench.done(one).sha256 for one in segments[1:]] == expected[1:]
+    assert len(decoded) == 20
+    assert bench.task._films.idle == 0, "the last segment has been decoded"
+
+
+def test_a_source_that_changes_is_not_read_on(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench()
+    film = bench.without_keyframes(12)
+    _, segments = bench.segments(film)
+    bench.done(segments[0])
+    assert bench.task._films.idle == 1
+    path = Path(film.item.row.source_url)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ItemError) as failed:
+        bench.task.run(segments[1], None)
+    assert failed.value.kind is ErrorKind.CHANGED_DURING_READ
+    assert bench.task._films.idle == 0
+
+
 def test_a_stopped_worker_leaves_its_segment_without_a_trace(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench()
     _, segments = bench.segments(bench.film([noise(0)]))
@@ -579,3 +668,107 @@ def test_limits_are_those_of_the_film_as_it_is_shown(make_bench: Callable[..., B
     upright = replace(upright, item=replace(upright.item, params=limited.item.upscale))
     with pytest.raises(ItemError, match="150 pixels"):
         bench.task.run(upright, None)
+
+
+LONG_S = 20.0
+"""longer than any step of a small film takes"""
+
+
+def test_a_worker_decodes_restores_and_encodes_at_the_same_time(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step waits for one that comes later in the film and earlier in time: one after the other none would end."""
+    decoded, begun = [[threading.Event() for _ in range(8)] for _ in "ab"]
+    late: list[str] = []
+    frames, start, write = video.iter_frames, FrameUpscaler.start, SegmentEncoder.write
+
+    def decoding(*arguments: Any) -> Iterator[video.Frame]:
+        for frame in frames(*arguments):
+            decoded[frame.index].set()
+            yield frame
+
+    def starting(self: FrameUpscaler, planes: Sequence[Planes]) -> StartedFrames:
+        number = sum(one.is_set() for one in begun)
+        begun[number].set()
+        if not decoded[min(number + 1, 7)].wait(LONG_S):
+            late.append(f"while frame {number} was restored the next one was not decoded")
+        return start(self, planes)
+
+    def writing(self: SegmentEncoder, planes: Planes) -> None:
+        number = written[0]
+        written[0] += 1
+        if not begun[min(number + 2, 7)].wait(LONG_S):
+            late.append(f"while frame {number} was encoded the one after the next was not restored")
+        write(self, planes)
+
+    written = [0]
+    bench = make_bench(segment_frames=8)
+    _, (segment,) = bench.segments(bench.film([noise(number) for number in range(8)]))
+    monkeypatch.setattr(video, "iter_frames", decoding)
+    monkeypatch.setattr(FrameUpscaler, "start", starting)
+    monkeypatch.setattr(SegmentEncoder, "write", writing)
+    assert bench.done(segment).frames == written[0] == 8
+    assert late == []
+
+
+def test_few_frames_are_in_memory_however_long_a_segment_is(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, write, most = video.iter_frames, SegmentEncoder.write, list[tuple[int, int]]()
+    before, after = list[weakref.ref[Any]](), list[weakref.ref[Any]]()
+
+    def decoding(*arguments: Any) -> Iterator[video.Frame]:
+        for frame in frames(*arguments):
+            before.append(weakref.ref(frame.planes[0]))
+            yield frame
+            del frame
+
+    def writing(self: SegmentEncoder, planes: Planes) -> None:
+        after.append(weakref.ref(planes[0]))
+        write(self, planes)
+        alive = [sum(one() is not None for one in some) for some in (before, after)]
+        most[-1] = (max(most[-1][0], alive[0]), max(most[-1][1], alive[1]))
+
+    monkeypatch.setattr(video, "iter_frames", decoding)
+    monkeypatch.setattr(SegmentEncoder, "write", writing)
+    for length in (12, 60):
+        bench = make_bench(segment_frames=length)
+        _, (segment,) = bench.segments(bench.film([noise(number) for number in range(length)]))
+        most.append((0, 0))
+        assert bench.done(segment).frames == length
+    pipeline = FramePipeline(bench.station, segment.item, segment.film, plans_of(segment), None, Clock())  # pyright: ignore[reportArgumentType]
+    assert most[0] == most[1], "the same of a film five times as long"
+    assert max(most[0]) <= pipeline.frames_held
+
+
+def plans_of(segment: Part) -> Any:
+    return plan_chain(segment.item.upscale, *SIZE)
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="this system does not count what a process writes")
+def test_frames_are_written_by_nobody_but_the_encoder_and_no_program_is_started(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that the process writes, to whatever file: the pieces and the film, once each, and little beside."""
+    bench = make_bench(segment_frames=10, codec="h264", crf=45, preset="ultrafast")
+    film = bench.film([noise(number) for number in range(40)])
+    monkeypatch.setenv("PATH", "")
+    before = written_bytes()
+    join = bench.join_of(film)
+    pieces = sum(piece.bytes for piece in join.pieces)
+    done = bench.done(join)
+    wrote = written_bytes() - before
+    pictures = 40 * len(storage_png(noise(0))) * 16  # of four times the width and the height
+    assert done.frames == 40
+    assert pieces + done.bytes <= wrote < pictures / 5
+
+
+def written_bytes() -> int:
+    """By all threads of this process, since it began."""
+    said = Path("/proc/self/io").read_text()
+    return int(next(line.split()[1] for line in said.splitlines() if line.startswith("wchar")))
+
+
+def storage_png(pixels: np.ndarray) -> bytes:
+    """A picture as a file."""
+    return image.encode(pixels, image.ImageMeta(), image.EncodeSpec(format="png"), "x")

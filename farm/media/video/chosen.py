@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from farm.kinds import is_sequence
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.plan import plan_film, video_params
 from farm.media.video.read.decode import iter_frames
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.read.table import read_table
 from farm.media.video.values import Frame
 from farm.params import UpscaleParams
@@ -126,12 +127,13 @@ def iter_chosen(source: BinaryIO, frames: FilmFrames, numbers: Sequence[int]) ->
 
 def _decoded(source: BinaryIO, frames: FilmFrames, run: Sequence[int]) -> Iterator[Frame]:
     span = _span(frames, run)
-    if not frames.pictures:
-        yield from iter_frames(source, frames.url, frames.film, span, frames.params, outputs=run)
-        return
-    shown = iter_pictures(source, frames.url, frames.film, span, frames.params)
-    for number, frame in zip(run, shown, strict=True):
-        yield Frame(index=number, planes=frame.planes, damaged=frame.damaged)
+    with closing(FilmReader.of(source, frames.url)) as reader:
+        if not frames.pictures:
+            yield from iter_frames(reader, frames.film, span, frames.params, outputs=run)
+            return
+        shown = iter_pictures(reader, frames.url, frames.film, span, frames.params)
+        for number, frame in zip(run, shown, strict=True):
+            yield Frame(index=number, planes=frame.planes, damaged=frame.damaged)
 
 
 def _animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmFrames:

@@ -11,6 +11,7 @@ from farm.media.video.pictures.animation_join import join_animation
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.pictures.target import ANIMATIONS
 from farm.media.video.read import decode
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import DecoderConfig, FilmCut, Frame, Joined
 from farm.media.video.write import join
 from farm.params import UpscaleParams
@@ -24,12 +25,16 @@ def read_film(source: BinaryIO | None, url: str, params: UpscaleParams) -> FilmC
 
 
 def iter_frames(
-    source: BinaryIO | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams, how: DecoderConfig
+    reader: FilmReader | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams, how: DecoderConfig
 ) -> Iterator[Frame]:
-    """The frames of one segment, exactly as many as the span has. Raises ItemError (decode_errors, unsupported)."""
-    if source is None or is_pictures(url):
-        return iter_pictures(source, url, film, span, params)
-    return decode.iter_frames(source, url, film, span, params, how)
+    """The frames of one segment, exactly as many as the span has; `reader` is None for a numbered sequence.
+
+    Raises:
+        ItemError: DECODE_ERRORS, UNSUPPORTED and more, as `decode.iter_frames` and `iter_pictures` say.
+    """
+    if reader is None or is_pictures(url):
+        return iter_pictures(reader, url, film, span, params)
+    return decode.iter_frames(reader, film, span, params, how)
 
 
 def join_film(

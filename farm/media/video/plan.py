@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
 from typing import BinaryIO
@@ -35,7 +35,7 @@ _ASSUMED_TAGS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 """primaries, transfer and matrix that go with a matrix; of BT.601 as 525 lines have them"""
 _LARGEST_SHIFT = (1 << 31) - 1
 _COSTLY = 10
-"""times the film that its segments may decode before a person is told"""
+"""times the film that its segments would decode, each by itself, before a person is told"""
 _CHEAPER = ("re-encode it with keyframes", "remux it into Matroska or MP4")
 
 
@@ -207,10 +207,14 @@ def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Sp
     """The segments: each ends at a keyframe where one is near its end, else after `segment_frames` frames.
 
     A pure function of its arguments. In a counted film timestamps are the numbers of packets, and decoding starts from
-    the beginning every time.
+    the beginning every time, unless a worker goes on with what it has decoded.
     """
     shown = shown_places(table, video, "")
-    return tuple(_span(table, film, shown, start, end) for start, end in _cuts(table, shown, video))
+    spans = [_span(table, film, shown, start, end) for start, end in _cuts(table, shown, video)]
+    return tuple(
+        replace(span, followed=after is not None and after.seek_pts == span.seek_pts)
+        for span, after in zip(spans, [*spans[1:], None], strict=True)
+    )
 
 
 def _cuts(table: FilmTable, shown: Shown, video: VideoParams) -> Iterator[tuple[int, int]]:
@@ -261,7 +265,7 @@ def _crop_warning(facts: FrameFacts) -> str | None:
 
 
 def _cost_warning(table: FilmTable, shown: Shown, video: VideoParams) -> str | None:
-    """What it costs that segments have no keyframe near them; None where that is little."""
+    """That segments have no keyframe near them; None where that costs little."""
     frames, decoded = len(table.stamps), 0
     most = _COSTLY * max(frames, len(shown.places))
     for start, end in _cuts(table, shown, video):
@@ -270,4 +274,5 @@ def _cost_warning(table: FilmTable, shown: Shown, video: VideoParams) -> str | N
         return None
     places = f"{len(table.keys)} keyframe{'s' * (len(table.keys) > 1)} in {frames} frames"
     has = "has no timestamps" if table.start is None else f"has {places if table.keys else 'no keyframe'}"
-    return f"{has}: its segments decode {decoded} frames for {frames}; {_CHEAPER[table.start is None]} for speed"
+    cost = "each worker decodes all that comes before what it restores"
+    return f"{has}: {cost}; {_CHEAPER[table.start is None]} for speed"

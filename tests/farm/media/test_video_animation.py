@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import zlib
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -16,12 +19,15 @@ import pyvips
 from PIL import Image, ImageSequence
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import Span
 from farm.media.image import ReadLimits, decode
 from farm.media.video.film import join_film
+from farm.media.video.pictures.animation import Animation, _shown, open_animation
 from farm.media.video.pictures.animation_join import join_animation
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
-from farm.media.video.pictures.still_frames import pixels_of
+from farm.media.video.pictures.still_frames import pixels_of, planes_of
 from farm.media.video.pictures.target import choose_pictures
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import FilmCut, Joined
 from farm.media.video.write.codecs import SourceFacts
 from farm.media.video.write.encode import SegmentEncoder
@@ -74,7 +80,9 @@ def film(data: bytes, kind: str, wanted: UpscaleParams) -> tuple[FilmCut, list[n
     """The plan, and every frame of every segment."""
     source, url = io.BytesIO(data), f"/in/a b%.{kind}"
     cut = read_pictures(source, url, wanted)
-    frames = [frame for span in cut.spans for frame in iter_pictures(source, url, cut.film, span, wanted)]
+    frames = [
+        frame for span in cut.spans for frame in iter_pictures(FilmReader.of(source, url), url, cut.film, span, wanted)
+    ]
     assert [frame.index for frame in frames] == list(range(cut.film.frames))
     return cut, [pixels_of(frame.planes) for frame in frames]
 
@@ -262,7 +270,7 @@ def test_delays_that_an_asked_rate_would_fill_without_end_are_refused() -> None:
 def _read_for_ever(source: io.BytesIO, url: str, cut: FilmCut) -> None:
     while True:  # the disk fails some time
         read_pictures(source, url, params())
-        list(iter_pictures(source, url, cut.film, cut.spans[0], params()))
+        list(iter_pictures(FilmReader.of(source, url), url, cut.film, cut.spans[0], params()))
 
 
 def test_an_error_of_the_disk_is_tried_again() -> None:
@@ -468,3 +476,76 @@ def test_the_shape_of_turned_samples_is_that_of_the_upright_picture() -> None:
     piece = encode(turned, range(len(frames)))
     said = join_animation(None, "/in/a.mp4", turned, out_pts(cut), wanted, openers([piece]), io.BytesIO(), None)
     assert said == "gif cannot say that samples are 3/4 as wide as high; viewers show squares"
+
+
+@pytest.mark.parametrize("fps", ["", "25/1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_left_open_gives_the_same_frames_in_any_order(
+    kind: str, fps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, url = animation(kind, drawings(12, same=(5,)), 40), f"/in/a.{kind}"
+    wanted = params(segment_frames=2, fps=fps)
+    cut = read_pictures(io.BytesIO(data), url, wanted)
+    assert [span.followed for span in cut.spans] == [True] * (len(cut.spans) - 1) + [False]
+    opened: list[int] = []
+    pictures = Animation.pictures
+
+    def counted(self: Animation, first: int, last: int) -> Generator[Any, None, None]:
+        opened.append(first)
+        yield from pictures(self, first, last)
+
+    monkeypatch.setattr(Animation, "pictures", counted)
+    anew = {span: segment(FilmReader.of(io.BytesIO(data), url), url, cut, span, wanted) for span in cut.spans}
+    assert len(opened) == len(cut.spans)
+    for spans, openings in ((cut.spans, 1), (cut.spans[1::2], 1), (cut.spans[::-1], len(cut.spans))):
+        opened.clear()
+        with closing(FilmReader.of(io.BytesIO(data), url)) as reader:
+            assert [segment(reader, url, cut, span, wanted) for span in spans] == [anew[span] for span in spans]
+        assert len(opened) == openings
+
+
+def segment(reader: FilmReader, url: str, cut: FilmCut, span: Span, wanted: UpscaleParams) -> list[Any]:
+    """Number, pixels and whether it is damaged, of each frame."""
+    frames = iter_pictures(reader, url, cut.film, span, wanted)
+    return [(frame.index, [plane.tobytes() for plane in frame.planes], frame.damaged) for frame in frames]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_in_later_segments_changes_nothing_of_those_before(kind: str) -> None:
+    whole, url = animation(kind, drawings(8, same=()), 40), f"/in/a.{kind}"
+    wanted, found = params(segment_frames=2, allow_damaged=True, salvage=True), 0
+    for seed in range(60):
+        data = flipped(whole, seed, 2)
+        try:
+            cut = read_pictures(io.BytesIO(data), url, wanted)
+        except ItemError:
+            continue
+        alone = [by_itself(data, url, cut, span, wanted) for span in cut.spans]
+        anew = [segment(FilmReader.of(io.BytesIO(data), url), url, cut, span, wanted) for span in cut.spans]
+        with closing(FilmReader.of(io.BytesIO(data), url)) as reader:
+            assert alone == anew == [segment(reader, url, cut, span, wanted) for span in cut.spans]
+        found += any(damaged for one in anew for *_, damaged in one)
+    assert found or kind == "webp", "libwebp gives other pixels without a word, or nothing"
+
+
+def by_itself(data: bytes, url: str, cut: FilmCut, span: Span, wanted: UpscaleParams) -> list[Any]:
+    """A segment of which nothing is decoded that comes behind it."""
+    opened, first = open_animation(io.BytesIO(data), url, wanted), cut.spans.index(span) * 2
+    shown = list(_shown(opened, first, first + len(span.pts), wanted))
+    planes = [(planes_of(pixels, cut.film.source), damaged) for _, pixels, damaged in shown]
+    return [
+        (index, [plane.tobytes() for plane in some], damaged)
+        for index, (some, damaged) in zip(range(*span.frames), planes, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_animation_goes_on_in_another_thread(kind: str) -> None:
+    data, url, wanted = animation(kind, drawings(12, same=(5,)), 40), f"/in/a.{kind}", params(segment_frames=1)
+    cut = read_pictures(io.BytesIO(data), url, wanted)
+    anew = [segment(FilmReader.of(io.BytesIO(data), url), url, cut, span, wanted) for span in cut.spans]
+    with closing(FilmReader.of(io.BytesIO(data), url)) as reader:
+        for span, expected in zip(cut.spans, anew, strict=True):
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(segment, reader, url, cut, span, wanted).result() == expected
+            assert reader.is_open

@@ -25,6 +25,7 @@ from farm.media.video.read.damage import listed, scan_damage
 from farm.media.video.read.decode import iter_frames
 from farm.media.video.read.decoder import DecodedFrame
 from farm.media.video.read.deinterlace import deinterlaced
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.read.source import film_stream
 from farm.media.video.values import ONE_THREAD, DecoderConfig, FilmCut, Frame
 from farm.params import UpscaleParams
@@ -56,7 +57,7 @@ def frames_of(data: bytes, how: DecoderConfig = ONE_THREAD, **video: object) -> 
     cut = read_film(io.BytesIO(data), URL, settings)
     found: list[Shown] = []
     for span in cut.spans:
-        frames = list(iter_frames(io.BytesIO(data), URL, cut.film, span, settings, how))
+        frames = list(iter_frames(FilmReader.of(io.BytesIO(data), URL), cut.film, span, settings, how))
         assert [frame.index for frame in frames] == list(range(*span.frames))
         for time, frame in zip(span.out_pts, frames, strict=True):
             assert [plane.shape[::-1] for plane in frame.planes] == list(cut.film.source.plane_sizes)
@@ -98,7 +99,7 @@ def test_segments_of_a_real_film_are_the_film(path: Path) -> None:
         kind = source_format(stream.codec_context.format.name)
         assert kind is not None
         for span in cut.spans[:: max(1, len(cut.spans) - 1)]:  # the first and the last
-            for frame in iter_frames(io.BytesIO(data), URL, cut.film, span, settings):
+            for frame in iter_frames(FilmReader.of(io.BytesIO(data), URL), cut.film, span, settings):
                 assert not frame.damaged
                 if frame.index in first or frame.index == cut.film.frames - 1:
                     expected = next(one for one in decoded if one.pts == span.pts[frame.index - span.frames[0]])
@@ -154,7 +155,7 @@ def test_a_rate_that_is_asked_for_shows_frames_twice_or_not_at_all() -> None:
 def test_a_frame_that_is_shown_twice_has_the_same_planes() -> None:
     settings = params(fps="50/1")
     cut = read_film(io.BytesIO(film("constant.mp4")), URL, settings)
-    frames = list(iter_frames(io.BytesIO(film("constant.mp4")), URL, cut.film, cut.spans[0], settings))
+    frames = list(iter_frames(FilmReader.of(io.BytesIO(film("constant.mp4")), URL), cut.film, cut.spans[0], settings))
     assert all(frames[at].planes is frames[at + 1].planes for at in range(0, len(frames) - 1, 2))
     assert frames[0].planes is not frames[2].planes
 
@@ -164,7 +165,7 @@ def test_planes_are_views_and_few_frames_are_alive() -> None:
     cut = read_film(io.BytesIO(film("open-gop.mkv")), URL, settings)
     alive: list[weakref.ref[object]] = []
     most = 0
-    for frame in iter_frames(io.BytesIO(film("open-gop.mkv")), URL, cut.film, cut.spans[0], settings):
+    for frame in iter_frames(FilmReader.of(io.BytesIO(film("open-gop.mkv")), URL), cut.film, cut.spans[0], settings):
         assert not any(plane.flags.owndata for plane in frame.planes)
         alive.append(weakref.ref(frame.planes[0]))
         most = max(most, sum(one() is not None for one in alive))
@@ -233,7 +234,7 @@ def test_the_alpha_of_webm_is_decoded(codec: str) -> None:
         out.mux(stream.encode(None))
     cut = read_film(io.BytesIO(file.getvalue()), URL, params())
     assert cut.film.source.alpha
-    frames = list(iter_frames(io.BytesIO(file.getvalue()), URL, cut.film, cut.spans[0], params()))
+    frames = list(iter_frames(FilmReader.of(io.BytesIO(file.getvalue()), URL), cut.film, cut.spans[0], params()))
     assert len(frames) == 8
     alpha = frames[3].planes[3].astype(int)
     assert np.abs(alpha - np.linspace(0, 255, 96)).mean() < 12
@@ -386,7 +387,7 @@ def test_a_wrong_keyframe_is_found_out_and_decoding_starts_earlier() -> None:
     data = film("constant.mp4")
     cut = read_film(io.BytesIO(data), URL, params(segment_frames=7))
     middle = replace(cut.spans[2], seek_pts=cut.spans[2].pts[0] + 1)  # there is no such packet
-    frames: Iterator[Frame] = iter_frames(io.BytesIO(data), URL, cut.film, middle, params())
+    frames: Iterator[Frame] = iter_frames(FilmReader.of(io.BytesIO(data), URL), cut.film, middle, params())
     found = [tuple(plane.tobytes() for plane in frame.planes) for frame in frames]
     assert found == [planes for _, planes in sequential(data)][slice(*middle.frames)]
 

@@ -338,6 +338,30 @@ def test_joins_cannot_be_seen_in_a_lossless_film(full: dict[str, Path], tmp_path
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "prores"])
+def test_joins_cannot_be_seen_in_a_lossy_film(codec: str, full: dict[str, Path], tmp_path: Path) -> None:
+    """Frames on both sides of a join are as near to what was encoded as frames far from any."""
+    near: list[list[float]] = []
+    cuts = (7, 8, 19)
+    for some in ((), cuts):
+        out = tmp_path / ("out.mov" if codec == "prores" else "out.mkv")
+        source, _ = through(full["mkv"], out, some, codec=codec)
+        with av.open(str(out)) as container:
+            made = [planes_of(frame, source.film.target) for frame in container.decode(video=0)]
+        near.append([psnr_db(a[0], b[0]) for a, b in zip(source.frames, made, strict=True)])
+    whole, joined = near
+    for cut in cuts:
+        assert min(joined[cut - 1 : cut + 1]) > min(whole) - 1, (cut, joined, whole)
+    assert abs(np.mean(joined) - np.mean(whole)) < 1.5
+
+
+def psnr_db(one: np.ndarray, two: np.ndarray) -> float:
+    """Of planes of one depth."""
+    top = 255 if one.dtype == np.uint8 else 1023
+    error = np.mean((one.astype(float) - two.astype(float)) ** 2)
+    return float(10 * np.log10(top**2 / max(error, 1e-3)))
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_the_same_join_gives_the_same_bytes(suffix: str, full: dict[str, Path], tmp_path: Path) -> None:
     outs = [tmp_path / f"{number}.{suffix}" for number in "12"]

@@ -23,6 +23,7 @@ from farm.media.video.plan import read_film
 from farm.media.video.read.containers import cut_sign
 from farm.media.video.read.decode import iter_frames
 from farm.media.video.read.packets import PacketFeed
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.read.source import Reading, opened, read_header
 from tests.clips import CLIPS, extents, film, h264, in_front
 from tests.farm.media.films import CountedFile
@@ -39,7 +40,7 @@ def kind_of(data: bytes, **video: object) -> ErrorKind | None:
         source = io.BytesIO(data)
         cut = read_film(source, URL, settings)
         for span in cut.spans:
-            for _ in iter_frames(source, URL, cut.film, span, settings):
+            for _ in iter_frames(FilmReader.of(source, URL), cut.film, span, settings):
                 pass
     except ItemError as error:
         return error.kind if str(error).startswith(f"{error.kind.value}: {URL}: ") else ErrorKind.WORKER_DIED
@@ -273,7 +274,7 @@ def test_an_error_of_the_disk_is_the_rows_and_is_tried_again(
     reads = (
         lambda source: read_header(source, URL),
         lambda source: read_film(source, URL, params()),
-        lambda source: list(iter_frames(source, URL, cut.film, cut.spans[-1], params())),
+        lambda source: list(iter_frames(FilmReader.of(source, URL), cut.film, cut.spans[-1], params())),
     )
     sources = [(_Failing(data, error, left), read) for left in (0, 2000) for read in reads]
     sources += [(_Failing(data, error, left), read) for left in (10_000, len(data) - 10) for read in reads[1:]]

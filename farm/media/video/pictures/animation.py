@@ -8,10 +8,11 @@ file's own; what shows them as a film follows the browsers (`picture_cut.timelin
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from io import BytesIO
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
@@ -30,6 +31,7 @@ from farm.media.video.pictures.animation_table import AnimationTable, read_anima
 from farm.media.video.pictures.cut import Timeline, cut_pictures, timeline_of, video_of
 from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_of, profile_warning
 from farm.media.video.planes import source_format
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import FilmCut, Frame, Planes
 from farm.media.vips import OpenSource, translated
 from farm.params import UpscaleParams
@@ -89,9 +91,9 @@ class Animation:
                     page=start,
                     n=count,
                 )
-                region = pyvips.Region.new(image)
             for number in range(count):
                 with GATE.together(), translated(self._damaged, source):
+                    region = pyvips.Region.new(image)  # it belongs to the thread that made it, and those change
                     data = region.fetch(0, number * height, width, height)
                 yield np.frombuffer(cast("Any", data), np.uint8).reshape(height, width, image.bands)
 
@@ -208,26 +210,92 @@ def read_animation(source: BinaryIO, url: str, params: UpscaleParams) -> FilmCut
         url,
         asked_rate=_asked_rate(params),
         lacking=lost is not None,
+        one_file=True,
         warnings=tuple(filter(None, warnings)),
     )
 
 
-def iter_animation(source: BinaryIO, url: str, film: FilmPlan, span: Span, params: UpscaleParams) -> Iterator[Frame]:
-    """The frames of one segment; decoded from the start of the file, as frames build on each other.
+def iter_animation(reader: FilmReader, film: FilmPlan, span: Span, params: UpscaleParams) -> Iterator[Frame]:
+    """The frames of one segment; as frames build on each other, decoded from the start of the file, or from where a
+    segment before this one has ended.
 
     Raises:
         ItemError: as `read_animation` says.
     """
-    animation = open_animation(source, url, params)
-    numbers = {pts: number for number, pts in enumerate(_timeline(animation, params).pts)}
-    wanted = [numbers[pts] for pts in span.pts]
-    with closing(_shown(animation, wanted[0], wanted[-1] + 1, params)) as shown:
+    kept = reader.take(span)
+    walk = kept if isinstance(kept, _Walk) and kept.params == params else _walk(reader, span, params)
+    given = 0
+    with ExitStack() as stack:
+        stack.callback(walk.close)
+        try:
+            for frame in walk.segment(film, span):
+                yield frame
+                given += 1
+        except ItemError as error:
+            if error.kind not in _DAMAGE:
+                raise
+        else:
+            stack.pop_all()
+            reader.keep(walk)
+            return
+    animation, first, last = walk.animation, walk.numbers[span.pts[0]], walk.numbers[span.pts[-1]]
+    with closing(_shown(animation, first, last + 1, params)) as shown:  # what is damaged may lie behind the segment
+        yield from islice(_Walk(animation, walk.numbers, shown, params).segment(film, span), given, None)
+
+
+class _Walk:
+    """Through the frames of an animation, segment by segment; how it ends with a damaged one is not for it to say."""
+
+    def __init__(
+        self,
+        animation: Animation,
+        numbers: Mapping[int, int],
+        shown: Generator[tuple[int, Pixels, bool], None, None],
+        params: UpscaleParams,
+    ) -> None:
+        self.animation = animation
+        self.numbers = numbers
+        """timestamp of a frame -> its number"""
+        self.params = params
+        self._shown = shown
+        self._last: tuple[int, Pixels, bool] | None = None
+
+    def segment(self, film: FilmPlan, span: Span) -> Iterator[Frame]:
+        """Its frames; one that is shown twice running has the same planes, the same object."""
         at, planes, damaged = -1, cast(Planes, ()), False
-        for index, number in zip(range(*span.frames), wanted, strict=True):
-            while at < number:
-                at, pixels, damaged = next(shown)
-                planes = planes_of(pixels, film.source) if at == number else planes
+        for index, pts in zip(range(*span.frames), span.pts, strict=True):
+            number = self.numbers[pts]
+            if number != at:
+                at, pixels, damaged = self._to(number)
+                planes = planes_of(pixels, film.source)
             yield Frame(index=index, planes=planes, damaged=damaged)
+
+    def _to(self, number: int) -> tuple[int, Pixels, bool]:
+        last = self._last
+        while last is None or last[0] < number:
+            self._last = last = next(self._shown)
+        return last
+
+    def goes_on(self, span: Span) -> bool:
+        """Whether a segment is still to come."""
+        return self._last is None or self.numbers[span.pts[0]] >= self._last[0]
+
+    def close(self) -> None:
+        """Let go of the decoder."""
+        self._shown.close()
+
+
+def _walk(reader: FilmReader, span: Span, params: UpscaleParams) -> _Walk:
+    """From a segment on to the end of the file."""
+    animation = open_animation(reader.source, reader.url, params)
+    numbers = {pts: number for number, pts in enumerate(_timeline(animation, params).pts)}
+    return _Walk(animation, numbers, _undamaged(animation, numbers[span.pts[0]]), params)
+
+
+def _undamaged(animation: Animation, first: int) -> Generator[tuple[int, Pixels, bool], None, None]:
+    """(number, pixels, False) of frames from one on. Raises ItemError where one of them is damaged."""
+    for number, pixels in enumerate(animation.pictures(first, animation.frames), first):
+        yield number, pixels, False
 
 
 def _timeline(animation: Animation, params: UpscaleParams) -> Timeline:

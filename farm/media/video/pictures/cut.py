@@ -70,6 +70,7 @@ def cut_pictures(
     asked_rate: Fraction | None = None,
     lacking: bool = False,
     warnings: Sequence[str] = (),
+    one_file: bool = False,
 ) -> FilmCut:
     """The plan of a film made of pictures, and its segments: each of exactly `segment_frames` frames but the last.
 
@@ -79,6 +80,7 @@ def cut_pictures(
         url: of the source; stands in messages only.
         asked_rate: frames a second that are to be made of others; None: frames and times stay.
         lacking: whether the file is cut or damaged, and these frames are the rest.
+        one_file: whether a frame is decoded after all those before it.
 
     Raises:
         ItemError: UNSUPPORTED or TOO_LARGE, from the choice of the encoder.
@@ -116,7 +118,7 @@ def cut_pictures(
         warning="; ".join(filter(None, (*warnings, choice.warning))) or None,
         lacking=lacking,
     )
-    return FilmCut(film=film, spans=_spans(pts, out_pts, video.segment_frames))
+    return FilmCut(film=film, spans=_spans(pts, out_pts, video.segment_frames, one_file=one_file))
 
 
 def video_of(params: UpscaleParams) -> VideoParams:
@@ -136,7 +138,7 @@ def _resampled(
     return tuple(times.pts[place] for place in asked.places), tuple(asked.ticks), asked.base
 
 
-def _spans(pts: tuple[int, ...], out_pts: tuple[int, ...], most: int) -> tuple[Span, ...]:
+def _spans(pts: tuple[int, ...], out_pts: tuple[int, ...], most: int, *, one_file: bool) -> tuple[Span, ...]:
     """Every picture can be decoded by itself, or from the start of its file: cuts need no keyframes."""
     return tuple(
         Span(
@@ -144,6 +146,7 @@ def _spans(pts: tuple[int, ...], out_pts: tuple[int, ...], most: int) -> tuple[S
             pts=pts[start : start + most],
             out_pts=out_pts[start : start + most],
             seek_pts=None,
+            followed=one_file and start + most < len(pts),
         )
         for start in range(0, len(pts), most)
     )

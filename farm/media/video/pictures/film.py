@@ -10,6 +10,7 @@ from farm.kinds import ANIMATION_EXTENSIONS, extension_of, is_sequence
 from farm.media.video.faults import reading
 from farm.media.video.pictures.animation import iter_animation, read_animation
 from farm.media.video.pictures.sequence import iter_sequence, read_sequence
+from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import FilmCut, Frame
 from farm.params import UpscaleParams
 
@@ -33,15 +34,15 @@ def read_pictures(source: BinaryIO | None, url: str, params: UpscaleParams) -> F
 
 
 def iter_pictures(
-    source: BinaryIO | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams
+    reader: FilmReader | None, url: str, film: FilmPlan, span: Span, params: UpscaleParams
 ) -> Iterator[Frame]:
-    """The frames of one segment, exactly as many as the span has.
+    """The frames of one segment, exactly as many as the span has; `reader` is None for a sequence.
 
     Raises:
         ItemError: as `iter_sequence` and `iter_animation` say.
     """
     with reading(url):
-        if source is None:
+        if reader is None:
             yield from iter_sequence(url, film, span, params)
         else:
-            yield from iter_animation(source, url, film, span, params)
+            yield from iter_animation(reader, film, span, params)

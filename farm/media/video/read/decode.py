@@ -1,18 +1,15 @@
 """The frames of one segment, exactly those that were planned, from a film that any worker opens anew.
 
-Decoding begins at the packet that the plan names. Only where the first frames cannot be had from there is it tried
-from earlier keyframes, and from the start of the film, before anything is called damage.
+Decoding begins at the packet that the plan names, or goes on from where another segment that began there has ended
+(`reader.py`). Only where the first frames cannot be had from there is it tried from earlier keyframes, and from the
+start of the film, before anything is called damage.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
-
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span
@@ -21,7 +18,7 @@ from farm.media.video.planes import SourceFormat, is_transparent, source_format
 from farm.media.video.read.damage import decode_error
 from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.read.deinterlace import deinterlaced
-from farm.media.video.read.source import opened, seek_to
+from farm.media.video.read.reader import FilmReader, Opening, StartNotFoundError
 from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
 from farm.params import UpscaleParams
 
@@ -29,20 +26,6 @@ _EARLIER_S = (0, 1, 10)
 """how far before the wanted keyframe is sought: demuxers that search by decode times land behind it"""
 _AHEAD = 4
 """frames that may come before one that is still missing is given up"""
-_HELD = 16
-"""frames that are kept back at most until it is known whether what they were predicted from is whole"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """Where an attempt begins to decode."""
-
-    seek: int | None
-    """None: the start of the file"""
-    packet: int | None
-    """stamp of the first packet that is decoded; None: whatever the seek finds"""
-    last: bool = False
-    """whether damage is final"""
 
 
 @dataclass(slots=True)
@@ -67,18 +50,17 @@ class _Damage(Exception):
 
 
 def iter_frames(
-    source: BinaryIO,
-    url: str,
+    reader: FilmReader,
     film: FilmPlan,
     span: Span,
     params: UpscaleParams,
     how: DecoderConfig = ONE_THREAD,
     outputs: Sequence[int] | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame]:
     """The segment's frames, in order; one that is shown twice has the same planes, the same object, twice.
 
     Args:
-        source: seekable; its position is changed.
+        reader: of the film; what it keeps is used where it helps, and something is kept for the next segment.
         outputs: numbers of the frames that the span's `pts` name, where they are not all of its `frames`: what lies
             between them is decoded, but may be damaged where they do not depend on it.
 
@@ -88,21 +70,21 @@ def iter_frames(
             the plan says: other sizes, other formats, fields.
     """
     allowed = video_params(params).allow_damaged
-    segment = _Segment(source, url, film, span, params, outputs)
+    segment = _Segment(reader, film, span, params, outputs)
     how = ONE_THREAD if allowed else how  # which packet was refused is only known of one thread in software
     searching = True
-    for start in segment.starts():
-        if start.packet is not None and not searching:
+    for opening in reader.openings(segment.openings(how), span):
+        if opening.packet is not None and not searching:
             continue
         try:
-            yield from segment.frames(start, how)
+            yield from segment.frames(opening)
             return
         except _Damage as damage:
             if segment.changed is not None:
                 raise segment.changed from damage
             searching = searching and damage.lost
-            if start.last or not damage.at_start:
-                raise decode_error(source, url, film, params, damage.output) from damage
+            if opening.last or not damage.at_start:
+                raise decode_error(reader.source, reader.url, film, params, damage.output) from damage
 
 
 class _Segment:
@@ -110,16 +92,15 @@ class _Segment:
 
     def __init__(
         self,
-        source: BinaryIO,
-        url: str,
+        reader: FilmReader,
         film: FilmPlan,
         span: Span,
         params: UpscaleParams,
         outputs: Sequence[int] | None,
     ) -> None:
         video = video_params(params)
-        self._source = source
-        self._url = url
+        self._reader = reader
+        self._url = reader.url
         self._film = film
         self._span = span
         self._allowed = video.allow_damaged
@@ -130,6 +111,8 @@ class _Segment:
         self._ascending = all(a.stamp <= b.stamp for a, b in zip(self._wanted, self._wanted[1:], strict=False))
         self.changed: ItemError | None = None
         """what is told of frames of another size or format than the film's"""
+        self._surprised = False
+        """whether another segment might not come to where this one has come"""
         self._next = 0
         self._sound = False
         """whether a whole frame was given"""
@@ -137,36 +120,42 @@ class _Segment:
         self._spare: DecodedFrame | None = None
         """a frame before the segment, or behind it, that stands for frames of which nothing is left"""
 
-    def starts(self) -> list[_Start]:
+    def openings(self, how: DecoderConfig) -> list[Opening]:
         """The attempts, each dearer than the one before."""
         packet = self._span.seek_pts
-        whole = _Start(seek=None, packet=None, last=True)
+
+        def opening(seek: int | None, packet: int | None, *, last: bool = False) -> Opening:
+            return Opening(
+                seek=seek,
+                packet=packet,
+                stream_index=self._film.stream_index,
+                counted=self._span.seek_pts is None,
+                settled=self._allowed,
+                how=how,
+                last=last,
+            )
+
+        whole = opening(None, None, last=True)
         if packet is None:
             return [whole]
         earlier = [packet - int(seconds / self._film.time_base) for seconds in _EARLIER_S]
-        found = [_Start(seek=seek, packet=packet) for seek in (*earlier, None)]
-        return [*found, _Start(seek=earlier[-1], packet=None), whole]
+        return [*(opening(seek, packet) for seek in (*earlier, None)), opening(earlier[-1], None), whole]
 
-    def frames(self, start: _Start, how: DecoderConfig) -> Iterator[Frame]:
+    def frames(self, opening: Opening) -> Iterator[Frame]:
         """Frames that were not given before; raises _Damage."""
-        with opened(self._source, self._url, hardware=how.hardware) as container:
-            stream = self._stream(container)
-            if start.seek is not None and not seek_to(container, stream, start.seek):
-                raise self._damage(lost=True)
-            counted = self._span.seek_pts is None
-            decoder = FrameSource(container, stream, counted=counted, threads=how.threads, start=start.packet)
-            shown = _settled(decoder) if self._allowed else decoder.frames()
-            shown = self._checked(shown)
-            if self._film.deinterlace:
-                shown = deinterlaced(self._near(shown), self._url)
-            yield from self._matched(shown, start, decoder)
+        try:
+            with self._reader.decoding(opening) as decoding:
+                shown = self._checked(decoding.frames())
+                if self._film.deinterlace:
+                    shown = deinterlaced(self._near(shown), self._url)
+                yield from self._matched(shown, opening, decoding.decoder)
+                decoding.keeps = self._leaves_in_order(decoding.decoder)
+        except StartNotFoundError:
+            raise self._damage(lost=True) from None
 
-    def _stream(self, container: InputContainer) -> VideoStream:
-        for stream in container.streams.video:
-            if stream.index == self._film.stream_index:
-                return stream
-        found = "its video stream is gone since it was planned"
-        raise ItemError(ErrorKind.CHANGED_DURING_READ, self._url, found, "run the same command again")
+    def _leaves_in_order(self, decoder: FrameSource) -> bool:
+        """Whether the next segment, opened anew, would come to the same decoder: nothing is damaged, nothing odd."""
+        return decoder.found_start and not (decoder.failed or self._surprised or self.changed)
 
     def _checked(self, frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
         """Frames that are as the plan says; of damaged ones, others are as good as missing."""
@@ -223,7 +212,7 @@ class _Segment:
             if after > FIELD_CONTEXT:
                 return
 
-    def _matched(self, frames: Iterable[DecodedFrame], start: _Start, decoder: FrameSource) -> Iterator[Frame]:
+    def _matched(self, frames: Iterable[DecodedFrame], opening: Opening, decoder: FrameSource) -> Iterator[Frame]:
         """The frames of the segment among those that are decoded, in order, none twice, none left out."""
         ahead: dict[int, DecodedFrame] = {}
         skip, past = self._span.skip, 0
@@ -235,7 +224,7 @@ class _Segment:
             if place is not None:
                 ahead[place] = one
                 while self._next in ahead or len(ahead) > _AHEAD:
-                    yield from self._taken(ahead, start)
+                    yield from self._taken(ahead, opening)
             elif self._ascending and one.stamp > self._wanted[-1].stamp:
                 past += 1
                 self._spare = self._spare or one
@@ -246,13 +235,13 @@ class _Segment:
         if not decoder.found_start:
             raise self._damage(lost=True)
         while self._next < len(self._wanted):
-            yield from self._taken(ahead, start)
+            yield from self._taken(ahead, opening)
 
-    def _taken(self, ahead: dict[int, DecodedFrame], start: _Start) -> Iterator[Frame]:
+    def _taken(self, ahead: dict[int, DecodedFrame], opening: Opening) -> Iterator[Frame]:
         """The next frame, out of those that have come; concealed by another where it has not."""
         one = ahead.pop(self._next, None)
         damaged = one is None or one.damaged
-        if damaged and (not self._allowed or (not self._sound and not start.last)):
+        if damaged and (not self._allowed or (not self._sound and not opening.last)):
             raise self._damage()
         if one is not None:
             planes = self._planes(one)
@@ -263,6 +252,7 @@ class _Segment:
         elif ahead:
             planes = self._planes(ahead[min(ahead)])
         else:
+            self._surprised = True
             raise self._damage(lost=True)
         outputs = self._wanted[self._next].outputs
         self._next += 1
@@ -286,6 +276,7 @@ class _Segment:
         return self._wanted[self._place(stamp) or 0].outputs[0]
 
     def _damage(self, *, lost: bool = False) -> _Damage:
+        self._surprised = self._surprised or not lost or bool(self._next)
         wanted = self._wanted[min(self._next, len(self._wanted) - 1)]
         return _Damage(wanted.outputs[0], at_start=not self._sound, lost=lost)
 
@@ -299,19 +290,3 @@ def _wanted(span: Span, outputs: Sequence[int], *, repeats: bool) -> list[_Wante
         else:
             wanted.append(_Wanted(stamp, [output]))
     return wanted
-
-
-def _settled(decoder: FrameSource) -> Iterator[DecodedFrame]:
-    """Frames that are kept back until it is known whether what they were predicted from is whole."""
-    held: deque[DecodedFrame] = deque()
-    for one in decoder.frames():
-        held.append(one)
-        while held and (decoder.tracker.is_settled(held[0].stamp) or len(held) > _HELD):
-            yield _judged(decoder, held.popleft())
-    while held:
-        yield _judged(decoder, held.popleft())
-
-
-def _judged(decoder: FrameSource, one: DecodedFrame) -> DecodedFrame:
-    one.damaged = decoder.tracker.is_damaged(one.stamp)
-    return one

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO, NoReturn
 
@@ -79,7 +80,7 @@ class Reading:
 
     def __init__(self, source: BinaryIO, url: str) -> None:
         self._source = source
-        self._url = url
+        self.url = url
         self.error: BaseException | None = None
         self.opened_others = False
 
@@ -88,7 +89,7 @@ class Reading:
         if self.error is not None:
             return b""
         try:
-            with reading(self._url):
+            with reading(self.url):
                 return self._source.read(size)
         except BaseException as error:
             self.error = self.error or error
@@ -99,7 +100,7 @@ class Reading:
         if self.error is not None:
             return -errno.EIO
         try:
-            with reading(self._url):
+            with reading(self.url):
                 return self._sought(offset, whence)
         except BaseException as error:
             self.error = self.error or error
@@ -125,8 +126,30 @@ class Reading:
         raise PermissionError("a film may not open other files")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenContainer:
+    """A container that is open, and the file that it is read from."""
+
+    container: InputContainer
+    file: Reading
+
+    def check(self) -> None:
+        """Raises what the store raised so far, even where FFmpeg took it for the end of the file."""
+        if self.file.error is not None:
+            raise self.file.error
+        if self.file.opened_others:
+            raise unsafe(self.file.url, "it names other files")
+
+
 @contextmanager
 def opened(source: BinaryIO, url: str, *, hardware: bool = False) -> Generator[InputContainer]:
+    """An open container while the block runs; see `watched`."""
+    with watched(source, url, hardware=hardware) as open_container:
+        yield open_container.container
+
+
+@contextmanager
+def watched(source: BinaryIO, url: str, *, hardware: bool = False) -> Generator[OpenContainer]:
     """An open container while the block runs.
 
     What the store raised meanwhile comes out as `farm.media.video.faults` says, even where FFmpeg took it for the end
@@ -143,17 +166,15 @@ def opened(source: BinaryIO, url: str, *, hardware: bool = False) -> Generator[I
     file = Reading(source, url)
     try:
         with _open(file, head, source, url, hardware=hardware) as container:
-            yield container
+            found = OpenContainer(container=container, file=file)
+            yield found
+            found.check()
     except BaseException as error:
         if file.error is not None and error is not file.error:
             raise file.error from error
         if isinstance(error, FFmpegError):
             raise ffmpeg_fault(url, error) from error
         raise
-    if file.error is not None:
-        raise file.error
-    if file.opened_others:
-        raise unsafe(url, "it names other files")
 
 
 def _head(source: BinaryIO, url: str) -> bytes:
