@@ -348,6 +348,24 @@ def test_a_cut_file_is_truncated_and_its_whole_frames_can_be_kept(kind: str) -> 
     assert all(np.array_equal(one, two) for one, two in zip(whole, frames, strict=False))
 
 
+@pytest.mark.parametrize("lost", [1, 2, 9])
+def test_a_gif_without_its_end_is_truncated_however_little_of_it_is_missing(lost: int) -> None:
+    data = animation("gif", drawings(same=()), 50)
+    with pytest.raises(ItemError) as caught:
+        film(data[:-lost], "gif", params())
+    whole = 7 if lost == 1 else 6
+    assert (caught.value.kind, f"{whole} frames decodable" in caught.value.found) == (ErrorKind.TRUNCATED, True)
+    assert film(data[:-lost], "gif", params(salvage=True))[0].film.frames == whole
+
+
+def test_zeros_between_the_blocks_of_a_gif_are_no_end_of_it() -> None:
+    data = animation("gif", drawings(same=()), 50)
+    assert len(film(data[:-1] + b"\0\0;", "gif", params())[1]) == 7
+    with pytest.raises(ItemError) as caught:
+        film(data[:-1] + b"\0", "gif", params())
+    assert caught.value.kind is ErrorKind.TRUNCATED
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_is_an_error_or_a_film_and_never_a_crash(kind: str) -> None:
     data = animation(kind, drawings(same=()), 50)

@@ -59,12 +59,14 @@ def read_animation_table(file: BinaryIO, file_format: str) -> AnimationTable:
 
 
 def _read_gif(file: BinaryIO) -> AnimationTable:
-    """Blocks to the trailer. A cut file's last frame counts when its data are all there."""
+    """Blocks to the trailer, past zeros between them. A cut file's last frame counts when its data are all there."""
     delays: list[Fraction] = []
     plays, delay, end = 1, Fraction(0), 0
     head = file.read(13)
     _skip_palette(file, head[10] if len(head) == 13 else 0)
-    while (kind := file.read(1)) in (b"\x21", b"\x2c"):
+    while (kind := file.read(1)) in (b"\x21", b"\x2c", b"\0"):
+        if kind == b"\0":
+            continue  # one end of a chain too many, as some encoders write it
         if kind == b"\x2c":
             _skip_palette(file, (file.read(9) or b"\0")[-1])
             file.seek(1, os.SEEK_CUR)  # size of the first code
