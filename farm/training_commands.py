@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 )
 @click.option("--address", help="Ray cluster to train on. Default: RAY_ADDRESS, else this machine.")
 @click.option("--insecure", is_flag=True, help="Use a cluster that lets everybody in who can reach it.")
+@click.option(
+    "--priority",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of runs that share a cluster the highest gets its workers first.",
+)
 @click.option("--dashboard", is_flag=True, help="Train on Ray and serve its dashboard on this machine meanwhile.")
 @click.option("--metrics-port", type=int, help="Train on Ray and serve metrics for Prometheus on 127.0.0.1 there.")
 @click.option("--weights-dir", help="Folder with weight files. Also: FARM_WEIGHTS_DIR.")
@@ -102,6 +109,7 @@ def _run(path: str, config: TrainConfig, flags: dict[str, Any], device: str, wor
         device=device,
         address=flags["address"],
         insecure=flags["insecure"],
+        priority=flags["priority"],
         dashboard=flags["dashboard"],
         metrics_port=flags["metrics_port"],
         threads=flags["threads"],

@@ -36,6 +36,8 @@ class Request:
     """of a Ray cluster; None means RAY_ADDRESS, else this machine"""
     insecure: bool = False
     """use a cluster although it authenticates nobody and can be reached from elsewhere"""
+    priority: int = 0
+    """among the runs that share a cluster: those with a higher one get their workers first"""
     dashboard: bool = False
     """serve Ray's dashboard meanwhile, of a cluster say where it is; train on Ray even with one worker"""
     metrics_port: int | None = None
@@ -83,7 +85,7 @@ def run(request: Request, said: Said) -> int:
             said(f"goes on after iteration {job.resume_at}")
         else:
             said(start_in_words(job.config))
-        names = ("address", "insecure", "dashboard", "metrics_port")
+        names = ("address", "insecure", "priority", "dashboard", "metrics_port")
         worker = WorkerConfig(**{name: getattr(request, name) for name in names})
         is_watched = worker.dashboard or worker.metrics_port is not None
         if request.workers == 1 and not cluster_address(worker) and not is_watched:

@@ -27,13 +27,14 @@ from farm.config import WorkerConfig
 from farm.errors import FarmError, InterruptedRun, StalledError, UnreachableError
 from farm.fleet import cluster_address
 from farm.session import Session, first_line
-from farm.signals import stopped_by_signals
+from farm.signals import Received, stopped_by_signals
 from farm.storage import OutputRoot
 from farm.title import train_title
 from farm.training.keep import Kept
 from farm.training.loop import Around, Job, Said, train
 from farm.training.metrics import Standing, TrainMetrics
 from farm.training.pairs import Share
+from farm.training.place import Joined, Place
 from sr_kernel.train.parallel import average_gradients, average_losses
 
 _PAUSE_S = 0.5
@@ -68,9 +69,9 @@ def train_on_ray(job: Job, workers: int, where: WorkerConfig, said: Said) -> int
     """Train with so many workers, on a cluster or, where none is named, on a Ray of this process; the iteration reached
     comes back.
 
-    A worker that dies takes the group with it: all begin again after the last checkpoint. Raises StalledError where
-    that brings nothing new, or where the cluster is lost, UnreachableError where it has no place for all workers,
-    InterruptedRun after a signal, and what `train` raises.
+    On a cluster it waits for its turn among the runs that share it. A worker that dies takes the group with it: all
+    begin again after the last checkpoint. Raises StalledError where that brings nothing new, or where the cluster is
+    lost, UnreachableError where it has no place for all workers, InterruptedRun after a signal, what `train` raises.
     """
     gpus = workers if job.device == "cuda" else 0
     session = Session(
@@ -95,21 +96,30 @@ def train_on_ray(job: Job, workers: int, where: WorkerConfig, said: Said) -> int
         session.connect()
         try:
             received.ask(session.break_off, session.abandon)  # else the actor starts a Ray where one was broken off
-            with tempfile.TemporaryDirectory(
-                prefix="farm-train-", dir=session.folder, ignore_cleanup_errors=True
-            ) as folder:
-                title = train_title(job.config.plan.stage, job.config.name)
-                named = cast(Any, ray.remote(num_cpus=0)(Post)).options(name=title, namespace=f"farm-{job.attempt}")
-                post = named.remote()
-                received.ask(lambda: post.stop.remote(), partial(_abandon, session, folder))
-                metrics = TrainMetrics(job.attempt, Standing(workers, job.resume_at))
-                reached = _until_done(job, workers, _News(session, post, said, metrics), folder)
-                metrics.tell(last=True)
+            resource = "GPU" if gpus else "CPU"
+            with Place(session, job.attempt, where.priority, workers, resource, _STARTS * 60.0) as place:
+                place.wait(said, lambda: received.signum is not None)
+                if received.signum is not None:
+                    raise InterruptedRun(received.signum)
+                reached = _trained(job, workers, session, place, said, received)
         finally:
             session.disconnect()
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
         raise InterruptedRun(received.signum)
     return reached
+
+
+def _trained(job: Job, workers: int, session: Session, place: Place, said: Said, received: Received) -> int:
+    """Train where there are places for all; the iteration reached comes back."""
+    with tempfile.TemporaryDirectory(prefix="farm-train-", dir=session.folder, ignore_cleanup_errors=True) as folder:
+        title = train_title(job.config.plan.stage, job.config.name)
+        named = cast(Any, ray.remote(num_cpus=0)(Post)).options(name=title, namespace=f"farm-{job.attempt}")
+        post = named.remote()
+        received.ask(lambda: post.stop.remote(), partial(_abandon, session, folder))
+        metrics = TrainMetrics(job.attempt, Standing(workers, job.resume_at))
+        reached = _until_done(job, workers, _News(session, post, said, metrics, place), folder)
+        metrics.tell(last=True)
+        return reached
 
 
 def _abandon(session: Session, folder: str) -> None:
@@ -121,8 +131,8 @@ def _abandon(session: Session, folder: str) -> None:
 class _News:
     """What the workers have to say, for as long as their cluster is there."""
 
-    def __init__(self, session: Session, post: Any, said: Said, metrics: TrainMetrics) -> None:
-        self._session, self.post, self.said, self._metrics = session, post, said, metrics
+    def __init__(self, session: Session, post: Any, said: Said, metrics: TrainMetrics, place: Place) -> None:
+        self._session, self.post, self.said, self._metrics, self._place = session, post, said, metrics, place
         self._asked: Any = None
 
     def hand_on(self) -> None:
@@ -142,6 +152,9 @@ class _News:
             ) from error
         self._asked = None
         for one in news:
+            if isinstance(one, Joined):
+                self._place.join(one)
+                continue
             self._metrics.standing.hear(one)
             self.said(one)
 
@@ -221,6 +234,7 @@ def _work(config: dict[str, Any]) -> None:
     post = config["post"]
     context = ray.train.get_context()
     share = Share(rank=context.get_world_rank(), world=context.get_world_size())
+    _say(post, Joined(rank=share.rank, node=ray.get_runtime_context().get_node_id()))
     device = get_device() if job.device == "cuda" else torch.device("cpu")
     if device.type == "cpu" and not job.threads:
         job = replace(job, threads=1)

@@ -1,14 +1,16 @@
-"""Runs that share a cluster: each keeps to its workers, one waits for the other, priority overtakes, a dead one keeps
-nobody; and what a worker may hold is a share of its own machine's memory."""
+"""Runs and trainings that share a cluster: each keeps to its workers, one waits for the other, priority overtakes, a
+dead one keeps nobody; and what a worker may hold is a share of its own machine's memory."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 
 from farm.status import read_status
 from farm.tasks.memory import memory_share
+from tests.farm.training.sets import CONFIG, make_config
 
+from ..outside import require
 from ..pictures import claimed_png
 from ..runs import HEAD, REPOSITORY, Farm, ray_head, results, save_picture
 from ..waiting import wait_for
@@ -75,19 +79,53 @@ class Started:
 
 
 @dataclass
+class Training:
+    """One whose lines for people are read as they come."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list[str])
+
+    def __post_init__(self) -> None:
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stderr or ()), daemon=True)
+        self.reader.start()
+
+    def says(self, words: str) -> None:
+        """Until it does."""
+
+        def there() -> bool:
+            found = any(words in line for line in self.lines)
+            assert found or self.process.poll() is None, self.lines
+            return found
+
+        wait_for(there, f"{words}: {self.lines[-3:]}", 120)
+
+    def ends(self) -> int:
+        code = self.process.wait(150)
+        self.reader.join(10)
+        return code
+
+
+@dataclass
 class Site:
     """Who shares the cluster."""
 
     farm: Farm
     folder: Path
     environment: dict[str, str]
-    started: list[Started] = field(default_factory=list[Started])
+    started: list[Started | Training] = field(default_factory=list[Started | Training])
 
     def start(self, source: Path, name: str, *flags: str | Path) -> Started:
         out = self.folder / name
         words = self.farm.submit_args(source, out, "--workers", WORKERS, "--json", *flags)
-        self.started.append(Started(self.farm.start(*words, env=self.environment), out))
-        return self.started[-1]
+        started = Started(self.farm.start(*words, env=self.environment), out)
+        self.started.append(started)
+        return started
+
+    def train(self, config: Path, name: str, *flags: str) -> Training:
+        words = ("--stage", "net", "--workers", WORKERS, "--threads", "1", "--out", self.folder / name, *flags)
+        training = Training(self.farm.start("train", config, *words, env=self.environment))
+        self.started.append(training)
+        return training
 
     def left(self) -> str:
         """What the queue of the cluster holds."""
@@ -97,16 +135,29 @@ class Site:
         return asked.stdout.strip()
 
 
-@pytest.fixture
-def site(farm: Farm, tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def three_cpus() -> Iterator[dict[str, str]]:
     with ray_head(HEAD, "3") as environment:
-        site = Site(farm, tmp_path, environment)
-        try:
-            yield site
-        finally:
-            for one in site.started:
-                one.process.kill()
-                one.process.wait(30)
+        yield environment
+
+
+@pytest.fixture
+def site(farm: Farm, three_cpus: dict[str, str], tmp_path: Path) -> Iterator[Site]:
+    site = Site(farm, tmp_path, three_cpus)
+    try:
+        yield site
+    finally:
+        for one in site.started:
+            one.process.kill()
+            one.process.wait(30)
+
+
+def save_many(folder: Path) -> Path:
+    """More pictures than a run has time for."""
+    picture = save_picture(folder / "0.png", 400, 300)
+    for index in range(1, 300):
+        (folder / f"{index}.png").hardlink_to(picture)
+    return folder
 
 
 def workers_of(run: Started) -> set[object]:
@@ -118,15 +169,11 @@ def test_runs_wait_for_each_other_in_order_and_a_dead_one_keeps_nobody(
 ) -> None:
     for index in range(3):
         save_picture(tmp_path / "few" / f"{index}.png", seed=index)
-    picture = save_picture(tmp_path / "picture.png", 400, 300)
-    for index in range(300):  # more than it has time for
-        (tmp_path / "many").mkdir(exist_ok=True)
-        (tmp_path / "many" / f"{index}.png").hardlink_to(picture)
     (tmp_path / "large").mkdir()
     (tmp_path / "large" / "sizeable.png").write_bytes(claimed_png(1.5 * memory_share(2)))
     save_picture(tmp_path / "large" / "small.png")
 
-    first = site.start(tmp_path / "many", "first", "--model", slow_farm.model)
+    first = site.start(save_many(tmp_path / "many"), "first", "--model", slow_farm.model)
     first.works()
     at_work = f"waiting for 2 CPUs: 1 of 3 is free, run {first.run} (priority 0) is at work"
     last = site.start(tmp_path / "large", "last", "--band-px", "999999999", "--tile-px", "64")
@@ -162,3 +209,34 @@ def test_runs_wait_for_each_other_in_order_and_a_dead_one_keeps_nobody(
     share = f"this worker may use {memory_share(2) / 2**30:.1f}"
     assert share in str(at["failed"]["message"]), "a half of what its node has, as two of them are there"
     assert read_status(str(last.out)).waiting == ""
+
+
+def test_a_training_waits_for_its_turn_and_others_wait_for_it(site: Site, slow_farm: Farm, tmp_path: Path) -> None:
+    require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
+    text = CONFIG.split("[validation]")[0].replace("iterations = 12", "iterations = 1000000")
+    config = make_config(tmp_path / "set", text + "[keep]\nevery = 1000000\nlog = 20\n")
+    save_picture(tmp_path / "few" / "0.png")
+
+    first = site.start(save_many(tmp_path / "many"), "first", "--model", slow_farm.model)
+    first.works()
+    at_work = f"waiting for 2 CPUs: 1 of 3 is free, run {first.run} (priority 0) is at work"
+    training, told = site.train(config, "trained", "--priority", "3"), site.train(config, "told")
+    training.says(at_work)
+    behind = site.start(tmp_path / "few", "behind")
+    behind.waits_for("(priority 3) and 1 more are before us")
+    told.says("(priority 3) is before us")
+    told.process.terminate()
+    assert told.ends() == 143, told.lines
+    behind.waits_for("(priority 3) is before us")
+    first.process.terminate()
+    assert first.ends() == 143
+    behind.waits_for("(priority 3) is at work")
+    (run,) = set(re.findall(r"run (\S+) \(priority 3\) is at work", str(behind.lines[-1])))
+    training.says(" it/s, ")
+    assert behind.of("work") == []
+
+    training.process.terminate()
+    assert training.ends() == 143, training.lines
+    assert list((tmp_path / "trained" / "checkpoints").iterdir())
+    assert behind.ends() == 0
+    assert site.left() == "[]", f"nor {run}, which was told to stop"
