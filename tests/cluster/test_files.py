@@ -22,22 +22,13 @@ from farm.cli import main
 from ..metrics_page import RUNS, named
 from ..outside import require, require_prometheus
 from ..waiting import wait_for
+from . import kuberay
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = ROOT / "cluster"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 KUBERNETES = sorted((CLUSTER / "kubernetes").glob("*.yaml"))
-RAY_FIELDS = {
-    "RayCluster": {"rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions"}
-    | {"headGroupSpec", "workerGroupSpecs", "suspend", "headServiceAnnotations", "gcsFaultToleranceOptions"},
-    "RayJob": {"entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "activeDeadlineSeconds"}
-    | {"backoffLimit", "rayClusterSpec", "submissionMode", "submitterPodTemplate", "clusterSelector", "suspend"},
-    "RayCronJob": {"schedule", "jobTemplate", "suspend", "timeZone"},
-    "head": {"rayStartParams", "template", "serviceType", "headService", "enableIngress"},
-    "worker": {"groupName", "replicas", "minReplicas", "maxReplicas", "numOfHosts", "rayStartParams", "template"}
-    | {"scaleStrategy", "idleTimeoutSeconds", "suspend"},
-}
-"""of KubeRay 1.6, https://docs.ray.io/en/master/cluster/kubernetes/references/api.html"""
+KUBERAY = [CLUSTER / "kubernetes" / f"{name}.yaml" for name in ("raycluster", "raycronjob", "rayjob")]
 
 
 def documents(path: Path) -> list[Any]:
@@ -93,25 +84,53 @@ def test_kubernetes_takes_its_objects(path: Path) -> None:
 
 
 def kubernetes_objects(one: Any) -> Iterator[Any]:
-    """What Kubernetes knows of an object: all of it, or the pods of what is KubeRay's, whose fields are checked."""
-    kind, spec = one["kind"], one.get("spec")
-    if not kind.startswith("Ray"):
+    """What Kubernetes knows of an object: all of it, or the pods of what is KubeRay's."""
+    kind = one["kind"]
+    if kind not in kuberay.KINDS:
         yield one
         return
+    for pod in kuberay.pods(kind, one["spec"]):
+        yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any", **pod.get("metadata", {})}, **pod}
+
+
+@pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.name)
+def test_kuberay_takes_its_objects(path: Path) -> None:
+    (one,) = documents(path)
     assert one["apiVersion"] == "ray.io/v1"
-    assert set(spec) <= RAY_FIELDS[kind]
-    if kind == "RayCronJob":
-        yield from kubernetes_objects({"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec["jobTemplate"]})
-    elif kind == "RayJob":
-        yield from kubernetes_objects({"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": spec["rayClusterSpec"]})
-    else:
-        assert spec["authOptions"] == {"mode": "token"}
-        assert set(spec["headGroupSpec"]) <= RAY_FIELDS["head"]
-        for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
-            assert set(group) <= RAY_FIELDS["head"] | RAY_FIELDS["worker"]
-            assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-            pod = group["template"]
-            yield {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any", **pod.get("metadata", {})}, **pod}
+    assert list(kuberay.misfits(one["kind"], one["spec"])) == []
+    pods = list(kuberay.pods(one["kind"], one["spec"]))
+    assert len(pods) == 2, "of the head and of its workers"
+    # Ray's second autoscaler, which Ray 2.47 and newer have by default, starts pods anew itself.
+    assert all(pod["spec"].get("restartPolicy", "Never") == "Never" for pod in pods)
+
+
+def test_no_other_file_has_objects_of_kuberay() -> None:
+    kinds = {path: {one["kind"] for one in documents(path)} for path in KUBERNETES}
+    assert {path for path, found in kinds.items() if found & {"RayCluster", "RayJob", "RayCronJob", "RayService"}} == {
+        *KUBERAY
+    }
+
+
+def test_every_cluster_asks_for_a_token() -> None:
+    (cluster,) = documents(CLUSTER / "kubernetes" / "raycluster.yaml")
+    assert cluster["spec"]["authOptions"] == {"mode": "token"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"backoffLimit": "0"}, "spec.backoffLimit: '0' is no int"),
+        ({"backoffLimit": True}, "spec.backoffLimit: True is no int"),
+        ({"timeZone": "Etc/UTC"}, "spec.timeZone is no field of KubeRay 1.6.2"),
+        ({"submissionMode": "Sidecar"}, "spec.submissionMode: 'Sidecar' is none of "),
+        ({"shutdownAfterJobFinishes": False}, "spec: ttlSecondsAfterFinished wants shutdownAfterJobFinishes"),
+        ({"rayClusterSpec": {"headGroupSpec": {}}}, "spec.rayClusterSpec.headGroupSpec.template is missing"),
+        ({"rayClusterSpec": {"authOptions": {"mode": "on"}}}, "spec.rayClusterSpec.authOptions.mode: 'on' is none of "),
+    ],
+)
+def test_what_kuberay_would_refuse_is_found(change: dict[str, Any], said: str) -> None:
+    (job,) = documents(CLUSTER / "kubernetes" / "rayjob.yaml")
+    assert any(one.startswith(said) for one in kuberay.misfits("RayJob", {**job["spec"], **change}))
 
 
 def test_every_night_and_once_are_the_same_job_and_the_same_cluster() -> None:
