@@ -1,28 +1,24 @@
-"""What the documents tell people to type is what the command line takes: every command of ours, with every option.
-
-Commands are run too: those of report.md, sample.md, serve.md and python.md by tests of these, and here those of
-images.md and video.md, by a worker of this process, and what starts none. All other runs are planned, which checks
-everything but the pixels. The rest wants a bucket, a GPU, systemd or Kubernetes.
-"""
+"""What the documents tell people to type is what the command line takes, every command of ours with every option; and
+each line to copy is run, here or where its Way says, with small pictures, models and numbers in place of its own."""
 
 from __future__ import annotations
 
-import itertools
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import textwrap
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 import pyvips
-from click.testing import CliRunner
+import torch
+from click.testing import CliRunner, Result
 
 from farm import engine
 from farm.cli import main
@@ -32,85 +28,23 @@ from farm.schedule import Schedule
 from farm.slots import EngineConfig, Slot
 from farm.worker import Worker
 from tests.clips import clip
+from tests.documents import (
+    LINES,
+    OF_THEIR_OWN,
+    PAGES,
+    REPOSITORY,
+    SAID,
+    Said,
+    Way,
+    blocks,
+    lines_of,
+    parsed,
+)
 from tests.farm.here_engine import HereEngine
-from tests.outside import require_face
+from tests.farm.training.sets import CONFIG, make_pairs
+from tests.outside import data_folder, require_face
 from tests.pictures import photo, png_of
 from tests.seeded import save_srvgg
-
-REPOSITORY = Path(__file__).parents[1]
-PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "manifests/SCHEMA.md", "cluster/README.md")),
-    *sorted((REPOSITORY / "docs").glob("*.md")),
-]
-_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$|^((?: {4}[^\n]*\n)+)", re.MULTILINE | re.DOTALL)
-_OURS = re.compile(rf"(?<![\w/.-])(?:[\w./]*/)?farm (?=(?:{'|'.join(main.commands)})\b)")
-_END = re.compile(r"\s#|\s{2,}|[;`)]|[:,](?:\s|$)|\s[(}]|&&|\s\|\s|\s>")
-_STAND_INS = {"$(date +%u)": "3", "n/t": "3/7", "N": "1", "WHAT": "stats"}
-"""what stands in a document for a number, or for one of our words"""
-# Lines that only a machine with a cluster, a bucket or a service can run, by a word in them.
-_ELSEWHERE = ("s3://", "--detach", "--sample", "--metrics-port", "--dashboard", "...", "MANIFEST")
-
-
-@dataclass(frozen=True)
-class Said:
-    """A command of ours as a document has it."""
-
-    page: Path
-    line: str
-    """as it stands there"""
-    is_line: bool
-    """a line to copy, and not a mention within a sentence, which may leave out what it is about"""
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether it says that there is more."""
-        return self.line.endswith(" ...")
-
-    @property
-    def id(self) -> str:
-        return f"{self.page.name}: {self.line}"
-
-    def words(self) -> list[list[str]]:
-        """After `farm`, once for each choice that the document leaves: check|convert|split."""
-        words = [re.sub(r"^\$\d$", "1", word.strip("[]")) for word in shlex.split(self.line)]
-        if self.is_cut:
-            words.pop()
-        return [list(one) for one in itertools.product(*(word.split("|") for word in words))]
-
-
-def said() -> Iterator[Said]:
-    for page in PAGES:
-        text = page.read_text("utf-8")
-        for language, fenced, indented in _BLOCK.findall(text):
-            if language in ("", "sh"):
-                for line in re.sub(r"\\\n *", " ", fenced or indented).splitlines():
-                    yield from _of(page, line, is_line=True)
-        for mention in re.findall(r"`([^`\n]+)`", _BLOCK.sub("", text)):
-            yield from _of(page, mention, is_line=False)
-
-
-def _of(page: Path, line: str, *, is_line: bool) -> Iterator[Said]:
-    for name, value in _STAND_INS.items():
-        line = re.sub(rf"(?<![\w$]){re.escape(name)}(?!\w)", value, line)
-    begins = [match.end() for match in _OURS.finditer(line)]
-    for at, end in itertools.pairwise([*begins, len(line)]):
-        command = _END.split(line[at:end], maxsplit=1)[0].strip()
-        yield Said(page, command, is_line and "#" not in line[:at])
-
-
-SAID = list(said())
-LINES = [one for one in SAID if one.is_line]
-
-
-def parsed(command: click.Command, words: list[str]) -> click.Context:
-    """Raises click.UsageError for what the command does not take."""
-    if isinstance(command, click.Group):
-        if words and words[0] in command.commands:
-            return parsed(command.commands[words[0]], words[1:])
-        if not (words or command.invoke_without_command):
-            raise click.MissingParameter("of what?", param_type="command")
-        assert not words or words[0].startswith("-"), f"no command: {words[0]}"
-    return command.make_context(command.name, list(words))
 
 
 @pytest.mark.parametrize("one", SAID, ids=lambda one: one.id)
@@ -147,13 +81,15 @@ def test_documents_are_read_as_a_person_reads_them() -> None:
         parsed(main, ["submit", "photos/", "--such-a-thing"])
 
 
+def test_pages_of_their_own_tests_have_as_many_lines_as_those_run() -> None:
+    """All other ways take whatever lines there are, so that none is without a test."""
+    counts = Counter(one.page.name for one in lines_of(Way.PAGE))
+    assert counts == {page: count for page, (_, count) in OF_THEIR_OWN.items()}
+    for page, (test, _) in OF_THEIR_OWN.items():
+        assert f'"{page}"' in (REPOSITORY / test).read_text("utf-8")
+
+
 # -- what is run ---------------------------------------------------------------------------------------------------
-
-
-def planned() -> list[Said]:
-    """What restores something that could lie on this machine: planned, which checks all but the pixels."""
-    here = [one for one in LINES if not any(word in one.line for word in _ELSEWHERE)]
-    return [one for one in {one.line: one for one in here}.values() if one.line.startswith("submit ")]
 
 
 @pytest.fixture(scope="module")
@@ -163,17 +99,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents = {
         "photo.jpg": encoded(photo(0), "jpg"),
         "scans/deep.png": encoded(photo(1).astype(np.uint16) * 257, "png"),
-        **{f"{name}.png": png_of(photo(2)) for name in ("photos/a/1", "photos/2", "portraits/1")},
+        **{f"{name}.png": png_of(photo(2)) for name in ("photos/a/1", "photos/2", "portraits/1", "pictures/1")},
         **{f"scan/frame{number:08d}.png": png_of(photo(number)) for number in range(1, 4)},
         **dict.fromkeys(("film.mp4", "tapes/b.mp4"), clip("libx264", "mp4", frames=4)),
         "films/a.mov": clip("libx264", "mov", frames=4),
         "stickers/wave.gif": gif(),
+        "train.toml": CONFIG.replace('pairs = "pairs"', 'pairs = "trained-on"').encode(),
     }
     for name, data in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    for name in ("my.pth", "my_span.pth"):
-        save_srvgg(folder / name, features=8, convs=2)
+    make_pairs(str(folder / "trained-on"))
+    for seed, name in enumerate({"my.pth", "my_span.pth", *SMALL.values()}):
+        save_srvgg(folder / name, features=8, convs=2, seed=seed)
     return folder
 
 
@@ -185,20 +123,6 @@ def gif() -> bytes:
     """Of three frames."""
     frames = [pyvips.Image.new_from_array(photo(number)) for number in range(3)]
     return pyvips.Image.arrayjoin(frames, across=1).gifsave_buffer(page_height=frames[0].height)
-
-
-@pytest.mark.parametrize("one", planned(), ids=lambda one: one.id)
-def test_what_a_document_restores_is_something_that_a_run_would_do(
-    one: Said, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "--face-enhance" in one.line:
-        require_face()
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    (words,) = one.words()
-    made = CliRunner().invoke(main, [*words, "--dry-run", "--gpus", "0"])
-    assert made.exit_code == 0, made.output
-    assert re.search(r"\b[1-9]\d* to do|[1-9]\d* rows", made.output), made.output
 
 
 class WorkingEngine(HereEngine):
@@ -213,88 +137,188 @@ class WorkingEngine(HereEngine):
         self._worker.stop()
 
 
+@pytest.fixture
+def here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `home`, in which commands work in this process."""
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    monkeypatch.delenv("FARM_WEIGHTS_DIR", raising=False)
+    monkeypatch.setattr(engine, "Engine", WorkingEngine)
+    for commands in ("cli", "preparation_commands", "training_commands"):
+        monkeypatch.setattr(f"farm.{commands}.leave", lambda code, stopped: sys.exit(code))  # this process goes on
+    return tmp_path
+
+
+SMALL = {name: f"{name}.pth" for name in ("x4plus", "x4plus-anime", "animevideov3", "general-x4v3")}
+"""another model for one that is large or has to be fetched; it has no partner to be mixed with"""
+NAMED = {
+    **{"MANIFEST": "photos/", "FOLDER": "photos/", "...": "photos/", "M": "manifest.parquet", "URL": "elsewhere/"},
+    **{"OUT": "restored/", "/archive/out": "restored/", "FILE.pth": "my.pth"},
+    **{"trained/weights/NAME-001000000.pth": "trained/weights/tiny-000000004.pth"},
+}
+"""what a document leaves open, or names as its reader's"""
+MORE: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("submit", "degrade", "prepare"), ("--gpus", "0", "--workers", "1")),
+    "train": ("--gpus", "0", "--threads", "1", "--iterations", "4"),
+    "plan": ("--gpus", "0"),
+    "manifest convert": ("-o", "other.jsonl"),
+    "manifest split": ("-o", "pieces/", "--rows", "1"),
+}
+"""by command, what makes it small, and what a template leaves out"""
+CODES = {"submit ... --sample 20": 75}
+"""exit codes other than 0: nobody is there to be asked"""
 MADE = {
+    "README.md": [
+        *("restored/a/1_4x.png", "report.html", "elsewhere/a/1_3.5x.webp", "manifest.parquet", "other.jsonl"),
+        *("pieces/part-00000.parquet", "farm-train/weights/tiny-000000004.pth", "photos/farm-out/sample.html"),
+        *("farm-out/film_4x.mp4", "restored/a_4x.mov", "archive/b_4x.mkv", "sheet/preview.png", "pairs/dataset.json"),
+    ],
+    "SCHEMA.md": ["photos/all.parquet"],
     "images.md": [
-        *(
-            "farm-out/photo_4x.jpg",
-            "restored/a/1_4x.png",
-            "restored/2_4x.png",
-            "pngs/2_4x.png",
-            "small/2_3840x2160.webp",
-        ),
-        "scans-4x/deep_4x.tiff",
+        *("farm-out/photo_4x.jpg", "restored/a/1_4x.png", "restored/2_4x.png", "pngs/2_4x.png"),
+        *("small/2_3840x2160.webp", "scans-4x/deep_4x.tiff"),
+    ],
+    "models.md": ["photos/farm-out/2_4x.png", "photos/farm-out/2_x4plus_4x.png"],
+    "output-size.md": [
+        *("photos/farm-out/2_3.5x.png", "photos/farm-out/2_3840x2160.png", "photos/farm-out/2_16x.png"),
+    ],
+    "security.md": [],
+    "training-data.md": [
+        "sheet/preview.png",
+        "pairs/dataset.json",
+        "crops/dataset.json",
+        "crops/images/large_s001.png",
+    ],
+    "training.md": [
+        *("trained/weights/tiny-000000004.pth", "trained-gan/weights/tiny-netd-000000004.pth"),
+        *("farm-train/debug/weights/tiny-000000008.pth",),
     ],
     "video.md": [
         *("farm-out/film_4x.mp4", "restored/a_4x.mov", "archive/b_4x.mkv", "smaller/film_2x.mp4"),
-        *(
-            "stickers-4x/wave_4x.gif",
-            "clips/wave_4x.mp4",
-            "stills/film_4x/frames.json",
-            "stills/film_4x/frame00000001.png",
-        ),
+        *("stickers-4x/wave_4x.gif", "clips/wave_4x.mp4", "scan/farm-out/frame_4x.mp4"),
+        *("stills/film_4x/frames.json", "stills/film_4x/frame00000001.png"),
     ],
 }
 """what the commands of a page leave, of what there is in `home`"""
 
 
-@pytest.mark.parametrize("page", MADE)
-def test_pictures_and_films_are_restored_as_their_pages_say(
-    page: str, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    monkeypatch.setattr(engine, "Engine", WorkingEngine)
-    monkeypatch.setattr("farm.cli.leave", lambda code, stopped: sys.exit(code))  # this process goes on
+def run(words: list[str]) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+@pytest.mark.parametrize("page", sorted({one.page.name for one in lines_of(Way.HERE)}))
+def test_the_commands_of_a_page_do_what_it_says(page: str, here: Path) -> None:
+    if page == "training-data.md":
+        (here / "photos" / "large.png").write_bytes(png_of(photo(3, 500, 490)))
+    if page == "security.md":
+        assert run(small(["submit", "photos/", "--out", "restored/"], "")).exit_code == 0
     done: set[str] = set()
-    for one in (one for one in LINES if one.page.name == page and one.line.startswith("submit ")):
-        (words,) = one.words()
-        made = CliRunner().invoke(main, [*with_small_model(words), "--gpus", "0", "--workers", "1"])
-        assert made.exit_code == 0, (one.line, made.output, made.exception)
-        if one.line in done:
-            assert "0 done" in made.output, "the same command again has nothing to do"
+    for number, one in enumerate(one for one in lines_of(Way.HERE) if one.page.name == page):
+        for words in one.words():
+            made = run(small(words, f"made-{number}"))
+            assert made.exit_code == CODES.get(one.line, 0), (one.line, made.output, made.exception)
+            if one.line in done and words[0] == "submit":
+                assert "0 done" in made.output, "the same command again has nothing to do"
         done.add(one.line)
-    assert [name for name in MADE[page] if not (tmp_path / name).is_file()] == []
+    assert [name for name in MADE[page] if not (here / name).is_file()] == []
 
 
-def with_small_model(words: list[str]) -> list[str]:
-    """Another model for one that is large or has to be fetched; it has no partner to be mixed with."""
-    words = ["my.pth" if word in ("animevideov3", "general-x4v3", "x4plus") else word for word in words]
-    if "my.pth" in words and "--denoise" in words:
+def small(words: list[str], out: str) -> list[str]:
+    """The same command over what there is in `home`; `out`: for what would lie beside the data of another."""
+    words = [NAMED.get(word, word) for word in words]
+    for at, word in enumerate(words[:-1]):
+        if word in ("--model", "--models"):
+            words[at + 1] = ",".join(SMALL.get(name, name) for name in words[at + 1].split(","))
+        elif word == "--sample":
+            words[at + 1] = "1"
+    if "--denoise" in words:
         at = words.index("--denoise")
         words = words[:at] + words[at + 2 :]
-    return words
+    command = " ".join(words[:2]) if words[0] == "manifest" else words[0]
+    if command in ("degrade", "prepare") and not {"--out", "-o"} & set(words):
+        words += ["--out", out]
+    if {"--size", "--outscale"} & set(words) and "--model" not in words:
+        words += ["--model", "my.pth", "--limit", "1"]
+    return [*words, *MORE.get(command, ())]
 
 
-def test_models_and_manifests_are_looked_at_as_their_pages_say(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    lines = [one for one in LINES if re.match(r"(models|scan photos|manifest)\b", one.line) and "fetch" not in one.line]
-    lines = [one for one in lines if one.page.name in ("models.md", "SCHEMA.md")]
-    assert len(lines) >= 4
-    for one in lines:
+def test_faces_are_restored_as_the_documents_say(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_face()
+    monkeypatch.setenv("FARM_WEIGHTS_DIR", str(data_folder() / "weights"))
+    from tests.face_files import save_seeded
+
+    (here / "faces").mkdir()
+    seeded = save_seeded(here / "faces")
+    files = ("--face-model", str(seeded.gfpgan), "--face-parser", str(seeded.parser), "--face-detector", "mobile0.25")
+    for one in lines_of(Way.FACES):
         (words,) = one.words()
-        words = ["my.pth" if word == "FILE.pth" else word for word in words]
-        made = CliRunner().invoke(main, words)
-        assert made.exit_code == 0, (one.id, made.output)
+        made = run([*small(words, ""), *files])
+        assert made.exit_code == 0, (one.line, made.output, made.exception)
+    assert (here / "photos/farm-out/2_4x.png").is_file()
+    assert (here / "portraits/farm-out/1_4x.png").is_file()
 
 
-def test_an_empty_machine_gets_its_key_and_its_settings(tmp_path: Path) -> None:
-    """The lines of docs/nightly.md before the farm is asked anything, twice: nothing that was written is lost."""
-    text = (REPOSITORY / "docs" / "nightly.md").read_text("utf-8")
-    lines = re.findall(r"^install -d .*?^EOF$", text, re.MULTILINE | re.DOTALL)[0]
-    for _ in range(2):
-        done = subprocess.run(["bash", "-euc", lines], env={**os.environ, "HOME": str(tmp_path)}, check=False)
-        assert done.returncode == 0
-        key = tmp_path / ".aws" / "credentials"
-        assert (key.stat().st_mode & 0o777, key.parent.stat().st_mode & 0o777) == (0o600, 0o700)
-        assert key.read_text() in ("", "the key")
-        key.write_text("the key")
-    assert "endpoint_url" in (tmp_path / ".config" / "farm" / "config.toml").read_text()
+def test_released_models_are_fetched_and_named_as_their_page_says(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a folder in the release's place, and the one of those models that is there."""
+    monkeypatch.setenv("FARM_WEIGHTS_MIRROR", str(data_folder() / "weights"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
+    fetch, submit = lines_of(Way.WEIGHTS)
+    made = run([{"x4plus": "animevideov3"}.get(word, word) for word in shlex.split(fetch.line) if word != "vgg19"])
+    assert (made.exit_code, (here / "cache/farm/weights/realesr-animevideov3.pth").is_file()) == (0, True), made.output
+    (words,) = submit.words()
+    made = run(small(words, ""))
+    assert made.exit_code == 0, (made.output, made.exception)
+    assert {path.name for path in (here / "photos/farm-out").glob("2-*.png")} == {
+        "2-animevideov3-2.png",
+        "2-animevideov3-4.png",
+        "2-my-4.png",
+    }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_document_points_to_is_there(page: Path) -> None:
-    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert [link for link in links if link and not (page.parent / link).exists()] == []
+def test_the_model_in_the_box_is_trained_by_the_commands_of_its_page(here: Path) -> None:
+    """All of them, in their order, with fewer pictures and iterations."""
+    page = REPOSITORY / "docs" / "training.md"
+    (block,) = ("\n".join(lines) for _, lines in blocks(page) if any("box_pictures" in line for line in lines))
+    degrade, train, finish = lines_of(Way.BOX)
+    (script,) = re.findall(r"^python (scripts/.*)$", block, re.MULTILINE)
+    few = {"537": "2", "400": "192", "pictures/": str(here / "pictures")}
+    subprocess.run([sys.executable, *(few.get(word, word) for word in shlex.split(script))], cwd=REPOSITORY, check=True)
+    made = re.findall(r"make (\w+) (\w+) (\d+)", block)
+    assert len(made) == 10
+    for recipe, kind, _ in made:
+        line = degrade.line.replace("$1", recipe).replace("$2", kind).replace("$3", "1")
+        result = run([*shlex.split(line), "--limit", "1", *MORE["degrade"]])
+        assert result.exit_code == 0, (line, result.output, result.exception)
+    for name in ("box.toml", "box-finish.toml"):
+        text = (REPOSITORY / "sr_kernel" / "data" / name).read_text("utf-8")
+        text, count = re.subn(r"^(iterations|warmup) = \d+$", r"\1 = 2", text, flags=re.MULTILINE)
+        assert count == 2
+        (here / name).write_text(text)
+    for one, copy in ((train, True), (finish, False)):
+        (words,) = one.words()
+        result = run(words)
+        assert result.exit_code == 0, (one.line, result.output, result.exception)
+        if copy:
+            shutil.copy(here / "box-trained/weights/box-000000002.safetensors", here / "box-first.safetensors")
+    assert (here / "box-finished/weights/box-000000002.safetensors").is_file()
+
+
+def test_the_python_of_the_readme_restores_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of docs/python.md is run by tests/e2e/test_report.py; there is no other."""
+    found = {page.name: lines for page in PAGES for language, lines in blocks(page) if language == "python"}
+    assert set(found) == {"README.md", "python.md"}
+    exec("\n".join(found["README.md"]), {})
+    assert capsys.readouterr().out == f"done {here}/pictures/farm-out/1_4x.png \n"
+
+
+def test_weights_that_do_not_say_their_activation_are_mended_as_the_page_says(here: Path) -> None:
+    text = (REPOSITORY / "docs" / "foreign-weights.md").read_text("utf-8")
+    (code,) = re.findall(r"^ {6}import torch\n(?: {6}.*\n)+", text, re.MULTILINE)
+    state = torch.load("my.pth", weights_only=True)["params"]
+    last = max(int(name.split(".")[1]) for name in state)
+    activations = {f"body.{index}.weight" for index in range(1, last, 2)}
+    torch.save({"params": {name: value for name, value in state.items() if name not in activations}}, "net.pth")
+    exec(textwrap.dedent(code), {})
+    assert run(["models", "info", "net-prelu.pth"]).exit_code == 0
