@@ -54,7 +54,7 @@ def submit_detached(config: RunConfig, words: Sequence[str], *, as_json: bool) -
     click.echo(f"farm logs {made.job} --follow shows what it says; farm cancel {made.job} ends it", err=True)
 
 
-@click.command(short_help="What a detached run has said.")
+@click.command(short_help="What a run has said, or done.")
 @click.argument("run", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until it ends.")
 @click.option("--json", "as_json", is_flag=True, help="Objects of JSON: one, or with --follow a line each.")
@@ -62,7 +62,7 @@ def submit_detached(config: RunConfig, words: Sequence[str], *, as_json: bool) -
 @explained
 def logs(run: str | None, follow: bool, as_json: bool, address: str | None, insecure: bool) -> None:
     """Show what the detached run RUN has said: a job's id, or an output root, whose latest is taken; without one, that
-    of this folder or its farm-out/.
+    of this folder or its farm-out/. Of an attached run its ledger tells what it has done.
     """
     from farm.jobs import follow_log, read_log
     from farm.status import here
@@ -72,11 +72,11 @@ def logs(run: str | None, follow: bool, as_json: bool, address: str | None, inse
     if follow:
         job = follow_log(what, worker, _show_json if as_json else _show)
         if as_json:
-            click.echo(json.dumps({"job": asdict(job)}))
+            click.echo(json.dumps({"job": job and asdict(job)}))
         return
     job, text = read_log(what, worker)
     if as_json:
-        click.echo(json.dumps({"job": asdict(job), "log": text}))
+        click.echo(json.dumps({"job": job and asdict(job), "log": text}))
     else:
         _show(text)
 

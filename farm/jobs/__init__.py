@@ -7,6 +7,7 @@ settings.py  what a job has of the environment
 handover.py  a command becomes a job                   end.py      a run is cancelled, the head is ended
 known.py     which cluster, which job, what it said    kept.py     jobs of a head that has been ended
 told.py      what is said of an output root and its job
+diary.py     what an attached run has done, in lines
 """
 
 from farm.jobs.end import Cancelled, Ended, cancel, down

@@ -11,7 +11,7 @@ from farm import manifest
 from farm.config import WorkerConfig
 from farm.errors import UsageError
 from farm.fleet import check_dashboard, cluster_address, prepare_ray
-from farm.jobs import head, kept
+from farm.jobs import diary, head, kept
 from farm.jobs.record import Job
 
 if TYPE_CHECKING:
@@ -92,27 +92,44 @@ def find(what: str, found: Found) -> Job:
     if job is None:
         asked = f"the cluster at {found.dashboard}" if found.dashboard else "this machine"
         raise UsageError(
-            f"{what}: {asked} knows no detached run of that name; what an attached run says stands in its terminal, "
-            "and `farm list` names output roots"
+            f"{what}: {asked} knows no detached run of that name, and it is no output root of a run; "
+            "`farm list` names those"
         )
     return job
 
 
-def read_log(what: str, worker: WorkerConfig) -> tuple[Job, str]:
-    """A job and all that it has said so far. Raises as find() and reach()."""
+def read_log(what: str, worker: WorkerConfig) -> tuple[Job | None, str]:
+    """A job and all that it has said so far; of an output root whose latest run is none, what its ledger tells, and no
+    job. Raises as find() and reach()."""
     client = reach(worker)
     found = known_to(client, worker)
-    job = find(what, found)
+    job = _meant(what, found)
+    if job is None:
+        return None, diary.read(manifest.canonical(what))
     return job, kept.read_log(job.id) if client is None or job.id in found.kept else client.log(job.id)
 
 
-def follow_log(what: str, worker: WorkerConfig, show: Callable[[str], None]) -> Job:
-    """Show what a job has said and says until it ends; returns what became of it. Raises as read_log()."""
+def follow_log(what: str, worker: WorkerConfig, show: Callable[[str], None]) -> Job | None:
+    """Show what a job has said and says until it ends, or what an attached run does; returns what became of the job.
+    Raises as read_log()."""
     client = reach(worker)
     found = known_to(client, worker)
-    job = find(what, found)
+    job = _meant(what, found)
+    if job is None:
+        diary.follow(manifest.canonical(what), show)
+        return None
     if client is None or job.id in found.kept:
         show(kept.read_log(job.id))
         return job
     client.follow(job.id, show)
     return client.settled(job)
+
+
+def _meant(what: str, found: Found) -> Job | None:
+    """The job that find() gives; None for an output root in which a run has begun since, or without any."""
+    if not is_job_id(what):
+        root = manifest.canonical(what)
+        job = found.of(root)
+        if not (job and job.is_active) and diary.began_unix(root) > (job.ended_unix if job else 0.0):
+            return None
+    return find(what, found)

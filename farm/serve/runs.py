@@ -60,9 +60,9 @@ class Runs:
 
     def log(self, run: str, lines: int) -> RunLog:
         """The last lines of what a run has said."""
-        self._find(run)
+        _, job = self._find(run)
         try:
-            job, text = read_log(run, self._worker)
+            _, text = read_log(run, self._worker)
         except UsageError as error:  # it was not kept
             raise RefusedRequest(404, str(error)) from error
         said = text.splitlines()
