@@ -17,7 +17,7 @@ from farm.errors import UsageError
 from farm.gpus import compute_fault, fused_fault, say_once
 from farm.records import Unit
 from farm.slots import EngineConfig, Slot
-from farm.tasks.memory import MEMORY_SHARE, memory_share
+from farm.tasks.memory import MEMORY_SHARE, WORKER_BYTES, memory_share
 from sr_kernel import control_group, hardware
 
 if TYPE_CHECKING:
@@ -224,8 +224,12 @@ def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
 
 
 def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
-    """One a core, fewer where each must hold `body_bytes` of the share of memory that pictures get."""
-    return cores if not body_bytes else max(1, min(cores, int(MEMORY_SHARE * memory_bytes) // body_bytes))
+    """One a core, fewer where each must hold `body_bytes` of the share of memory that pictures get, or where what they
+    leave does not hold so many without any."""
+    most = int((1 - MEMORY_SHARE) * memory_bytes) // WORKER_BYTES
+    if body_bytes:
+        most = min(most, int(MEMORY_SHARE * memory_bytes) // body_bytes)
+    return max(1, min(cores, most))
 
 
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:

@@ -136,8 +136,19 @@ def test_a_quota_of_time_gets_as_many_workers_as_it_keeps_busy_on_no_core_of_the
 
 def test_whole_bodies_get_the_memory_they_need() -> None:
     assert workers_that_fit(8, 0, 16 * GIB) == 8
+    assert workers_that_fit(2, 0, 24 * GIB) == 2
     assert workers_that_fit(8, 4 * GIB, 16 * GIB) == 2
     assert workers_that_fit(2, 7 * GIB, 8 * GIB) == 1
+
+
+def test_no_more_workers_are_started_than_the_memory_beside_pictures_holds() -> None:
+    """As in a container of little memory on a machine of many cores."""
+    assert workers_that_fit(64, 0, 16 * GIB) == 12
+    assert workers_that_fit(64, 4 * GIB, 16 * GIB) == 2
+    assert workers_that_fit(2, 0, GIB // 2) == 1
+    assert all(workers_that_fit(cores, 0, 2 * GIB * cores) == cores for cores in range(1, 129)), (
+        "2 GB a core are enough"
+    )
 
 
 @pytest.mark.parametrize("worker", [WorkerConfig(gpus=0), WorkerConfig()], ids=["its CPUs", "its GPUs"])

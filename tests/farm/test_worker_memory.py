@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from farm.records import Unit
-from farm.tasks.memory import MemoryBudget, memory_share
+from farm.tasks.memory import WORKER_BYTES, MemoryBudget, memory_share
 from farm.tasks.station import Station
 from farm.worker import Worker
 from sr_kernel import hardware
 
+from ..runs import REPOSITORY
 from .test_resident import context
 
 GIB = 1 << 30
+SHIPPED = REPOSITORY / "sr_kernel/data/box.safetensors"
 
 
 def test_a_worker_shares_its_machine_with_as_many_as_it_is_told(
@@ -59,3 +63,35 @@ def test_who_waits_for_memory_goes_on_when_there_is_more() -> None:
         budget.resize(200)
         assert entered.wait(5)
         thread.join(5)
+
+
+RESTORES = """
+import sys
+from pathlib import Path
+from tests.farm.picture_bench import picture_bench, write_png
+from tests.pictures import photo
+
+def main():
+    folder = Path(sys.argv[1])
+    source = write_png(folder / "in.png", photo(1, 512, 384))
+    (folder / "out").mkdir()
+    with picture_bench(Path(sys.argv[2]), folder / "out") as bench:
+        bench.run(source)
+        print(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")))
+
+main()
+"""
+
+
+def test_a_worker_holds_no_more_beside_pictures_than_its_number_is_reckoned_with(tmp_path: Path) -> None:
+    """In a process of its own, which hands no freed memory back to the system: what it holds now is what it held."""
+    ran = subprocess.run(
+        [sys.executable, "-c", RESTORES, str(tmp_path), str(SHIPPED)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    held = int(ran.stdout.split()[1]) << 10
+    assert 0.4 * WORKER_BYTES < held < WORKER_BYTES, "the picture of 512x384 included"
