@@ -215,7 +215,8 @@ def heading(device: torch.device, sizes: Sizes, rates: Mapping[str, float]) -> l
         f"{libraries}. `python {' '.join(sys.argv)}`",
         "",
         f"Pictures: against fp32 and uint16 {small}; tile shapes {sizes.tiles}, batches {sizes.batches}, order, body"
-        f" {cut}; memory {square} and {full}; speed {full}, tile {sizes.tile_px}, median of up to {sizes.rounds}.",
+        f" {cut}; memory {square} and {full}; speed {full}, tile {sizes.tile_px}"
+        f" ({sizes.compact_tile_px} of compact networks on a GPU), median of up to {sizes.rounds}.",
         "",
         f"Peak {max(rates.values()) / 1e12:.4g} TFLOP/s, the best of: "
         + ", ".join(f"{name} {rate / 1e12:.4g}" for name, rate in rates.items()),

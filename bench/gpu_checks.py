@@ -44,6 +44,8 @@ class Sizes:
     square: tuple[int, int] = (256, 256)
     full: tuple[int, int] = (1920, 1080)
     tile_px: int = 256
+    compact_tile_px: int = 512
+    """of compact networks on a GPU, as the farm plans it"""
     batches: tuple[int, int] = (1, 8)
     rounds: int = 5
     budget_s: float = 3.0
@@ -66,6 +68,7 @@ QUICK = Sizes(
     square=(16, 16),
     full=(32, 20),
     tile_px=16,
+    compact_tile_px=16,
     rounds=3,
     budget_s=0.2,
     matmuls=(256,),
@@ -166,6 +169,11 @@ class Subject:
         self.upscaler = Upscaler(self.spec, self.backend)
 
     @property
+    def tile_px(self) -> int:
+        is_large = self.device.type == "cuda" and self.spec.arch == "srvgg"
+        return self.sizes.compact_tile_px if is_large else self.sizes.tile_px
+
+    @property
     def batch(self) -> int:
         return 8 if self.device.type == "cuda" else 1
 
@@ -188,7 +196,7 @@ class Subject:
         return self.restore(self.small, "fp32")
 
     def plan(self, rgb: Pixels, tile_px: int | None = None, exact_px: int = EXACT_PX) -> PicturePlan:
-        return plan_of(self.spec, rgb, tile_px or self.sizes.tile_px, exact_px)
+        return plan_of(self.spec, rgb, tile_px or self.tile_px, exact_px)
 
     def restore(self, rgb: Pixels, precision: str, plan: PicturePlan | None = None, batch: int | None = None) -> Pixels:
         settings = Settings(precision=precision, batch=batch or self.batch)  # pyright: ignore[reportArgumentType]

@@ -204,6 +204,7 @@ def main() -> int:
         ("animevideov3", (1, 292, 292)),
         ("animevideov3", (8, 292, 292)),
         ("animevideov3", (16, 292, 292)),
+        ("animevideov3", (8, 548, 548)),
         ("general-x4v3", (1, 1080, 1920)),
         ("x4plus-anime", (1, 1080, 1920)),
         ("x4plus", (1, 540, 960)),

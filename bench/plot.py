@@ -65,8 +65,8 @@ def scaling(found: list[Figures], into: Path) -> None:
 
 
 def fleet(found: list[Figures], into: Path) -> None:
-    """The longest run of all."""
-    longest = max(found, key=lambda one: one["rows"])
+    """The longest run of all, the last of equal ones."""
+    longest = max(reversed(found), key=lambda one: one["rows"])
     figure, axes = pyplot.subplots(figsize=(WIDTH, 2.4), layout="constrained")
     idle = 1 - longest["busy"] - longest["lost"]
     bars: dict[str, tuple[float, Any]] = {
