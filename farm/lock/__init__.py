@@ -155,15 +155,16 @@ def is_process_of(root: str, holder: Holder) -> bool:
     return disk.is_process_of(root, holder) if local_path(root) else lease.is_process_of(holder)
 
 
-def holds(root: str, run: str) -> bool:
-    """Whether the attempt `run` is alive and may publish; on a store as it was some seconds ago, where it has a lock.
+def holds(root: str, run: str, *, now: bool = False) -> bool:
+    """Whether the attempt `run` is alive and may publish; on a store as it was some seconds ago unless `now` is wanted,
+    where it has a lock.
 
     For workers, on a disk only those of a host that sees it. Raises what reading there raises.
     """
     if local_path(root):
         return disk.holds(root, run)
     with faults.run_level(root):
-        return _witness(root, run).holds()
+        return (Witness(root, run) if now else _witness(root, run)).holds()
 
 
 @lru_cache(maxsize=8)

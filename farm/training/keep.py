@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -29,6 +29,16 @@ _FOLDERS = ("checkpoints", "weights", "log", "validation", "tensorboard")
 Line = Mapping[str, float | int | str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Who says whether the output root is still ours. Both raise LostLockError where it is not."""
+
+    check: Callable[[], None]
+    """asked before each file; costs little"""
+    confirm: Callable[[], None]
+    """by the word of the disk or store: before a checkpoint, which the next one goes on from, and before files go"""
+
+
 @dataclass(slots=True)
 class Kept:
     """The output root of one training."""
@@ -37,6 +47,8 @@ class Kept:
     config: TrainConfig
     onnx: bool = False
     """whether weights are exported as ONNX too"""
+    guard: Guard | None = None
+    """None: nobody else can be there"""
     lines: list[Line] = field(default_factory=list[Line])
     """of the log, since the last checkpoint"""
     saved_at: int = 0
@@ -79,9 +91,12 @@ class Kept:
             self.publish(join("weights", file), form(state))
         log = "".join(map(_as_text, self.lines))
         self.publish(_log(at), log.encode())
-        self.root.publish(self._checkpoint(at), save_state(state, self.config.fingerprint))
+        content = save_state(state, self.config.fingerprint)
+        self._confirm()
+        self.root.publish(self._checkpoint(at), content)
         self.lines.clear()
         self.saved_at, self.log = at, log
+        self._confirm()  # or of two that write here the one that is late removes what the other goes on from
         _drop(join(self.root.url, "checkpoints"), _CHECKPOINT, self.config.keep.checkpoints)
         _drop(join(self.root.url, "weights"), _WEIGHTS, self.config.keep.weights)
 
@@ -110,8 +125,14 @@ class Kept:
             storage.delete_tree(join(self.root.url, folder))
 
     def publish(self, name: str, data: bytes) -> None:
-        """A file below the root."""
+        """A file below the root. Raises LostLockError where that is another's by now."""
+        if self.guard is not None:
+            self.guard.check()
         self.root.publish(join(self.root.url, name), data)
+
+    def _confirm(self) -> None:
+        if self.guard is not None:
+            self.guard.confirm()
 
     def _read_log(self, at: int) -> str:
         """Empty where it is gone."""

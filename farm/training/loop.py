@@ -16,7 +16,7 @@ from farm.errors import FarmError, ModelError, StalledError
 from farm.storage import OutputRoot, join
 from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
-from farm.training.keep import Kept, onnx_of
+from farm.training.keep import Guard, Kept, onnx_of
 from farm.training.pairs import Share, batches, open_sources
 from farm.training.validate import Scores, Validator
 from farm.training.weights import load_lpips, load_start
@@ -85,6 +85,8 @@ class Around:
     """whether to save and end after this iteration; all workers ask, say whether they are stuck, and hear the same"""
     hurried: Callable[[], bool]
     """likewise, for the first worker to ask alone, in the middle of something long"""
+    guard: Guard | None = None
+    """whether the output root is still this training's; None: nobody else can be there"""
     average: Average | None = None
     """of gradients over all workers"""
     average_losses: Callable[[Losses], Losses] | None = None
@@ -94,8 +96,8 @@ class Around:
 def train(job: Job, around: Around) -> int:
     """Train to the end, or until it is to stop; the iteration reached comes back.
 
-    Raises UsageError, ModelError, TrainingError, StalledError where a process that loads pairs dies, and what reading
-    and writing raise.
+    Raises UsageError, ModelError, TrainingError, StalledError where a process that loads pairs dies, LostLockError
+    where the output root is another's by now, and what reading and writing raise.
     """
     try:
         return _train(job, around)
@@ -128,7 +130,7 @@ def _train(job: Job, around: Around) -> int:
     keep_to_one_algorithm(torch.device(job.device))
     leads = around.share.rank == 0
     state = _begin(job, around.said if leads else None)
-    kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), config, job.onnx)
+    kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), config, job.onnx, around.guard)
     if job.resume_at:
         kept.resume(state, job.resume_at)
     # What is kept and not scored was left so in a hurry, or by a process that died while it scored.

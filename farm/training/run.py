@@ -12,7 +12,7 @@ from farm.lock import RunLock
 from farm.signals import stopped_by_signals
 from farm.storage import OutputRoot, clear_staging
 from farm.training.config import TrainConfig
-from farm.training.keep import Kept
+from farm.training.keep import Guard, Kept
 from farm.training.loop import Around, Job, Said, train
 from farm.training.pairs import Share
 from farm.training.weights import start_in_words
@@ -68,7 +68,8 @@ def debugged(config: TrainConfig, workers: int) -> TrainConfig:
 def run(request: Request, said: Said) -> int:
     """Train, or go on with what was trained into the same output root; the iteration reached comes back.
 
-    Raises InterruptedRun after a signal, when all is saved; UsageError, ModelError, BusyError and what storage raises.
+    Raises InterruptedRun after a signal, when all is saved; UsageError, ModelError, BusyError, LostLockError and what
+    storage raises.
     """
     if request.config.data.batch % request.workers:
         raise UsageError(
@@ -89,8 +90,8 @@ def run(request: Request, said: Said) -> int:
         worker = WorkerConfig(**{name: getattr(request, name) for name in names})
         is_watched = worker.dashboard or worker.metrics_port is not None
         if request.workers == 1 and not cluster_address(worker) and not is_watched:
-            return _here(job, said)
-        return _on_ray(worker, request.workers, job, said)
+            return _here(job, lock, said)
+        return _on_ray(worker, request.workers, job, lock, said)
 
 
 def _job(request: Request, attempt: str) -> Job:
@@ -111,20 +112,25 @@ def _job(request: Request, attempt: str) -> Job:
     )
 
 
-def _here(job: Job, said: Said) -> int:
+def _here(job: Job, lock: RunLock, said: Said) -> int:
     """In this process."""
     asked = list[bool]()
+
+    def stopping(stuck: bool) -> bool:
+        lock.check()
+        return stuck or bool(asked)
+
+    guard = Guard(lock.check, lock.confirm)
     with stopped_by_signals(lambda: asked.append(True)) as received:
-        reached = train(
-            job,
-            Around(share=Share(), said=said, stopping=lambda stuck: stuck or bool(asked), hurried=lambda: bool(asked)),
-        )
+        received.on_end = lock.abandon
+        around = Around(share=Share(), said=said, stopping=stopping, hurried=lambda: bool(asked), guard=guard)
+        reached = train(job, around)
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
         raise InterruptedRun(received.signum)
     return reached
 
 
-def _on_ray(worker: WorkerConfig, count: int, job: Job, said: Said) -> int:
+def _on_ray(worker: WorkerConfig, count: int, job: Job, lock: RunLock, said: Said) -> int:
     if lacking := [name for name in _OF_RAY_TRAIN if importlib.util.find_spec(name) is None]:
         raise UsageError(
             "train: several workers, a cluster, --dashboard and --metrics-port need Ray Train, for which "
@@ -133,4 +139,4 @@ def _on_ray(worker: WorkerConfig, count: int, job: Job, said: Said) -> int:
     prepare_ray(worker)
     from farm.training.workers import train_on_ray
 
-    return train_on_ray(job, count, worker, said)
+    return train_on_ray(job, count, worker, lock, said)

@@ -23,14 +23,15 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
+from farm import lock
 from farm.config import WorkerConfig
-from farm.errors import FarmError, InterruptedRun, StalledError, UnreachableError
+from farm.errors import FarmError, InterruptedRun, LostLockError, StalledError, UnreachableError
 from farm.fleet import cluster_address
 from farm.session import Session, first_line
 from farm.signals import Received, stopped_by_signals
 from farm.storage import OutputRoot
 from farm.title import train_title
-from farm.training.keep import Kept
+from farm.training.keep import Guard, Kept
 from farm.training.loop import Around, Job, Said, train
 from farm.training.metrics import Standing, TrainMetrics
 from farm.training.pairs import Share
@@ -65,13 +66,14 @@ class Post:
         return self._stopping
 
 
-def train_on_ray(job: Job, workers: int, where: WorkerConfig, said: Said) -> int:
+def train_on_ray(job: Job, workers: int, where: WorkerConfig, held: lock.RunLock, said: Said) -> int:
     """Train with so many workers, on a cluster or, where none is named, on a Ray of this process; the iteration reached
     comes back.
 
     On a cluster it waits for its turn among the runs that share it. A worker that dies takes the group with it: all
     begin again after the last checkpoint. Raises StalledError where that brings nothing new, or where the cluster is
-    lost, UnreachableError where it has no place for all workers, InterruptedRun after a signal, what `train` raises.
+    lost, UnreachableError where it has no place for all workers, LostLockError where the output root's lock `held` is
+    another's, InterruptedRun after a signal, what `train` raises.
     """
     gpus = workers if job.device == "cuda" else 0
     session = Session(
@@ -92,16 +94,17 @@ def train_on_ray(job: Job, workers: int, where: WorkerConfig, said: Said) -> int
 
         session.on_connected = connected
         session.on_terminated = lambda: received.handle(signal.SIGTERM, None)
-        received.on_end = session.abandon
+        received.on_end = partial(_abandon, session, held)
         session.connect()
         try:
-            received.ask(session.break_off, session.abandon)  # else the actor starts a Ray where one was broken off
+            # Else the actor starts a Ray where one was broken off.
+            received.ask(session.break_off, partial(_abandon, session, held))
             resource = "GPU" if gpus else "CPU"
             with Place(session, job.attempt, where.priority, workers, resource, _STARTS * 60.0) as place:
-                place.wait(said, lambda: received.signum is not None)
+                place.wait(said, partial(_is_over, held, received))
                 if received.signum is not None:
                     raise InterruptedRun(received.signum)
-                reached = _trained(job, workers, session, place, said, received)
+                reached = _trained(job, workers, session, place, said, received, held)
         finally:
             session.disconnect()
     if received.signum is not None and reached < job.config.plan.schedule.iterations:
@@ -109,34 +112,51 @@ def train_on_ray(job: Job, workers: int, where: WorkerConfig, said: Said) -> int
     return reached
 
 
-def _trained(job: Job, workers: int, session: Session, place: Place, said: Said, received: Received) -> int:
+def _is_over(held: lock.RunLock, received: Received) -> bool:
+    """Whether a training that waits need wait no more. Raises LostLockError."""
+    held.check()
+    return received.signum is not None
+
+
+def _trained(
+    job: Job, workers: int, session: Session, place: Place, said: Said, received: Received, held: lock.RunLock
+) -> int:
     """Train where there are places for all; the iteration reached comes back."""
     with tempfile.TemporaryDirectory(prefix="farm-train-", dir=session.folder, ignore_cleanup_errors=True) as folder:
         title = train_title(job.config.plan.stage, job.config.name)
         named = cast(Any, ray.remote(num_cpus=0)(Post)).options(name=title, namespace=f"farm-{job.attempt}")
         post = named.remote()
-        received.ask(lambda: post.stop.remote(), partial(_abandon, session, folder))
+        received.ask(lambda: post.stop.remote(), partial(_abandon, session, held, folder))
         metrics = TrainMetrics(job.attempt, Standing(workers, job.resume_at))
-        reached = _until_done(job, workers, _News(session, post, said, metrics, place), folder)
+        reached = _until_done(job, workers, _News(session, held, post, said, metrics, place), folder)
         metrics.tell(last=True)
         return reached
 
 
-def _abandon(session: Session, folder: str) -> None:
-    """When the process is to end in the middle of things, as while Ray Train starts workers."""
-    session.abandon()
-    shutil.rmtree(folder, ignore_errors=True)
+def _abandon(session: Session, held: lock.RunLock, folder: str | None = None) -> None:
+    """When the process is to end in the middle of things, as while Ray Train starts workers; the lock is free then."""
+    try:
+        session.abandon()
+    finally:
+        held.abandon()
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _News:
     """What the workers have to say, for as long as their cluster is there."""
 
-    def __init__(self, session: Session, post: Any, said: Said, metrics: TrainMetrics, place: Place) -> None:
+    def __init__(
+        self, session: Session, held: lock.RunLock, post: Any, said: Said, metrics: TrainMetrics, place: Place
+    ) -> None:
+        self._held = held
         self._session, self.post, self.said, self._metrics, self._place = session, post, said, metrics, place
         self._asked: Any = None
 
     def hand_on(self) -> None:
-        """Say what there is, waiting a little for it. Raises StalledError where the cluster is lost."""
+        """Say what there is, waiting a little for it. Raises StalledError where the cluster is lost, LostLockError
+        where the output root is another's."""
+        self._held.check()
         self._metrics.tell()
         if self._session.head and self._session.head.is_lost:
             raise self._session.head.error()
@@ -244,10 +264,26 @@ def _work(config: dict[str, Any]) -> None:
         said=partial(_say, post),
         stopping=asked,
         hurried=asked.peek,
+        guard=guard_of(job),
         average=average_gradients,
         average_losses=average_losses,
     )
     train(replace(job, device=str(device)), around)
+
+
+def guard_of(job: Job) -> Guard:
+    """What a worker asks before it writes: it may be the last to hear that its command has ended, or is cut off. On a
+    store `check` tells what was some seconds ago."""
+    return Guard(partial(_check, job), partial(_check, job, now=True))
+
+
+def _check(job: Job, *, now: bool = False) -> None:
+    """Raise LostLockError where the command does not hold its output root any more."""
+    if not lock.holds(job.out, job.attempt, now=now):
+        raise LostLockError(
+            f"{job.out}: the command of this training does not hold it any more; nothing more is written, run the "
+            "same command again"
+        )
 
 
 def _say(post: Any, news: object) -> None:
