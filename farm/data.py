@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,6 +50,9 @@ class PairSource(Protocol):
         ...
 
     def failures(self) -> Iterator[SourceEnd]: ...
+
+    @property
+    def content(self) -> str: ...
 
 
 class PairDataset(Dataset[dict[str, Any]]):
@@ -151,6 +155,13 @@ class PairDataset(Dataset[dict[str, Any]]):
         """
         return self._source.failures()
 
+    @property
+    def content(self) -> str:
+        """A digest that is another one where there are more or fewer samples, or where they were made in another way;
+        where they lie is no part of it. On the fly it is of the names below the manifest's root, which decide what is
+        drawn: pictures are not read."""
+        return self._source.content
+
 
 class _Kept:
     """Pairs of a data set."""
@@ -170,6 +181,10 @@ class _Kept:
     def failures(self) -> Iterator[SourceEnd]:
         return self._reader.failures()
 
+    @property
+    def content(self) -> str:
+        return self._reader.index.content
+
 
 class _Rows(NamedTuple):
     """The rows of a manifest, in few bytes each."""
@@ -180,6 +195,8 @@ class _Rows(NamedTuple):
     """likewise, below the root"""
     refused: Mapping[int, ItemError]
     """why rows are not even looked at"""
+    digest: str
+    """of all names in their order"""
 
 
 class _Degraded:
@@ -206,6 +223,10 @@ class _Degraded:
         sharp, low = degrade_crop(crop, drawn, self._recipe, codec)
         key = f"{safe_key(name)}_d{drawn.index:03d}"  # as the operation names it
         return key, _tensor(crop if self._gt == "gt" else sharp), _tensor(low)
+
+    @property
+    def content(self) -> str:
+        return self._rows.digest
 
     def failures(self) -> Iterator[SourceEnd]:
         for row in range(len(self._rows.urls)):
@@ -240,7 +261,10 @@ def _read_rows(manifest: str, root: str | None) -> _Rows:
         urls.append(row.source_url)
         names.append(row.relative_path)
     arrow = cast(Any, pyarrow)
-    return _Rows(arrow.array(urls, arrow.string()), arrow.array(names, arrow.string()), refused)
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0")
+    return _Rows(arrow.array(urls, arrow.string()), arrow.array(names, arrow.string()), refused, digest.hexdigest())
 
 
 def _decode(data: bytes, url: str) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -63,6 +64,12 @@ class DatasetIndex:
     @property
     def samples(self) -> int:
         return sum(part.samples for part in self.parts)
+
+    @property
+    def content(self) -> str:
+        """Digest of what was done to how many samples, wherever they lie. One that is mended is the same."""
+        said = [self.operation, self.roles, self.options, [[part.name, part.samples] for part in self.parts]]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def write_index(index: DatasetIndex, root: storage.OutputRoot, *, key: str = "") -> storage.Published:

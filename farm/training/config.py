@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ PERCEPTUAL = ("vgg19", "none")
 """where the weights of VGG19 come from, beside a file: the weight store; or no perceptual loss at all"""
 LPIPS = ("auto", "alexnet", "none")
 """likewise of AlexNet, with which LPIPS compares; auto: of the weight store, where they and the package are here"""
+RECIPE_FILES = ("toml", "yml", "yaml")
 WEIGHT_FILES = ("pth", "pt", "safetensors")
 
 
@@ -195,16 +197,19 @@ class TrainConfig:
             least=max(Usm().side_px // 2 + 1 if sharpened else 1, 2**halvings),
         )
 
-    @property
-    def fingerprint(self) -> str:
-        """Of all that decides the curve: a checkpoint of another one is not taken up.
+    def fingerprint(self, content: Sequence[str]) -> str:
+        """Of all that decides the curve: a checkpoint of another one is not taken up. `content`: of each source the
+        digest of its samples.
 
-        How long a training runs belongs to it only where the rate depends on that.
+        Where files lie does not belong to it, so that a training can go on in another folder or on another machine. How
+        long it runs does only where the rate depends on that.
         """
-        names = ("seed", "start", "opponent", "perceptual")
-        said: dict[str, Any] = {"plan": asdict(self.plan), "data": asdict(self.data)}
-        said |= {name: getattr(self, name) for name in names}
+        said: dict[str, Any] = {"plan": asdict(self.plan), "data": asdict(self.data), "seed": self.seed}
+        said |= {name: _name_of_weights(getattr(self, name)) for name in ("start", "opponent", "perceptual")}
         said["data"].pop("loaders")
+        said["data"]["sources"] = [
+            [_said_of_source(source), digest] for source, digest in zip(self.data.sources, content, strict=True)
+        ]
         if self.recipes:
             said["recipes"] = self.recipes
         if not self.strict:
@@ -217,6 +222,19 @@ class TrainConfig:
 def is_weight_file(named: str) -> bool:
     """Whether what is said of weights is a file on a disk or a store, not a name."""
     return extension_of(named.partition("#")[0]) in WEIGHT_FILES
+
+
+def _name_of_weights(named: str) -> str:
+    """A model, or a file without its folder."""
+    return named.rpartition("/")[2] if is_weight_file(named) else named
+
+
+def _said_of_source(source: SourceConfig) -> list[object]:
+    """What decides samples beside what they are made of. Of a recipe that is a file, what it says counts."""
+    if source.pairs:
+        return [source.weight]
+    recipe = "" if extension_of(source.recipe) in RECIPE_FILES else source.recipe
+    return [source.weight, recipe, source.per_image, source.jpeg]
 
 
 def _at_least(name: str, value: float, least: float) -> None:

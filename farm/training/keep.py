@@ -45,6 +45,8 @@ class Kept:
 
     root: OutputRoot
     config: TrainConfig
+    fingerprint: str = ""
+    """of what decides the curve; empty: of who neither saves nor resumes"""
     onnx: bool = False
     """whether weights are exported as ONNX too"""
     guard: Guard | None = None
@@ -67,7 +69,7 @@ class Kept:
         """
         url = self._checkpoint(at)
         try:
-            restore_state(state, storage.read_bytes(url, most_bytes(state)), self.config.fingerprint, url)
+            restore_state(state, storage.read_bytes(url, most_bytes(state)), self.fingerprint, url)
         except CheckpointError as error:
             raise UsageError(str(error)) from error
         except ItemError as error:
@@ -91,7 +93,7 @@ class Kept:
             self.publish(join("weights", file), form(state))
         log = "".join(map(_as_text, self.lines))
         self.publish(_log(at), log.encode())
-        content = save_state(state, self.config.fingerprint)
+        content = save_state(state, self.fingerprint)
         self._confirm()
         self.root.publish(self._checkpoint(at), content)
         self.lines.clear()

@@ -130,7 +130,10 @@ def _train(job: Job, around: Around) -> int:
     keep_to_one_algorithm(torch.device(job.device))
     leads = around.share.rank == 0
     state = _begin(job, around.said if leads else None)
-    kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), config, job.onnx, around.guard)
+    sources = open_sources(config.data, config.seed)
+    fingerprint = config.fingerprint([one.content for one in sources])
+    root = OutputRoot(url=job.out, attempt=job.attempt)
+    kept = Kept(root, config, fingerprint, onnx=job.onnx, guard=around.guard)
     if job.resume_at:
         kept.resume(state, job.resume_at)
     # What is kept and not scored was left so in a hurry, or by a process that died while it scored.
@@ -140,7 +143,6 @@ def _train(job: Job, around: Around) -> int:
         return state.iteration
     if leads and job.onnx:
         onnx_of(state)  # what cannot be exported is said now, not at the first checkpoint
-    sources = open_sources(config.data, config.seed)
     board = open_board(_board_folder(job) if leads else None, left.start)
     try:
         teller = _Teller(config, around, kept, board)

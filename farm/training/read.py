@@ -16,6 +16,7 @@ from farm.errors import ItemError, UsageError
 from farm.kinds import extension_of
 from farm.recipes import load_recipe
 from farm.training.config import (
+    RECIPE_FILES,
     DataConfig,
     KeepConfig,
     SourceConfig,
@@ -33,7 +34,6 @@ else:
 _MOST_BYTES = 1 << 20
 _PARTS = ("network", "schedule", "losses")
 """tables of the kernel's plan"""
-RECIPE_FILES = ("toml", "yml", "yaml")
 _OWN = ("name", "seed", "start", "strict", "opponent", "perceptual")
 
 

@@ -58,7 +58,8 @@ def restore_state(state: TrainState, data: bytes, fingerprint: str, where: str) 
     content = read_checkpoint(data, where, most_bytes(state))
     if content.get("fingerprint") != fingerprint:
         raise CheckpointError(
-            f"checkpoint: {where}: was made under another configuration; restore that, or train into another folder"
+            f"checkpoint: {where}: was made under another configuration, or of other pairs; restore these, or train "
+            "into another folder"
         )
     try:
         _put(state, content)

@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from farm import storage
+from farm.data import PairDataset
 from farm.errors import BusyError, InterruptedRun, ModelError, StalledError, UsageError
 from farm.lock import RunLock
+from farm.shards import read_index, write_index
 from farm.training import load_config
 from farm.training.config import TrainConfig
 from farm.training.loop import Progress, Scored, TrainingError, explained
@@ -27,7 +29,8 @@ from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
 from sr_kernel.train import export
 from sr_kernel.weights import describe_file
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
-from tests.stores import KINDS, Store, opened
+from tests.pictures import photo, png_of
+from tests.stores import KINDS, Store, opened, output
 from tests.waiting import wait_for
 
 LONG = CONFIG.replace("iterations = 12", "iterations = 120").replace("every = 4", "every = 10")
@@ -276,7 +279,7 @@ def test_a_recipe_that_has_changed_is_another_configuration(tmp_path: Path) -> N
     prints: list[str] = []
     for said in (recipe, "# the same\n" + recipe, recipe.replace("0.8", "0.7")):
         (tmp_path / "set/mine.toml").write_text(said)
-        prints.append(load_config(str(path), "net").fingerprint)
+        prints.append(load_config(str(path), "net").fingerprint([""]))
     assert prints[0] == prints[1]
     assert prints[0] != prints[2]
 
@@ -341,6 +344,38 @@ def test_another_configuration_does_not_go_on(tmp_path: Path) -> None:
         trained(replace(config, seed=9), out)
     with RunLock(out), pytest.raises(BusyError):
         trained(config, out)
+
+
+def test_a_training_goes_on_in_another_home_and_not_on_other_pairs(tmp_path: Path) -> None:
+    """Where pairs and a start lie decides nothing, and what the pairs are does."""
+    config_of(tmp_path / "set")
+    trained(until(load_config(str(tmp_path / "set/train.toml"), "net"), 4), str(tmp_path / "first"))
+    (tmp_path / "set/begun.pth").write_bytes((tmp_path / "first/weights/tiny-000000004.pth").read_bytes())
+    text = 'start = "begun.pth"\n' + (tmp_path / "set/train.toml").read_text()
+    (tmp_path / "set/train.toml").write_text(text)
+    trained(until(load_config(str(tmp_path / "set/train.toml"), "net"), 4), str(tmp_path / "set/out"))
+    shutil.move(tmp_path / "set", tmp_path / "home")
+    config, out = load_config(str(tmp_path / "home/train.toml"), "net"), str(tmp_path / "home/out")
+    assert "goes on after iteration 4" in trained(until(config, 8), out)
+    pairs = str(tmp_path / "home/pairs")
+    made = read_index(pairs)
+    (part,) = made.parts
+    for other in (replace(made, options={"seed": 1}), replace(made, parts=(replace(part, samples=7),))):
+        write_index(other, output(pairs))
+        with pytest.raises(UsageError, match="another configuration, or of other pairs"):
+            trained(config, out)
+    write_index(made, output(pairs))
+    trained(config, out)
+
+
+def test_pictures_that_are_degraded_on_the_way_are_told_by_their_names(tmp_path: Path) -> None:
+    def content(folder: str, *names: str) -> str:
+        (tmp_path / folder).mkdir()
+        for seed, name in enumerate(names):
+            (tmp_path / folder / name).write_bytes(png_of(photo(seed, 80, 80)))
+        return PairDataset.on_the_fly(str(tmp_path / folder), "bicubic").content
+
+    assert content("a", "1.png", "2.png") == content("b", "1.png", "2.png") != content("c", "1.png", "3.png")
 
 
 def test_weights_that_are_not_here_are_never_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
