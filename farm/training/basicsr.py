@@ -6,6 +6,7 @@ a pool), `dataset_enlarge_ratio`, `prefetch_mode` and their like, `dist_params`.
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,8 +16,8 @@ import yaml
 
 from farm import storage
 from farm.errors import UsageError
-from farm.training.config import DataConfig, KeepConfig, SourceConfig, TrainConfig
-from farm.training.read import beside, digest_of_recipes, file_beside, is_number
+from farm.training.config import DataConfig, KeepConfig, SourceConfig, TrainConfig, is_weight_file
+from farm.training.read import beside, digest_of_recipes, is_number
 from sr_kernel.degrade.recipe import RecipeError
 from sr_kernel.degrade.recipe_basicsr import TOP_KEYS, TRAIN_KEYS, recipe_from_basicsr
 from sr_kernel.train.plan import LossPlan, NetworkPlan, SchedulePlan, Stage, StagePlan, gan_plan, net_plan
@@ -161,8 +162,8 @@ def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) ->
         notes=notes,
         name=top.text("name", "model"),
         seed=top.whole("manual_seed", 0),
-        start=file_beside(at, path.text("pretrain_network_g", "") or "none"),
-        opponent=file_beside(at, path.text("pretrain_network_d", "") or "none"),
+        start=_weights(at, path, "pretrain_network_g"),
+        opponent=_weights(at, path, "pretrain_network_d"),
         perceptual="vgg19" if plan.losses.perceptual else "none",
         keep=KeepConfig(every=logger.whole("save_checkpoint_freq", 5000), log=logger.whole("print_freq", 100)),
     )
@@ -178,6 +179,25 @@ def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) ->
     val.done("save_img", "metrics")
     top.done(*_TOP_IGNORED, *TOP_KEYS)
     return replace(config, recipes=digest_of_recipes(config.data))
+
+
+def _weights(folder: str, path: _Section, name: str) -> str:
+    """A weight file, or the name of a model as it is; none where nothing is said."""
+    named = path.text(name, "")
+    return _found(folder, named, f"path.{name}") if is_weight_file(named) else named or "none"
+
+
+def _found(folder: str, path: str, name: str) -> str:
+    """A path of the file: a relative one starts from the working folder, as upstream's, where something lies there,
+    else from the file's own folder. Raises UsageError where nothing lies in either; stores are not asked."""
+    if not path or storage.is_remote(path) or os.path.isabs(path):
+        return path
+    here, there = os.path.join(os.getcwd(), path), beside(folder, path)
+    if os.path.exists(here):
+        return os.path.normpath(here)
+    if storage.is_remote(there) or os.path.exists(there):
+        return there
+    raise UsageError(f"{name}: neither {here} nor {there} is there; mend it, or change to the folder it starts from")
 
 
 def _network(table: _Section, scale: int) -> NetworkPlan:
@@ -290,10 +310,12 @@ def _data(top: _Section, url: str, folder: str, stage: Stage, gpus: int) -> Data
     manifest, root = train.text("meta_info", ""), train.text("dataroot_gt", "")
     if not manifest:
         raise UsageError("datasets.train.meta_info is missing; name a list of pictures")
+    manifest = _found(folder, manifest, "datasets.train.meta_info")
+    root = _found(folder, root, "datasets.train.dataroot_gt")
     train.only("use_shuffle", True)
     sharpened = top.flag("gt_usm", True) and stage == "net"
     made = DataConfig(
-        sources=(SourceConfig(manifest=beside(folder, manifest), root=beside(folder, root), recipe=url),),
+        sources=(SourceConfig(manifest=manifest, root=root, recipe=url),),
         gt="gt_usm" if sharpened else "gt",
         patch=top.whole("gt_size", train.whole("gt_size", 256)),
         batch=train.whole("batch_size_per_gpu", 12) * max(1, gpus),

@@ -40,7 +40,8 @@ _OWN = ("name", "seed", "start", "strict", "opponent", "perceptual")
 def load_config(url: str, stage: Stage, *, perceptual: str | None = None, gpus: int = 0) -> TrainConfig:
     """The configuration in a file on a disk or a store: .toml is ours, .yml and .yaml BasicSR's options.
 
-    What a file does not say is as published for the stage. Relative paths in it start from its own folder.
+    What a file does not say is as published for the stage. Relative paths in it start from its own folder,
+    of BasicSR's options from the working folder first.
     `perceptual`: instead of what it says; `gpus`: what num_gpu = auto of a .yml counts. Raises UsageError for all that
     is wrong.
     """

@@ -43,6 +43,14 @@ train:
 YML = X4PLUS_YML.replace("train:\n  ema_decay: 0.999\n", TRAINS.lstrip())
 
 
+@pytest.fixture(autouse=True)
+def named_files(tmp_path: Path) -> None:
+    """What the options name, beside them."""
+    (tmp_path / "pictures").mkdir()
+    for name in ("pictures.txt", "net.pth"):
+        (tmp_path / name).touch()
+
+
 def read(folder: Path, text: str, stage: Stage = "net", name: str = "train.toml") -> TrainConfig:
     (folder / name).write_text(text)
     return load_config(str(folder / name), stage)
@@ -163,6 +171,22 @@ def test_options_of_basicsr_are_taken(tmp_path: Path) -> None:
     assert source.recipe == str(tmp_path / "train_x4.yml")
     assert config.start == str(tmp_path / "net.pth")
     assert (config.opponent, config.name, config.seed, config.keep.log) == ("none", "second_order_x4", 0, 100)
+
+
+def test_paths_of_basicsr_start_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something lies there; upstream's own files lie in options/ and name datasets/ beside it."""
+    (tmp_path / "options").mkdir()
+    (tmp_path / "options/net.pth").touch()
+    (tmp_path / "net.pth").unlink()
+    monkeypatch.chdir(tmp_path)
+    config = read(tmp_path / "options", YML, "gan", "a.yml")
+    source = config.data.sources[0]
+    assert (source.manifest, source.root) == (str(tmp_path / "pictures.txt"), str(tmp_path / "pictures"))
+    assert config.start == str(tmp_path / "options/net.pth")
+    (tmp_path / "pictures.txt").unlink()
+    there = r"meta_info: neither .*/pictures\.txt nor .*/options/pictures\.txt is there"
+    with pytest.raises(UsageError, match=there):
+        read(tmp_path / "options", YML, "gan", "a.yml")
 
 
 @pytest.mark.parametrize(("gpus", "batch"), [(0, 12), (1, 12), (3, 36)])
