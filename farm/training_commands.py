@@ -75,6 +75,8 @@ def _with_flags(config: TrainConfig, flags: dict[str, Any]) -> TrainConfig:
     for name in ("start", "opponent"):
         if flags[name] is not None:
             config = replace(config, **{name: _beside_here(flags[name])})
+    if flags["start"] is not None:
+        config = replace(config, start_key="")  # it is the file's that the configuration names
     if flags["iterations"] is not None:
         try:
             schedule = replace(config.plan.schedule, iterations=flags["iterations"])

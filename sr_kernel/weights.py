@@ -42,16 +42,17 @@ class WeightsError(ValueError):
     """A weight file is not what it should be: damaged, of another network, hostile or not finite."""
 
 
-def load_state(path: str | Path, spec: ModelSpec | None) -> dict[str, Tensor]:
+def load_state(path: str | Path, spec: ModelSpec | None, first: str = "") -> dict[str, Tensor]:
     """The state dict of a weight file, in fp32 on the CPU.
 
     Where `spec` is given its size, its sha256 (each where known), its keys and shapes are checked, strictly. Of a file
-    that holds several sets of weights `params_ema` is taken, else `params`. Raises WeightsError.
+    that holds several sets of weights the one named `first` is taken, else `params_ema`, else `params`. Raises
+    WeightsError.
     """
     data = _read(Path(path))
     if spec is not None:
         _verify(data, spec, path)
-    state = _weights_of(_parse(data, path), path)
+    state = _weights_of(_parse(data, path), path, first)
     if spec is not None:
         _check_shapes(state, spec, path)
     _check_finite(state, path)
@@ -166,10 +167,10 @@ def _check_archive(data: bytes, path: str | Path, most_bytes: int) -> None:
         )
 
 
-def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
+def _weights_of(loaded: object, path: str | Path, first: str = "") -> dict[str, Tensor]:
     """The state dict inside what was loaded, floats in fp32. A plain value, by which some files say what no shape
     does, becomes a tensor of one zero."""
-    found = _unwrapped(loaded)
+    found = _unwrapped(loaded, first)
     if not isinstance(found, dict) or not found:
         raise WeightsError(f"weights: {path}: holds no state dict; give a file saved from a network")
     state: dict[str, Tensor] = {}
@@ -194,11 +195,11 @@ def _weights_of(loaded: object, path: str | Path) -> dict[str, Tensor]:
     }
 
 
-def _unwrapped(loaded: object) -> object:
+def _unwrapped(loaded: object, first: str) -> object:
     """What a trainer's file holds under the name of the weights; the file's own content where it has no such name."""
     if isinstance(loaded, dict):
         outer = cast("dict[object, object]", loaded)
-        return next((outer[name] for name in _WRAPPERS if isinstance(outer.get(name), dict)), outer)
+        return next((outer[name] for name in (first, *_WRAPPERS) if isinstance(outer.get(name), dict)), outer)
     return loaded
 
 

@@ -163,13 +163,13 @@ def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) ->
         name=top.text("name", "model"),
         seed=top.whole("manual_seed", 0),
         start=_weights(at, path, "pretrain_network_g"),
+        start_key="" if path.only("param_key_g", "params", "params_ema") == "params_ema" else "params",
         opponent=_weights(at, path, "pretrain_network_d"),
         perceptual="vgg19" if plan.losses.perceptual else "none",
         keep=KeepConfig(every=logger.whole("save_checkpoint_freq", 5000), log=logger.whole("print_freq", 100)),
     )
     val.whole("val_freq", 5000)
-    for name in ("param_key_g", "param_key_d"):
-        path.only(name, "params_ema", "params")
+    path.only("param_key_d", "params", "params_ema")  # released discriminators have params alone
     path.only("strict_load_d", True)
     if path.take("resume_state"):
         raise UsageError("path.resume_state is not supported; the same command goes on by itself")

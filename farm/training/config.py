@@ -156,8 +156,11 @@ class TrainConfig:
     """of fresh weights and of everything that is drawn"""
     start: str = ""
     """none, a weight file, or a model's name; empty: what the stage starts from as published"""
+    start_key: str = ""
+    """which weights of the start's file the network begins with, where it has them; empty: the averaged ones, with
+    which the average begins in any case"""
     opponent: str = ""
-    """likewise, of the discriminator"""
+    """as start, of the discriminator"""
     perceptual: str = "vgg19"
     """vgg19: from the weight store; none; or a file of torchvision's VGG19"""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
@@ -214,6 +217,8 @@ class TrainConfig:
             said["recipes"] = self.recipes
         if not self.strict:
             said["strict"] = False
+        if self.start_key:
+            said["start_key"] = self.start_key
         if self.plan.schedule.kind == "steps":
             said["plan"]["schedule"].pop("iterations")
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -65,19 +65,30 @@ def load_start(
     resumed: bool = False,
     said: Callable[[str], None] | None = None,
 ) -> Start:
-    """The weights of a configuration, on the CPU: averaged ones where a file has them. A training that is resumed has
-    all but those of VGG19 already. `said` hears what does not fit, where that is allowed.
+    """The weights of a configuration, on the CPU: averaged ones where a file has them, but for those of the network
+    where `start_key` names others. A training that is resumed has all but those of VGG19 already. `said` hears what
+    does not fit, where that is allowed.
 
     Raises ModelError, which says how to get what is missing.
     """
-    network = None if resumed else _load(start_of(config), weights_dir, "--from none")
-    if network is not None and not config.strict:
-        network = _fitting(config, network, said)
+    network = average = None
+    if not resumed:
+        average = network = _begun(config, weights_dir, "", said)
+        if config.start_key:
+            network = _begun(config, weights_dir, config.start_key, None)
     opponent = None
     if config.plan.stage == "gan" and not resumed:
         opponent = _load(config.opponent or NONE, weights_dir, "--net-d none")
     vgg = _load(config.perceptual, weights_dir, "--perceptual none") if config.plan.losses.perceptual else None
-    return Start(network=network, average=network, opponent=opponent, vgg=vgg, whole=config.strict)
+    return Start(network=network, average=average, opponent=opponent, vgg=vgg, whole=config.strict)
+
+
+def _begun(
+    config: TrainConfig, weights_dir: str | None, first: str, said: Callable[[str], None] | None
+) -> dict[str, Tensor] | None:
+    """What a network begins with; None for random weights."""
+    found = _load(start_of(config), weights_dir, "--from none", first)
+    return found if found is None or config.strict else _fitting(config, found, said)
 
 
 def _fitting(config: TrainConfig, found: dict[str, Tensor], said: Callable[[str], None] | None) -> dict[str, Tensor]:
@@ -94,11 +105,11 @@ def _fitting(config: TrainConfig, found: dict[str, Tensor], said: Callable[[str]
     return fits
 
 
-def _load(named: str, weights_dir: str | None, without: str) -> dict[str, Tensor] | None:
+def _load(named: str, weights_dir: str | None, without: str, first: str = "") -> dict[str, Tensor] | None:
     if named == NONE:
         return None
     try:
-        return load_state(_path(named, weights_dir, without), None)
+        return load_state(_path(named, weights_dir, without), None, first)
     except WeightsError as error:
         raise ModelError(str(error)) from error
 

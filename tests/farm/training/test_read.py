@@ -220,6 +220,18 @@ def test_whether_all_of_the_start_has_to_fit_is_taken(tmp_path: Path) -> None:
     assert not read(tmp_path, CONFIG.replace("seed = 3", "seed = 3\nstrict = false")).strict
 
 
+def test_which_weights_of_the_start_are_taken(tmp_path: Path) -> None:
+    """As basicsr reads `param_key_g`."""
+    options = yaml.safe_load(YML)
+    keys = (None, "params", "params_ema")
+    configs = [
+        read(tmp_path, changed(copy.deepcopy(options), ("path", "param_key_g"), key), "gan", "a.yml") for key in keys
+    ]
+    assert [one.start_key for one in configs] == ["params", "params", ""]
+    prints = [one.fingerprint([""]) for one in configs]
+    assert prints[0] == prints[1] != prints[2]
+
+
 def test_options_of_stage_net_are_taken(tmp_path: Path) -> None:
     """As upstream's train_realesrnet_x4plus.yml has them."""
     options = yaml.safe_load(YML)

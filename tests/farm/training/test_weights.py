@@ -69,6 +69,26 @@ def test_what_fits_of_a_start_is_taken_where_not_all_has_to(tmp_path: Path) -> N
         load_start(other)
 
 
+def test_the_network_and_its_average_begin_with_weights_of_their_own(tmp_path: Path) -> None:
+    """As basicsr's, of a file that a training has left; which has one set only, serves for both."""
+    config = replace(config_of(tmp_path / "set", "net"), start=str(tmp_path / "a.pth"), start_key="params")
+    torch.manual_seed(4)
+    params, averages = (make_network(config.plan.network).state_dict() for _ in range(2))
+    for kept, wanted in (
+        ({"params": params, "params_ema": averages}, (params, averages)),
+        ({"params_ema": averages}, (averages, averages)),
+        ({"params": params}, (params, params)),
+    ):
+        torch.save(kept, config.start)
+        state = make_state(config.plan, load_start(config))
+        for network, theirs in zip((state.network, state.average), wanted, strict=True):
+            assert all(torch.equal(one, theirs[key]) for key, one in network.state_dict().items())
+    torch.save({"params": params, "params_ema": averages}, config.start)
+    begun = load_start(replace(config, start_key=""))
+    assert begun.network is not None
+    assert all(torch.equal(one, averages[key]) for key, one in begun.network.items())
+
+
 def test_what_a_training_starts_from_is_said(tmp_path: Path) -> None:
     net, gan = (config_of(tmp_path / stage, stage) for stage in ("net", "gan"))
     assert start_in_words(net) == "starts from random weights"
