@@ -20,10 +20,9 @@ from farm.training.keep import Guard, Kept, onnx_of
 from farm.training.pairs import Share, batches, open_sources
 from farm.training.validate import Scores, Validator
 from farm.training.weights import load_lpips, load_start
-from sr_kernel.backend import keep_to_one_algorithm
 from sr_kernel.train.schedule import share_at
 from sr_kernel.train.stage import Average, Batch, Losses, step
-from sr_kernel.train.state import TrainState, make_state
+from sr_kernel.train.state import TrainState, keep_to_plan, make_state
 
 
 class TrainingError(FarmError):
@@ -127,7 +126,7 @@ def _train(job: Job, around: Around) -> int:
     if job.threads:
         torch.set_num_threads(job.threads)
     config = job.config
-    keep_to_one_algorithm(torch.device(job.device))
+    keep_to_plan(config.plan, torch.device(job.device))
     leads = around.share.rank == 0
     state = _begin(job, around.said if leads else None)
     sources = open_sources(config.data, config.seed)

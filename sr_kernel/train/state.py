@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from sr_kernel.backend import keep_to_fp32, keep_to_one_algorithm
 from sr_kernel.train.discriminator import Discriminator
 from sr_kernel.train.networks import RestoringNetwork, make_network
 from sr_kernel.train.plan import StagePlan
@@ -59,6 +60,12 @@ class Start:
     """whether those of `network` and `average` are all of its weights; of others the rest stays fresh"""
     vgg: Weights | None = None
     """of VGG19, as torchvision's file has them; needed where the perceptual loss counts"""
+
+
+def keep_to_plan(plan: StagePlan, device: torch.device) -> None:
+    """On a GPU convolutions of one shape are computed by one algorithm, and in fp32 where the plan says fp32: torch
+    would let them round to TF32."""
+    (keep_to_fp32 if plan.precision == "fp32" else keep_to_one_algorithm)(device)
 
 
 def make_state(plan: StagePlan, start: Start, device: torch.device | str = "cpu", *, seed: int = 0) -> TrainState:
