@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -43,6 +43,8 @@ _PATIENCE_S = 6 * 3600
 """for which workers wait for the first of them, while it validates and writes"""
 _STARTS = 15
 """times, each of a minute, that Ray Train looks for places for all workers"""
+_DEATHS = 3
+"""of workers one after the other, without a checkpoint between them, that end a training"""
 
 
 class Post:
@@ -71,9 +73,9 @@ def train_on_ray(job: Job, workers: int, where: WorkerConfig, held: lock.RunLock
     comes back.
 
     On a cluster it waits for its turn among the runs that share it. A worker that dies takes the group with it: all
-    begin again after the last checkpoint. Raises StalledError where that brings nothing new, or where the cluster is
-    lost, UnreachableError where it has no place for all workers, LostLockError where the output root's lock `held` is
-    another's, InterruptedRun after a signal, what `train` raises.
+    begin again after the last checkpoint. Raises StalledError where they die again and again before the next one, or
+    where the cluster is lost, UnreachableError where it has no place for all workers, LostLockError where the output
+    root's lock `held` is another's, InterruptedRun after a signal, what `train` raises.
     """
     gpus = workers if job.device == "cuda" else 0
     session = Session(
@@ -184,7 +186,25 @@ class _News:
         self.said(f"a worker died ({first_line(error)}); all go on after iteration {iteration}")
 
 
+@dataclass(slots=True)
+class Deaths:
+    """Whether workers die so often that going on brings nothing: of one node that is gone, or of one task that the
+    kernel ended, nobody should have to begin again by hand."""
+
+    at: int
+    """iteration of the last checkpoint"""
+    count: int = 0
+    """since then"""
+
+    def are_too_many(self, at: int) -> bool:
+        """Count one more, where the last checkpoint is of the iteration `at`."""
+        self.count = self.count + 1 if at <= self.at else 1
+        self.at = at
+        return self.count >= _DEATHS
+
+
 def _until_done(job: Job, workers: int, news: _News, folder: str) -> int:
+    deaths = Deaths(job.resume_at)
     kept = Kept(OutputRoot(url=job.out, attempt=job.attempt), job.config)
     while True:
         error = _fit(job, workers, news, tempfile.mkdtemp(dir=folder))
@@ -193,10 +213,10 @@ def _until_done(job: Job, workers: int, news: _News, folder: str) -> int:
         if isinstance(error, FarmError) and not isinstance(error, StalledError):
             raise error
         reached = _at(kept)
-        if reached <= job.resume_at:
+        if deaths.are_too_many(reached):
             raise StalledError(
-                f"train: workers die before a checkpoint is written ({first_line(error)}); "
-                "use a smaller batch, or set keep.every lower"
+                f"train: workers have died {_DEATHS} times before a checkpoint was written ({first_line(error)}); use "
+                "a smaller batch, or set keep.every lower"
             ) from error
         news.go_on(error, reached)
         job = replace(job, resume_at=reached)

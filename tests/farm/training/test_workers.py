@@ -18,6 +18,7 @@ from farm.training.loop import Around, Job, Progress, Scored, train
 from farm.training.order import Order
 from farm.training.pairs import Share
 from farm.training.run import Request, run
+from farm.training.workers import Deaths
 from sr_kernel.train.parallel import average_gradients, average_losses
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
 
@@ -95,6 +96,14 @@ def test_two_workers_go_on_where_one_has_left(tmp_path: Path) -> None:
         assert one.losses == pytest.approx(wanted.losses, rel=1e-4)
     made, wanted = weights(tmp_path / "parts", 12), weights(tmp_path / "whole", 12)
     assert all(torch.allclose(one, wanted[name], atol=1e-5) for name, one in made.items())
+
+
+def test_three_deaths_without_a_checkpoint_between_them_are_too_many() -> None:
+    deaths = Deaths(0)
+    assert [deaths.are_too_many(at) for at in (0, 0, 40, 40, 80, 80, 80)] == [False] * 6 + [True]
+    assert [Deaths(80).are_too_many(80) for _ in range(3)] == [False] * 3
+    fresh = Deaths(0)
+    assert [fresh.are_too_many(0) for _ in range(3)] == [False, False, True]
 
 
 def test_a_pair_that_one_of_two_cannot_read_costs_no_iteration(tmp_path: Path) -> None:
