@@ -18,7 +18,7 @@ from farm import storage
 from farm.errors import ErrorKind, ItemError, UsageError
 from farm.storage import OutputRoot, join
 from farm.training.config import TrainConfig
-from sr_kernel.train.checkpoint import CheckpointError, most_bytes, restore_state, save_state, too_large
+from sr_kernel.train.checkpoint import CheckpointError, DamagedError, most_bytes, restore_state, save_state, too_large
 from sr_kernel.train.export import ExportError, opponent_to_pth, to_onnx, to_pth, to_safetensors
 from sr_kernel.train.state import TrainState
 
@@ -62,14 +62,29 @@ class Kept:
         """Iterations of the checkpoints that are there, newest first."""
         return sorted({at for at, _ in _numbered(join(self.root.url, "checkpoints"), _CHECKPOINT)}, reverse=True)
 
-    def resume(self, state: TrainState, at: int) -> None:
-        """Put a fresh state where the checkpoint of an iteration was made.
+    def resume(self, state: TrainState, at: int) -> list[str]:
+        """Put a fresh state where the checkpoint of an iteration was made or, where that is damaged, the newest one
+        before it that is whole. What is wrong with the damaged ones comes back.
 
-        Raises UsageError and the storage's errors.
+        Raises UsageError, also where none is whole, and the storage's errors.
         """
+        damaged: list[DamagedError] = []
+        for earlier in [one for one in self.checkpoints() if one <= at] or [at]:
+            try:
+                self._restore(state, earlier)
+                break
+            except DamagedError as error:
+                damaged.append(error)
+        else:
+            raise UsageError(str(damaged[0])) from damaged[0]
+        return [str(one) for one in damaged]
+
+    def _restore(self, state: TrainState, at: int) -> None:
         url = self._checkpoint(at)
         try:
             restore_state(state, storage.read_bytes(url, most_bytes(state)), self.fingerprint, url)
+        except DamagedError:
+            raise
         except CheckpointError as error:
             raise UsageError(str(error)) from error
         except ItemError as error:

@@ -134,9 +134,9 @@ def _train(job: Job, around: Around) -> int:
     root = OutputRoot(url=job.out, attempt=job.attempt)
     kept = Kept(root, config, fingerprint, onnx=job.onnx, guard=around.guard)
     if job.resume_at:
-        kept.resume(state, job.resume_at)
+        _resume(state, job, kept, around)
     # What is kept and not scored was left so in a hurry, or by a process that died while it scored.
-    owes = leads and bool(job.resume_at) and _is_scored(config, job.resume_at) and not kept.has_scores
+    owes = leads and bool(state.iteration) and _is_scored(config, state.iteration) and not kept.has_scores
     left = range(state.iteration + 1, config.plan.schedule.iterations + 1)
     if not left and not owes:
         return state.iteration
@@ -153,6 +153,15 @@ def _train(job: Job, around: Around) -> int:
     finally:
         board.close()
     return state.iteration
+
+
+def _resume(state: TrainState, job: Job, kept: Kept, around: Around) -> None:
+    """From the newest checkpoint that is whole, as every worker finds it; the first one says what is wrong with others
+    and removes the log of what is done again."""
+    damaged = kept.resume(state, job.resume_at)
+    if damaged and around.share.rank == 0:
+        around.said(f"{'; '.join(damaged)}; goes on after iteration {state.iteration} instead")
+        kept.forget_after(state.iteration)
 
 
 class _Desk(NamedTuple):

@@ -27,6 +27,10 @@ class CheckpointError(ValueError):
     """Bytes that are no checkpoint, or one of another training."""
 
 
+class DamagedError(CheckpointError):
+    """Bytes that may have been a checkpoint of this training, of which an earlier one may be whole."""
+
+
 def save_state(state: TrainState, fingerprint: str) -> bytes:
     """`fingerprint`: of all that decides the curve, for `restore_state` to compare."""
     content: dict[str, Any] = {
@@ -53,7 +57,8 @@ def save_state(state: TrainState, fingerprint: str) -> bytes:
 def restore_state(state: TrainState, data: bytes, fingerprint: str, where: str) -> None:
     """Put a fresh state of the same plan to where `save_state` was; `where` names the bytes in messages.
 
-    Raises CheckpointError: no checkpoint, of a later version, or of a training with another fingerprint.
+    Raises CheckpointError: of a later version, or of a training with another fingerprint; DamagedError: no checkpoint,
+    or not a whole one. The state may be half of it then, and another call puts all of it right.
     """
     content = read_checkpoint(data, where, most_bytes(state))
     if content.get("fingerprint") != fingerprint:
@@ -65,7 +70,7 @@ def restore_state(state: TrainState, data: bytes, fingerprint: str, where: str) 
         _put(state, content)
     except Exception as error:  # what does not fit makes torch raise anything
         kind = type(error).__name__
-        raise CheckpointError(f"checkpoint: {where}: lacks what it should hold ({kind}); delete it") from error
+        raise DamagedError(f"checkpoint: {where}: lacks what it should hold ({kind}); delete it") from error
 
 
 def _put(state: TrainState, content: Mapping[str, Any]) -> None:
@@ -110,11 +115,11 @@ def read_checkpoint(data: bytes, where: str, most: int) -> dict[str, Any]:
         if error.__cause__ is None:  # too old a torch, or too much in it
             raise CheckpointError(str(error)) from error
         kind = type(error.__cause__).__name__
-        raise CheckpointError(
+        raise DamagedError(
             f"checkpoint: {where}: cannot be read, or holds more than tensors ({kind}); delete it, or restore it"
         ) from error
     if not isinstance(loaded, dict):
-        raise CheckpointError(f"checkpoint: {where}: cannot be read: it is none of farm train; delete it")
+        raise DamagedError(f"checkpoint: {where}: cannot be read: it is none of farm train; delete it")
     content = cast("dict[str, Any]", loaded)
     if sum(one.numel() * one.element_size() for one in _tensors(content)) > most:
         raise CheckpointError(too_large(where))

@@ -337,6 +337,24 @@ def test_too_little_memory_is_explained() -> None:
     assert explained(caught.value) is None
 
 
+def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_is_taken(tmp_path: Path) -> None:
+    """And what is done again leaves the same curve; where none is whole the newest is named."""
+    config, out = config_of(tmp_path / "set"), tmp_path / "out"
+    trained(until(config, 8), str(out))
+    newest, earlier = (out / f"checkpoints/{at:09d}.ckpt" for at in (8, 4))
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    said = [one for one in trained(until(config, 8), str(out)) if isinstance(one, str)]
+    assert said[0] == "goes on after iteration 8"
+    assert f"{newest}: cannot be read" in said[1]
+    assert said[1].endswith("; goes on after iteration 4 instead")
+    for path in (newest, earlier):
+        path.write_bytes(b"none")
+    with pytest.raises(UsageError, match=f"{newest}: cannot be read"):
+        trained(config, str(out))
+    trained(until(config, 8), str(tmp_path / "whole"))
+    assert curve(str(out)) == curve(str(tmp_path / "whole"))
+
+
 def test_another_configuration_does_not_go_on(tmp_path: Path) -> None:
     config, out = config_of(tmp_path / "set"), str(tmp_path / "out")
     trained(until(config, 4), out)
