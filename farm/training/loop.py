@@ -18,7 +18,7 @@ from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
 from farm.training.keep import Guard, Kept, onnx_of
 from farm.training.pairs import Share, batches, open_sources
-from farm.training.validate import Scores, Validator
+from farm.training.validate import Scores, Validator, lacks_memory
 from farm.training.weights import load_lpips, load_start
 from sr_kernel.train.schedule import share_at
 from sr_kernel.train.stage import Average, Batch, Losses, step
@@ -109,7 +109,7 @@ def train(job: Job, around: Around) -> int:
 def explained(error: RuntimeError) -> FarmError | None:
     """What torch's error means to a person; None for those that mean a mistake of ours."""
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in text:
+    if lacks_memory(error):
         return TrainingError(
             "train: there is not enough memory; set data.batch or data.patch lower, recompute = true, or train with "
             "more workers"

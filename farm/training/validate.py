@@ -53,7 +53,7 @@ class _Figures(NamedTuple):
     lpips: float | None
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
     """Float32 CHW in 0..1."""
 
     key: str
@@ -87,7 +87,7 @@ class Validator:
             if stopping():
                 return None
             found = self._pair(number)
-            good, poor, made = _picture(found.good), _picture(found.poor), restored(state, found.poor)
+            good, poor, made = _picture(found.good), _picture(found.poor), restored_of(state, found)
             figures.append(self._scored(made, good))
             large = resize(poor, good.shape[1], good.shape[0])
             if self._lanczos is None:
@@ -105,14 +105,14 @@ class Validator:
             lpips=_mean_of_known(one.lpips for one in figures),
         )
 
-    def _pair(self, number: int) -> _Pair:
+    def _pair(self, number: int) -> Pair:
         try:
             found = self._pairs.sample(number, 0)
         except ItemError as error:
             if error.kind.retryable:
                 raise
             raise UsageError(f"validation.pairs: {error}") from error
-        pair = _Pair(found["key"], found[self._config.gt], found["lq"])
+        pair = Pair(found["key"], found[self._config.gt], found["lq"])
         height, width = pair.good.shape[-2:]
         if min(height, width) < LEAST_PX:
             raise UsageError(
@@ -131,6 +131,25 @@ class Validator:
 def _mean_of_known(figures: Iterable[float | None]) -> float | None:
     known = [one for one in figures if one is not None]
     return fmean(known) if known else None
+
+
+def lacks_memory(error: RuntimeError) -> bool:
+    """Whether torch says that memory is out."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def restored_of(state: TrainState, pair: Pair) -> Picture:
+    """Raises UsageError for a picture that is too large to be restored whole."""
+    try:
+        return restored(state, pair.poor)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        height, width = pair.poor.shape[-2:]
+        raise UsageError(
+            f"validation.pairs: {pair.key} of {width}x{height} pixels is restored whole, for which there is not enough "
+            "memory; name smaller pictures, such as farm prepare subimages makes, or set validation.most"
+        ) from error
 
 
 @torch.no_grad()

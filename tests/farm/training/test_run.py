@@ -21,12 +21,13 @@ from farm.data import PairDataset
 from farm.errors import BusyError, InterruptedRun, ModelError, StalledError, UsageError
 from farm.lock import RunLock
 from farm.shards import read_index, write_index
-from farm.training import load_config
+from farm.training import load_config, validate
 from farm.training.config import TrainConfig
 from farm.training.loop import Progress, Scored, TrainingError, explained
 from farm.training.order import Order
 from farm.training.run import DEBUG_ITERATIONS, Request, debugged, run
 from sr_kernel.train import export
+from sr_kernel.train.state import Start, make_state
 from sr_kernel.weights import describe_file
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
 from tests.pictures import photo, png_of
@@ -335,6 +336,14 @@ def test_too_little_memory_is_explained() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(2) @ torch.zeros(3)
     assert explained(caught.value) is None
+
+
+def test_a_picture_that_is_too_large_to_be_validated_is_named(tmp_path: Path) -> None:
+    """Not the batch, which has nothing to do with it."""
+    state = make_state(config_of(tmp_path / "set").plan, Start())
+    huge = torch.zeros(1).expand(3, 1 << 20, 1 << 20)
+    with pytest.raises(UsageError, match=r"^validation\.pairs: a of 1048576x1048576 pixels .* name smaller pictures"):
+        validate.restored_of(state, validate.Pair("a", huge, huge))
 
 
 def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_is_taken(tmp_path: Path) -> None:
