@@ -10,6 +10,7 @@ import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import yaml
@@ -34,6 +35,10 @@ _DATA_IGNORED = (
     "pin_memory",
     "persistent_workers",
 )
+
+
+_TORCH_RATE, _TORCH_BETAS = 1e-3, (0.9, 0.999)
+"""of torch.optim.Adam"""
 
 
 class _Section:
@@ -67,6 +72,12 @@ class _Section:
         if not isinstance(value, bool):
             raise self._wrong(name, value, "true or false")
         return value
+
+    def answer(self, name: str) -> bool:
+        """A flag that has to be there."""
+        if self._left.get(name) is None:
+            raise UsageError(f"{self._where}{name} is missing; say true or false")
+        return self.flag(name, False)
 
     def text(self, name: str, default: str) -> str:
         value = self.take(name, default)
@@ -166,7 +177,11 @@ def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) ->
         start_key="" if path.only("param_key_g", "params", "params_ema") == "params_ema" else "params",
         opponent=_weights(at, path, "pretrain_network_d"),
         perceptual="vgg19" if plan.losses.perceptual else "none",
-        keep=KeepConfig(every=logger.whole("save_checkpoint_freq", 5000), log=logger.whole("print_freq", 100)),
+        keep=KeepConfig(
+            every=logger.whole("save_checkpoint_freq", 5000),
+            log=logger.whole("print_freq", 100),
+            tensorboard=logger.flag("use_tb_logger", True),
+        ),
     )
     val.whole("val_freq", 5000)
     path.only("param_key_d", "params", "params_ema")  # released discriminators have params alone
@@ -174,8 +189,10 @@ def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) ->
     if path.take("resume_state"):
         raise UsageError("path.resume_state is not supported; the same command goes on by itself")
     path.done()
-    logger.only("wandb", {"project": None, "resume_id": None})
-    logger.done("use_tb_logger")
+    wandb = logger.part("wandb")
+    wandb.only("project", None)
+    wandb.done("resume_id")
+    logger.done()
     val.done("save_img", "metrics")
     top.done(*_TOP_IGNORED, *TOP_KEYS)
     return replace(config, recipes=digest_of_recipes(config.data))
@@ -228,8 +245,11 @@ def _plan(top: _Section, base: StagePlan) -> StagePlan:
     judge.only("type", "UNetDiscriminatorSN")
     judge.only("num_in_ch", 3)
     judge.only("skip_connection", True)
-    rate, betas = _adam(train.part("optim_g"), base.schedule.rate, base.betas)
-    rate_d, betas_d = _adam(train.part("optim_d"), base.schedule.rate_discriminator, betas)
+    rate, betas = _adam(train.part("optim_g"), "optim_g")
+    rate_d, betas_d = base.schedule.rate_discriminator, betas
+    optim_d = train.part("optim_d")
+    if base.stage == "gan" or not optim_d.is_empty:
+        rate_d, betas_d = _adam(optim_d, "optim_d")
     if betas != betas_d:
         raise UsageError("train.optim_g and train.optim_d have other betas; make them one")
     scheduler = train.part("scheduler")
@@ -259,13 +279,16 @@ def _plan(top: _Section, base: StagePlan) -> StagePlan:
     return plan
 
 
-def _adam(table: _Section, rate: float, betas: tuple[float, float]) -> tuple[float, tuple[float, float]]:
+def _adam(table: _Section, name: str) -> tuple[float, tuple[float, float]]:
+    """Rate and betas. What is left out is torch's, to which basicsr hands on what is said."""
+    if table.is_empty:
+        raise UsageError(f"train.{name} is missing; name its type, Adam, and its lr")
     table.only("type", "Adam")
     table.only("weight_decay", 0)
-    said = table.numbers("betas", betas)
-    found = table.number("lr", rate)
+    betas = table.numbers("betas", _TORCH_BETAS)
+    rate = table.number("lr", _TORCH_RATE)
     table.done()
-    return found, cast("tuple[float, float]", said)
+    return rate, cast("tuple[float, float]", betas)
 
 
 def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
@@ -285,6 +308,9 @@ def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
     kind: Literal["vanilla"] = gan.only("gan_type", "vanilla")
     gan.only("real_label_val", 1.0)
     gan.only("fake_label_val", 0.0)
+    # Of stage net's files nothing asks for these three; upstream's stage gan fails without each.
+    asks = top.answer if base.stage == "gan" else partial(_taken_off, top)
+    sharpened = [asks(f"{name}_gt_usm") for name in ("l1", "percep", "gan")]
     made = replace(
         base.losses,
         pixel=pixel_weight,
@@ -292,13 +318,19 @@ def _losses(top: _Section, train: _Section, base: StagePlan) -> LossPlan:
         layers=perceptual.weights("layer_weights"),
         gan=gan.number("loss_weight", 1.0) if base.stage == "gan" else 0.0,
         gan_kind=kind,
-        sharpened_pixel=top.flag("l1_gt_usm", True) and base.stage == "gan",
-        sharpened_perceptual=top.flag("percep_gt_usm", True) and base.stage == "gan",
-        sharpened_gan=top.flag("gan_gt_usm", True) and base.stage == "gan",
+        sharpened_pixel=sharpened[0],
+        sharpened_perceptual=sharpened[1],
+        sharpened_gan=sharpened[2],
     )
     for table in (pixel, perceptual, gan):
         table.done()
     return made
+
+
+def _taken_off(top: _Section, name: str) -> bool:
+    """A flag that means nothing, of any value."""
+    top.flag(name, False)
+    return False
 
 
 def _data(top: _Section, url: str, folder: str, stage: Stage, gpus: int) -> DataConfig:
@@ -313,7 +345,7 @@ def _data(top: _Section, url: str, folder: str, stage: Stage, gpus: int) -> Data
     manifest = _found(folder, manifest, "datasets.train.meta_info")
     root = _found(folder, root, "datasets.train.dataroot_gt")
     train.only("use_shuffle", True)
-    sharpened = top.flag("gt_usm", True) and stage == "net"
+    sharpened = top.answer("gt_usm") if stage == "net" else _taken_off(top, "gt_usm")
     made = DataConfig(
         sources=(SourceConfig(manifest=manifest, root=root, recipe=url),),
         gt="gt_usm" if sharpened else "gt",

@@ -116,6 +116,8 @@ class KeepConfig:
     """sets of exported weights that stay, the newest ones; 0: all"""
     log: int = 100
     """iterations between two lines of the log and of the progress"""
+    tensorboard: bool = True
+    """whether TensorBoard's files are written where it is installed"""
 
     def __post_init__(self) -> None:
         _at_least("keep.every", self.every, 1)

@@ -142,7 +142,8 @@ def _train(job: Job, around: Around) -> int:
         return state.iteration
     if leads and job.onnx:
         onnx_of(state)  # what cannot be exported is said now, not at the first checkpoint
-    board = open_board(_board_folder(job) if leads else None, left.start)
+    has_board = leads and config.keep.tensorboard
+    board = open_board(_board_folder(job) if has_board else None, left.start)
     try:
         teller = _Teller(config, around, kept, board)
         scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None

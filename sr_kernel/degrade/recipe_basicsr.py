@@ -55,6 +55,7 @@ TRAIN_KEYS = frozenset(
     {f"{key}{suffix}" for key in _BLUR_KEYS for suffix in ("", "2")} | {"final_sinc_prob", "use_hflip", "use_rot"}
 )
 """what a recipe is read from, at the top level and under datasets.train"""
+_PAIRED = "RealESRGANPairedDataset"
 _TOP_IGNORED = frozenset(
     [
         "name",
@@ -116,10 +117,14 @@ def recipe_from_basicsr(text: str) -> Recipe:
         raise RecipeError(f"recipe: not YAML: {error}") from error
     top = _mapping(loaded, "the file")
     train = _mapping(_mapping(top.get("datasets", {}), "datasets").get("train", {}), "datasets.train")
+    if top.get("high_order_degradation", True) is not True or train.get("type") == _PAIRED:
+        raise RecipeError(
+            f"recipe: high_order_degradation is off, or datasets.train is a {_PAIRED}: this option file trains on "
+            "pairs that are ready and degrades nothing; start from one that degrades good pictures, such as "
+            "finetune_realesrgan_x4plus.yml, and name yours there"
+        )
     _refuse_unknown(top, TOP_KEYS | _TOP_IGNORED, "the top level")
     _refuse_unknown(train, TRAIN_KEYS | _TRAIN_IGNORED, "datasets.train")
-    if top.get("high_order_degradation", True) is not True:
-        raise RecipeError("recipe: high_order_degradation is off: this option file trains on ready pairs")
     options = _Options({**_only(train, TRAIN_KEYS), **_only(top, TOP_KEYS)})
     return Recipe(
         scale=options.whole("scale"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import sr_kernel
@@ -218,6 +220,46 @@ def test_whether_all_of_the_start_has_to_fit_is_taken(tmp_path: Path) -> None:
     prints = [one.fingerprint([""]) for one in configs]
     assert prints[0] == prints[1] != prints[2]
     assert not read(tmp_path, CONFIG.replace("seed = 3", "seed = 3\nstrict = false")).strict
+
+
+def test_what_is_left_out_is_as_in_basicsr(tmp_path: Path) -> None:
+    """Of Adam torch's own; what upstream fails without is refused by its name."""
+    options = yaml.safe_load(YML)
+    for name in ("optim_g", "optim_d"):
+        options["train"][name] = {"type": "Adam"}
+    config = read(tmp_path, yaml.safe_dump(options), "gan", "a.yml")
+    adam = inspect.signature(torch.optim.Adam).parameters
+    assert config.plan.betas == adam["betas"].default
+    assert config.plan.schedule.rate == config.plan.schedule.rate_discriminator == adam["lr"].default
+    for path in (("train", "optim_g"), ("train", "optim_d"), *((f"{one}_gt_usm",) for one in ("l1", "percep", "gan"))):
+        lacking = changed(yaml.safe_load(YML), path, None)
+        with pytest.raises(UsageError, match=rf"{'.'.join(path)} is missing"):
+            read(tmp_path, lacking, "gan", "a.yml")
+    net = yaml.safe_load(YML) | {"model_type": "RealESRNetModel"}
+    for name in ("optim_d", "perceptual_opt", "gan_opt", "net_d_iters", "net_d_init_iters"):
+        del net["train"][name]
+    with pytest.raises(UsageError, match="gt_usm is missing"):
+        read(tmp_path, yaml.safe_dump(net), "net", "a.yml")
+
+
+def test_what_a_logger_is_told_is_done(tmp_path: Path) -> None:
+    """Whether TensorBoard's files are written; a wandb without a project is none."""
+    for said in (True, False, None):
+        options = changed(yaml.safe_load(YML), ("logger", "use_tb_logger"), said)
+        assert read(tmp_path, options, "gan", "a.yml").keep.tensorboard is (said is not False)
+    assert read(tmp_path, changed(yaml.safe_load(YML), ("logger", "wandb"), {"project": None}), "gan", "a.yml")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [(("datasets", "train", "type"), "RealESRGANPairedDataset"), (("high_order_degradation",), False)],
+)
+def test_options_for_ready_pairs_say_what_to_take(path: tuple[str, ...], value: object, tmp_path: Path) -> None:
+    """As finetune_realesrgan_x4plus_pairdata.yml, which names more than other files do."""
+    options = yaml.safe_load(YML)
+    options["datasets"]["train"]["dataroot_lq"] = "poor"
+    with pytest.raises(UsageError, match=r"pairs that are ready .* such as finetune_realesrgan_x4plus\.yml"):
+        read(tmp_path, changed(options, path, value), "gan", "a.yml")
 
 
 def test_which_weights_of_the_start_are_taken(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from farm import storage
 from farm.data import PairDataset
-from farm.errors import BusyError, InterruptedRun, ModelError, StalledError, UsageError
+from farm.errors import BusyError, InterruptedRun, ManifestError, ModelError, StalledError, UsageError
 from farm.lock import RunLock
 from farm.shards import read_index, write_index
 from farm.training import load_config, validate
@@ -393,6 +393,13 @@ def test_a_training_goes_on_in_another_home_and_not_on_other_pairs(tmp_path: Pat
             trained(config, out)
     write_index(made, output(pairs))
     trained(config, out)
+
+
+def test_pairs_in_a_list_are_refused_where_pictures_are_degraded(tmp_path: Path) -> None:
+    """Their poor picture would be left."""
+    (tmp_path / "all.txt").write_text("gt/a.png, lq/a.png\n")
+    with pytest.raises(ManifestError, match="lq"):
+        PairDataset.on_the_fly(str(tmp_path / "all.txt"), "bicubic")
 
 
 def test_pictures_that_are_degraded_on_the_way_are_told_by_their_names(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_flips_and_rotations_are_read() -> None:
         ("blur_kernel_size: 21", "blur_kernel_size: 15", "blur_kernel_size = 15: upstream ignores it"),
         ("'plateau_aniso']\n    kernel_prob:", "]\n    kernel_prob:", "kernel_list and kernel_prob differ in length"),
         ("'iso', ", "'skew', ", "skew"),
-        ("queue_size: 180", "high_order_degradation: False", "trains on ready pairs"),
+        ("queue_size: 180", "high_order_degradation: False", "trains on pairs that are ready"),
         ("use_rot: False", "use_rot: 1", "use_rot = 1 is neither true nor false"),
         ("scale: 4", "scale: [4", "not YAML"),
     ],
