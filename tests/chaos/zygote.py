@@ -115,7 +115,8 @@ def _load() -> None:
     import farm.engine
     import farm.prepare
     import farm.recipes
-    import farm.tasks.registry  # noqa: F401
+    import farm.tasks.registry
+    import farm.training.run  # noqa: F401
     from farm.storage.objects import stream, upload
 
     from . import here_ray
