@@ -114,17 +114,17 @@ def test_steps_of_relativistic_stage_gan_are_those_of_esrgan(seeded_vgg: dict[st
     reference = reference_module("models.esrgan_model").ESRGANModel(opt)
     begun, opponent = copied(reference.net_g), copied(reference.net_d)
     state = make_state(plan, Start(network=begun, opponent=opponent, vgg=seeded_vgg))
-    names = {"pixel": "l_g_pix", "perceptual": "l_g_percep", "gan": "l_g_gan"}
-    names |= {"out_real": "out_d_real", "out_fake": "out_d_fake"}
+    names = {"pixel": "l_g_pix", "perceptual": "l_g_percep", "gan": "l_g_gan", "d_real": "l_d_real"}
+    names |= {"d_fake": "l_d_fake", "out_real": "out_d_real", "out_fake": "out_d_fake"}
     for number in range(1, STEPS + 1):
         batch = pairs(2, seed=number)
         reference.update_learning_rate(number)
         reference.feed_data({"lq": batch.lq, "gt": batch.gt})
         reference.optimize_parameters(number)
-        found = reference.get_current_log()
-        mine = step(state, batch)
-        same_losses(mine, {name: found[name] for name in names.values()}, names)
+        same_losses(step(state, batch), reference.get_current_log(), names)
+    assert state.opponent is not None
     same_weights(state.network, reference.net_g, begun, 0.05)
+    same_weights(state.opponent.network, reference.net_d, opponent)
 
 
 def test_eight_pairs_are_learned_by_heart() -> None:
