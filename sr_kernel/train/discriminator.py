@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
@@ -41,4 +44,14 @@ class Discriminator(nn.Module):
 
 
 def _normed(conv: nn.Conv2d) -> nn.Module:
-    return cast(nn.Module, spectral_norm(conv))
+    """Its norm is estimated in fp32 whatever the network is computed in: under autocast a GPU would round what the
+    estimate goes on from."""
+    hooks = cast(Any, spectral_norm(conv))._forward_pre_hooks
+    (key, estimate), *_ = hooks.items()
+    hooks[key] = partial(_whole, estimate)
+    return conv
+
+
+def _whole(estimate: Callable[[nn.Module, tuple[Tensor]], None], conv: nn.Module, inputs: tuple[Tensor]) -> None:
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        estimate(conv, inputs)
