@@ -352,7 +352,7 @@ def _data(top: _Section, url: str, folder: str, stage: Stage, gpus: int) -> Data
         patch=top.whole("gt_size", train.whole("gt_size", 256)),
         batch=train.whole("batch_size_per_gpu", 12) * max(1, gpus),
         flip=False,  # the recipe does
-        loaders=train.whole("num_worker_per_gpu", 1),
+        loaders=train.whole("num_worker_per_gpu", -1),
     )
     train.take("gt_size")
     train.done(*_DATA_IGNORED, *TRAIN_KEYS)

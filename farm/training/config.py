@@ -67,8 +67,9 @@ class DataConfig:
     batch: int = 48
     """pairs of an iteration, over all workers"""
     flip: bool = True
-    loaders: int = 1
-    """processes a worker that read and degrade; 0: the worker itself does. Decides no pixel"""
+    loaders: int = -1
+    """processes a worker that read and degrade; 0: the worker itself does; -1: one, for a GPU as many as its machine
+    has cores for each worker. Decides no pixel"""
 
     def __post_init__(self) -> None:
         if not self.sources:
@@ -76,7 +77,7 @@ class DataConfig:
         _one_of("data.gt", self.gt, GT_ROLES)
         _at_least("data.patch", self.patch, 0)
         _within("data.batch", self.batch, 1, 1 << 20)
-        _within("data.loaders", self.loaders, 0, 1024)
+        _within("data.loaders", self.loaders, -1, 1024)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

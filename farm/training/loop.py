@@ -13,11 +13,12 @@ import torch
 
 from farm import storage
 from farm.errors import FarmError, ModelError, StalledError
+from farm.fleet import cores_here
 from farm.storage import OutputRoot, join
 from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
 from farm.training.keep import Guard, Kept, onnx_of
-from farm.training.pairs import Share, batches, open_sources
+from farm.training.pairs import Share, Waits, batches, loaders_of, open_sources
 from farm.training.validate import Scores, Validator, lacks_memory
 from farm.training.weights import load_lpips, load_start
 from sr_kernel.train.schedule import share_at
@@ -145,9 +146,11 @@ def _train(job: Job, around: Around) -> int:
     has_board = leads and config.keep.tensorboard
     board = open_board(_board_folder(job) if has_board else None, left.start)
     try:
-        teller = _Teller(config, around, kept, board)
+        device = state.device.type
+        loaders = loaders_of(config.data, device, around.share, len(cores_here()))
+        teller = _Teller(config, around, kept, board, Waits(loaders) if device == "cuda" else None)
         scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
-        feed = batches(sources, config, around.share, left, pinned=state.device.type == "cuda")
+        feed = batches(sources, config, around.share, left, loaders=loaders, pinned=device == "cuda")
         if owes and scorer is not None:
             scorer.score(state)
         _iterate(state, feed, around, _Desk(config, kept if leads else None, teller, scorer))
@@ -274,7 +277,11 @@ def _board_folder(job: Job) -> str | None:
 class _Teller:
     """Sums losses up and has the first worker say them every so often: to a person, the log and the board."""
 
-    def __init__(self, config: TrainConfig, around: Around, kept: Kept, board: Board) -> None:
+    def __init__(
+        self, config: TrainConfig, around: Around, kept: Kept, board: Board, waits: Waits | None = None
+    ) -> None:
+        """`waits`: of a network that should never wait for data."""
+        self._waits = waits
         self._plan = config.plan
         self._every = config.keep.log
         self._around, self._kept, self._board = around, kept, board
@@ -318,6 +325,8 @@ class _Teller:
         self._board.figures(state.iteration, {f"loss/{name}": value for name, value in means.items()})
         self._board.figures(state.iteration, {"rate": progress.rate, "iterations a second": progress.per_s})
         self._around.said(progress)
+        if self._waits is not None and (words := self._waits.words(progress.waiting)):
+            self._around.said(words)
 
     def scored(self, at: int, scores: Scores) -> None:
         """What a validation found; the time that it took is nobody's."""

@@ -20,6 +20,12 @@ from sr_kernel.train.stage import Batch
 
 _AHEAD = 4
 """batches a loading process may be ahead"""
+_MOST_LOADERS = 16
+"""of a worker, where nobody says: one holds some 300 MB"""
+_SPARE_CORES = 1
+"""of a worker, for the process that trains"""
+_LONG = 0.1
+"""share of the time that a network should not wait for data"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class Share:
 
     rank: int = 0
     world: int = 1
+    beside: int = 1
+    """workers of this machine, with this one"""
 
     def positions(self, iteration: int, batch: int) -> list[int]:
         """Of the samples of an iteration, from 1: every `world`-th."""
@@ -57,11 +65,45 @@ def _open(source: SourceConfig, data: DataConfig, seed: int) -> PairDataset:
     )
 
 
+def loaders_of(data: DataConfig, device: str, share: Share, cores: int) -> int:
+    """Processes that read and degrade for a worker on a machine of so many cores. A GPU takes pairs faster than one of
+    them makes them; on a CPU each would take from the network what it gives."""
+    if data.loaders >= 0:
+        return data.loaders
+    return min(max(1, cores // share.beside - _SPARE_CORES), _MOST_LOADERS) if device == "cuda" else 1
+
+
+@dataclass(slots=True)
+class Waits:
+    """Whether the network waits for data, and what is said of it, once."""
+
+    loaders: int
+    reports: int = 0
+    is_said: bool = False
+
+    def words(self, waiting: float) -> str | None:
+        """Of a report's share of the time, 0..1. The first one is of processes that start."""
+        self.reports += 1
+        if self.is_said or self.reports == 1 or waiting <= _LONG:
+            return None
+        self.is_said = True
+        return (
+            f"the network waits for data in {waiting:.0%} of the time; set data.loaders above {self.loaders} where "
+            "cores are free, or degrade the pairs before with farm degrade"
+        )
+
+
 def batches(
-    sources: Sequence[PairDataset], config: TrainConfig, share: Share, iterations: range, *, pinned: bool = False
+    sources: Sequence[PairDataset],
+    config: TrainConfig,
+    share: Share,
+    iterations: range,
+    *,
+    loaders: int,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
-    """This worker's part of the batches of the iterations; `pinned`: for a GPU, which copies them while it computes.
-    What cannot be read ends the training: raises it."""
+    """This worker's part of the batches of the iterations, which so many processes load; `pinned`: for a GPU, which
+    copies them while it computes. What cannot be read ends the training: raises it."""
     data = config.data
     if data.batch % share.world:
         raise UsageError(f"data.batch: {data.batch} is no multiple of the workers, {share.world}")
@@ -69,8 +111,8 @@ def batches(
     loader = DataLoader(
         _Samples(sources, data.gt, config.form),
         batch_sampler=_Numbers(order, data.batch, share, iterations),  # pyright: ignore[reportArgumentType]
-        num_workers=data.loaders,
-        prefetch_factor=_AHEAD if data.loaders else None,
+        num_workers=loaders,
+        prefetch_factor=_AHEAD if loaders else None,
         collate_fn=_joined,
         pin_memory=pinned,
         worker_init_fn=_outlive_signals,

@@ -273,7 +273,7 @@ def _work(config: dict[str, Any]) -> None:
     job: Job = config["job"]
     post = config["post"]
     context = ray.train.get_context()
-    share = Share(rank=context.get_world_rank(), world=context.get_world_size())
+    share = Share(rank=context.get_world_rank(), world=context.get_world_size(), beside=context.get_local_world_size())
     _say(post, Joined(rank=share.rank, node=ray.get_runtime_context().get_node_id()))
     device = get_device() if job.device == "cuda" else torch.device("cpu")
     if device.type == "cpu" and not job.threads:

@@ -13,10 +13,10 @@ import torch.distributed as dist
 
 from farm import storage
 from farm.training import load_config
-from farm.training.config import TrainConfig
+from farm.training.config import DataConfig, SourceConfig, TrainConfig
 from farm.training.loop import Around, Job, Progress, Scored, train
 from farm.training.order import Order
-from farm.training.pairs import Share
+from farm.training.pairs import Share, Waits, loaders_of
 from farm.training.run import Request, run
 from farm.training.workers import Deaths
 from sr_kernel.train.parallel import average_gradients, average_losses
@@ -96,6 +96,22 @@ def test_two_workers_go_on_where_one_has_left(tmp_path: Path) -> None:
         assert one.losses == pytest.approx(wanted.losses, rel=1e-4)
     made, wanted = weights(tmp_path / "parts", 12), weights(tmp_path / "whole", 12)
     assert all(torch.allclose(one, wanted[name], atol=1e-5) for name, one in made.items())
+
+
+def test_a_gpu_is_fed_by_the_cores_of_its_machine() -> None:
+    """Unless somebody says otherwise; and where it waits nonetheless that is said once, but for the first report."""
+    source = SourceConfig(pairs="pairs")
+    auto, told = DataConfig(sources=(source,)), DataConfig(sources=(source,), loaders=3)
+    found = [
+        loaders_of(auto, "cuda", Share(beside=beside), cores) for beside, cores in ((1, 16), (4, 32), (2, 2), (1, 64))
+    ]
+    assert found == [15, 7, 1, 16]
+    assert loaders_of(auto, "cpu", Share(), 16) == 1
+    assert [loaders_of(told, device, Share(), 16) for device in ("cpu", "cuda")] == [3, 3]
+    waits = Waits(7)
+    said = [waits.words(share) for share in (0.9, 0.1, 0.11, 0.9)]
+    assert [bool(one) for one in said] == [False, False, True, False]
+    assert "11% of the time; set data.loaders above 7" in str(said[2])
 
 
 def test_three_deaths_without_a_checkpoint_between_them_are_too_many() -> None:
