@@ -24,7 +24,6 @@ from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
 from farm.lock import RunLock
 from farm.media import image, video
-from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.write.encode import SegmentEncoder
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
@@ -413,21 +412,6 @@ def test_more_than_a_worker_has_is_refused_with_advice(make_bench: Callable[...,
     with pytest.raises(ItemError, match=r"this worker may use 0\.0; lower --tile-px") as failed:
         bench.task.run(segments[0], None)
     assert failed.value.kind is ErrorKind.OUT_OF_MEMORY
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The names of all frames that decoders give from now on."""
-    stamps: list[int] = []
-    frames = FrameSource.frames
-
-    def counted(self: FrameSource) -> Iterator[DecodedFrame]:
-        for one in frames(self):
-            stamps.append(one.stamp)
-            yield one
-
-    monkeypatch.setattr(FrameSource, "frames", counted)
-    return stamps
 
 
 def test_a_film_without_keyframes_is_decoded_once_by_a_worker(

@@ -14,7 +14,6 @@ from farm.errors import DiskError, ErrorKind, ItemError
 from farm.film import Span
 from farm.media.video.plan import read_film
 from farm.media.video.read.decode import iter_frames
-from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import FilmCut, Frame
 from farm.params import UpscaleParams
@@ -44,21 +43,6 @@ def kept(data: bytes, cut: FilmCut, spans: Sequence[Span], settings: UpscalePara
     """Each from what the one before has left."""
     with closing(FilmReader.of(io.BytesIO(data), URL)) as reader:
         return [seen(iter_frames(reader, cut.film, span, settings)) for span in spans]
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The stamps of all frames that any decoder gives from now on."""
-    stamps: list[int] = []
-    frames = FrameSource.frames
-
-    def counted(self: FrameSource) -> Iterator[DecodedFrame]:
-        for one in frames(self):
-            stamps.append(one.stamp)
-            yield one
-
-    monkeypatch.setattr(FrameSource, "frames", counted)
-    return stamps
 
 
 def orders(spans: Sequence[Span]) -> list[list[Span]]:
