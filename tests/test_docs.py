@@ -3,6 +3,7 @@ each line to copy is run, here or where its Way says, with small pictures, model
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -202,6 +203,14 @@ MADE = {
     ],
 }
 """what the commands of a page leave, of what there is in `home`"""
+
+
+@pytest.fixture(autouse=True)
+def cores() -> Iterator[None]:
+    """A worker inside this process keeps it to one core; tests of other files, which come after, have all again."""
+    before = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 def run(words: list[str]) -> Result:
