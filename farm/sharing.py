@@ -180,16 +180,26 @@ class Places:
         )
 
 
+FEWER = "lower --gpus, or go on with fewer by --min-gpus"
+
+
 class Turn:
     """A run's wait until its turn has come and there is a place for each of its workers.
 
     `limit_s`: for how long it waits for places while no other run has workers whose end could make room. `least`: it
-    goes on with so many once it was first for as long; 0: with all of them alone.
+    goes on with so many once it was first for as long; 0: with all of them alone. `advice`: where none is.
     """
 
     def __init__(
-        self, queue: Queue, places: Places, limit_s: float, least: int, now: Callable[[], float] = time.monotonic
+        self,
+        queue: Queue,
+        places: Places,
+        limit_s: float,
+        least: int,
+        now: Callable[[], float] = time.monotonic,
+        advice: str = FEWER,
     ) -> None:
+        self._advice = advice
         self._queue = queue
         self._places = places
         self._limit_s = limit_s
@@ -218,7 +228,7 @@ class Turn:
             self.workers = there
             return None
         if now_s - self._alone_since_s > self._limit_s:
-            raise too_few(wait.missing, wait.workers, self._queue.address, self._limit_s)
+            raise too_few(wait.missing, wait.workers, self._queue.address, self._limit_s, self._advice)
         return wait
 
     def _is_first(self) -> bool:
@@ -235,11 +245,10 @@ class Turn:
         return queue.mine.state is State.PLACING
 
 
-def too_few(missing: int, workers: int, address: str, limit_s: float) -> UnreachableError:
+def too_few(missing: int, workers: int, address: str, limit_s: float, advice: str = FEWER) -> UnreachableError:
     """Of a cluster that has no place for them."""
     return UnreachableError(
-        f"{missing} of {workers} workers found no place on {address} within {limit_s:.0f} s; add nodes, lower --gpus, "
-        "or go on with fewer by --min-gpus"
+        f"{missing} of {workers} workers found no place on {address} within {limit_s:.0f} s; add nodes, {advice}"
     )
 
 

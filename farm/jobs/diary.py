@@ -17,6 +17,7 @@ from farm.status import find_status
 
 MOST_ROWS = 1000
 """that are told at once: the latest; results.parquet has all"""
+_MORE = "rows before these: results.parquet has them"
 _COLUMNS = ["status", "message", "source", "output", "total_s", "worker", "finished_unix", "run"]
 _PAUSE_S, _PAUSES = 2.0, 20.0
 """between two looks: at least so many seconds, and so many times as long as a look takes"""
@@ -48,7 +49,8 @@ def follow(root: str, show: Callable[[str], None], pause: Callable[[float], None
         began_s = time.monotonic()
         over = _over(root, note)  # before its rows are read, so that none of them is missed
         lines = [*_begun(note), *_rows(root, note.run), *over]
-        show("".join(f"{line}\n" for at, line in lines if (at, line) not in told))
+        fresh = [one for one in lines if one not in told and not (told and _MORE in one[1])]
+        show("".join(f"{line}\n" for _, line in fresh))
         if over:
             return
         told = set(lines)
@@ -93,7 +95,7 @@ def _read_rows(root: str, run: str) -> list[_Line]:
 
     latest = sorted(heapq.nlargest(MOST_ROWS, counted()))
     more = count - len(latest)
-    return [_line(latest[0][0], f"{more} rows before these: results.parquet has them")] * bool(more) + latest
+    return [_line(latest[0][0], f"{more} {_MORE}")] * bool(more) + latest
 
 
 def _iter_rows(root: str, run: str) -> Iterator[_Line]:

@@ -109,11 +109,15 @@ class OpenFilms:
 
     def end_film(self, url: str) -> None:
         """Nothing more of it will be decoded."""
-        self._close([one for one in self._idle if one.last.url == url])
+        with self._changed:
+            films = [one for one in self._idle if one.last.url == url]
+        self._close(films)
 
     def close_idle(self) -> None:
         """Nothing is kept that is not used now."""
-        self._close(list(self._idle))
+        with self._changed:
+            films = list(self._idle)
+        self._close(films)
 
     def stop(self) -> None:
         """Close what is not used, and what is used when it is given back; who waits gets LaneStopped."""

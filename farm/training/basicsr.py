@@ -180,7 +180,7 @@ def config_from_basicsr(document: str, url: str, stage: Stage, gpus: int = 0) ->
         keep=KeepConfig(
             every=logger.whole("save_checkpoint_freq", 5000),
             log=logger.whole("print_freq", 100),
-            tensorboard=logger.flag("use_tb_logger", True),
+            tensorboard=logger.flag("use_tb_logger", False),
         ),
     )
     val.whole("val_freq", 5000)

@@ -68,8 +68,8 @@ class DataConfig:
     """pairs of an iteration, over all workers"""
     flip: bool = True
     loaders: int = -1
-    """processes a worker that read and degrade; 0: the worker itself does; -1: one, for a GPU as many as its machine
-    has cores for each worker. Decides no pixel"""
+    """processes a worker that read and degrade; 0: the worker itself does; -1: one, for a GPU one
+    less than its machine has cores for each worker, at most 16. Decides no pixel"""
 
     def __post_init__(self) -> None:
         if not self.sources:

@@ -114,6 +114,9 @@ class Kept:
         self.lines.clear()
         self.saved_at, self.log = at, log
         self._confirm()  # or of two that write here the one that is late removes what the other goes on from
+        for later, url in list(_numbered(join(self.root.url, "checkpoints"), _CHECKPOINT)):
+            if later > at:  # a damaged one, behind which this training went on
+                storage.delete(url)
         _drop(join(self.root.url, "checkpoints"), _CHECKPOINT, self.config.keep.checkpoints)
         _drop(join(self.root.url, "weights"), _WEIGHTS, self.config.keep.weights)
 
@@ -131,7 +134,8 @@ class Kept:
         return any("psnr" in line and line["iteration"] == self.saved_at for line in _lines(self.log))
 
     def forget_after(self, at: int) -> None:
-        """Remove the log of what will be done again: of a checkpoint that did not come to be."""
+        """Remove the log of what will be done again: of a checkpoint that did not come to be. Raises LostLockError."""
+        self._confirm()
         for later, url in list(_numbered(join(self.root.url, "log"), _LOG)):
             if later > at:
                 storage.delete(url)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 
 from farm import storage
-from farm.errors import FarmError, ModelError, StalledError
-from farm.fleet import cores_here
+from farm.errors import FarmError, ModelError
+from farm.fleet import busy_cores, cores_here
 from farm.storage import OutputRoot, join
 from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
 from farm.training.keep import Guard, Kept, onnx_of
-from farm.training.pairs import Share, Waits, batches, loaders_of, open_sources
+from farm.training.pairs import Share, Waits, batches, loader_is_gone, loaders_of, open_sources
 from farm.training.validate import Scores, Validator, lacks_memory
 from farm.training.weights import load_lpips, load_start
 from sr_kernel.train.schedule import share_at
@@ -45,6 +45,8 @@ class Job:
     onnx: bool = False
     resume_at: int = 0
     """iteration of the checkpoint to go on from; 0: begin"""
+    host: str = ""
+    """on which the command runs; a disk's lock is seen there alone"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,10 +118,7 @@ def explained(error: RuntimeError) -> FarmError | None:
             "more workers"
         )
     if text.startswith("DataLoader worker"):
-        return StalledError(
-            f"train: a process that loads pairs is gone ({text.splitlines()[0].rstrip('. ')}); run the same command "
-            "again to go on after the last checkpoint, with fewer data.loaders where memory is short"
-        )
+        return loader_is_gone(text)
     return None
 
 
@@ -147,7 +146,7 @@ def _train(job: Job, around: Around) -> int:
     board = open_board(_board_folder(job) if has_board else None, left.start)
     try:
         device = state.device.type
-        loaders = loaders_of(config.data, device, around.share, len(cores_here()))
+        loaders = loaders_of(config.data, device, around.share, busy_cores(len(cores_here())))
         teller = _Teller(config, around, kept, board, Waits(loaders) if device == "cuda" else None)
         scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
         feed = batches(sources, config, around.share, left, loaders=loaders, pinned=device == "cuda")

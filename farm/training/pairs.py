@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from farm.data import PairDataset
-from farm.errors import FarmError, UsageError
+from farm.errors import FarmError, StalledError, UsageError
 from farm.signals import STOP_LIMIT_S
 from farm.training.config import DataConfig, PairForm, SourceConfig, TrainConfig
 from farm.training.order import Order, Place
 from sr_kernel.train.stage import Batch
 
-_AHEAD = 4
-"""batches a loading process may be ahead"""
+_AHEAD, _ALL_AHEAD = 4, 8
+"""batches that a loading process may be ahead, and all of a worker, but one each: they lie in shared memory, where 48
+patches of 256 pixels take 40 MB"""
 _MOST_LOADERS = 16
 """of a worker, where nobody says: one holds some 300 MB"""
 _SPARE_CORES = 1
@@ -73,6 +74,11 @@ def loaders_of(data: DataConfig, device: str, share: Share, cores: int) -> int:
     return min(max(1, cores // share.beside - _SPARE_CORES), _MOST_LOADERS) if device == "cuda" else 1
 
 
+def ahead_of(loaders: int) -> int | None:
+    """Batches that each of so many loading processes may be ahead."""
+    return max(1, min(_AHEAD, _ALL_AHEAD // loaders)) if loaders else None
+
+
 @dataclass(slots=True)
 class Waits:
     """Whether the network waits for data, and what is said of it, once."""
@@ -112,15 +118,27 @@ def batches(
         _Samples(sources, data.gt, config.form),
         batch_sampler=_Numbers(order, data.batch, share, iterations),  # pyright: ignore[reportArgumentType]
         num_workers=loaders,
-        prefetch_factor=_AHEAD if loaders else None,
+        prefetch_factor=ahead_of(loaders),
         collate_fn=_joined,
         pin_memory=pinned,
         worker_init_fn=_outlive_signals,
     )
-    for batch in loader:
-        if isinstance(batch, FarmError):
-            raise batch
-        yield batch
+    try:
+        for batch in loader:
+            if isinstance(batch, FarmError):
+                raise batch
+            yield batch
+    except (ConnectionError, EOFError) as error:  # it died while it handed a batch over; else torch says so
+        raise loader_is_gone(str(error)) from error
+
+
+def loader_is_gone(why: str) -> StalledError:
+    """Of a loading process that has died, with the first line of what was said of it."""
+    line = (why.splitlines() or ["it has closed its connection"])[0].rstrip(". ")
+    return StalledError(
+        f"train: a process that loads pairs is gone ({line}); run the same command again to go on after the last "
+        "checkpoint, with fewer data.loaders where memory is short"
+    )
 
 
 def _outlive_signals(_number: int) -> None:

@@ -14,6 +14,7 @@ from farm.turn import State
 
 _LOOK_S = 0.5
 """between two looks at the other runs"""
+_FEWER = "lower --gpus or, on processors, --workers"
 _SAY_S = 15.0
 """between two lines that say the same"""
 
@@ -58,7 +59,7 @@ class Place:
         head = self._session.head
         if self._queue is None or head is None:
             return
-        turn = Turn(self._queue, self._places, self._limit_s, least=0)
+        turn = Turn(self._queue, self._places, self._limit_s, least=0, advice=_FEWER)
         words, said_s = "", 0.0
         try:
             while not is_over() and (wait := turn.poll()) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 from dataclasses import dataclass, replace
 
 from farm.config import WorkerConfig
@@ -109,6 +110,7 @@ def _job(request: Request, attempt: str) -> Job:
         weights_dir=request.weights_dir,
         onnx=request.onnx,
         resume_at=resume_at,
+        host=socket.gethostname(),
     )
 
 

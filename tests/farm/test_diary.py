@@ -89,6 +89,24 @@ def test_of_many_rows_the_latest_are_told(out: str, monkeypatch: pytest.MonkeyPa
     assert [line.split()[2] for line in lines[2:4]] == ["OUT/3.png", "OUT/4.png"]
 
 
+def test_who_follows_hears_once_how_many_rows_came_before(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diary, "MOST_ROWS", 1)
+    shown: list[str] = []
+    with RunLock(out) as held:
+        write(out, [entry(out, row, run=held.run) for row in range(2)], run=held.run, compacted=False)
+        note(out, 4, run=held.run)
+
+        def goes_on(_: float) -> None:
+            if len(shown) == 1:
+                write(out, [entry(out, 2, run=held.run)], run=held.run, compacted=False)
+            else:
+                note(out, 4, run=held.run, **ENDED)
+
+        diary.follow(out, shown.append, goes_on)
+    assert ["rows before these" in text for text in shown] == [True] + [False] * (len(shown) - 1)
+    assert any("OUT/2.png" in said(text, out) for text in shown[1:])
+
+
 def test_names_make_no_lines_of_their_own(out: str) -> None:
     write(out, [entry(out, 0, "a\n\x1b[2Jb.png")])
     note(out, 1, **ENDED)

@@ -591,7 +591,7 @@ def test_the_description_names_every_option_with_its_bounds(service: Service) ->
     found = service.client().get("/openapi.json").json()
     properties = found["components"]["schemas"]["RunRequest"]["properties"]
     assert set(properties) == set(RunRequest.model_fields)
-    assert properties["tile_px"]["default"] == 256
+    assert properties["tile_px"]["default"] == 0
     assert "16..4096" in properties["tile_px"]["description"]
     assert set(properties["model"]["enum"]) == set(MODEL_NAMES)
     assert found["components"]["schemas"]["RunRequest"]["additionalProperties"] is False

@@ -265,6 +265,15 @@ def test_who_may_do_with_fewer_goes_on_when_it_has_been_first_for_as_long() -> N
     assert turn.workers == 1
 
 
+def test_where_there_is_no_place_the_advice_is_of_the_command_that_waits() -> None:
+    line, clock = Line(), SimpleNamespace(now=0.0)
+    turn = Turn(line, places(lambda: 1), 900.0, 0, now=lambda: clock.now, advice="ask for less")  # type: ignore[arg-type]
+    assert turn.poll() is not None
+    clock.now = 1000.0
+    with pytest.raises(UnreachableError, match=r"add nodes, ask for less$"):
+        turn.poll()
+
+
 def test_what_was_asked_for_is_given_back_when_somebody_more_urgent_comes() -> None:
     line, clock, told = Line(), SimpleNamespace(now=0.0), list[str]()
     asked = places(lambda: 1)

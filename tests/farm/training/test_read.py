@@ -246,7 +246,7 @@ def test_what_a_logger_is_told_is_done(tmp_path: Path) -> None:
     """Whether TensorBoard's files are written; a wandb without a project is none."""
     for said in (True, False, None):
         options = changed(yaml.safe_load(YML), ("logger", "use_tb_logger"), said)
-        assert read(tmp_path, options, "gan", "a.yml").keep.tensorboard is (said is not False)
+        assert read(tmp_path, options, "gan", "a.yml").keep.tensorboard is (said is True)
     assert read(tmp_path, changed(yaml.safe_load(YML), ("logger", "wandb"), {"project": None}), "gan", "a.yml")
 
 

@@ -364,6 +364,16 @@ def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_is_taken(tmp_p
     assert curve(str(out)) == curve(str(tmp_path / "whole"))
 
 
+def test_a_damaged_checkpoint_goes_when_a_later_one_is_whole(tmp_path: Path) -> None:
+    """Or it would be what several workers are said to have reached."""
+    config, out = config_of(tmp_path / "set"), tmp_path / "out"
+    trained(until(config, 12), str(out))
+    damaged = out / "checkpoints/000000012.ckpt"
+    damaged.write_bytes(b"none")
+    trained(until(config, 10), str(out))
+    assert sorted(path.name for path in (out / "checkpoints").iterdir())[-1] == "000000010.ckpt"
+
+
 def test_another_configuration_does_not_go_on(tmp_path: Path) -> None:
     config, out = config_of(tmp_path / "set"), str(tmp_path / "out")
     trained(until(config, 4), out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,13 +13,14 @@ import torch
 import torch.distributed as dist
 
 from farm import storage
+from farm.errors import LostLockError
 from farm.training import load_config
 from farm.training.config import DataConfig, SourceConfig, TrainConfig
 from farm.training.loop import Around, Job, Progress, Scored, train
 from farm.training.order import Order
-from farm.training.pairs import Share, Waits, loaders_of
+from farm.training.pairs import Share, Waits, ahead_of, loaders_of
 from farm.training.run import Request, run
-from farm.training.workers import Deaths
+from farm.training.workers import Deaths, guard_of
 from sr_kernel.train.parallel import average_gradients, average_losses
 from tests.farm.training.sets import CONFIG, make_config, make_pairs
 
@@ -112,6 +114,26 @@ def test_a_gpu_is_fed_by_the_cores_of_its_machine() -> None:
     said = [waits.words(share) for share in (0.9, 0.1, 0.11, 0.9)]
     assert [bool(one) for one in said] == [False, False, True, False]
     assert "11% of the time; set data.loaders above 7" in str(said[2])
+
+
+def test_what_is_ahead_of_the_network_fits_into_shared_memory() -> None:
+    """A gigabyte of it is what clusters give: 48 patches of 256 pixels and their quarters take 40 MB."""
+    assert ahead_of(0) is None
+    assert [loaders * (ahead_of(loaders) or 0) for loaders in (1, 2, 7, 16)] == [4, 8, 7, 16]
+
+
+def test_a_worker_on_another_host_than_its_command_asks_no_disk(tmp_path: Path) -> None:
+    """The lock of a disk that a cluster shares is seen on the command's host alone."""
+    job = Job(
+        config=load_config(str(make_config(tmp_path / "set", CONFIG)), "net"),
+        out=str(tmp_path),
+        attempt="gone",
+        host=socket.gethostname(),
+    )
+    with pytest.raises(LostLockError):
+        guard_of(job).check()
+    guard_of(replace(job, host="elsewhere")).check()
+    guard_of(replace(job, host="elsewhere")).confirm()
 
 
 def test_three_deaths_without_a_checkpoint_between_them_are_too_many() -> None:
