@@ -22,6 +22,7 @@ OTHERS: Mapping[str, str] = {
     "mkdir -p ~/.config/farm": "the same",
     "prometheus --config.file": "tests/cluster/test_files.py, by promtool",
     "python bench/": "test_programs_beside_the_farm_have_the_options_that_are_named",
+    "pip install --no-deps -r bench/": "asks for the package index; that the file is there the same test looks",
     "python scripts/box_pictures.py": "test_the_model_in_the_box_is_trained_by_the_commands_of_its_page",
     "make": "the same",
     "cp sr_kernel/data/": "the same",
@@ -69,6 +70,8 @@ def test_programs_beside_the_farm_have_the_options_that_are_named(page: Path) ->
             assert f'"{flag}"' in source, (program, flag)
     for flag in re.findall(r"--[a-z-]+", " ".join(re.findall(r"^ *pytest ([^#\n]*)", text, re.MULTILINE))):
         assert f'"{flag}"' in (REPOSITORY / "tests" / "conftest.py").read_text("utf-8"), flag
+    for file in re.findall(r"^ *pip install .*-r (\S+)", text, re.MULTILINE):
+        assert (REPOSITORY / file).is_file(), file
     project = (REPOSITORY / "pyproject.toml").read_text("utf-8")
     for extra in re.findall(r"sr-farm\[([a-z]+)\]", text):
         assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
