@@ -31,7 +31,7 @@ p { margin: .35rem 0; } .soft, figcaption, th, dt { color: var(--soft); }
 .chip.good { color: var(--good); } .chip.bad { color: var(--bad); } .chip.warn { color: var(--warn); }
 section { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1.25rem;
   margin: 0 0 1.1rem; min-width: 0; }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 0 1.1rem; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 0 1.1rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(135px, 1fr)); gap: 1rem 1.25rem; margin: 0; }
 .tiles div { min-width: 0; } .tiles dt { font-size: .82rem; } .tiles dd { margin: 0; font-size: 1.5rem;
   font-weight: 600; letter-spacing: -.01em; font-variant-numeric: tabular-nums; line-height: 1.25; }

@@ -57,7 +57,7 @@ def gain_db(box: Upscaler, kind: str, pictures: Iterable[Pixels]) -> float:
     return float(np.mean(gains))
 
 
-@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.5), ("light", 0.1), ("bicubic", 0.25)])
+@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.55), ("light", 0.4), ("bicubic", 0.25)])
 def test_what_it_makes_of_unseen_scenes_is_nearer_than_what_lanczos_makes(
     box: Upscaler, kind: str, least_db: float
 ) -> None:
@@ -65,7 +65,7 @@ def test_what_it_makes_of_unseen_scenes_is_nearer_than_what_lanczos_makes(
     assert gain_db(box, kind, scenes) >= least_db
 
 
-@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.3), ("light", 0.0), ("bicubic", -0.1)])
+@pytest.mark.parametrize(("kind", "least_db"), [("x4plus", 0.3), ("light", 0.25), ("bicubic", 0.15)])
 def test_what_it_makes_of_unseen_photographs_is_nearer_than_what_lanczos_makes(
     box: Upscaler, kind: str, least_db: float
 ) -> None:
