@@ -27,8 +27,6 @@ from farm.worker import Worker, WorkerInfo
 
 DEATHS = (rx.RayActorError, rx.NodeDiedError, rx.WorkerCrashedError, rx.OutOfMemoryError)
 POLL_S = 0.25
-_QUEUE_S = 0.5
-"""between two looks at the other runs of a cluster, while we wait for our turn"""
 _START_LIMIT_S = 180.0
 _LOST_LIMIT_S = 110.0
 _LOG = logging.getLogger("farm.actors")
@@ -60,6 +58,7 @@ class Actors:
         schedule: Schedule,
         stop: threading.Event,
         stop_in_time: Callable[[], None],
+        on_waiting: Callable[[Wait], None],
     ) -> None:
         self._config = config
         at_first = len(slots) if config.address or config.at_first is None else config.at_first
@@ -68,12 +67,11 @@ class Actors:
         self._schedule = schedule
         self._stop = stop
         self._stop_in_time = stop_in_time
+        self._on_waiting = on_waiting
         self.by_name: dict[str, Actor] = {}
         self.workers: dict[str, WorkerInfo] = {}
         """that have come, by name"""
         self.nodes = Nodes()
-        self.on_waiting: Callable[[Wait], None] = lambda wait: None  # noqa: ARG005
-        """called now and then while there are workers that have no place yet, or still start"""
         self._starts: Counter[str] = Counter()
         """of actors, by slot"""
         self._ready_s = time.monotonic()
@@ -108,15 +106,12 @@ class Actors:
         self._queue = Queue(self._session.address, one.context.run, config.priority)
         places = Places(len(self._slots), {"CPU": one.num_cpus, "GPU": one.num_gpus})
         turn = Turn(self._queue, places, config.wait_s, config.min_workers)
-        try:
-            while not self._stop.is_set() and (wait := turn.poll()) is not None:
-                self.on_waiting(wait)
-                time.sleep(_QUEUE_S)
-                self._check_head()
-                self._stop_in_time()
-        finally:
-            if not head.is_lost:
-                places.give_back()
+
+        def on_wait(wait: Wait) -> None:
+            self._on_waiting(wait)
+            self._stop_in_time()
+
+        turn.wait(head, self._stop.is_set, on_wait)
         self._slots = self._slots[: turn.workers]
 
     def _await_workers(self) -> None:
@@ -133,7 +128,7 @@ class Actors:
         ):
             if self.workers and not self._config.address:
                 break  # embedded: the first worker starts at once, the others join
-            self.on_waiting(Wait(workers=len(self._slots), missing=len(missing)))
+            self._on_waiting(Wait(workers=len(self._slots), missing=len(missing)))
             self.poll_starting(timeout_s=POLL_S)
             self._check_head()
             self._stop_in_time()

@@ -21,7 +21,7 @@ class ModelBook(dict[str, ResolvedModel]):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self._weights_dir = config.weights_dir
-        names = config.models or (config.model,)
+        names = config.asked
         for name in names:
             self[name] = self._checked(name)
         self._refuse_twins(names, config)

@@ -22,7 +22,7 @@ from farm import access
 from farm.config import WorkerConfig
 from farm.encoders import CODECS
 from farm.errors import FarmError
-from farm.fleet import busy_cores, cluster_address, cores_here
+from farm.fleet import cluster_address
 from sr_kernel import hardware
 
 _PROBE_S = 120
@@ -287,8 +287,8 @@ def _gpu(index: int, gpu: Gpu, arches: Sequence[str]) -> Finding:
 
 
 def _cpu(answer: dict[str, Any], native: bool) -> Finding:
-    cores = len(cores_here())
-    busy = busy_cores(cores)
+    cores = len(hardware.cores_here())
+    busy = hardware.busy_cores(cores)
     shared = f" (control groups leave us the time of {busy})" if busy < cores else ""
     found = f"{cores} cores{shared}, bf16 {'native' if native else 'not native: fp32 is used'}"
     if "fp32_s" in answer:

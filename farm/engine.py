@@ -61,8 +61,9 @@ class Engine:
         self._ends = Ends(self._expected_end_s) if config.ends_s < math.inf else None
         """of what workers hold; asked for only where the run has an end itself"""
         self._ends_look_s = 0.0
-        self._actors = Actors(config, slots, self.session, schedule, self._stop, self._stop_in_time)
-        self._actors.on_waiting = lambda wait: self.on_waiting(wait)
+        self._actors = Actors(
+            config, slots, self.session, schedule, self._stop, self._stop_in_time, lambda wait: self.on_waiting(wait)
+        )
         self.on_waiting: Callable[[Wait], None] = lambda wait: None  # noqa: ARG005
         """called now and then while there are workers that have no place yet, or still start"""
         self.on_turn: Callable[[], None] = lambda: None
@@ -231,13 +232,12 @@ class Engine:
         ]
         self._look_s = _next_look_s(now)
         for call, limit_s in late:
-            if call.worker in self._actors.by_name and call in self._calls:  # not buried with one before
+            if call in self._calls:  # not buried with one before
                 yield from self._bury(call.worker, DeathCause.TIMEOUT, f"not finished after {limit_s:.0f} s")
 
     def _waited_s(self, call: Call, now: float) -> float:
-        """How long a call may have been worked on; nothing where its worker is gone."""
-        actor = self._actors.by_name.get(call.worker)
-        return now - max(call.dispatched_s, actor.progressed_s) if actor else -math.inf
+        """How long a call may have been worked on."""
+        return now - max(call.dispatched_s, self._actors.by_name[call.worker].progressed_s)
 
     def _drain(self) -> Iterator[Finished]:
         """After `stop`: what finishes within the grace is kept, the rest is killed with its actor."""

@@ -18,7 +18,7 @@ from farm.gpus import compute_fault, fused_fault, say_once
 from farm.records import Unit
 from farm.slots import EngineConfig, Slot
 from farm.tasks.memory import MEMORY_SHARE, WORKER_BYTES, memory_share
-from sr_kernel import control_group, hardware
+from sr_kernel import hardware
 
 if TYPE_CHECKING:
     from farm.tasks.base import WorkerContext
@@ -186,7 +186,7 @@ def plan_fleet(
     `ends_s`: by `farm.clock`, when the run is to be over.
     """
     gpus, count = worker_count(worker, body_bytes)
-    cores = cores_here()
+    cores = hardware.cores_here()
     if worker.gpu_ids and gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in worker.gpu_ids)
     slots = _gpu_slots(worker, context, count) if gpus else _cpu_slots(worker, context, count, cores)
@@ -219,8 +219,10 @@ def _told_bytes(worker: WorkerConfig, count: int) -> int:
 def _default_workers(worker: WorkerConfig, body_bytes: int) -> int:
     """One a core, but here no more than a quota keeps busy, and the memory feeds."""
     address = cluster_address(worker)
-    cores = max(1, _cluster_resource(worker, address, "CPU")) if address else len(cores_here())
-    return cores if _is_elsewhere(worker) else workers_that_fit(busy_cores(cores), body_bytes, hardware.memory_bytes())
+    cores = max(1, _cluster_resource(worker, address, "CPU")) if address else len(hardware.cores_here())
+    if _is_elsewhere(worker):
+        return cores
+    return workers_that_fit(hardware.busy_cores(cores), body_bytes, hardware.memory_bytes())
 
 
 def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
@@ -235,7 +237,7 @@ def workers_that_fit(cores: int, body_bytes: int, memory_bytes: int) -> int:
 def _cpu_slots(worker: WorkerConfig, context: WorkerContext, count: int, cores: tuple[int, ...]) -> list[Slot]:
     # Fewer workers than cores float: two runs side by side must not sit on the same core. So do those that may not use
     # all of their cores' time: somebody else will.
-    fills = count == len(cores) <= _core_quota() and not cluster_address(worker)
+    fills = count == len(cores) <= hardware.core_quota() and not cluster_address(worker)
     pin = fills if worker.pin_cores is None else worker.pin_cores
     memory_bytes = _told_bytes(worker, count)
     return [
@@ -259,7 +261,7 @@ def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list
 
     memory_bytes, threads = _told_bytes(worker, count), context.io_threads
     if not threads and not _is_elsewhere(worker):
-        threads = io_threads_for("cuda", busy_cores(len(cores_here())) // count)
+        threads = io_threads_for("cuda", hardware.busy_cores(len(hardware.cores_here())) // count)
     context = replace(context, device="cuda:0", memory_bytes=memory_bytes, io_threads=threads)
     return [
         Slot(
@@ -269,19 +271,3 @@ def _gpu_slots(worker: WorkerConfig, context: WorkerContext, count: int) -> list
         )
         for index in range(count)
     ]
-
-
-def cores_here() -> tuple[int, ...]:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
-def busy_cores(cores: int) -> int:
-    """How many of so many this process can keep busy: a quota may leave it the time of fewer (`docker run --cpus`)."""
-    return math.ceil(min(cores, _core_quota()))
-
-
-def _core_quota() -> float:
-    return control_group.cores_limit() or math.inf

@@ -23,6 +23,7 @@ from ray.util.placement_group import (
 )
 
 from farm.errors import UnreachableError
+from farm.head import HeadWatch
 from farm.session import head_client
 from farm.turn import Entry, Pulse, State, Wait, before, fitting, from_bytes, next_state, to_bytes
 
@@ -33,6 +34,8 @@ DEAD_S = 12.0
 _ASK_S = 4.0
 _LEAVE_S = 2.0
 """for the head to forget an entry; the run has ended by then and nobody is to wait for it"""
+_LOOK_S = 0.5
+"""between two looks at the other runs"""
 _TRIES = 2
 _STEPS = 3
 """of a turn that are taken at once: claim it, have it"""
@@ -208,6 +211,21 @@ class Turn:
         self._first_since_s = self._alone_since_s = now()
         self.workers = places.count
         """that there are places for, once it has come"""
+
+    def wait(self, head: HeadWatch, is_over: Callable[[], bool], on_wait: Callable[[Wait], None]) -> None:
+        """Until it is there, or all is over; `on_wait` is told several times a second what is waited for.
+
+        Raises StalledError where the head is lost, UnreachableError where it is of no use to wait.
+        """
+        try:
+            while not is_over() and (wait := self.poll()) is not None:
+                on_wait(wait)
+                time.sleep(_LOOK_S)
+                if head.is_lost:
+                    raise head.error()
+        finally:
+            if not head.is_lost:
+                self._places.give_back()
 
     def poll(self) -> Wait | None:
         """What is waited for; None: go on, nobody else asks for places until we have said that we work.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from farm.errors import FULL, DiskError, ErrorKind, FarmError, ItemError, is_of_the_machine, said_by
 from farm.records import Done, Failed, Outcome, Part, Split, Unit
 from farm.tasks.memory import budget_of, memory_share
-from sr_kernel import control_group
+from sr_kernel import hardware
 
 if TYPE_CHECKING:
     from farm.tasks.base import Task, WorkerContext
@@ -168,8 +168,7 @@ def io_threads_for(device: str, cores: int | None = None) -> int:
     if device == "cpu":
         return _CPU_THREADS
     if cores is None:
-        here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        cores = int(min(here, control_group.cores_limit() or here)) // 2
+        cores = hardware.busy_cores(len(hardware.cores_here())) // 2
     return max(_CPU_THREADS, min(_GPU_THREADS, cores))
 
 

@@ -75,12 +75,17 @@ def memory_errors() -> Generator[None]:
         yield
     except DeviceMemoryError:
         raise
-    except torch.OutOfMemoryError as error:
-        raise DeviceMemoryError(str(error)) from error
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             raise DeviceMemoryError(str(error)) from error
         raise
+
+
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Whether it is one of the ways in which torch says so."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
 
 
 def keep_to_fp32(device: torch.device) -> None:

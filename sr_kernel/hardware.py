@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import shutil
@@ -93,6 +94,23 @@ def physical_bytes() -> int:
 def memory_bytes(root: Path = control_group.ROOT) -> int:
     """Memory of this machine, or what the control groups of this process allow when that is less."""
     return min(physical_bytes(), control_group.memory_limit(root) or sys.maxsize)
+
+
+def cores_here() -> tuple[int, ...]:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def core_quota() -> float:
+    """Of how many cores the control groups give this process the time; infinite without a limit."""
+    return control_group.cores_limit() or math.inf
+
+
+def busy_cores(cores: int) -> int:
+    """How many of so many this process can keep busy: a quota may leave it the time of fewer (`docker run --cpus`)."""
+    return math.ceil(min(cores, core_quota()))
 
 
 def nvidia_smi(*arguments: str) -> str:

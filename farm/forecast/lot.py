@@ -120,8 +120,8 @@ class Lots:
             for key, lot in self._lots.items():
                 items = [item for _, _, item in sorted(lot.held, key=lambda one: one[:2])]
                 held = {item.item_id for item in items}
-                asked = lot.largest is not None and lot.largest.item_id not in held
-                largest = pool.submit(_looked, lot.largest) if lot.largest is not None and asked else None
+                beside = lot.largest if lot.largest and lot.largest.item_id not in held else None
+                largest = pool.submit(_looked, beside) if beside else None
                 looked = tuple(pool.map(_looked, items))
                 yield self._volume(key, lot, looked, largest.result() if largest else Looked(guess_px=0))
 

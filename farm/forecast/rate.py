@@ -22,7 +22,7 @@ from farm.book import ModelBook
 from farm.config import FaceConfig, FidelityConfig, LimitConfig, OutputConfig, RunConfig, VideoConfig, WorkerConfig
 from farm.entries import total_s
 from farm.errors import ModelError, UsageError
-from farm.fleet import cores_here, device_class, runs_fused
+from farm.fleet import device_class, runs_fused
 from farm.lock import RunLock
 from farm.media.image import EncodeSpec, ImageMeta, encode
 from farm.plan import Planner
@@ -129,7 +129,7 @@ def measure(config: RunConfig, models: Sequence[str]) -> Rates:
 def _machine(device: str) -> str:
     if device == "cuda":
         return next((name for name, _ in hardware.driver_gpus()), "a GPU")
-    return f"{len(cores_here())} cores, {platform.machine()}"
+    return f"{len(hardware.cores_here())} cores, {platform.machine()}"
 
 
 def _plain(config: RunConfig) -> RunConfig:

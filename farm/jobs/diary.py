@@ -9,7 +9,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterator
 
-from farm import ledger
+from farm import ledger, lock
 from farm.console import printable
 from farm.ledger import RunNote
 from farm.records import ItemStatus
@@ -18,7 +18,9 @@ from farm.status import find_status
 MOST_ROWS = 1000
 """that are told at once: the latest; results.parquet has all"""
 _MORE = "rows before these: results.parquet has them"
-_COLUMNS = ["status", "message", "source", "output", "total_s", "worker", "finished_unix", "run"]
+_STAGES = ["read_s", "decode_s", "infer_s", "encode_s", "write_s"]
+"""with those of all pieces of a film or a large picture, where `total_s` is what joined them"""
+_COLUMNS = ["status", "message", "source", "output", "worker", "finished_unix", "run", "total_s"]
 _PAUSE_S, _PAUSES = 2.0, 20.0
 """between two looks: at least so many seconds, and so many times as long as a look takes"""
 _Line = tuple[float, str]
@@ -58,7 +60,10 @@ def follow(root: str, show: Callable[[str], None], pause: Callable[[float], None
 
 
 def _latest(root: str, run: str | None = None) -> RunNote | None:
-    notes = [note for note in ledger.read_notes(root) if run in (None, note.run)]
+    """The latest note, or that of a run."""
+    notes = ledger.read_notes(root, 1)
+    if run is not None and not (notes and notes[0].run == run):
+        notes = [note for note in ledger.read_notes(root) if note.run == run]
     return notes[-1] if notes else None
 
 
@@ -69,14 +74,16 @@ def _begun(note: RunNote) -> list[_Line]:
 
 def _over(root: str, note: RunNote) -> list[_Line]:
     """Nothing while it works."""
-    status = find_status(root)
+    standing = lock.standing(root)  # before the note is read, so that no end is missed
     ended = _latest(root, note.run) or note
     if ended.ended_unix:
         counts = f"{ended.done} done, {ended.failed} failed, {ended.left} left"
         return [_line(ended.ended_unix, f"run {note.run} has ended with exit code {ended.exit_code}: {counts}")]
-    if status is None or status.state in ("running", "unclear"):
+    if standing.holder is not None or not standing.is_told:
         return []
-    return [_line(status.last_unix or note.started_unix, f"run {note.run} is gone and has left no word of its end")]
+    status = find_status(root)
+    last_unix = status.last_unix if status else None
+    return [_line(last_unix or note.started_unix, f"run {note.run} is gone and has left no word of its end")]
 
 
 def _rows(root: str, run: str) -> list[_Line]:
@@ -99,13 +106,15 @@ def _read_rows(root: str, run: str) -> list[_Line]:
 
 
 def _iter_rows(root: str, run: str) -> Iterator[_Line]:
-    for table in ledger.iter_results(root, _COLUMNS):
-        columns = (table[name].to_pylist() for name in _COLUMNS)
-        for status, message, source, output, total_s, worker, at, whose in zip(*columns, strict=True):
+    names = [*_COLUMNS, *_STAGES]
+    for table in ledger.iter_results(root, names):
+        columns = (table[name].to_pylist() for name in names)
+        for status, message, source, output, worker, at, whose, total_s, *stages in zip(*columns, strict=True):
             if whose != run:
                 continue
             if status == ItemStatus.DONE.value:
-                yield _line(at, f"done {output} in {total_s:.1f} s by {worker}")
+                spent_s = total_s if None in stages else sum(stages)
+                yield _line(at, f"done {output} in {spent_s:.1f} s of work, by {worker}")
             else:
                 yield _line(at, f"{status} {message or source}")
 

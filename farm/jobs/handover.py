@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from farm import access, fetch, lock, manifest
 from farm.config import RunConfig, WorkerConfig
 from farm.errors import BusyError, CredentialsError, UnreachableError, UsageError, without_credentials
-from farm.fleet import check_dashboard, cluster_address, cores_here, wanted_gpus
+from farm.fleet import check_dashboard, cluster_address, wanted_gpus
 from farm.jobs import head, settings
 from farm.jobs.known import reach, reach_head
 from farm.storage import urls
+from sr_kernel import hardware
 
 if TYPE_CHECKING:
     from farm.jobs.client import JobsClient
@@ -78,7 +79,7 @@ def _head(worker: WorkerConfig) -> head.Head:
     if worker.gpu_ids:
         raise UsageError("--gpu-ids: a detached run takes GPUs as they are free; say how many by --gpus")
     gpus = wanted_gpus(worker)
-    cpus, port = max(len(cores_here()), worker.workers or 0), worker.metrics_port
+    cpus, port = max(len(hardware.cores_here()), worker.workers or 0), worker.metrics_port
     found = head.start_head(cpus, wanted_gpus(WorkerConfig()), port)
     if port not in (None, found.metrics_port):
         raise UsageError(

@@ -11,7 +11,7 @@ from typing import Any
 from farm import manifest
 from farm.config import RunConfig, WorkerConfig
 from farm.errors import UsageError, without_credentials
-from farm.fleet import cluster_address, cores_here
+from farm.fleet import cluster_address
 from farm.jobs import Detached, Found, Job, cancel, detach, find_jobs, read_log, told
 from farm.serve.answer import CancelledRun, ModelList, ModelRow, RunList, RunLog, Started
 from farm.serve.faults import RefusedRequest
@@ -19,6 +19,7 @@ from farm.serve.fields import MODEL_NAMES
 from farm.serve.request import RunRequest
 from farm.serve.roots import Roots
 from farm.status import find_status
+from sr_kernel import hardware
 from sr_kernel.models import ALIASES, MODELS
 
 HandOver = Callable[[RunConfig, Sequence[str]], Detached]
@@ -84,7 +85,7 @@ class Runs:
 
     def _check_size(self, worker: WorkerConfig) -> None:
         """A head is made as large as its first run asks for, so that nobody may ask for more than there is."""
-        most = len(cores_here())
+        most = len(hardware.cores_here())
         if self._worker.address is None and (worker.workers or 0) > most:
             raise UsageError(f"workers: {worker.workers} asked for, but this machine has {most} cores; ask for fewer")
 

@@ -53,6 +53,8 @@ class Kept:
     """None: nobody else can be there"""
     lines: list[Line] = field(default_factory=list[Line])
     """of the log, since the last checkpoint"""
+    damaged: list[str] = field(default_factory=list[str])
+    """checkpoints behind which this training goes on; they go with its next one"""
     saved_at: int = 0
     """iteration of the last checkpoint that was made or taken up"""
     log: str = ""
@@ -75,6 +77,7 @@ class Kept:
                 break
             except DamagedError as error:
                 damaged.append(error)
+                self.damaged.append(self._checkpoint(earlier))
         else:
             raise UsageError(str(damaged[0])) from damaged[0]
         return [str(one) for one in damaged]
@@ -114,9 +117,10 @@ class Kept:
         self.lines.clear()
         self.saved_at, self.log = at, log
         self._confirm()  # or of two that write here the one that is late removes what the other goes on from
-        for later, url in list(_numbered(join(self.root.url, "checkpoints"), _CHECKPOINT)):
-            if later > at:  # a damaged one, behind which this training went on
+        for url in self.damaged:
+            if url != self._checkpoint(at):  # which is whole now
                 storage.delete(url)
+        self.damaged.clear()
         _drop(join(self.root.url, "checkpoints"), _CHECKPOINT, self.config.keep.checkpoints)
         _drop(join(self.root.url, "weights"), _WEIGHTS, self.config.keep.weights)
 

@@ -13,14 +13,15 @@ import torch
 
 from farm import storage
 from farm.errors import FarmError, ModelError
-from farm.fleet import busy_cores, cores_here
 from farm.storage import OutputRoot, join
 from farm.training.board import Board, open_board
 from farm.training.config import TrainConfig
 from farm.training.keep import Guard, Kept, onnx_of
 from farm.training.pairs import Share, Waits, batches, loader_is_gone, loaders_of, open_sources
-from farm.training.validate import Scores, Validator, lacks_memory
+from farm.training.validate import Scores, Validator
 from farm.training.weights import load_lpips, load_start
+from sr_kernel import hardware
+from sr_kernel.backend import is_out_of_memory
 from sr_kernel.train.schedule import share_at
 from sr_kernel.train.stage import Average, Batch, Losses, step
 from sr_kernel.train.state import TrainState, keep_to_plan, make_state
@@ -103,16 +104,16 @@ def train(job: Job, around: Around) -> int:
     """
     try:
         return _train(job, around)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if (found := explained(error)) is None:
             raise
         raise found from error
 
 
-def explained(error: RuntimeError) -> FarmError | None:
+def explained(error: RuntimeError | MemoryError) -> FarmError | None:
     """What torch's error means to a person; None for those that mean a mistake of ours."""
     text = str(error)
-    if lacks_memory(error):
+    if is_out_of_memory(error):
         return TrainingError(
             "train: there is not enough memory; set data.batch or data.patch lower, recompute = true, or train with "
             "more workers"
@@ -146,7 +147,7 @@ def _train(job: Job, around: Around) -> int:
     board = open_board(_board_folder(job) if has_board else None, left.start)
     try:
         device = state.device.type
-        loaders = loaders_of(config.data, device, around.share, busy_cores(len(cores_here())))
+        loaders = loaders_of(config.data, device, around.share, hardware.busy_cores(len(hardware.cores_here())))
         teller = _Teller(config, around, kept, board, Waits(loaders) if device == "cuda" else None)
         scorer = _Scorer(job, around, kept, teller) if leads and config.validation.pairs else None
         feed = batches(sources, config, around.share, left, loaders=loaders, pinned=device == "cuda")
@@ -252,7 +253,7 @@ def _fetched(feed: Iterator[Batch], teller: _Teller) -> Batch | FarmError | None
         return next(feed, None)
     except FarmError as error:
         return error
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if (found := explained(error)) is None:
             raise
         found.__cause__ = error

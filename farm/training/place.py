@@ -10,10 +10,8 @@ from types import TracebackType
 
 from farm.session import Session
 from farm.sharing import Places, Queue, Turn
-from farm.turn import State
+from farm.turn import State, Wait
 
-_LOOK_S = 0.5
-"""between two looks at the other runs"""
 _FEWER = "lower --gpus or, on processors, --workers"
 _SAY_S = 15.0
 """between two lines that say the same"""
@@ -61,17 +59,14 @@ class Place:
             return
         turn = Turn(self._queue, self._places, self._limit_s, least=0, advice=_FEWER)
         words, said_s = "", 0.0
-        try:
-            while not is_over() and (wait := turn.poll()) is not None:
-                if wait.text != words or time.monotonic() - said_s >= _SAY_S:
-                    words, said_s = wait.text, time.monotonic()
-                    said(words)
-                time.sleep(_LOOK_S)
-                if head.is_lost:
-                    raise head.error()
-        finally:
-            if not head.is_lost:
-                self._places.give_back()
+
+        def on_wait(wait: Wait) -> None:
+            nonlocal words, said_s
+            if wait.text != words or time.monotonic() - said_s >= _SAY_S:
+                words, said_s = wait.text, time.monotonic()
+                said(words)
+
+        turn.wait(head, is_over, on_wait)
 
     def join(self, joined: Joined) -> None:
         """Once all are there the next run may ask for places; who shares a node with them hears of it."""

@@ -18,6 +18,7 @@ from farm.errors import ItemError, UsageError
 from farm.media.encode import encode_piece
 from farm.training.config import ValidationConfig
 from farm.training.keep import Kept
+from sr_kernel.backend import DeviceMemoryError, memory_errors
 from sr_kernel.believable.niqe import niqe
 from sr_kernel.pillow_resize import resize
 from sr_kernel.train.lpips import Lpips
@@ -133,18 +134,12 @@ def _mean_of_known(figures: Iterable[float | None]) -> float | None:
     return fmean(known) if known else None
 
 
-def lacks_memory(error: RuntimeError) -> bool:
-    """Whether torch says that memory is out."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
 def restored_of(state: TrainState, pair: Pair) -> Picture:
     """Raises UsageError for a picture that is too large to be restored whole."""
     try:
-        return restored(state, pair.poor)
-    except RuntimeError as error:
-        if not lacks_memory(error):
-            raise
+        with memory_errors():
+            return restored(state, pair.poor)
+    except DeviceMemoryError as error:
         height, width = pair.poor.shape[-2:]
         raise UsageError(
             f"validation.pairs: {pair.key} of {width}x{height} pixels is restored whole, for which there is not enough "

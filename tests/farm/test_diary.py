@@ -18,7 +18,7 @@ from tests.farm.roots import RUN, entry, failed, note, write
 from tests.farm.test_jobs import JOB
 
 BEGINS = f"2026-01-02T03:04:00Z run {RUN} begins: 3 rows of OUT-in by animevideov3, process 1 on host\n"
-DONE = "2026-01-02T03:04:05Z done OUT/0.png in 1.0 s by cpu-0\n"
+DONE = "2026-01-02T03:04:05Z done OUT/0.png in 1.0 s of work, by cpu-0\n"
 FAILED = "2026-01-02T03:04:06Z failed truncated: OUT-in/1.png: is so; mend it\n"
 ENDS = f"2026-01-02T03:05:00Z run {RUN} has ended with exit code 3: 1 done, 1 failed, 1 left\n"
 ENDED = {"ended_unix": 1_767_323_100.0, "exit_code": 3, "done": 1, "failed": 1, "left": 1}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from farm import doctor, fleet, storage
+from farm import doctor, storage
 from farm.doctor import Finding, Gpu, supports
-from sr_kernel import control_group
+from sr_kernel import control_group, hardware
 from tests.stores import opened
 
 WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
@@ -114,8 +114,7 @@ def test_bf16_is_measured_against_fp32_where_it_is_native(findings: tuple[Findin
 
 
 def test_what_control_groups_leave_of_the_machine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "cores_here", lambda: (0, 1, 2, 3))
-    monkeypatch.setattr(doctor, "cores_here", lambda: (0, 1, 2, 3))
+    monkeypatch.setattr(hardware, "cores_here", lambda: (0, 1, 2, 3))
     monkeypatch.setattr(control_group, "cores_limit", lambda: 1.5)
     monkeypatch.setattr(control_group, "memory_limit", lambda _: 1 << 29)
     assert "4 cores (control groups leave us the time of 2), bf16" in doctor._cpu({}, native=False).found

@@ -109,8 +109,8 @@ def test_actors_share_gpus_as_asked(gpus: pytest.MonkeyPatch) -> None:
 
 def test_cpu_actors_fill_the_machine_and_keep_to_their_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(fleet, "cores_here", lambda: (2, 5))
-    monkeypatch.setattr(fleet.control_group, "cores_limit", lambda: None)
+    monkeypatch.setattr(fleet.hardware, "cores_here", lambda: (2, 5))
+    monkeypatch.setattr(fleet.hardware.control_group, "cores_limit", lambda: None)
     slots, _ = plan_fleet(WorkerConfig(gpus=0), context(), lambda unit: 1.0, 0)
     assert [slot.context.core for slot in slots] == [2, 5]
     one, _ = plan_fleet(WorkerConfig(workers=1), context(), lambda unit: 1.0, 0)
@@ -125,8 +125,8 @@ def test_a_quota_of_time_gets_as_many_workers_as_it_keeps_busy_on_no_core_of_the
 ) -> None:
     """As of `docker run --cpus 2` on a machine of many cores."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(fleet, "cores_here", lambda: (0, 1, 2, 3))
-    monkeypatch.setattr(fleet.control_group, "cores_limit", lambda: quota)
+    monkeypatch.setattr(fleet.hardware, "cores_here", lambda: (0, 1, 2, 3))
+    monkeypatch.setattr(fleet.hardware.control_group, "cores_limit", lambda: quota)
     slots, _ = plan_fleet(WorkerConfig(gpus=0), context(), lambda unit: 1.0, 0)
     assert len(slots) == workers
     assert [slot.context.core is not None for slot in slots] == [pinned] * workers

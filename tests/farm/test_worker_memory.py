@@ -66,6 +66,7 @@ def test_who_waits_for_memory_goes_on_when_there_is_more() -> None:
 
 
 RESTORES = """
+import os
 import sys
 from pathlib import Path
 from tests.farm.picture_bench import picture_bench, write_png
@@ -77,9 +78,10 @@ def main():
     (folder / "out").mkdir()
     with picture_bench(Path(sys.argv[2]), folder / "out") as bench:
         bench.run(source)
-        print(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")))
+        print(next(line for line in open("/proc/self/status") if line.startswith("RssAnon")), flush=True)
 
 main()
+os._exit(0)  # threads of a worker may outlive it here, and C++ aborts a process that ends in order around them
 """
 
 

@@ -351,11 +351,13 @@ def test_where_the_newest_checkpoint_is_damaged_the_one_before_it_is_taken(tmp_p
     config, out = config_of(tmp_path / "set"), tmp_path / "out"
     trained(until(config, 8), str(out))
     newest, earlier = (out / f"checkpoints/{at:09d}.ckpt" for at in (8, 4))
-    newest.write_bytes(newest.read_bytes()[:-1000])
+    content = newest.read_bytes()
+    newest.write_bytes(content[:-1000])
     said = [one for one in trained(until(config, 8), str(out)) if isinstance(one, str)]
     assert said[0] == "goes on after iteration 8"
     assert f"{newest}: cannot be read" in said[1]
     assert said[1].endswith("; goes on after iteration 4 instead")
+    assert newest.stat().st_size == len(content), "made again, and not taken for the damaged one"
     for path in (newest, earlier):
         path.write_bytes(b"none")
     with pytest.raises(UsageError, match=f"{newest}: cannot be read"):

@@ -223,7 +223,12 @@ def iter_animation(reader: FilmReader, film: FilmPlan, span: Span, params: Upsca
         ItemError: as `read_animation` says.
     """
     kept = reader.take(span)
-    walk = kept if isinstance(kept, _Walk) and kept.params == params else _walk(reader, span, params)
+    if isinstance(kept, _Walk) and kept.params == params:
+        walk = kept
+    else:
+        if kept is not None:
+            kept.close()
+        walk = _walk(reader, span, params)
     given = 0
     with ExitStack() as stack:
         stack.callback(walk.close)

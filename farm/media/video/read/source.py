@@ -142,9 +142,9 @@ class OpenContainer:
 
 
 @contextmanager
-def opened(source: BinaryIO, url: str, *, hardware: bool = False) -> Generator[InputContainer]:
+def opened(source: BinaryIO, url: str) -> Generator[InputContainer]:
     """An open container while the block runs; see `watched`."""
-    with watched(source, url, hardware=hardware) as open_container:
+    with watched(source, url) as open_container:
         yield open_container.container
 
 
