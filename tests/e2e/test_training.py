@@ -20,6 +20,7 @@ from tests.farm.training.sets import CONFIG, make_config
 from tests.outside import require
 
 from ..chaos.watch import title
+from ..nodes import free_port
 from ..runs import REPOSITORY, Farm
 from ..waiting import wait_for
 
@@ -49,6 +50,27 @@ def test_two_workers_learn_what_one_learns(farm: Farm, tmp_path: Path) -> None:
     alone, both = (trained(farm, config, out, at, {"RAY_ADDRESS": ""}) for at, out in enumerate(outs, 1))
     assert all(torch.allclose(one, alone[name], atol=1e-4) for name, one in both.items())
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+def test_a_worker_that_is_killed_changes_no_loss(farm: Farm, tmp_path: Path) -> None:
+    require("ray-train", all(map(find_spec, ("pandas", "tensorboardX"))))
+    text = CONFIG.replace("iterations = 12", "iterations = 120").replace("every = 4", "every = 20")
+    config = make_config(tmp_path / "set", text.replace("every = 6", "every = 60"))
+    command = ("train", config, "--stage", "net", "--workers", "1", "--threads", "1", "--out")
+    on_ray = ("--metrics-port", str(free_port()))
+    driver = farm.start(*command, tmp_path / "killed", *on_ray, env={"RAY_ADDRESS": ""})
+    wait_for(lambda: list((tmp_path / "killed").glob("checkpoints/*")) or driver.poll() is not None, "a checkpoint")
+    assert driver.poll() is None
+    family = psutil.Process(driver.pid).children(recursive=True)
+    next(one for one in family if "RayTrainWorker" in title(one.pid)).kill()
+    _, said = driver.communicate(timeout=400)
+    assert driver.returncode == 0, said
+    assert re.search(r"^a worker died \(.*\); all go on after iteration \d+0$", said, re.MULTILINE), said
+    made = farm.run(*command, tmp_path / "whole", env={"RAY_ADDRESS": ""})
+    assert made.returncode == 0, made.stderr
+    killed, whole = (losses(tmp_path / name) for name in ("killed", "whole"))
+    assert len(whole) == 60
+    assert killed == pytest.approx(whole, rel=1e-5)
 
 
 def test_workers_that_die_change_no_loss(farm: Farm, tmp_path: Path) -> None:
