@@ -36,8 +36,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "RayJob": Kind(
         fields={
-            **dict.fromkeys(("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"), int),
-            **dict.fromkeys(("preRunningDeadlineSeconds",), int),
+            **dict.fromkeys(
+                ("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "preRunningDeadlineSeconds"), int
+            ),
             **dict.fromkeys(("entrypoint", "runtimeEnvYAML", "jobId", "entrypointResources"), str),
             **dict.fromkeys(("entrypointNumCpus", "entrypointNumGpus"), float),
             **dict.fromkeys(("shutdownAfterJobFinishes", "suspend"), bool),
