@@ -20,6 +20,7 @@ from farm.tasks.memory import MemoryBudget
 from farm.tasks.open_films import OpenFilms, Turn, Wanted
 from tests.clips import h264
 from tests.farm.items import PARAMS, VIDEO
+from tests.waiting import wait_for
 
 SETTINGS = replace(PARAMS, outscale=2.0, video=replace(VIDEO, segment_frames=4))
 LONG_S = 10.0
@@ -94,8 +95,7 @@ def test_segments_wait_for_those_before_them_and_go_in_order(data: bytes, cut: F
     with ThreadPoolExecutor(5) as pool:
         with films.turn(0) as turn:
             others = [pool.submit(restore, segment) for segment in (4, 2, 5, 1)]
-            while len(films.open._waiting) < 4:
-                threading.Event().wait(0.01)
+            wait_for(lambda: len(films.open._waiting) == 4, "four segments wait for their turn", LONG_S, 0.01)
             assert not begun
             films.decode(turn, 0)
         for one in others:
@@ -204,8 +204,7 @@ def test_who_waits_already_gets_the_film_without_spare_memory(data: bytes, cut: 
     thread = threading.Thread(target=second, daemon=True)
     with films.turn(0) as turn, films.budget.hold(1000):
         thread.start()
-        while not films.open._waiting:
-            threading.Event().wait(0.01)
+        wait_for(lambda: films.open._waiting, "the second segment waits for its turn", LONG_S, 0.01)
         films.decode(turn, 0)
         turn.end()
     thread.join(LONG_S)
@@ -218,10 +217,7 @@ def test_a_film_that_nobody_comes_back_to_is_closed(data: bytes, cut: FilmCut, m
     films = Films(data, cut)
     films.whole(0)
     assert films.handles == 1
-    for _ in range(int(LONG_S / SHORT_S)):
-        if not films.handles:
-            break
-        threading.Event().wait(SHORT_S)
+    wait_for(lambda: not films.handles, "the film is closed", LONG_S, 0.01)
     assert films.handles == films.open.idle == 0
     assert films.budget.spare(1 << 20), "and its memory is free"
 
@@ -238,8 +234,7 @@ def test_who_is_told_to_stop_waits_no_longer_and_leaves_nothing_open(data: bytes
     with films.turn(0) as turn:
         films.decode(turn, 0)
         thread.start()
-        while not films.open._waiting:
-            threading.Event().wait(0.01)
+        wait_for(lambda: films.open._waiting, "the second segment waits for its turn", LONG_S, 0.01)
         films.open.stop()
         assert stopped.wait(LONG_S)
     thread.join(LONG_S)
