@@ -262,6 +262,16 @@ def test_what_a_worker_had_goes_back_without_a_strike_when_its_node_is_gone_what
     assert not again.alone, "nobody is blamed"
 
 
+def spare_at(made: Engine, now_s: float, left_s: float, name: str) -> tuple[float, float]:
+    """What the engine says of a worker at a moment of the monotonic clock, so long before the end of the run."""
+    moment = Clock()
+    moment.now = now_s
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "time", moment)
+        patch.setattr(made, "_left_s", lambda: left_s)
+        return made._spare_s(name)
+
+
 def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten seconds before the run's last three; two workers, one of which has a unit of about four seconds."""
     made, _ = make_engine(monkeypatch, there=2, missing=0, min_workers=0, left_s=13)
@@ -278,8 +288,11 @@ def test_a_worker_has_the_time_for_more_that_its_units_in_flight_leave_it(monkey
     assert made._ends.busy_s("gpu-0", now) == pytest.approx((4, 0))
     assert made._ends.busy_s("gpu-0", now + 3) == pytest.approx((1, 0)), "what is begun goes on meanwhile"
     assert made._ends.busy_s("gpu-0", now + 5) == (0, 0), "and may take longer than it should"
-    assert made._spare_s("gpu-0") == pytest.approx((6, 10), abs=1)
-    assert made._spare_s("gpu-1") == pytest.approx((10, 10), abs=1)
+    assert spare_at(made, now, 13, "gpu-0") == pytest.approx((6, 10))
+    assert spare_at(made, now + 3, 10, "gpu-0") == pytest.approx((6, 7)), "what is begun goes on meanwhile"
+    assert spare_at(made, now + 5, 8, "gpu-0") == pytest.approx((5, 5)), "and may take longer than it should"
+    assert spare_at(made, now, 13, "gpu-1") == pytest.approx((10, 10))
+    assert made._spare_s("gpu-1") == pytest.approx((10, 10), abs=1), "by the clocks, which go on"
     made._stop_in_time()
     assert not made._stop.is_set()
     sleep_for(10, monkeypatch)
