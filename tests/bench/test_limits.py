@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-BENCH = Path(__file__).parents[2] / "bench"
+from .scripts import bench_module
 
 
 @pytest.fixture(scope="module")
 def limits() -> Iterator[ModuleType]:
-    names = ("figures", "recorded", "limits")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCH))
-        yield importlib.import_module("limits")
-        for name in names:
-            sys.modules.pop(name, None)
+    with bench_module("limits") as module:
+        yield module
 
 
 def options(limits: ModuleType, *words: str) -> Namespace:

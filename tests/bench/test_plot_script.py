@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from ..runs import REPOSITORY
+from .scripts import bench_module
 
 ALONE = {"on every core at once": [{"network_s": 110.0, "decode_s": 1.0, "encode_s": 8.0}]}
 SECONDS = {"official, untiled": [240.0], "farm, 2 workers": [64.0]}
@@ -59,19 +58,18 @@ LINES: dict[str, list[dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def plot() -> Iterator[ModuleType]:
-    names = ("figures", "recorded", "limits", "watch", "alone", "plot")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "bench"))
-        yield importlib.import_module("plot")
-        for name in names:
-            sys.modules.pop(name, None)
+    with bench_module("plot") as module:
+        yield module
 
 
 def test_every_bench_that_keeps_lines_is_drawn(plot: ModuleType, tmp_path: Path) -> None:
     """Of those that lie here as they are; of those that do not, of lines of the same form."""
     for name, draw in plot.DRAWN.items():
         is_kept = (REPOSITORY / "bench" / "results" / f"{name}.jsonl").exists()
-        draw(plot.kept(name) if is_kept else LINES[name], tmp_path)
-        if name in LINES:
-            draw(LINES[name], tmp_path)
-        assert (tmp_path / f"{name}.png").stat().st_size > 5000
+        drawn = {"kept": plot.kept(name)} if is_kept else {}
+        drawn |= {"of the same form": LINES[name]} if name in LINES else {}
+        assert drawn, name
+        for what, lines in drawn.items():
+            (tmp_path / what).mkdir(exist_ok=True)
+            draw(lines, tmp_path / what)
+            assert (tmp_path / what / f"{name}.png").stat().st_size > 5000

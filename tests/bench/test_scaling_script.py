@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from ..runs import REPOSITORY
+from .scripts import bench_module
 
 
 @pytest.fixture(scope="module")
 def scaling() -> Iterator[ModuleType]:
-    names = ("figures", "recorded", "limits", "fleet", "scaling")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "bench"))
-        yield importlib.import_module("scaling")
-        for name in names:
-            sys.modules.pop(name, None)
+    with bench_module("scaling") as module:
+        yield module
 
 
 def rows(*workers: str) -> list[dict[str, object]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from ..runs import REPOSITORY
+from .scripts import bench_module
 
 TRIES = 3
 """on a machine that does something else, too: the limit is what a start takes, not what it waits for others"""
@@ -18,12 +17,8 @@ TRIES = 3
 
 @pytest.fixture(scope="module")
 def startup() -> Iterator[ModuleType]:
-    names = ("figures", "recorded", "limits", "startup")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(REPOSITORY / "bench"))
-        yield importlib.import_module("startup")
-        for name in names:
-            sys.modules.pop(name, None)
+    with bench_module("startup") as module:
+        yield module
 
 
 def least(call: Callable[[], float], limit_s: float) -> float:

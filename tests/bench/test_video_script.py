@@ -14,21 +14,15 @@ from types import SimpleNamespace
 import pytest
 
 from ..outside import require_ffmpeg
-
-BENCH = Path(__file__).parents[2] / "bench"
+from .scripts import bench_module
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[SimpleNamespace]:
-    """The scripts, which find each other beside themselves."""
-    names = ("watch", "figures", "recorded", "limits", "alone", "film_clip", "film_run", "video")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCH))
-        for name in names:
-            patch.delitem(sys.modules, name, raising=False)
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-        for name in names:
-            sys.modules.pop(name, None)
+    """The script, and those beside it that it takes things from."""
+    with bench_module("video") as video:
+        beside = {name: importlib.import_module(name) for name in ("alone", "film_clip", "film_run", "watch")}
+        yield SimpleNamespace(video=video, **beside)
 
 
 @pytest.fixture
