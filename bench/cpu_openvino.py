@@ -52,6 +52,7 @@ def compiled(spec: ModelSpec, state: dict[str, Tensor], example: Tensor, precisi
 
 
 def seconds_of(call: Callable[[], object]) -> float:
+    """CPU seconds of the whole process: OpenVINO may compute in a thread of its own."""
     started = time.process_time()
     call()
     return time.process_time() - started

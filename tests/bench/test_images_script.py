@@ -11,15 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyvips
 
-from ..runs import REPOSITORY
-
-
-def picture(path: Path, width: int, height: int) -> str:
-    noise = pyvips.Image.gaussnoise(width, height, mean=128, sigma=40, seed=width).cast("uchar")
-    noise.bandjoin([noise, noise]).copy(interpretation="srgb").write_to_file(str(path))
-    return str(path)
+from ..runs import REPOSITORY, save_picture
 
 
 def costs(results: Path) -> dict[str, float]:
@@ -36,8 +29,8 @@ def written(folder: Path, times: int, status: str = "done") -> Path:
     """Results of a run: small pictures, as PNG and JPEG, and what became of them."""
     rows = [
         {
-            "source": picture(folder / f"{at}.{kind}", 48 + 16 * (at % 2), 40),
-            "output": picture(folder / f"{at}_4x.{kind}", 4 * (48 + 16 * (at % 2)), 160),
+            "source": str(save_picture(folder / f"{at}.{kind}", 48 + 16 * (at % 2), 40)),
+            "output": str(save_picture(folder / f"{at}_4x.{kind}", 4 * (48 + 16 * (at % 2)), 160)),
             "status": status,
         }
         for at, kind in enumerate(("png", "jpg") * times)

@@ -23,7 +23,7 @@ from farm.entries import done_entry, flicker
 from farm.errors import ErrorKind, ItemError
 from farm.kinds import MediaKind
 from farm.lock import RunLock
-from farm.media import image, video
+from farm.media import video
 from farm.media.video.write.encode import SegmentEncoder
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
@@ -40,6 +40,7 @@ from sr_kernel.steps import Steps
 from sr_kernel.tiles import plan_picture
 from tests.clips import h264
 
+from ..pictures import png_of
 from ..precision import needs_bf16
 from ..seeded import save_srvgg
 from .contexts import worker_here
@@ -742,7 +743,7 @@ def test_frames_are_written_by_nobody_but_the_encoder_and_no_program_is_started(
     pieces = sum(piece.bytes for piece in join.pieces)
     done = bench.done(join)
     wrote = written_bytes() - before
-    pictures = 40 * len(storage_png(noise(0))) * 16  # of four times the width and the height
+    pictures = 40 * len(png_of(noise(0))) * 16  # of four times the width and the height
     assert done.frames == 40
     assert pieces + done.bytes <= wrote < pictures / 5
 
@@ -751,8 +752,3 @@ def written_bytes() -> int:
     """By all threads of this process, since it began."""
     said = Path("/proc/self/io").read_text()
     return int(next(line.split()[1] for line in said.splitlines() if line.startswith("wchar")))
-
-
-def storage_png(pixels: np.ndarray) -> bytes:
-    """A picture as a file."""
-    return image.encode(pixels, image.ImageMeta(), image.EncodeSpec(format="png"), "x")
