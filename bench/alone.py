@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from figures import mid  # beside this file
-from limits import Limit, promise
+from limits import TIMES_LEAST, TWO_LEAST, WALL_FROM_S, WALL_MOST, Limit, promise
 from watch import finish, start
 
 IDLE, BUSY = "on one core, the others idle", "on every core at once"
-TIMES_LEAST, TWO_LEAST, WALL_MOST = 3.2, 1.9, 1.05
-WALL_FROM_S = 60.0
-"""a shorter steady state begins and ends for too large a part of it"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""What a measurement must hold, as a table, and the exit code that says whether it does."""
+"""What measurements must hold, as a table, the exit code that says whether they do, and the figures that are wanted of
+more than one: by a bench that measures and by plot.py, which draws them."""
 
 from __future__ import annotations
 
@@ -9,6 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from recorded import table  # beside this file
+
+TIMES_LEAST, TWO_LEAST = 3.2, 1.9
+"""times the official default, on CPU cores; two workers by one"""
+WALL_MOST, WALL_FROM_S = 1.05, 60.0
+"""wall clock by its parts alone; of shorter jobs the beginning and the end are too large a part"""
+SHARE_LEAST = 0.85
+"""of the best matmul of one core in bf16; that of fp32 is looked at only"""
+RRDB_LEAST, SRVGG_LEAST = 50.0, 55.0
+"""percent of the best matmul of a GPU, in fp16"""
+COLD_LIMIT_S = 8.0
+"""until a small picture is written"""
+BUSY_LEAST = 0.97
+"""share of a thousand workers at work, over the whole run"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

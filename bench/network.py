@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from figures import process_mb  # beside this file
-from limits import Limit, add_flag, exit_code
+from limits import SHARE_LEAST, Limit, add_flag, exit_code
 from limits import kept as kept_limits
 from limits import shown as shown_limits
 from recorded import RESULTS, Figures, keep, machine
@@ -41,8 +41,6 @@ from sr_kernel.weights import describe_file, load_state
 
 Shape = tuple[int, ...]
 
-SHARE_LEAST = 0.85
-"""in bf16; that of fp32 is looked at only"""
 _SHAPES_PX = (64, 128, 192, 256, 292)
 _MATMULS = (1024, 2048)
 

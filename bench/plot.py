@@ -18,6 +18,7 @@ from typing import Any
 
 import matplotlib
 from alone import BUSY, Cost, bound  # beside this file
+from limits import BUSY_LEAST, COLD_LIMIT_S, RRDB_LEAST, SHARE_LEAST, SRVGG_LEAST, TIMES_LEAST
 from recorded import RESULTS, Figures, kept
 
 matplotlib.use("Agg")
@@ -44,7 +45,7 @@ def startup(found: list[Figures], into: Path) -> None:
             left += seconds
         axes.text(left + 0.1, row, f"{left:.1f} s", va="center")
     axes.set_yticks(range(len(latest)), list(reversed(latest)))
-    axes.axvline(8.0, color=LIMIT, linestyle="--", label="wanted: 8 s")
+    axes.axvline(COLD_LIMIT_S, color=LIMIT, linestyle="--", label=f"wanted: {COLD_LIMIT_S:g} s")
     axes.set_xlabel("seconds from the command to its end, one small picture, cold")
     axes.set_xlim(0, axes.get_xlim()[1] * 1.1)
     figure.legend(loc="outside lower center", ncols=2, fontsize="small")
@@ -80,10 +81,11 @@ def fleet(found: list[Figures], into: Path) -> None:
         axes.text(share + 0.01, row, f"{share:.1%}", va="center")
     axes.set_yticks(range(len(bars)), list(bars))
     axes.invert_yaxis()
-    axes.axvline(0.97, color="black", linestyle="--", linewidth=1)
+    axes.axvline(BUSY_LEAST, color="black", linestyle="--", linewidth=1)
     axes.set_xlim(0, 1.1)
     axes.set_title(
-        f"{longest['actors']} workers, {longest['rows']:,} rows, {longest['seconds']:,.0f} s simulated; dashed: 97 %",
+        f"{longest['actors']} workers, {longest['rows']:,} rows, {longest['seconds']:,.0f} s simulated; "
+        f"dashed: {100 * BUSY_LEAST:g} %",
         fontsize="medium",
     )
     save(figure, into / "fleet.png")
@@ -115,7 +117,7 @@ def contest(rates: str, name: str) -> Callable[[list[Figures], Path], None]:
         base, *_ = middle.values()
         official_s = statistics.median(next(iter(latest["steady_s"].values())))
         costs = [Cost(**one) for one in latest["alone_s"][BUSY]]
-        marks = {"wanted": 3.2, "bound, all but the network free": bound(official_s, costs, latest["cpus"])}
+        marks = {"wanted": TIMES_LEAST, "bound, all but the network free": bound(official_s, costs, latest["cpus"])}
         shares = {contender: rate / base for contender, rate in middle.items()}
         bars(shares, f"times the official default, {latest['model']}", into / f"{name}.png", marks)
 
@@ -126,7 +128,7 @@ def network(found: list[Figures], into: Path) -> None:
     """Of each model, precision and window the last measurement."""
     named = {f"{one['model']}, {one['precision']}, {one['window'][0]}x{one['window'][1]}": one for one in found}
     shares = {name: one["network_share_of_matmul"] for name, one in named.items()}
-    bars(shares, "share of the best matmul of one core", into / "network.png", {"wanted": 0.85})
+    bars(shares, "share of the best matmul of one core", into / "network.png", {"wanted": SHARE_LEAST})
 
 
 def kernels(found: list[Figures], into: Path) -> None:
@@ -137,13 +139,14 @@ def kernels(found: list[Figures], into: Path) -> None:
         ]
         for one in latest["networks"]
     }
-    bars(shares, f"share of matmul, {latest['gpu']}", into / "kernels.png", {"RRDB": 0.5, "SRVGG": 0.55})
+    marks = {"RRDB": RRDB_LEAST / 100, "SRVGG": SRVGG_LEAST / 100}
+    bars(shares, f"share of matmul, {latest['gpu']}", into / "kernels.png", marks)
 
 
 def gpu(found: list[Figures], into: Path) -> None:
     costs = [one for one in found[-1]["costs"] if isinstance(one["network % of matmul"], float)]
     shares = {f"{one['model']}, {one['precision']}, {one['kernel']}": one["network % of matmul"] for one in costs}
-    bars(shares, "network, % of matmul", into / "gpu.png", {"RRDB": 50.0, "SRVGG": 55.0})
+    bars(shares, "network, % of matmul", into / "gpu.png", {"RRDB": RRDB_LEAST, "SRVGG": SRVGG_LEAST})
 
 
 def degrade(found: list[Figures], into: Path) -> None:

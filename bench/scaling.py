@@ -27,7 +27,7 @@ from typing import Any
 
 import pyvips
 from fleet import MODEL  # beside this file
-from limits import Limit, add_flag, exit_code
+from limits import TWO_LEAST, Limit, add_flag, exit_code
 from limits import kept as kept_limits
 from limits import shown as shown_limits
 from recorded import Figures, keep, machine, table
@@ -35,7 +35,7 @@ from recorded import Figures, keep, machine, table
 HERE = Path(__file__).parent
 MEDIA = ("Blake_Lively.jpg", "OST_009.png", "painting.png", "building.png")
 PICTURES, WIDTH, HEIGHT = 24, 512, 384
-TWO_LEAST, SLEEP_LEAST = 1.9, 0.97
+SLEEP_LEAST = 0.97
 STAND_IN_S, STAND_IN_SIZE = 3.0, (96, 72)
 """seconds that a row sleeps, and its size, which is one window"""
 STAND_IN_ROWS, STAND_IN_TAIL = 8, 2

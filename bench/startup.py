@@ -27,14 +27,14 @@ import time
 from pathlib import Path
 
 import pyvips
-from limits import Limit, add_flag, exit_code  # beside this file
+from limits import COLD_LIMIT_S, Limit, add_flag, exit_code  # beside this file
 from limits import kept as kept_limits
 from limits import shown as shown_limits
 from recorded import Figures, keep, machine, table
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 128, 96
-COLD_LIMIT_S, DONE_LIMIT_S = 8.0, 3.0
+DONE_LIMIT_S = 3.0
 Event = tuple[int, str, str, float]
 
 

@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from sr_kernel.hardware import cpu_runs_bf16
 
 from ..outside import data_folder
+from .scripts import bench_module
 
 ROOT = Path(__file__).parents[2]
 MODELS = ["x4plus", "x2plus", "x4plus-anime", "animevideov3", "general-x4v3"]
@@ -114,3 +116,17 @@ def test_what_has_no_time_left_is_not_begun_and_is_a_failure(tmp_path: Path) -> 
         assert rows
         assert all(len(row) == len(columns) for row in rows)
     assert "1. tutorial, x4, x4plus-anime: CheckError: not begun: the time is over" in text
+
+
+def test_a_folder_is_held_to_its_wall_clock_whatever_it_lasts_and_a_film_from_a_minute_on() -> None:
+    ran = [("folder", 5.0, 1.06), ("folder", 5.0, "-"), ("film", 59.0, 1.06), ("film", 60.0, 1.06)]
+    jobs = [
+        {"job": job, "model": "x4plus", "times official": 5.0, "wall s": wall_s, "wall by network": wall}
+        for job, wall_s, wall in ran
+    ]
+    with bench_module("gpu") as gpu:
+        report = gpu.Report([], (), (), 0.0, jobs=jobs)
+        held = gpu.limits(report, torch.device("cuda"), 1.0)
+    walls = [one for one in held if one.what.endswith("wall by network")]
+    assert [(one.what.partition(",")[0], one.holds) for one in walls] == [("folder", False)] * 2 + [("film", False)]
+    assert all(one.holds for one in held if one not in walls)
