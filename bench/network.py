@@ -36,6 +36,7 @@ from sr_kernel.backend import DTYPES, Backend
 from sr_kernel.models import ModelSpec
 from sr_kernel.pixels import cut_window, to_unit
 from sr_kernel.tiles import Box, PicturePlan, PictureSpec, Strategy, plan_picture
+from sr_kernel.train.score import psnr
 from sr_kernel.upscale import Settings, Upscaler
 from sr_kernel.weights import describe_file, load_state
 
@@ -135,8 +136,8 @@ def plan_of(spec: ModelSpec, width: int, height: int, tile_px: int) -> PicturePl
 
 def psnr_db(made: np.ndarray, exact: np.ndarray) -> float | None:
     """Of 8-bit pictures; None for equal ones."""
-    error = float(np.square(made.astype(np.float64) - exact).mean())
-    return round(10 * math.log10(255**2 / error), 1) if error else None
+    found = psnr(made, exact, crop_px=0)
+    return round(found, 1) if math.isfinite(found) else None
 
 
 def forget_peak() -> None:
