@@ -149,7 +149,7 @@ def main() -> None:
             pictures.append(scratch / "in" / f"{index:04}{path.suffix}")
             shutil.copy(path, pictures[-1])
         for name in options.models:
-            weights = weights_of(name, options.weights, scratch)
+            weights, _ = weights_of(MODELS[name], options.weights, scratch)
             answers = [farm(name, weights, pictures, scratch / f"out-{name}", options)]
             if options.official:
                 (scratch / f"official-{name}").mkdir()

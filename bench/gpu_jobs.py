@@ -27,7 +27,7 @@ import numpy as np
 import pyvips
 import torch
 from gpu_checks import CheckError, Sizes, kernels_of, picture  # beside this file
-from one_worker import network_s, official, passing_state, through
+from one_worker import network_s, official, through, weights_of
 from recorded import Figures
 
 from farm import fetch, storage
@@ -104,7 +104,7 @@ def ran(job: Job, place: Place) -> Figures:
     """A row of COLUMNS, of figures and text. Raises CheckError where a part fails, and whatever the device raises."""
     folder = place.scratch / "".join(char if char.isalnum() else "-" for char in f"{job.what} {job.model}")
     folder.mkdir()
-    spec, path, origin = weights_of(job.model, place)
+    spec, path, origin = network_of(job.model, place)
     kernel = kernels_of(spec, place.device)[-1]
     sources = [make_film(folder / "film.mp4", job)] if job.is_film else make_pictures(folder / "in", job)
     try:
@@ -287,19 +287,13 @@ def rival_rate(
 # -- what they are given -----------------------------------------------------------------------------------------
 
 
-def weights_of(name: str, place: Place) -> tuple[ModelSpec, Path, str]:
-    """The official file where it lies there, else weights that pass a picture through, so that no output is suspect."""
-    spec = MODELS[name]
-    if place.weights is not None and (place.weights / spec.file).is_file():
-        return spec, place.weights / spec.file, "official"
-    sizes = place.sizes
-    spec = dataclasses.replace(
-        spec, blocks=min(spec.blocks, sizes.seeded_blocks), features=min(spec.features, sizes.seeded_features)
-    )
-    path = place.scratch / f"passing-{name}.pth"
-    if not path.exists():
-        torch.save({"params_ema": passing_state(spec)}, path)
-    return spec, path, "passing"
+def network_of(name: str, place: Place) -> tuple[ModelSpec, Path, str]:
+    """The row of a network, its file and where that comes from; without an official one it is as small as asked."""
+    spec, sizes = MODELS[name], place.sizes
+    blocks, features = min(spec.blocks, sizes.seeded_blocks), min(spec.features, sizes.seeded_features)
+    small = dataclasses.replace(spec, blocks=blocks, features=features)
+    path, origin = weights_of(small, place.weights, place.scratch)
+    return spec if origin == "official" else small, path, origin
 
 
 def make_pictures(folder: Path, job: Job) -> list[Path]:

@@ -18,7 +18,7 @@ from farm.records import Done, Outcome, Part, Unit
 from farm.tasks.restore import picture_spec
 from farm.worker import Worker
 from sr_kernel.archs import ARCHS
-from sr_kernel.models import MODELS, ModelSpec
+from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box, Strategy, plan_picture
 from sr_kernel.upscale import Upscaler
 
@@ -56,14 +56,15 @@ def _passing_srvgg(spec: ModelSpec, generator: torch.Generator) -> dict[str, Ten
     return state
 
 
-def weights_of(name: str, folder: Path | None, scratch: Path) -> Path:
-    spec = MODELS[name]
-    own = folder / Path(spec.url).name if folder else None
-    if own is not None and own.exists():
-        return own
-    path = scratch / f"passing-{name}.pth"
-    torch.save({"params_ema": passing_state(spec)}, path)
-    return path
+def weights_of(spec: ModelSpec, folder: Path | None, scratch: Path) -> tuple[Path, str]:
+    """The official file where it lies there, else weights that pass a picture through, so that no output is suspect;
+    and which of the two it is."""
+    if folder is not None and (folder / spec.file).is_file():
+        return folder / spec.file, "official"
+    path = scratch / f"passing-{spec.name}.pth"
+    if not path.exists():
+        torch.save({"params_ema": passing_state(spec)}, path)
+    return path, "passing"
 
 
 def network_s(upscaler: Upscaler, sizes: Sequence[tuple[int, int]], params: UpscaleParams) -> float:
