@@ -330,9 +330,10 @@ def subjects(
     except Exception as error:  # a model without weights must not keep the others from being measured
         yield "plain", not_loaded(error), "none"
         return
+    in_fp32: dict[str, Pixels] = {}
     for kernel in kernels_of(spec, device):
         try:
-            made = Subject(spec=spec, path=path, device=device, sizes=sizes, kernel=kernel)
+            made = Subject(spec=spec, path=path, device=device, sizes=sizes, kernel=kernel, in_fp32=in_fp32)
         except Exception as error:  # as above
             yield kernel, not_loaded(error), source
             continue

@@ -161,6 +161,8 @@ class Subject:
     device: torch.device
     sizes: Sizes
     kernel: str = "plain"
+    in_fp32: dict[str, Pixels] = field(default_factory=dict)
+    """the small picture in fp32, by where it was made, once it was: the same with every sort of kernels"""
     backend: Backend = field(init=False)
     upscaler: Upscaler = field(init=False)
 
@@ -181,19 +183,22 @@ class Subject:
     def small(self) -> Pixels:
         return picture(self.sizes.small)
 
-    @cached_property
+    @property
     def on_cpu(self) -> Pixels:
         """The small picture in fp32 on the CPU."""
-        upscaler = Upscaler.load(self.spec, self.path)
-        plan = self.plan(self.small)
-        made = upscaler.restore(self.small, plan, Settings(precision="fp32")).pixels
-        upscaler.close()
-        return made
+        if "cpu" not in self.in_fp32:
+            upscaler = Upscaler.load(self.spec, self.path)
+            plan = self.plan(self.small)
+            self.in_fp32["cpu"] = upscaler.restore(self.small, plan, Settings(precision="fp32")).pixels
+            upscaler.close()
+        return self.in_fp32["cpu"]
 
-    @cached_property
-    def in_fp32(self) -> Pixels:
+    @property
+    def on_device(self) -> Pixels:
         """The small picture in fp32 on the device."""
-        return self.restore(self.small, "fp32")
+        if "device" not in self.in_fp32:
+            self.in_fp32["device"] = self.restore(self.small, "fp32")
+        return self.in_fp32["device"]
 
     def plan(self, rgb: Pixels, tile_px: int | None = None, exact_px: int = EXACT_PX) -> PicturePlan:
         return plan_of(self.spec, rgb, tile_px or self.tile_px, exact_px)
@@ -227,7 +232,7 @@ def difference(made: Pixels, expected: Pixels, most: int | None, least_db: float
 
 def against_device(subject: Subject, precision: str) -> str:
     made = subject.restore(subject.small, precision)
-    return difference(made, subject.in_fp32, LEVELS[precision], LEAST_DB[precision])
+    return difference(made, subject.on_device, LEVELS[precision], LEAST_DB[precision])
 
 
 def against_cpu(subject: Subject, precision: str) -> str:
