@@ -1,11 +1,11 @@
 """How far off is the time left that a run says? A real mixed run is recorded, and its recording told to the estimator.
 
-    python bench/eta.py record MEDIA --weights DIR --order shuffled --keep FILE.jsonl
+    python bench/eta.py record MEDIA --weights DIR --order shuffled [--times N] --keep FILE.jsonl
     python bench/eta.py show FILE.jsonl... > bench/results/eta-DATE.md
 
 MEDIA is a folder with images/ and videos/. Pictures of eight sizes in two formats, two models, and eight films make one
-manifest: shuffled, films first, or films last. A recording is what `farm submit --json` says, without names and paths:
-what the estimator hears of the run, when, and what the run itself said of the time left.
+manifest, each so many `--times`: shuffled, films first, or films last. A recording is what `farm submit --json` says,
+without names and paths: what the estimator hears of the run, when, and what the run itself said of the time left.
 
 error: what was said against what was left, by what was left; in the last tenth of the run by that tenth.
 """
@@ -30,6 +30,7 @@ from typing import Any
 import pyvips
 
 from farm.kinds import MediaKind
+from farm.progress.crew import Crew
 from farm.progress.effort import Effort
 from farm.progress.outlook import Outlook
 from farm.progress.work import Likeness, Row, Workload
@@ -82,6 +83,14 @@ def sources(media: Path, folder: Path) -> list[tuple[str, str]]:
     return rows
 
 
+def repeated(rows: list[tuple[str, str]], folder: Path, times: int) -> list[tuple[str, str]]:
+    """Each source under so many names."""
+    more = [(f"again{again}-{name}", name, model) for again in range(1, times) for name, model in rows]
+    for again, name, _ in more:
+        (folder / again).hardlink_to(folder / name)
+    return rows + [(again, model) for again, _, model in more]
+
+
 def ordered(rows: list[tuple[str, str]], order: str) -> list[tuple[str, str]]:
     rows = list(rows)
     random.Random(SEED).shuffle(rows)
@@ -90,7 +99,7 @@ def ordered(rows: list[tuple[str, str]], order: str) -> list[tuple[str, str]]:
     return sorted(rows, key=lambda row: row[0].endswith(".mp4") == (order == "films-last"))
 
 
-def record(media: Path, weights: Path, order: str, workers: int) -> list[Line]:
+def record(media: Path, weights: Path, order: str, workers: int, times: int) -> list[Line]:
     """Run it, and give what it said."""
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
@@ -99,7 +108,8 @@ def record(media: Path, weights: Path, order: str, workers: int) -> list[Line]:
         with (folder / "rows.csv").open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow(["source", "model"])
-            table.writerows(ordered(sources(media, folder / "in"), order))
+            rows = repeated(sources(media, folder / "in"), folder / "in", times)
+            table.writerows(ordered(rows, order))
         large = next(weights.glob(LARGE))
         flags = ("--root", folder / "in", "--out", folder / "out", "--weights-dir", weights, "--model", large)
         command = [sys.executable, "-m", "farm", "submit", folder / "rows.csv", *flags, "--json"]
@@ -129,8 +139,9 @@ def trimmed(lines: Iterable[Line]) -> Iterator[Line]:
             if name in line:
                 found[name] = numbers.setdefault(line[name], len(numbers))
         if "workers" in line:
-            at_work = {str(numbers.setdefault(one["name"], len(numbers))): bool(one["at"]) for one in line["workers"]}
-            found["at_work"] = at_work
+            workers = {str(numbers.setdefault(one["name"], len(numbers))): one for one in line["workers"]}
+            found["at_work"] = {name: bool(one["at"]) for name, one in workers.items()}
+            found["held"] = {name: one["held"] for name, one in workers.items() if one["held"]}
         yield found
 
 
@@ -175,18 +186,30 @@ class Recorded:
         return (Unit(unit_id=0, parts=()),) if self.at_work[worker] else ()
 
 
+class RecordedCrew(Crew):
+    """And what each held; older recordings do not say it."""
+
+    def __init__(self, roster: Recorded, now_s: float) -> None:
+        super().__init__(roster, now_s)
+        self.pixels: dict[str, dict[Likeness, int]] = {}
+
+    def held(self, name: str) -> Mapping[Likeness, int]:
+        return self.pixels.get(name, {})
+
+
 def replay(lines: list[Line]) -> list[Point]:
     """What the estimator says after every line of a recording."""
     begun = next(line["at_s"] for line in lines if line["event"] == "work")
     end = max(line["at_s"] for line in lines if line["event"] == "row")
     first = next(line for line in lines if line["event"] == "begin")
     work, recorded, rows = Workload(first["flops"], {}, 0), Recorded(), dict[int, Row]()
-    outlook = Outlook(0, work, begun)
+    outlook, crew = Outlook(0, work, begun), RecordedCrew(recorded, begun)
     points: list[Point] = []
     for line in lines:
         if line["event"] == "standing":
             recorded.at_work = line["at_work"]
-        tell(outlook, work, rows, recorded, line)
+            crew.pixels = {name: pixels(held) for name, held in line.get("held", {}).items()}
+        tell(outlook, work, rows, crew, line)
         if begun < line.get("at_s", 0) < end:
             now = line["at_s"]
             outlook.crew.look(now)
@@ -196,19 +219,19 @@ def replay(lines: list[Line]) -> list[Point]:
     return points
 
 
-def tell(outlook: Outlook, work: Workload, rows: dict[int, Row], recorded: Recorded, line: Line) -> None:
+def tell(outlook: Outlook, work: Workload, rows: dict[int, Row], crew: RecordedCrew, line: Line) -> None:
     """One line to the estimator, as Progress tells it."""
     event, now = line["event"], line.get("at_s", 0.0)
     if event == "plan":
-        guesses = {likeness(one): one["px"] for one in line["guesses"]}
-        work.expect(guesses, line["rows"], line["unplanned"])
+        work.expect(pixels(line["guesses"]), line["rows"], line["unplanned"])
         outlook.total = line["total"]
     elif event == "work":
-        outlook.begin(now, recorded)
+        outlook.begin(now, crew)
     elif event in ("cut", "piece", "row"):
         if "model" in line:
             rows[line["item"]] = Row(item_id=str(line["item"]), likeness=likeness(line), guess_px=line["guess_px"])
         row, effort = rows[line["item"]], Effort(worker=str(line["worker"]), seconds=line["seconds"])
+        crew.pixels.pop(effort.worker, None)  # until the recording says what it holds now
         if event == "cut":
             outlook.cut(row, line["px"], line["before_px"] / line["px"], "", line["frames"], effort, now)
         elif event == "piece":
@@ -217,6 +240,10 @@ def tell(outlook: Outlook, work: Workload, rows: dict[int, Row], recorded: Recor
             outlook.finish(row, line["px"], effort, now)
         else:
             outlook.fail(row, "", effort, now)
+
+
+def pixels(told: list[Line]) -> dict[Likeness, int]:
+    return {likeness(one): one["px"] for one in told}
 
 
 def likeness(line: Line) -> Likeness:
@@ -264,12 +291,13 @@ def main() -> None:
     run.add_argument("--weights", type=Path, required=True)
     run.add_argument("--order", choices=ORDERS, default="shuffled")
     run.add_argument("--workers", type=int, default=2)
+    run.add_argument("--times", type=int, default=1, help="that each source is in the manifest")
     run.add_argument("--keep", type=Path, required=True)
     show = commands.add_parser("show")
     show.add_argument("recordings", type=Path, nargs="+")
     arguments = parser.parse_args()
     if arguments.command == "record":
-        lines = record(arguments.media, arguments.weights, arguments.order, arguments.workers)
+        lines = record(arguments.media, arguments.weights, arguments.order, arguments.workers, arguments.times)
         arguments.keep.write_text("".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines))
     else:
         print(f"# The time left that runs say, {date.today().isoformat()}\n\n{_ERROR}")

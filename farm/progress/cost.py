@@ -17,6 +17,8 @@ _HALF_LIFE_S = 900.0
 _AT_MOST = 2.0
 """times what its kind has cost, that a part counts: one picture that had to be restored twice says little of others; if
 all have become so dear, each moves the mean"""
+_OUTWEIGHED = 0.2
+"""of all seconds before it, that a part counts whatever it cost: among many, dear ones will come again"""
 
 Costly = tuple[str, MediaKind]
 """model, or operation, and kind of medium: what costs alike"""
@@ -55,7 +57,7 @@ class Costs:
         """A worker has spent `seconds` on `px` source pixels more; on a join it spends them on none."""
         known = self._seconds.setdefault(costly, Ratio())
         if px and known.value is not None:
-            seconds = min(seconds, _AT_MOST * px * known.value)
+            seconds = min(seconds, max(_AT_MOST * px * known.value, _OUTWEIGHED * known.over))
         known.add(seconds, px, now_s)
 
     def per_px(self, costly: Costly) -> float:

@@ -1,15 +1,17 @@
 """Who works, since when, on what, and how much of the time; cheap enough for a thousand workers. Pure.
 
-Workers say with each result where its time went. Whether one has something to do is looked up now and then.
+Workers say with each result where its time went. Whether one has something to do is looked up now and then. A run
+lasts as long as the worker does that has most to do: what each holds counts once that may be more than an even share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from farm.progress.effort import Effort
+from farm.progress.work import Likeness, held_px
 from farm.records import Part, PartKind, Unit
 
 _LOOK_EVERY_S = 0.25
@@ -127,14 +129,30 @@ class Crew:
         """Workers that have something to do, as was last seen."""
         return sum(1 for hand in self._present() if not hand.is_idle)
 
+    def held(self, name: str) -> Mapping[Likeness, int]:
+        """Source pixels of what a worker holds."""
+        return held_px(part for unit in self.running(name) for part in unit.parts)
+
     def under_way_s(self, now_s: float) -> float:
         """Seconds that workers have spent on what they have not brought back. Beyond the longest that anything has
         taken they only mean that things are slower."""
+        return sum(self._away_s(hand, now_s) for hand in self._present())
+
+    def last_s(self, now_s: float, seconds: Callable[[Mapping[Likeness, int]], float], share_s: float) -> float:
+        """Until what one worker holds is done, of those that hold most; `seconds`: that a worker takes for so much.
+        0 where an even share of `share_s` is more than that by far: then nobody is asked."""
+        if share_s > self._longest_s:
+            return 0.0
+        hands = ((name, self._hands[name]) for name in self._roster.names if name in self._hands)
+        left = (seconds(self.held(name)) - self._away_s(hand, now_s) for name, hand in hands if not hand.is_idle)
+        return max(left, default=0.0)
+
+    def _away_s(self, hand: Hand, now_s: float) -> float:
+        if hand.is_idle:
+            return 0.0
         start_s = sum(self._starts) / len(self._starts) if self._starts else float("inf")
-        away_s = (
-            now_s - hand.back_s - (0.0 if hand.parts else start_s) for hand in self._present() if not hand.is_idle
-        )
-        return sum(min(max(0.0, seconds), self._longest_s) for seconds in away_s)
+        away_s = now_s - hand.back_s - (0.0 if hand.parts else start_s)
+        return min(max(0.0, away_s), self._longest_s)
 
     def busy(self, names: Collection[str]) -> float | None:
         """As that of one, of several together."""

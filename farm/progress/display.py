@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TextIO
 
 from farm.progress import view
-from farm.progress.crew import Roster
+from farm.progress.crew import Crew, Roster
 from farm.progress.effort import NOBODY, Effort
 from farm.progress.machine import MachineLines
 from farm.progress.outlook import Outlook
@@ -99,7 +99,8 @@ class Progress:
 
     def begin(self, roster: Roster | None = None) -> None:
         """Workers are there, and `roster` knows them: speed counts from here."""
-        self._outlook.begin(self._clock(), roster)
+        now_s = self._clock()
+        self._outlook.begin(now_s, Crew(roster, now_s) if roster else None)
         self._note = ""
         if self._machine:
             self._machine.say("work", self._clock())

@@ -55,8 +55,7 @@ class MachineLines:
 
     def plan(self, now_s: float, guesses: Mapping[Likeness, int], *, rows: int, unplanned: int, total: int) -> None:
         """`rows` more are planned, and so many are not yet; `total`: of all that are to be done."""
-        told = [{**_likeness(one), "px": px} for one, px in guesses.items()]
-        self.say("plan", now_s, rows=rows, unplanned=unplanned, total=total, guesses=told)
+        self.say("plan", now_s, rows=rows, unplanned=unplanned, total=total, guesses=_pixels(guesses))
 
     def cut(self, now_s: float, row: Row, source: str, *, px: int, before_px: int, frames: int, effort: Effort) -> None:
         """A row is cut."""
@@ -100,6 +99,10 @@ def _likeness(one: Likeness) -> dict[str, object]:
     return {"model": one.model, "kind": one.kind.value, "extension": one.extension, "sized": one.sized}
 
 
+def _pixels(pixels: Mapping[Likeness, int]) -> list[dict[str, object]]:
+    return [{**_likeness(one), "px": px} for one, px in pixels.items()]
+
+
 def _row(row: Row, source: str) -> dict[str, Any]:
     return {"item": row.item_id, "source": source, **_likeness(row.likeness), "guess_px": row.guess_px}
 
@@ -116,7 +119,8 @@ def _worker(crew: Crew, name: str) -> dict[str, object]:
     hand = crew.hand(name)
     what, more = doing(crew.running(name))
     busy, parts = (hand.busy, hand.parts) if hand else (None, 0)
-    return {"name": name, "busy": _rounded(busy), "done": parts, "at": what, "more": more}
+    held = _pixels(crew.held(name))
+    return {"name": name, "busy": _rounded(busy), "done": parts, "at": what, "more": more, "held": held}
 
 
 def _rounded(number: float | None) -> float | None:

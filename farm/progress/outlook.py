@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from farm.progress.cost import Ratio
-from farm.progress.crew import Crew, OneWorker, Roster
+from farm.progress.crew import Crew, OneWorker
 from farm.progress.effort import NOBODY, Effort
 from farm.progress.pace import Pace
 from farm.progress.work import Row, Workload
@@ -53,10 +53,10 @@ class Outlook:
         self._work = work
         self.begin(now_s)
 
-    def begin(self, now_s: float, roster: Roster | None = None) -> None:
+    def begin(self, now_s: float, crew: Crew | None = None) -> None:
         """Workers are there: speed counts from here."""
         self.px, self.frames = Pace(now_s), Pace(now_s)
-        self.crew = Crew(roster or OneWorker(), now_s)
+        self.crew = crew or Crew(OneWorker(), now_s)
         self._stretch = Ratio()
         """seconds that parts kept their workers, by those that their stages took: below 1 where parts overlap"""
 
@@ -130,7 +130,8 @@ class Outlook:
         if stretch is None or not self._work.is_planned:
             return None
         left_s = self._work.ahead.work * stretch - self.crew.under_way_s(now_s)
-        return max(0.0, left_s) / max(1, self.crew.at_work)
+        share_s = max(0.0, left_s) / max(1, self.crew.at_work)
+        return max(share_s, self.crew.last_s(now_s, lambda held: self._work.of(held) * stretch, share_s))
 
     @property
     def reached(self) -> float:

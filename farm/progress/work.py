@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, MediaKind, extension_of
 from farm.progress.cost import Costly, Costs
-from farm.records import WorkItem
+from farm.records import Part, PartKind, WorkItem
 
 _KNOWN = PICTURE_EXTENSIONS | CONTAINERS.keys()
 
@@ -45,6 +45,18 @@ def likeness_of(item: WorkItem) -> Likeness:
     """Which rows an item's is like."""
     row = item.row
     return likeness(item.params.model, row.kind, row.source_url, (row.width, row.height))
+
+
+def held_px(parts: Iterable[Part]) -> Counter[Likeness]:
+    """Source pixels of parts that are yet to be restored, by what they are like; guesses where nobody has looked into
+    the source. What is only opened, and cut, has none."""
+    held: Counter[Likeness] = Counter()
+    for part in parts:
+        if part.kind is PartKind.PICTURE and not part.item.is_pack:
+            held[likeness_of(part.item)] += part.cost_px
+        elif part.kind in (PartKind.BAND, PartKind.SEGMENT):
+            held[replace(likeness_of(part.item), sized=True)] += part.cost_px
+    return held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +188,12 @@ class Workload:
         if self._unplanned and self._planned:
             work += (self.before + self.done + work) / self._planned * self._unplanned
         return Ahead(work=work, sure=sure and self.is_planned)
+
+    def of(self, held: Mapping[Likeness, int]) -> float:
+        """Work of source pixels, as such rows have turned out."""
+        return sum(
+            px * (self._off(likeness) or 1.0) * self.costs.per_px(likeness.costly) for likeness, px in held.items()
+        )
 
     def _work(self, pixels: Mapping[Costly, int]) -> float:
         return sum(px * self.costs.per_px(costly) for costly, px in pixels.items() if px)

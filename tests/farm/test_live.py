@@ -13,6 +13,8 @@ import pytest
 
 from farm.pace import Pace
 from farm.progress import Progress, Workload, effort_of, likeness_of
+from farm.progress.crew import Crew
+from farm.progress.work import held_px
 from farm.records import Part, PartKind, StageSeconds, Unit, WorkItem
 from farm.schedule import Schedule, SchedulePolicy
 
@@ -253,18 +255,66 @@ def test_what_one_kind_costs_is_not_what_another_costs() -> None:
     assert run.progress.left_s() == pytest.approx(3 * 1 + 3 * 18)
 
 
-def test_workers_without_anything_to_do_do_not_help() -> None:
-    items = [*pictures(2), replace(pictures(3)[2], cost_px=400)]
-    items = [replace(one, row=replace(one.row, width=10, height=one.cost_px // 10)) for one in items]
+def sized(costs_px: list[int]) -> list[WorkItem]:
+    """Pictures whose manifest says how large they are."""
+    items = [replace(one, cost_px=px) for one, px in zip(pictures(len(costs_px)), costs_px, strict=True)]
+    return [replace(one, row=replace(one.row, width=10, height=one.cost_px // 10)) for one in items]
+
+
+def test_a_run_lasts_as_long_as_the_worker_that_holds_most() -> None:
+    items = sized([100, 100, 400])
     run = Live(items, 3, io.StringIO())
     run.give([picture(item) for item in items])
     run.after(10)
     run.bring(0, 100, 10, 10)
     run.bring(1, 100, 10, 10)
-    assert run.progress.left_s() == pytest.approx((40 - 10) / 3), "as if all could help"
+    assert run.progress.left_s() == pytest.approx(40 - 10), "nobody can help"
     for _ in range(4):
         run.after(1)
     assert run.progress.left_s() == pytest.approx(40 - 14)
+
+
+def test_workers_without_anything_to_do_do_not_help() -> None:
+    """Of what nobody holds yet those have a share that are at work."""
+    items = sized([100, 100, 400, *[100] * 9])
+    run = Live(items, 3, io.StringIO())
+    run.give([picture(item) for item in items[:3]])
+    run.after(10)
+    run.bring(0, 100, 10, 10)
+    run.bring(1, 100, 10, 10)
+    assert run.progress.left_s() == pytest.approx((40 - 10 + 90) / 3)
+    for _ in range(4):
+        run.after(1)
+    assert run.progress.left_s() == pytest.approx(40 - 14 + 90)
+
+
+def test_what_a_worker_only_opens_and_what_it_joins_is_not_what_it_holds() -> None:
+    film = replace(make_film(9).item, cost_px=2400)
+    segment = segments(film, 4, 1)[0]
+    assert not held_px([Part(item=film, kind=PartKind.FILM, cost_px=2400)])
+    assert not held_px([replace(segment, kind=PartKind.JOIN, span=None)])
+    assert held_px([segment, segment]) == {replace(likeness_of(film), sized=True): 1200}
+
+
+def test_a_thousand_workers_are_not_asked_what_they_hold_while_much_is_left() -> None:
+    roster = Counting(1000)
+    crew = Crew(roster, 0.0)
+    roster.asked = 0
+    assert crew.last_s(0.0, lambda _: 99.0, share_s=3600.0) == 0.0
+    assert not roster.asked
+    assert crew.last_s(0.0, lambda _: 99.0, share_s=30.0) == pytest.approx(99.0)
+
+
+class Counting:
+    """So many workers, all at something."""
+
+    def __init__(self, count: int) -> None:
+        self.names = [f"w-{at}" for at in range(count)]
+        self.asked = 0
+
+    def running(self, worker: str) -> tuple[Unit, ...]:
+        self.asked += 1
+        return (Unit(unit_id=0, parts=()),)
 
 
 # -- for programs ------------------------------------------------------------------------------------------------------
@@ -306,7 +356,7 @@ def test_programs_are_told_every_row_and_how_things_stand_and_people_nothing() -
     assert (cut["px"], cut["before_px"], cut["frames"], cut["at_s"]) == (4800, 2400, 8, 4.0)
     assert (stands["done"], stands["failed"], stands["failures"], stands["at_s"]) == (1, 1, {"truncated": 1}, 7.0)
     assert stands["eta_s"] == pytest.approx(2400 * 4 / 100 - 3)
-    assert stands["workers"] == [{"name": "upscale-x4plus-0", "busy": 0.75, "done": 1, "at": "", "more": 0}]
+    assert stands["workers"] == [{"name": "upscale-x4plus-0", "busy": 0.75, "done": 1, "at": "", "more": 0, "held": []}]
 
 
 def test_programs_are_told_what_a_run_waits_for_when_that_begins_and_every_two_seconds() -> None:
