@@ -31,6 +31,19 @@ def srvgg_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def prelu(x: Tensor, slope: Tensor) -> Tensor:
+    """Parametric ReLU of (N, C, H, W), channels last; the bytes of `torch.prelu`.
+
+    On a CPU torch goes through half precision channel by channel where there are not 64 of them, six to nine times as
+    slow as through rows whose slopes are spelt out (40 channels, 288x288, one core of Zen 4: 5.2 ms, and 0.9).
+    """
+    if x.device.type != "cpu" or x.dtype == torch.float32:
+        return torch.prelu(x, slope)
+    count, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+    return torch.prelu(rows, slope.repeat(width)).view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
 class SRVGGNetCompact:
     """The network with fixed weights, in one precision on one device."""
 
@@ -59,7 +72,7 @@ class SRVGGNetCompact:
             if self._trimmed and index % _TRIM_EVERY == 0:
                 wanted = grow(keep, len(self._convs) + 1 - index, width, height)
                 hidden, area = trim(hidden, area, wanted), wanted
-            hidden = torch.prelu(conv(hidden), slope)
+            hidden = prelu(conv(hidden), slope)
         if self._trimmed:
             wanted = grow(keep, 1, width, height)
             hidden, area = trim(hidden, area, wanted), wanted

@@ -11,6 +11,7 @@ from torch import Tensor
 from sr_kernel.archs import ARCHS
 from sr_kernel.archs.layer import Conv, to_input
 from sr_kernel.archs.rrdb import RRDBNet
+from sr_kernel.archs.srvgg import prelu
 from sr_kernel.archs.streamed import StreamedConv
 from sr_kernel.backend import DTYPES
 from sr_kernel.models import MODELS, ModelSpec
@@ -122,6 +123,20 @@ def test_tail_in_bands_equals_the_whole_tail() -> None:
         full = network.tail(features, whole, whole)
         bands = [network.tail(features, whole, Box(x0=0, y0=y, x1=40, y1=y + 8)) for y in range(0, 64, 8)]
     assert torch.equal(torch.cat(bands, dim=1), full)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 33)], ids=str)
+@pytest.mark.parametrize("channels", [5, 40, 48, 64])
+def test_slopes_spelt_out_along_rows_give_the_same_bits(
+    channels: int, size: tuple[int, int], precision: Precision, threads: int
+) -> None:
+    generator = torch.Generator().manual_seed(channels)
+    x = torch.randn(2, channels, *size, generator=generator).to(DTYPES[precision], memory_format=torch.channels_last)
+    slope = torch.randn(channels, generator=generator).to(DTYPES[precision])
+    made = prelu(x, slope)
+    assert torch.equal(made, torch.prelu(x, slope))
+    assert made.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5, 23, 24])
