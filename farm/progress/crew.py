@@ -6,6 +6,7 @@ lasts as long as the worker does that has most to do: what each holds counts onc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,8 @@ from farm.progress.work import Likeness, held_px
 from farm.records import Part, PartKind, Unit
 
 _LOOK_EVERY_S = 0.25
+_HELD_AT_ONCE = 2
+"""units"""
 _TRUSTED_S = 60.0
 """that a worker may have been away and be believed to be at work, though nothing has taken so long yet"""
 
@@ -83,6 +86,8 @@ class Crew:
         self._longest_s = _TRUSTED_S
         self._starts: list[float] = []
         """seconds that workers took before they were at their first part: models are loaded, memory is got"""
+        self._held: dict[int, Mapping[Likeness, int]] = {}
+        """of units that were asked for, by id"""
         self.look(now_s)
 
     def look(self, now_s: float) -> None:
@@ -131,28 +136,35 @@ class Crew:
 
     def held(self, name: str) -> Mapping[Likeness, int]:
         """Source pixels of what a worker holds."""
-        return held_px(part for unit in self.running(name) for part in unit.parts)
+        held: Counter[Likeness] = Counter()
+        for unit in self.running(name):
+            if unit.unit_id not in self._held:
+                self._held[unit.unit_id] = held_px(unit.parts)
+            held.update(self._held[unit.unit_id])
+        return held
 
     def under_way_s(self, now_s: float) -> float:
         """Seconds that workers have spent on what they have not brought back. Beyond the longest that anything has
         taken they only mean that things are slower."""
-        return sum(self._away_s(hand, now_s) for hand in self._present())
+        return sum(min(self._away_s(hand, now_s), self._longest_s) for hand in self._present())
 
     def last_s(self, now_s: float, seconds: Callable[[Mapping[Likeness, int]], float], share_s: float) -> float:
         """Until what one worker holds is done, of those that hold most; `seconds`: that a worker takes for so much.
-        0 where an even share of `share_s` is more than that by far: then nobody is asked."""
-        if share_s > self._longest_s:
+        0 where an even share of `share_s` is surely more: then nobody is asked."""
+        if share_s > _HELD_AT_ONCE * self._longest_s:
             return 0.0
-        hands = ((name, self._hands[name]) for name in self._roster.names if name in self._hands)
-        left = (seconds(self.held(name)) - self._away_s(hand, now_s) for name, hand in hands if not hand.is_idle)
+        present = [(name, self._hands[name]) for name in self._roster.names if name in self._hands]
+        left = [seconds(self.held(name)) - self._away_s(hand, now_s) for name, hand in present if not hand.is_idle]
+        here = {unit.unit_id for name, _ in present for unit in self.running(name)}
+        self._held = {unit_id: held for unit_id, held in self._held.items() if unit_id in here}
         return max(left, default=0.0)
 
     def _away_s(self, hand: Hand, now_s: float) -> float:
+        """How long a worker has been at what it has not brought back; its start does not count."""
         if hand.is_idle:
             return 0.0
         start_s = sum(self._starts) / len(self._starts) if self._starts else float("inf")
-        away_s = now_s - hand.back_s - (0.0 if hand.parts else start_s)
-        return min(max(0.0, away_s), self._longest_s)
+        return max(0.0, now_s - hand.back_s - (0.0 if hand.parts else start_s))
 
     def busy(self, names: Collection[str]) -> float | None:
         """As that of one, of several together."""

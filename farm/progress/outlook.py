@@ -14,7 +14,7 @@ from farm.progress.cost import Ratio
 from farm.progress.crew import Crew, OneWorker
 from farm.progress.effort import NOBODY, Effort
 from farm.progress.pace import Pace
-from farm.progress.work import Row, Workload
+from farm.progress.work import Likeness, Row, Workload
 
 
 @dataclass(slots=True)
@@ -129,9 +129,13 @@ class Outlook:
         stretch = self._stretch.value
         if stretch is None or not self._work.is_planned:
             return None
-        left_s = self._work.ahead.work * stretch - self.crew.under_way_s(now_s)
-        share_s = max(0.0, left_s) / max(1, self.crew.at_work)
-        return max(share_s, self.crew.last_s(now_s, lambda held: self._work.of(held) * stretch, share_s))
+        ahead_s = self._work.ahead.work * stretch
+        share_s = max(0.0, ahead_s - self.crew.under_way_s(now_s)) / max(1, self.crew.at_work)
+
+        def held_s(held: Mapping[Likeness, int]) -> float:
+            return min(self._work.of(held) * stretch, ahead_s)  # nobody holds more than all that is left
+
+        return max(share_s, self.crew.last_s(now_s, held_s, share_s))
 
     @property
     def reached(self) -> float:

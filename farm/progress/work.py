@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, MediaKind, extension_of
+from farm.params import UpscaleParams
 from farm.progress.cost import Costly, Costs
 from farm.records import Part, PartKind, WorkItem
 
@@ -49,11 +50,13 @@ def likeness_of(item: WorkItem) -> Likeness:
 
 def held_px(parts: Iterable[Part]) -> Counter[Likeness]:
     """Source pixels of parts that are yet to be restored, by what they are like; guesses where nobody has looked into
-    the source. What is only opened, and cut, has none."""
+    the source. What is only opened, and cut, has none; a picture that may have to be cut has those of a band."""
     held: Counter[Likeness] = Counter()
     for part in parts:
+        params = part.item.params
         if part.kind is PartKind.PICTURE and not part.item.is_pack:
-            held[likeness_of(part.item)] += part.cost_px
+            most_px = params.band_px if isinstance(params, UpscaleParams) and params.face is None else part.cost_px
+            held[likeness_of(part.item)] += min(part.cost_px, most_px)
         elif part.kind in (PartKind.BAND, PartKind.SEGMENT):
             held[replace(likeness_of(part.item), sized=True)] += part.cost_px
     return held

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 RECORDING = HERE / "data" / "eta-shuffled.jsonl"
+HELD = HERE / "data" / "eta-held.jsonl"
+"""of a shorter run, which says what each worker holds"""
 FROM = WITHIN = 0.2
 
 
@@ -41,8 +44,24 @@ def test_after_a_fifth_of_a_mixed_run_the_time_left_is_within_a_fifth_of_the_tru
     assert max(errors) < 0.35
 
 
-def test_the_recording_is_of_pictures_and_films_and_names_nothing(eta: ModuleType) -> None:
-    lines = eta.read(RECORDING)
+def test_what_workers_hold_tells_more_near_the_end_than_an_even_share(eta: ModuleType) -> None:
+    """One of two workers is left with a picture."""
+    lines = eta.read(HELD)
+    blind = [{name: value for name, value in line.items() if name != "held"} for line in lines]
+    told, shared = ([point for point in eta.replay(each) if point.share >= FROM] for each in (lines, blind))
+    assert abs(told[0].error(told[0].said)) < WITHIN
+    assert _off(told) < WITHIN
+    assert _off(told[-len(told) // 5 :]) < _off(shared[-len(shared) // 5 :])
+
+
+def _off(points: Sequence[Any]) -> float:
+    """On average."""
+    return sum(abs(point.error(point.said)) for point in points) / len(points)
+
+
+@pytest.mark.parametrize("recording", [RECORDING, HELD], ids=["two minutes", "held"])
+def test_the_recording_is_of_pictures_and_films_and_names_nothing(eta: ModuleType, recording: Path) -> None:
+    lines = eta.read(recording)
     kinds = {(line["kind"], "general" in line["model"]) for line in lines if "kind" in line}
     assert kinds == {("image", True), ("image", False), ("video", False)}
     assert len({line["px"] for line in lines if line["event"] == "row"}) > 6, "of several sizes"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ import pytest
 from farm.pace import Pace
 from farm.progress import Progress, Workload, effort_of, likeness_of
 from farm.progress.crew import Crew
-from farm.progress.work import held_px
+from farm.progress.work import Likeness, held_px
 from farm.records import Part, PartKind, StageSeconds, Unit, WorkItem
 from farm.schedule import Schedule, SchedulePolicy
 
@@ -294,6 +295,25 @@ def test_what_a_worker_only_opens_and_what_it_joins_is_not_what_it_holds() -> No
     assert not held_px([Part(item=film, kind=PartKind.FILM, cost_px=2400)])
     assert not held_px([replace(segment, kind=PartKind.JOIN, span=None)])
     assert held_px([segment, segment]) == {replace(likeness_of(film), sized=True): 1200}
+    large = replace(picture(pictures(1)[0]), cost_px=10 * PARAMS.band_px)
+    assert held_px([large]) == {likeness_of(large.item): PARAMS.band_px}, "others get its other bands"
+
+
+def test_no_worker_holds_more_than_all_that_is_left() -> None:
+    """A film that is cheaper than others were."""
+    dear, cheap = (replace(make_film(at).item, cost_px=2400) for at in (8, 9))
+    run = Live([dear, cheap], 1, io.StringIO())
+    for film, seconds in ((dear, 60), (cheap, 6)):
+        first, second = (replace(one, cost_px=1200) for one in segments(film, 4, 2))
+        run.progress.cut(film, 2400, 0.0, "film.mkv", 4)
+        run.give([first])
+        run.after(seconds)
+        run.bring(0, 1200, seconds, 1)
+        run.give([second])
+        if film is dear:
+            run.after(seconds)
+            run.bring(0, 1200, seconds, 1)
+    assert run.progress.left_s() == pytest.approx(6, rel=0.05)
 
 
 def test_a_thousand_workers_are_not_asked_what_they_hold_while_much_is_left() -> None:
@@ -305,16 +325,32 @@ def test_a_thousand_workers_are_not_asked_what_they_hold_while_much_is_left() ->
     assert crew.last_s(0.0, lambda _: 99.0, share_s=30.0) == pytest.approx(99.0)
 
 
+def test_what_units_hold_is_added_up_once_however_often_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    added: list[int] = []
+
+    def count(parts: Iterable[Part]) -> Counter[Likeness]:
+        added.append(1)
+        return held_px(parts)
+
+    monkeypatch.setattr("farm.progress.crew.held_px", count)
+    crew = Crew(Counting(100), 0.0)
+    for _ in range(5):
+        crew.last_s(0.0, lambda held: float(sum(held.values())), share_s=30.0)
+    assert len(added) == 100
+
+
 class Counting:
-    """So many workers, all at something."""
+    """So many workers, each with a unit of a picture."""
 
     def __init__(self, count: int) -> None:
-        self.names = [f"w-{at}" for at in range(count)]
+        parts = (picture(make_item(0)),)
+        self.units = {f"w-{at}": Unit(unit_id=at, parts=parts) for at in range(count)}
+        self.names = list(self.units)
         self.asked = 0
 
     def running(self, worker: str) -> tuple[Unit, ...]:
         self.asked += 1
-        return (Unit(unit_id=0, parts=()),)
+        return (self.units[worker],)
 
 
 # -- for programs ------------------------------------------------------------------------------------------------------

@@ -158,6 +158,22 @@ def test_a_convolution_fed_in_bands_equals_the_whole_one(precision: Precision, r
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 2), (5, 3), (40, 7)], ids=str)
+@pytest.mark.parametrize("count", [1, 3])
+def test_tails_of_small_and_of_several_pictures_are_the_same_in_bands(
+    count: int, size: tuple[int, int], precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = rrdb_spec(4)
+    network = RRDBNet(spec, seeded_state(spec), torch.empty(0, dtype=DTYPES[precision]), trimmed=True)
+    with torch.inference_mode():
+        features = network.body(window(*size, count))
+        whole = network._enlarged(features)  # pyright: ignore[reportPrivateUsage]
+        for px in (1, 4 * size[0]):
+            monkeypatch.setattr("sr_kernel.archs.rrdb._STREAMED_PX", px)
+            assert torch.equal(network._streamed(features), whole)  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_tail_fed_in_bands_equals_the_whole_one(
     precision: Precision, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
