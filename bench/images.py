@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -37,10 +37,13 @@ from limits import Limit, add_flag, exit_code
 from limits import kept as kept_limits
 from limits import shown as shown_limits
 from network import flop_of, network_pass, plan_of
+from picture_alone import windows_in
 from recorded import Figures, keep, machine
 from watch import watched
 
+from farm import storage
 from farm.fetch import locate
+from farm.media import image
 from sr_kernel.backend import Backend
 from sr_kernel.hardware import cpu_has_bf16
 from sr_kernel.models import MODELS, ModelSpec, flop_per_px
@@ -62,7 +65,8 @@ class Run:
     busy: float | None = None
     """share of the steady time that the actors spent inside the network"""
     infer_s: float | None = None
-    sizes: list[tuple[int, int]] = field(default_factory=list)
+    windows: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
+    """that went through the network, by width and height of their pictures"""
     precision: str = "fp32"
     digests: tuple[str, ...] = ()
     """of the outputs, by row"""
@@ -98,7 +102,7 @@ def run_farm(pictures: Path, spec: ModelSpec, weights: Path, workers: int, out: 
         memory_mb=memory,
         busy=infer_s / steady_s / workers,
         infer_s=infer_s,
-        sizes=[(row["width"] // spec.scale, row["height"] // spec.scale) for row in rows],
+        windows=windows_of([row["source"] for row in rows], spec),
         precision=rows[0]["precision"],
         digests=tuple(row["sha256"] for row in rows),
     )
@@ -110,13 +114,23 @@ def alone_command(spec: ModelSpec, weights: Path, out: Path) -> list[str]:
     return [*command, "--weights-dir", str(weights.parent)]
 
 
-def computed_flop(spec: ModelSpec, weights: Path, sizes: list[tuple[int, int]]) -> float:
+def windows_of(sources: Sequence[str], spec: ModelSpec) -> Counter[tuple[int, int]]:
+    """Windows of pictures and of their alpha channels, by width and height of the pictures."""
+    windows: Counter[tuple[int, int]] = Counter()
+    for url in sources:
+        pixels = image.decode(storage.read_bytes(url), url, image.ReadLimits()).pixels
+        plan = plan_of(spec, pixels.shape[1], pixels.shape[0], 256)
+        windows[pixels.shape[1], pixels.shape[0]] += windows_in(pixels, plan)
+    return windows
+
+
+def computed_flop(spec: ModelSpec, weights: Path, windows: Mapping[tuple[int, int], int]) -> float:
     """FLOP that the network really ran, as torch counts them: what halos add, less what layers cut off again."""
     backend = Backend(spec, load_state(weights, spec), "cpu")
     total = 0.0
-    for (width, height), count in Counter(sizes).items():
-        picture = np.zeros((height, width, 3), dtype=np.uint8)
-        total += count * flop_of(network_pass(backend, plan_of(spec, width, height, 256), picture, "fp32"))
+    for (width, height), count in windows.items():
+        picture, plan = np.zeros((height, width, 3), dtype=np.uint8), plan_of(spec, width, height, 256)
+        total += count / len(plan.tiles) * flop_of(network_pass(backend, plan, picture, "fp32"))
     return total
 
 
@@ -167,7 +181,7 @@ def derived(
     names = list(results)
     median = {name: statistics.median(run.rate for run in runs) for name, runs in results.items()}
     many, one = results[names[2]], results[names[3]]
-    flop = computed_flop(spec, weights, many[0].sizes)
+    flop = computed_flop(spec, weights, many[0].windows)
     times = median[names[2]] / median[names[0]]
     official_s = statistics.median(run.steady_s for run in results[names[0]])
     inside, alone = ([flop / (run.infer_s or 1.0) for run in runs] for runs in (many, one))

@@ -27,7 +27,9 @@ from farm.params import UpscaleParams
 from farm.plan import Planner
 from farm.records import ManifestRow
 from farm.tasks.restore import picture_spec
-from sr_kernel.tiles import PicturePlan, plan_picture
+from sr_kernel.alpha import solid_value
+from sr_kernel.pixels import Pixels, cut_window
+from sr_kernel.tiles import PicturePlan, Strategy, plan_picture
 from sr_kernel.upscale import Upscaler
 
 PASSES = 6
@@ -72,31 +74,45 @@ def planned(arguments: argparse.Namespace) -> Work:
 
 
 def decode_s(work: Work) -> tuple[float, Counter[tuple[int, int]]]:
-    """Seconds, and how many pictures have which width and height."""
-    sizes: Counter[tuple[int, int]] = Counter()
+    """Seconds, and windows that go through the network, by width and height of their pictures."""
+    windows: Counter[tuple[int, int]] = Counter()
     seconds = 0.0
     for url in work.sources:
         data = storage.read_bytes(url)
         started = time.process_time()
         pixels = image.decode(data, url, image.ReadLimits()).pixels
         seconds += time.process_time() - started
-        sizes[pixels.shape[1], pixels.shape[0]] += 1
-    return seconds, sizes
+        height, width, _ = pixels.shape
+        windows[width, height] += windows_in(pixels, work.plan(width, height))
+    return seconds, windows
 
 
-def network_s(work: Work, sizes: Counter[tuple[int, int]]) -> float:
-    """The network alone over all windows of every picture: a network takes the same time whatever pictures show."""
-    total, rounds, is_warm = 0.0, max(1, PASSES // len(sizes)), False
-    for (width, height), count in sizes.items():
-        picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        run = network_pass(work.upscaler.backend, work.plan(width, height), picture, work.params[0].precision)
+def windows_in(pixels: Pixels, plan: PicturePlan) -> int:
+    """Windows of a picture that a network restores: of its colours, and of its alpha those that are not solid."""
+    tiles = plan.tiles
+    if pixels.shape[2] in (1, 3):
+        return len(tiles)
+    if plan.strategy is Strategy.BODY:
+        return 2 * len(tiles)
+    return len(tiles) + sum(solid_value(cut_window(pixels[:, :, -1:], tile.read)) is None for tile in tiles)
+
+
+def network_s(work: Work, windows: Counter[tuple[int, int]]) -> float:
+    """The network alone over so many windows of pictures: a network takes the same time whatever they show."""
+    total, rounds, is_warm = 0.0, max(1, PASSES // len(windows)), False
+    for (width, height), count in windows.items():
+        picture, plan = (
+            np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8),
+            work.plan(width, height),
+        )
+        run = network_pass(work.upscaler.backend, plan, picture, work.params[0].precision)
         if not is_warm or rounds > 1:
             run()
             is_warm = True
         started = time.process_time()
         for _ in range(rounds):
             run()
-        total += count * (time.process_time() - started) / rounds
+        total += count / len(plan.tiles) * (time.process_time() - started) / rounds
     return total
 
 
@@ -123,9 +139,9 @@ def main() -> None:
         os.sched_setaffinity(0, {arguments.core})
     torch.set_num_threads(1)
     work = planned(arguments)
-    decoding_s, sizes = decode_s(work)
+    decoding_s, windows = decode_s(work)
     with torch.inference_mode():
-        inside_s = network_s(work, sizes)
+        inside_s = network_s(work, windows)
     print(json.dumps({"decode_s": decoding_s, "network_s": inside_s, "encode_s": encode_s(work)}))
 
 

@@ -12,7 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sr_kernel.models import MODELS
+
 from ..runs import REPOSITORY, save_picture
+from .scripts import bench_module
 
 
 def costs(results: Path) -> dict[str, float]:
@@ -47,6 +50,20 @@ def test_every_part_of_every_picture_is_counted(tmp_path: Path) -> None:
     assert all(seconds > 0 for seconds in few.values())
     assert np.isclose(many["network_s"] / few["network_s"], 20, rtol=0.6), "by sizes, of which there are two in both"
     assert many["encode_s"] > 4 * few["encode_s"]
+
+
+def test_alpha_is_counted_where_a_network_restores_it() -> None:
+    """The farm's wall clock was held against the colours alone."""
+    with bench_module("network") as network, bench_module("picture_alone") as alone:
+        plan = network.plan_of(MODELS["animevideov3"], 700, 64, 256)
+        tiles = len(plan.tiles)
+        assert tiles > 1
+        pixels = np.full((64, 700, 4), 255, np.uint8)
+        assert alone.windows_in(pixels[:, :, :3], plan) == alone.windows_in(pixels, plan) == tiles
+        pixels[30, 690, 3] = 128
+        assert alone.windows_in(pixels, plan) == tiles + 1
+        pixels[:, :, 3] = 128
+        assert alone.windows_in(pixels, plan) == 2 * tiles
 
 
 def test_a_run_that_lacks_pictures_is_refused(tmp_path: Path) -> None:
