@@ -3,9 +3,10 @@
     pip install py-spy
     python bench/flames.py SOURCE --weights-dir DIR [--model animevideov3] [--workers 2] > bench/results/flames-DATE.md
 
-Samples of the driver and of every worker, on processors alone: what waits is not counted. Each belongs to the part of
-the house whose function is innermost in its stack, whatever torch or a codec does below it. py-spy is started once the
-workers are there, so starting them and loading their models is hardly seen.
+Samples of the driver and of every worker: what waits is not counted, nor are threads of libvips and of codecs, which
+have no Python in them. Each belongs to the part of the house whose function is innermost in its stack, whatever torch
+does below it. py-spy is started once the workers are there, so starting them and loading their models is hardly seen;
+it does not stop who it looks at.
 """
 
 from __future__ import annotations
@@ -25,14 +26,17 @@ from figures import cpu_name  # beside this file
 
 ROOT = Path(__file__).parent.parent
 RATE_HZ = 50
+LONGEST_S = 3600
+WAITS = ("Worker.main_loop (ray/", "Job.wait (farm/", "thread (")
+"""innermost frames that py-spy takes for work"""
 SHOWN = 25
 """functions, of workers"""
 LEAST = 0.002
 """of all samples, that is shown"""
 PARTS: Mapping[str, tuple[str, ...]] = {
     "network": ("sr_kernel/archs/",),
-    "films and pictures: read, decode": ("farm/media/video/read/", "farm/media/image/read", "farm/storage/"),
-    "films and pictures: encode, join, publish": ("farm/media/",),
+    "read, write, decode": ("farm/storage/", "farm/media/video/read/", "farm/media/read", "farm/media/decode"),
+    "encode, join, publish": ("farm/media/",),
     "colours, resizing, rounding, figures": ("sr_kernel/",),
     "tasks, lanes, worker": ("farm/tasks/", "farm/worker", "farm/actors"),
     "everything else of the farm": ("farm/",),
@@ -78,16 +82,19 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def spy(pid: int, kept: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    command = ["py-spy", "record", "--pid", pid, "--rate", RATE_HZ, "--format", "raw", "--threads", "--output", kept]
+    command = ["py-spy", "record", "--pid", pid, "--rate", RATE_HZ, "--format", "raw", "--threads", "--nonblocking"]
+    command += ["--duration", LONGEST_S, "--output", kept]
     quiet = subprocess.DEVNULL
-    return subprocess.Popen([*map(str, command), "--duration", "3600"], stdout=quiet, stderr=quiet), kept
+    return subprocess.Popen([*map(str, command)], stdout=quiet, stderr=quiet), kept
 
 
 def samples(stacks: Iterable[str]) -> Iterator[tuple[list[str], int]]:
     """Frames from the outermost on, as `name (file:line)`, and how often."""
     for line in stacks:
-        frames, _, count = line.rpartition(" ")
-        yield frames.split(";"), int(count)
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if not frames[-1].startswith(WAITS):
+            yield frames, int(count)
 
 
 def deciding(frames: list[str]) -> str:
