@@ -195,7 +195,7 @@ def derived(
         f"- inside the network, FLOP as they ran: {statistics.median(inside) / 1e9:.1f} GFLOP/s a core, "
         f"{statistics.median(inside) / peak:.2f} of the machine's {peak / 1e9:.1f} ({shape}, {many[0].precision}); "
         f"with one worker {statistics.median(alone) / peak:.2f}; reading, encoding and Ray on the same cores included",
-        f"- what halos and alpha cost: {flop / (flop_per_px(spec) * many[0].px):.3f} times the FLOP of the bare pictures",
+        f"- halos and alpha cost: {flop / (flop_per_px(spec) * many[0].px):.3f} times the FLOP of the bare pictures",
     ]
 
 
