@@ -441,23 +441,36 @@ def test_a_film_without_keyframes_is_decoded_once_by_a_worker(
     assert len(decoded) == sum(range(4, 41, 4)), "backwards nothing helps"
 
 
-def test_a_segment_that_fails_leaves_the_film_closed_and_the_next_ones_right(
-    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, decoded: list[int]
+@pytest.mark.parametrize(
+    ("fifth_or_eighth", "kept"), [(5, 0), (8, 1)], ids=["while it is decoded", "when all of it was decoded"]
+)
+def test_a_segment_that_fails_amid_its_decoding_leaves_the_film_closed_and_the_next_ones_right(
+    make_bench: Callable[..., Bench],
+    monkeypatch: pytest.MonkeyPatch,
+    decoded: list[int],
+    fifth_or_eighth: int,
+    kept: int,
 ) -> None:
+    """Its last frame is restored when the next segment may be decoded already: then the film stays open for that."""
     bench = make_bench()
     _, segments = bench.segments(bench.without_keyframes(20))
     expected = [make_bench().done(one).sha256 for one in segments]
     with monkeypatch.context() as patched:
-        spoil(patched, lambda frame, _: replace(frame, finite=not decoded or decoded[-1] < 6))
-        decoded.clear()
+        restored: list[RestoredFrame] = []
+
+        def spoilt(frame: RestoredFrame, _: str) -> RestoredFrame:
+            restored.append(frame)
+            return replace(frame, finite=len(restored) < fifth_or_eighth)
+
+        spoil(patched, spoilt)
         assert bench.done(segments[0]).sha256 == expected[0]
         with pytest.raises(ItemError, match="holds NaN"):
             bench.task.run(segments[1], None)
-    assert bench.task._films.idle == 0
+    assert bench.task._films.idle == kept
     decoded.clear()
     assert [bench.done(one).sha256 for one in segments[1:]] == expected[1:]
     assert len(decoded) == 20
-    assert bench.task._films.idle == 0, "the last segment has been decoded"
+    assert bench.task._films.idle == kept, "the last segment has been decoded"
 
 
 def test_a_source_that_changes_is_not_read_on(make_bench: Callable[..., Bench]) -> None:
