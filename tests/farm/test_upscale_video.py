@@ -435,9 +435,7 @@ def test_a_film_without_keyframes_is_decoded_once_by_a_worker(
         return len(decoded)
 
     # Threads begin in the order in which the machine lets them: where a later segment comes first, more is decoded.
-    assert any(three_at_a_time() <= 52 for _ in range(5)), (
-        "as a worker has threads; the third may begin"
-    )
+    assert any(three_at_a_time() <= 52 for _ in range(5)), "as a worker has threads; the third may begin"
     decoded.clear()
     workers = make_bench(), make_bench()
     shared = [workers[number % 2].done(one).sha256 for number, one in enumerate(segments)]
