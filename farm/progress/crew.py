@@ -6,7 +6,6 @@ lasts as long as the worker does that has most to do: what each holds counts onc
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -86,8 +85,8 @@ class Crew:
         self._longest_s = _TRUSTED_S
         self._starts: list[float] = []
         """seconds that workers took before they were at their first part: models are loaded, memory is got"""
-        self._held: dict[int, Mapping[Likeness, int]] = {}
-        """of units that were asked for, by id"""
+        self._held: dict[str, tuple[tuple[int, ...], Mapping[Likeness, int]]] = {}
+        """by worker: the units of which it was last asked for, and what they hold"""
         self.look(now_s)
 
     def look(self, now_s: float) -> None:
@@ -136,12 +135,11 @@ class Crew:
 
     def held(self, name: str) -> Mapping[Likeness, int]:
         """Source pixels of what a worker holds."""
-        held: Counter[Likeness] = Counter()
-        for unit in self.running(name):
-            if unit.unit_id not in self._held:
-                self._held[unit.unit_id] = held_px(unit.parts)
-            held.update(self._held[unit.unit_id])
-        return held
+        units = self.running(name)
+        known, numbers = self._held.get(name), tuple(unit.unit_id for unit in units)
+        if known is None or known[0] != numbers:
+            known = self._held[name] = numbers, held_px(part for unit in units for part in unit.parts)
+        return known[1]
 
     def under_way_s(self, now_s: float) -> float:
         """Seconds that workers have spent on what they have not brought back. Beyond the longest that anything has
@@ -153,10 +151,8 @@ class Crew:
         0 where an even share of `share_s` is surely more: then nobody is asked."""
         if share_s > _HELD_AT_ONCE * self._longest_s:
             return 0.0
-        present = [(name, self._hands[name]) for name in self._roster.names if name in self._hands]
-        left = [seconds(self.held(name)) - self._away_s(hand, now_s) for name, hand in present if not hand.is_idle]
-        here = {unit.unit_id for name, _ in present for unit in self.running(name)}
-        self._held = {unit_id: held for unit_id, held in self._held.items() if unit_id in here}
+        present = ((name, self._hands[name]) for name in self._roster.names if name in self._hands)
+        left = (seconds(self.held(name)) - self._away_s(hand, now_s) for name, hand in present if not hand.is_idle)
         return max(left, default=0.0)
 
     def _away_s(self, hand: Hand, now_s: float) -> float:

@@ -339,6 +339,16 @@ def test_what_units_hold_is_added_up_once_however_often_that_is_asked(monkeypatc
     assert len(added) == 100
 
 
+def test_what_was_held_before_is_not_kept() -> None:
+    """Of a night whose lines are read by a program: units come and go, workers stay."""
+    roster = Counting(1)
+    crew = Crew(roster, 0.0)
+    for at in range(20):
+        roster.units["w-0"] = Unit(unit_id=at, parts=(replace(picture(make_item(at)), cost_px=100 + at),))
+        assert list(crew.held("w-0").values()) == [100 + at]
+    assert len(crew._held) == 1  # pyright: ignore[reportPrivateUsage]
+
+
 class Counting:
     """So many workers, each with a unit of a picture."""
 
