@@ -29,6 +29,15 @@ def factor(part: Part) -> float:
     return work_factor(params) if isinstance(params, UpscaleParams) else 1.0
 
 
+def own_px(part: Part) -> int:
+    """Source pixels of a picture that its worker restores itself: one that turns out larger than a band is only opened,
+    and cut."""
+    params = part.item.params
+    if isinstance(params, UpscaleParams) and params.face is None:
+        return min(part.cost_px, params.band_px)
+    return part.cost_px
+
+
 def work_px(part: Part) -> int:
     """Pixels that go through the network, estimated."""
     return int(part.cost_px * factor(part))
@@ -70,13 +79,7 @@ class Expected:
 
 
 def _size(part: Part) -> float:
-    """What a part's time grows with: bytes that are carried, or pixels that go through the network.
-
-    A picture that turns out larger than a band is only opened, and cut.
-    """
+    """What a part's time grows with: bytes that are carried, or pixels that go through the network."""
     if part.kind in _CARRYING_BYTES_S:
         return carried_bytes(part)
-    params = part.item.params
-    if part.kind is PartKind.PICTURE and isinstance(params, UpscaleParams) and params.face is None:
-        return min(part.cost_px, params.band_px) * factor(part)
-    return work_px(part)
+    return own_px(part) * factor(part) if part.kind is PartKind.PICTURE else work_px(part)

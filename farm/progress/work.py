@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from farm.expected import own_px
 from farm.kinds import CONTAINERS, PICTURE_EXTENSIONS, MediaKind, extension_of
-from farm.params import UpscaleParams
 from farm.progress.cost import Costly, Costs
 from farm.records import Part, PartKind, WorkItem
 
@@ -53,10 +53,8 @@ def held_px(parts: Iterable[Part]) -> Counter[Likeness]:
     the source. What is only opened, and cut, has none; a picture that may have to be cut has those of a band."""
     held: Counter[Likeness] = Counter()
     for part in parts:
-        params = part.item.params
         if part.kind is PartKind.PICTURE and not part.item.is_pack:
-            most_px = params.band_px if isinstance(params, UpscaleParams) and params.face is None else part.cost_px
-            held[likeness_of(part.item)] += min(part.cost_px, most_px)
+            held[likeness_of(part.item)] += own_px(part)
         elif part.kind in (PartKind.BAND, PartKind.SEGMENT):
             held[replace(likeness_of(part.item), sized=True)] += part.cost_px
     return held
