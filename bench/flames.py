@@ -23,8 +23,8 @@ from pathlib import Path
 
 import psutil
 from figures import cpu_name  # beside this file
+from watch import ROOT, is_actor
 
-ROOT = Path(__file__).parent.parent
 RATE_HZ = 50
 LONGEST_S = 3600
 WAITS = ("Worker.main_loop (ray/", "Job.wait (farm/", "thread (")
@@ -35,7 +35,7 @@ LEAST = 0.002
 """of all samples, that is shown"""
 PARTS: Mapping[str, tuple[str, ...]] = {
     "network": ("sr_kernel/archs/",),
-    "read, write, decode": ("farm/storage/", "farm/media/video/read/", "farm/media/read", "farm/media/decode"),
+    "read, write, decode": ("farm/storage/", "farm/media/video/read/", "farm/media/load", "farm/media/decode"),
     "encode, join, publish": ("farm/media/",),
     "colours, resizing, rounding, figures": ("sr_kernel/",),
     "tasks, lanes, worker": ("farm/tasks/", "farm/worker", "farm/actors"),
@@ -75,10 +75,9 @@ def recorded(command: list[str], folder: Path) -> tuple[float, dict[str, list[st
 def is_worker(process: psutil.Process) -> bool:
     """Whether an actor of the run lives there."""
     try:
-        title = " ".join(process.cmdline()[:1])
+        return is_actor(" ".join(process.cmdline()[:1]))
     except psutil.Error:
         return False
-    return title.startswith("ray::") and "IDLE" not in title
 
 
 def spy(pid: int, kept: Path) -> tuple[subprocess.Popen[bytes], Path]:

@@ -15,6 +15,11 @@ import psutil
 ROOT = Path(__file__).parent.parent
 
 
+def is_actor(title: str) -> bool:
+    """Whether a process of that title is one of ours that Ray has started."""
+    return title.startswith("ray::") and "IDLE" not in title
+
+
 class MemoryWatch(threading.Thread):
     """Samples the resident memory of a process and everything below it, by role."""
 
@@ -52,7 +57,7 @@ class MemoryWatch(threading.Thread):
         if process.pid == self._root.pid:
             return "driver"
         title = " ".join(process.cmdline()[:1])
-        if title.startswith("ray::") and "IDLE" not in title:
+        if is_actor(title):
             return "actor"
         return "ffmpeg" if os.path.basename(title) == "ffmpeg" else None
 
