@@ -12,7 +12,7 @@ from farm.fetch.face import (
 )
 from farm.fetch.model import RESTORING, ResolvedModel, obtain, resolve
 from farm.fetch.weight import ensure, ensure_file, folders, locate, places, sha256_of, verify
-from farm.storage.cache import cache_folder
+from sr_kernel.cache import cache_folder
 
 __all__ = [
     "DETECTOR_FILES",

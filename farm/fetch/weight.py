@@ -15,7 +15,7 @@ from farm import storage
 from farm.errors import DiskError, FarmError, ModelError
 from farm.fetch.download import TransferError, download, shown, size_of
 from farm.storage import faults, local
-from farm.storage.cache import cache_folder
+from sr_kernel.cache import cache_folder
 from sr_kernel.models import BOX, DATA_FOLDER, ModelSpec
 
 DIR_VARIABLE = "FARM_WEIGHTS_DIR"

@@ -19,7 +19,7 @@ from farm.shards.index import PackFile, PartEntry
 from farm.shards.lmdb_folder import DATA, load_lmdb
 from farm.shards.recent import Recent
 from farm.storage import faults, local
-from farm.storage.cache import cache_folder
+from sr_kernel.cache import cache_folder
 
 _OPEN_FILES = 64
 _OPEN_DATABASES = 256

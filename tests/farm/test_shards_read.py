@@ -17,7 +17,7 @@ from farm import storage
 from farm.errors import ErrorKind, FarmError, ItemError, UsageError
 from farm.sample import FORMS, SourceReport
 from farm.shards import DatasetIndex, Reader, open_dataset, read_index, write_index, write_pack
-from farm.storage.cache import cache_folder
+from sr_kernel.cache import cache_folder
 from tests.farm.packs import ROLES, expected, make, pair, row, spec, write
 from tests.stores import KINDS, Store, kind_of, opened, output
 

@@ -1,4 +1,4 @@
-"""Where copies of what lies elsewhere are kept for the next time."""
+"""Where copies of what lies elsewhere, and what was compiled here, are kept for the next time."""
 
 from __future__ import annotations
 
