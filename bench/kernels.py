@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python bench/kernels.py [--out FILE] [--precision fp16] [--results FOLDER]
 
-Every cut of `sr_kernel.fused.layer.SHAPES` alone, then whole networks, seeded, over frames, and over windows in batches
-of 1, 8 and 16: rate, share of the matmul, memory, PSNR to fp32. A check that fails is a line that says so and makes the
-exit code 1. FLOP as `flop_per_px` counts them, without halos; times are medians of events. One line of kernels.jsonl.
+Every sort of convolution of `sr_kernel.fused` alone, then whole networks, seeded, over frames, and over windows in
+batches of 1, 8 and 16: rate, share of the matmul, memory, PSNR to fp32. A check that fails is a line that says so and
+makes the exit code 1. FLOP as `flop_per_px` counts them, without halos; times are medians of events. One line of
+kernels.jsonl.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import DTYPES
-from sr_kernel.fused.layer import SHAPES, FusedConv, Residual
+from sr_kernel.fused.layer import FusedConv, FusedDoubling, Residual
 from sr_kernel.fused.plane import Extent, Plane
 from sr_kernel.fused.rrdb import FusedRRDBNet
 from sr_kernel.fused.srvgg import FusedSRVGG
@@ -35,6 +36,10 @@ from sr_kernel.tiles import Box
 from sr_kernel.weights import load_state
 
 DEVICE = torch.device("cuda:0")
+CONVOLUTIONS = (
+    (3, 0, 64), (64, 0, 64), (64, 0, 32), (64, 32, 32), (64, 64, 32), (64, 96, 32), (64, 128, 32), (64, 0, 8),
+)  # fmt: skip
+"""channels of the first plane and of the second, and those that are made"""
 
 
 def milliseconds(call: Callable[[], object], most: int = 20, budget_s: float = 1.5) -> float:
@@ -87,23 +92,21 @@ def peak(lines: Lines, dtype: torch.dtype) -> None:
     lines.say(f"cuDNN conv 64 to 64 at 1080p: {taken:.3f} ms, {18 * 64 * 64 * 1080 * 1920 / taken / 1e9:.0f} TFLOP/s")
 
 
-def one_shape(key: tuple[int, int, int], dtype: torch.dtype, mode: int) -> str:
+def one_convolution(cut: tuple[int, int, int], dtype: torch.dtype, mode: int) -> str:
     """A convolution alone: correct on a small odd extent of several images, timed on a frame."""
-    source, extra, out = key
+    source, extra, out = cut
     into = source + extra
     weight = torch.randn(out, into, 3, 3, device=DEVICE, dtype=dtype) / (9 * into) ** 0.5
     bias = torch.randn(out, device=DEVICE, dtype=dtype)
     slope = torch.rand(out, device=DEVICE, dtype=dtype)
-    conv = FusedConv(weight, bias, slope if mode == 0 else None, source=source, extra=extra)
+    conv = FusedConv(weight, bias, slope if mode == 0 else None, extra=extra)
     said = ""
     for extent in (Extent(count=3, height=37, width=150), Extent(count=1, height=1080, width=1920)):
-        like = torch.empty(0, dtype=dtype, device=DEVICE)
-        x, grown = Plane.zeros(extent, source, like), Plane.zeros(extent, max(extra, 128), like)
-        made, base = Plane.zeros(extent, 64, like), Plane.zeros(extent, 64, like)
-        x.images[:] = torch.randn(x.images.shape, device=DEVICE)
-        grown.images[:] = torch.randn(grown.images.shape, device=DEVICE)
-        base.images[:] = torch.randn(base.images.shape, device=DEVICE)
-        at = 64 - out
+        x, grown = drawn(extent, 64, dtype), drawn(extent, 128, dtype)
+        base, made = drawn(extent, 64, dtype), drawn(extent, max(out, 8), dtype)
+        made = drawn(extent, 64, dtype) if out > 8 else made
+        x.fill(x.images[..., :source].clone())
+        at = made.data.shape[1] - out
         residual = Residual(plane=x, alpha=0.2, base=base if mode == 2 else None) if mode else None
 
         def run(
@@ -112,23 +115,54 @@ def one_shape(key: tuple[int, int, int], dtype: torch.dtype, mode: int) -> str:
             conv(x, made, extra=grown if extra else None, at=at, residual=residual)
 
         run()
-        both = torch.cat([x.images, grown.images[..., :extra]], dim=3).permute(0, 3, 1, 2)
-        wanted = F.conv2d(both.float(), weight.float(), bias.float(), padding=1).permute(0, 2, 3, 1)
+        both = torch.cat([x.images[..., :source], grown.images[..., :extra]], dim=3)
+        wanted = convolved(both, weight, bias)
         if residual is None:
             wanted = torch.where(wanted >= 0, wanted, wanted * slope.float())
         else:
-            wanted = x.images[..., at:].float() + 0.2 * wanted
-            wanted = base.images.float()[..., at:] + 0.2 * wanted if mode == 2 else wanted
-        worst = (made.images[..., at:].float() - wanted).abs().max().item()
-        if not worst < 0.06:
-            raise AssertionError(f"{extent}: off by {worst:.4f}")
-        made.images.zero_()
-        if made.data.any():
-            raise AssertionError(f"{extent}: wrote to the border")
-        said += f"off by {worst:.4f}; "
+            wanted = x.images[..., at : at + out].float() + 0.2 * wanted
+            wanted = base.images.float()[..., at : at + out] + 0.2 * wanted if mode == 2 else wanted
+        said += f"off by {difference(made, at, wanted):.4f}; "
         taken = milliseconds(run)
-    rate = 18 * into * out * extent.height * extent.width / taken / 1e9
-    return f"{said}1080p {taken:.3f} ms, {rate:.0f} TFLOP/s"
+    return f"{said}1080p {taken:.3f} ms, {18 * into * out * 1080 * 1920 / taken / 1e9:.0f} TFLOP/s"
+
+
+def doubling(dtype: torch.dtype) -> str:
+    """A convolution over a picture of twice the size, from the small one; FLOP as of the large one."""
+    weight = torch.randn(64, 64, 3, 3, device=DEVICE, dtype=dtype) / 24
+    bias, slope = (torch.rand(64, device=DEVICE, dtype=dtype) for _ in range(2))
+    conv, said = FusedDoubling(weight, bias, slope), ""
+    for small in (Extent(count=3, height=37, width=150), Extent(count=1, height=540, width=960)):
+        large = Extent(count=small.count, height=2 * small.height, width=2 * small.width)
+        x, made = drawn(small, 64, dtype), drawn(large, 64, dtype)
+        conv(x, made)
+        doubled = x.images.repeat_interleave(2, 1).repeat_interleave(2, 2)
+        wanted = convolved(doubled, weight, bias)
+        wanted = torch.where(wanted >= 0, wanted, wanted * slope.float())
+        said += f"off by {difference(made, 0, wanted):.4f}; "
+        taken = milliseconds(lambda x=x, made=made: conv(x, made))
+    return f"{said}1080p {taken:.3f} ms, {18 * 64 * 64 * 1080 * 1920 / taken / 1e9:.0f} TFLOP/s"
+
+
+def drawn(extent: Extent, channels: int, dtype: torch.dtype) -> Plane:
+    made = Plane.zeros(extent, channels, torch.empty(0, dtype=dtype, device=DEVICE))
+    made.images[:] = torch.randn(made.images.shape, device=DEVICE)
+    return made
+
+
+def convolved(pixels: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(pixels.permute(0, 3, 1, 2).float(), weight.float(), bias.float(), padding=1).permute(0, 2, 3, 1)
+
+
+def difference(made: Plane, at: int, wanted: Tensor) -> float:
+    """The largest one. Raises AssertionError where it is not rounding, or where the border was written to."""
+    worst = (made.images[..., at : at + wanted.shape[3]].float() - wanted).abs().max().item()
+    if not worst < 0.06:
+        raise AssertionError(f"{made.extent}: off by {worst:.4f}")
+    made.images.zero_()
+    if made.data.any():
+        raise AssertionError(f"{made.extent}: wrote to the border")
+    return worst
 
 
 def psnr_db(made: Tensor, exact: Tensor) -> float:
@@ -196,9 +230,10 @@ def main() -> int:
     lines.say(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {options.precision}")
     with torch.inference_mode():
         peak(lines, dtype)
-        for key in SHAPES:
-            for mode in (0, 1, 2) if key[1] == 128 else (0,):
-                lines.trying(f"{key} mode {mode}", lambda key=key, mode=mode: one_shape(key, dtype, mode))
+        for cut in CONVOLUTIONS:
+            for mode in (0, 1, 2) if cut[1] == 128 else (0,):
+                lines.trying(f"{cut} mode {mode}", lambda cut=cut, mode=mode: one_convolution(cut, dtype, mode))
+        lines.trying("doubling", lambda: doubling(dtype))
     for name, size in (
         ("animevideov3", (1, 1080, 1920)),
         ("animevideov3", (1, 292, 292)),

@@ -1,8 +1,7 @@
-"""Convolutions with what follows them, packed for `sr_kernel.fused.conv` and launched on planes."""
+"""Convolutions with what follows them, packed for `conv.cu` and launched on planes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -10,38 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sr_kernel.fused.plane import Extent, Plane
+from sr_kernel.fused.plane import STEP, Extent, Plane
+from sr_kernel.fused.program import CHUNK, GROUP_PX, Geometry, Program, start
 
-BLOCK_PX = 128
-"""pixels of a row that a program computes: two warpgroups of 64"""
-INPUT_CHANNELS = 16
-"""the least that a tensor core takes at once: pictures have 3, or 12 unshuffled ones"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """How a convolution is cut so that weights and stages fit 227 KB of shared memory."""
-
-    source: int
-    """chunks of the first input"""
-    extra: int
-    """chunks of the second"""
-    chunk: int
-    """channels"""
-    stages: int
-    """chunks, for three column taps each, that are on their way or being multiplied"""
+_SEGMENT = 8
+"""channels that the swizzle of shared memory moves together, of 16 bytes"""
 
 
-# Channels of the first and of the second input, and channels out, to the cut.
-SHAPES: Mapping[tuple[int, int, int], Shape] = {
-    (16, 0, 64): Shape(source=1, extra=0, chunk=16, stages=6),
-    (64, 0, 64): Shape(source=1, extra=0, chunk=64, stages=2),
-    (64, 0, 32): Shape(source=1, extra=0, chunk=64, stages=3),
-    (64, 32, 32): Shape(source=2, extra=1, chunk=32, stages=6),
-    (64, 64, 32): Shape(source=1, extra=1, chunk=64, stages=3),
-    (64, 96, 32): Shape(source=2, extra=3, chunk=32, stages=5),
-    (64, 128, 32): Shape(source=1, extra=2, chunk=64, stages=2),
-}
+_GROUPS = {8: 3, 32: 2, 64: 2}
+"""groups of warps that multiply, by outputs: a third has no registers left beside the sums of 32"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,21 +30,30 @@ class Residual:
 
 
 class FusedConv:
-    """A 3x3 convolution of 64 or 32 outputs over one plane, or two planes side by side."""
+    """A convolution of 64, 32 or 8 outputs over a plane of 64 channels, and maybe some of a second one."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, slope: Tensor | None, *, source: int, extra: int = 0) -> None:
-        """weight (out, in, 3, 3) in half precision; bias (out,); slope (out,) below zero, None for no activation.
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        slope: Tensor | None,
+        *,
+        extra: int = 0,
+        phase: tuple[int, int] | None = None,
+    ) -> None:
+        """weight (out, in, taps, taps) in half precision; bias (out,); slope (out,) below zero, None for no activation.
 
-        `source` and `extra` are the channels of the planes, `in` together or more, when the rest counts as zero.
+        `in` are up to 64 channels of the first plane, or those 64 and `extra` of the second. 3 taps lie around a pixel.
+        2 give, in `phase` (row, column), pixels of an output of twice the size: they lie before or after the pixel.
         """
-        out, into = weight.shape[:2]
-        self.out = out
-        self.shape = SHAPES[source, extra, out]
-        padded = torch.zeros(out, source + extra, 3, 3, dtype=weight.dtype, device=weight.device)
-        padded[:, :into] = weight
-        # (out, chunk, channel, ky, kx) -> (chunk, ky, kx, channel, out)
-        cut = padded.view(out, -1, self.shape.chunk, 3, 3).permute(1, 3, 4, 2, 0)
-        self.weight = cut.reshape(-1, out).contiguous()
+        self.out, into, self.taps = weight.shape[:3]
+        self.bfloat = weight.dtype == torch.bfloat16
+        self.phase = phase
+        self.source_steps = -(-(into - extra) // STEP)
+        self.extra_steps = extra // STEP
+        if self.taps == 2:
+            self.source_steps = CHUNK // STEP
+        self.weight = packed(weight, CHUNK * (1 + -(-extra // CHUNK)))
         self.bias = bias.float().contiguous()
         self.slope = torch.ones_like(self.bias) if slope is None else slope.float().contiguous()
 
@@ -79,75 +64,101 @@ class FusedConv:
         launch(self, x, out, x if extra is None else extra, at, residual)
 
 
+class FusedDoubling:
+    """A 3x3 convolution over a plane of which every pixel counts as 2 x 2 equal ones.
+
+    Each of the four pixels of a cell sees 2 x 2 pixels of the small plane: taps on the same one are added up before.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, slope: Tensor | None) -> None:
+        """As of FusedConv; weight (out, in, 3, 3)."""
+        self._phases = [
+            FusedConv(_phase(weight, row, column), bias, slope, phase=(row, column))
+            for row in (0, 1)
+            for column in (0, 1)
+        ]
+
+    def __call__(self, x: Plane, out: Plane) -> None:
+        """Fills `out`, of twice the size."""
+        for conv in self._phases:
+            conv(x, out)
+
+
+def _phase(weight: Tensor, row: int, column: int) -> Tensor:
+    """2x2 taps of the pixels of a cell that lie at (row, column) in it, added up in fp32 and rounded once."""
+    return _summed(_summed(weight.float(), 2, row), 3, column).to(weight.dtype)
+
+
+def _summed(weight: Tensor, axis: int, phase: int) -> Tensor:
+    """Three taps as two: in phase 0 the last two fall on the same pixel, in phase 1 the first two."""
+    first, middle, last = weight.unbind(axis)
+    return torch.stack([first, middle + last] if phase == 0 else [first + middle, last], axis)
+
+
+def packed(weight: Tensor, channels: int) -> Tensor:
+    """Weights as they lie in shared memory, [chunk, row, column, out, 64], channels filled up with zeros to `channels`.
+
+    Segments of 8 channels of an output are swizzled as the tensor cores read them: number s is at s xor (out mod 8).
+    """
+    out, into, taps = weight.shape[:3]
+    whole = torch.zeros(out, channels, taps, taps, dtype=weight.dtype, device=weight.device)
+    whole[:, :into] = weight
+    cut = whole.view(out, -1, CHUNK // _SEGMENT, _SEGMENT, taps, taps).permute(1, 4, 5, 0, 2, 3)
+    rows, segments = torch.arange(out)[:, None], torch.arange(CHUNK // _SEGMENT)[None]
+    return cut[:, :, :, rows, segments ^ (rows % 8)].reshape(-1, taps, taps, out, CHUNK).contiguous()
+
+
 def launch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
-    """One kernel over all images."""
-    from sr_kernel.fused import conv as module  # Triton is there on GPU machines only
-
-    kernels: Any = module  # what a compiler makes of a function has no type of ours
-
-    shape, extent = conv.shape, x.extent
-    programs = _multiprocessors(out.data.device)
-    blocks = -(-extent.width // BLOCK_PX)
-    rows = rows_of(extent, blocks, programs)
-    strips = -(-extent.height // rows)
-    tiles = extent.count * strips * blocks
-    mode = 0 if residual is None else 1 if residual.base is None else 2
+    """One program over all images."""
+    program = program_of(conv, residual)
+    processors = _multiprocessors(out.data.device)
     first = out if residual is None else residual.plane
     second = first if residual is None or residual.base is None else residual.base
-    kernels.conv_rows[(min(tiles, programs),)](
-        _described(x.data, BLOCK_PX, shape.chunk),
-        _described(extra.data, BLOCK_PX, shape.chunk),
-        _described(conv.weight, shape.chunk, conv.out),
-        conv.bias,
-        conv.slope,
-        first.data,
-        second.data,
-        out.data,
-        out.data.shape[1],
-        at,
-        1.0 if residual is None else residual.alpha,
-        extent.height,
-        extent.width,
-        rows,
-        strips,
-        blocks,
-        tiles,
-        shape.source + shape.extra,
-        SRC_CHUNKS=shape.source,
-        EXT_CHUNKS=shape.extra,
-        KC=shape.chunk,
-        N=conv.out,
-        BM=BLOCK_PX,
-        STAGES=shape.stages,
-        MODE=mode,
-        ROLE_WARPS=kernels.ROLE_WARPS,
-        num_warps=kernels.ROLE_WARPS,
+    geometry = geometry_of(conv, x.extent, out, at, residual, processors * program.groups)
+    blocks = min(processors, -(-geometry.lines // (geometry.share * program.groups)))
+    pointers = (conv.weight, conv.bias, conv.slope, first.data, second.data, out.data)
+    start(program, (x.data, extra.data), pointers, geometry, blocks)
+
+
+def program_of(conv: FusedConv, residual: Residual | None) -> Program:
+    return Program(
+        outputs=conv.out,
+        taps=conv.taps,
+        source_steps=conv.source_steps,
+        extra_steps=conv.extra_steps,
+        mode=0 if residual is None else 1 if residual.base is None else 2,
+        bfloat=conv.bfloat,
+        groups=_GROUPS[conv.out],
     )
 
 
-@lru_cache(maxsize=4096)
-def rows_of(extent: Extent, blocks: int, programs: int) -> int:
-    """Rows of a strip that take least time: strips come in waves of one a multiprocessor, and compute two rows more."""
-
-    def cost(rows: int) -> int:
-        return -(-extent.count * blocks * -(-extent.height // rows) // programs) * (rows + 3)
-
-    return min({-(-extent.height // strips) for strips in range(1, extent.height + 1)}, key=cost)
+def geometry_of(
+    conv: FusedConv, extent: Extent, out: Plane, at: int, residual: Residual | None, groups: int
+) -> Geometry:
+    """Where `groups` groups of warps find and put the pixels of images of an extent."""
+    blocks = -(-extent.width // GROUP_PX)
+    lines = extent.count * blocks * extent.height
+    row, column = conv.phase or (0, 0)
+    step, pitch = (1, extent.pitch) if conv.phase is None else (2, out.extent.pitch)
+    return Geometry(
+        height=extent.height,
+        width=extent.width,
+        blocks=blocks,
+        lines=lines,
+        share=-(-lines // groups),
+        first_row=-1 if conv.phase is None else row - 1,
+        first_column=-1 if conv.phase is None else column - 1,
+        out_first=(1 + row) * pitch + 1 + column,
+        out_image=(out.extent.height + 1) * pitch,
+        out_row=step * pitch,
+        out_step=step,
+        out_channels=out.data.shape[1],
+        out_at=at,
+        alpha=1.0 if residual is None else residual.alpha,
+    )
 
 
 @lru_cache(maxsize=16)
 def _multiprocessors(device: torch.device) -> int:
     count: int = cast("Any", torch.cuda).get_device_properties(device).multi_processor_count
     return count
-
-
-def _described(data: Tensor, rows: int, columns: int) -> Any:
-    """A tensor for the copy engine, in blocks of rows x columns, swizzled as the tensor cores read it."""
-    from triton.experimental.gluon import language as gl
-    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
-
-    block = [rows, columns]
-    layouts, descriptors = cast("Any", gl.NVMMASharedLayout), cast("Any", TensorDescriptor)
-    layout = layouts.get_default_for(block, gl.float16)  # of any type of two bytes
-    made: Any = descriptors.from_tensor(data, block, layout)
-    return made

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+STEP = 16
+"""channels that the tensor cores multiply at once"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
@@ -52,13 +55,9 @@ class Plane:
             line + channels,
         )
 
-    def fill_doubled(self, pixels: Tensor) -> None:
-        """Fills the images with `pixels` (count, height / 2, width / 2, channels), each repeated 2 x 2."""
-        count, height, width, channels = pixels.shape
+    def fill(self, pixels: Tensor) -> None:
+        """Puts `pixels` (count, height, width, channels) into the first channels, zeros up to a multiple of 16."""
+        channels = pixels.shape[3]
         images = self.images
-        strides = images.stride()
-        cells = images.as_strided(
-            (count, height, 2, width, 2, channels),
-            (strides[0], 2 * strides[1], strides[1], 2 * strides[2], strides[2], 1),
-        )
-        cells.copy_(pixels[:, :, None, :, None])
+        images[..., channels : -(-channels // STEP) * STEP] = 0
+        images[..., :channels] = pixels

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sr_kernel.archs.layer import Conv, to_input
 from sr_kernel.archs.rrdb import RESIDUAL, SLOPE, RRDBNet
-from sr_kernel.fused.layer import INPUT_CHANNELS, FusedConv, Residual
+from sr_kernel.fused.layer import FusedConv, FusedDoubling, Residual
 from sr_kernel.fused.plane import Extent, Plane
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
@@ -20,6 +20,8 @@ _TAILS = 4
 """sizes that the bands of a picture have: those at its borders hold less context, and bands differ by a row"""
 _HALF = 32
 """outputs of a convolution whose weights would not fit shared memory at once"""
+_COLOURS = 8
+"""the fewest outputs that the tensor cores make"""
 
 
 def _widened(conv: Conv, out: int) -> tuple[Tensor, Tensor]:
@@ -33,10 +35,10 @@ def _widened(conv: Conv, out: int) -> tuple[Tensor, Tensor]:
 class _Planes:
     """What a body of one extent works in."""
 
-    source: Plane
     first: Plane
     trunks: tuple[Plane, Plane, Plane]
     growth: Plane
+    """also what comes in, which is needed no more once there is growth"""
 
 
 class FusedRRDBNet(RRDBNet):
@@ -45,15 +47,13 @@ class FusedRRDBNet(RRDBNet):
     def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], like: Tensor) -> None:
         super().__init__(spec, state, like, trimmed=False)
         self._features, self._growth = spec.features, spec.growth
-        into = self._first.weight.shape[1]
-        self._inputs = INPUT_CHANNELS if into <= INPUT_CHANNELS else spec.features
-        self._enter_body = FusedConv(self._first.weight, self._first.bias, None, source=self._inputs)
+        self._enter_body = FusedConv(self._first.weight, self._first.bias, None)
         self._dense = [[self._packed(block[at : at + 5]) for at in (0, 5, 10)] for block in self._blocks]
-        self._leave_body = FusedConv(self._body_end.weight, self._body_end.bias, None, source=spec.features)
+        self._leave_body = FusedConv(self._body_end.weight, self._body_end.bias, None)
         slope = torch.full_like(self._ending.bias, SLOPE)
-        self._doubling = [FusedConv(conv.weight, conv.bias, slope, source=spec.features) for conv in self._enlarging]
-        self._finishing = FusedConv(self._ending.weight, self._ending.bias, slope, source=spec.features)
-        self._colouring = FusedConv(*_widened(self._last, _HALF), None, source=spec.features)
+        self._doubling = [FusedDoubling(conv.weight, conv.bias, slope) for conv in self._enlarging]
+        self._finishing = FusedConv(self._ending.weight, self._ending.bias, slope)
+        self._colouring = FusedConv(*_widened(self._last, _COLOURS), None)
         self._blocks: list[list[Conv]] = []  # packed: nothing else reads them
         self._planes: _Planes | None = None
         self._tails: dict[Extent, tuple[Plane, Plane, Plane, Plane, Plane]] = {}
@@ -64,13 +64,11 @@ class FusedRRDBNet(RRDBNet):
         made: list[FusedConv] = []
         for index, conv in enumerate(convs[:4]):
             slope = torch.full_like(conv.bias, SLOPE)
-            made.append(FusedConv(conv.weight, conv.bias, slope, source=self._features, extra=index * self._growth))
+            made.append(FusedConv(conv.weight, conv.bias, slope, extra=index * self._growth))
         last = convs[4]
         for at in range(0, self._features, _HALF):
             part = slice(at, at + _HALF)
-            made.append(
-                FusedConv(last.weight[part], last.bias[part], None, source=self._features, extra=4 * self._growth)
-            )
+            made.append(FusedConv(last.weight[part], last.bias[part], None, extra=4 * self._growth))
         return made
 
     @property
@@ -88,10 +86,10 @@ class FusedRRDBNet(RRDBNet):
         unit = to_input(x, self._dtype)
         if self.align > 1:
             unit = F.pixel_unshuffle(unit, self.align)
-        count, channels, height, width = unit.shape
+        count, _, height, width = unit.shape
         planes = self._buffers(Extent(count=count, height=height, width=width), unit)
-        planes.source.images[..., :channels] = unit.permute(0, 2, 3, 1)
-        self._enter_body(planes.source, planes.first)
+        planes.growth.fill(unit.permute(0, 2, 3, 1))
+        self._enter_body(planes.growth, planes.first)
         trunk = planes.first
         for block in self._dense:
             trunk = self._rrdb(block, trunk, planes)
@@ -103,26 +101,26 @@ class FusedRRDBNet(RRDBNet):
 
     def _enlarged(self, x: Tensor) -> Tensor:
         small, grown, large, other, colours = self._tail_buffers(x)
-        small.fill_doubled(x.permute(0, 2, 3, 1))
+        small.images[:] = x.permute(0, 2, 3, 1)
         self._doubling[0](small, grown)
-        large.fill_doubled(grown.images)
-        self._doubling[1](large, other)
-        self._finishing(other, large)
-        self._colouring(large, colours)
+        self._doubling[1](grown, large)
+        self._finishing(large, other)
+        self._colouring(other, colours)
         return colours.images[..., :3]
 
     def _tail_buffers(self, x: Tensor) -> tuple[Plane, Plane, Plane, Plane, Plane]:
-        """Planes of twice the size, twice, of four times, twice, and of colours."""
+        """Planes of the body's size, of twice that, of four times, twice, and of colours."""
         count, features, height, width = x.shape
-        twice = Extent(count=count, height=2 * height, width=2 * width)
-        if twice not in self._tails:
+        once = Extent(count=count, height=height, width=width)
+        if once not in self._tails:
             if len(self._tails) >= _TAILS:
                 self._tails.clear()
+            twice = Extent(count=count, height=2 * height, width=2 * width)
             whole = Extent(count=count, height=4 * height, width=4 * width)
-            a, b = (Plane.zeros(twice, features, x) for _ in range(2))
+            a, b = (Plane.zeros(extent, features, x) for extent in (once, twice))
             c, d = (Plane.zeros(whole, features, x) for _ in range(2))
-            self._tails[twice] = (a, b, c, d, Plane.zeros(whole, _HALF, x))
-        return self._tails[twice]
+            self._tails[once] = (a, b, c, d, Plane.zeros(whole, _COLOURS, x))
+        return self._tails[once]
 
     def _rrdb(self, block: list[list[FusedConv]], entered: Plane, planes: _Planes) -> Plane:
         """Three dense blocks and the residual around them; the result lies in a trunk that is not `entered`."""
@@ -141,12 +139,11 @@ class FusedRRDBNet(RRDBNet):
 
     def _buffers(self, extent: Extent, x: Tensor) -> _Planes:
         """Planes of one extent, kept until another is asked for: their borders stay zero."""
-        if self._planes is None or self._planes.source.extent != extent:
+        if self._planes is None or self._planes.first.extent != extent:
             self.release()  # tails are of this extent's or of another's: both at once are never needed
             like = torch.empty(0, dtype=self._dtype, device=x.device)
-            source, first, a, b, c, growth = (
-                Plane.zeros(extent, channels, like)
-                for channels in (self._inputs, *[self._features] * 4, 4 * self._growth)
+            first, a, b, c, growth = (
+                Plane.zeros(extent, channels, like) for channels in (*[self._features] * 4, 4 * self._growth)
             )
-            self._planes = _Planes(source=source, first=first, trunks=(a, b, c), growth=growth)
+            self._planes = _Planes(first=first, trunks=(a, b, c), growth=growth)
         return self._planes

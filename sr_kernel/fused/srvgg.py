@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sr_kernel.archs.layer import shuffle_order, to_input
 from sr_kernel.archs.srvgg import SRVGGNetCompact
-from sr_kernel.fused.layer import INPUT_CHANNELS, FusedConv
+from sr_kernel.fused.layer import FusedConv
 from sr_kernel.fused.plane import Extent, Plane
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
@@ -27,10 +27,8 @@ class FusedSRVGG(SRVGGNetCompact):
 
     def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], like: Tensor) -> None:
         super().__init__(spec, state, like, trimmed=False)
-        sources = [INPUT_CHANNELS] + [spec.features] * spec.blocks
         self._fused = [
-            FusedConv(conv.weight, conv.bias, slope, source=source)
-            for conv, slope, source in zip(self._convs, self._slopes, sources, strict=True)
+            FusedConv(conv.weight, conv.bias, slope) for conv, slope in zip(self._convs, self._slopes, strict=True)
         ]
         order = torch.tensor(shuffle_order(spec.scale), device=like.device)
         name = f"body.{2 * spec.blocks + 2}"
@@ -38,16 +36,15 @@ class FusedSRVGG(SRVGGNetCompact):
         bias = torch.zeros(spec.features, dtype=torch.float32, device=like.device)
         weight[: len(order)] = state[f"{name}.weight"].to(like.device, like.dtype)[order]
         bias[: len(order)] = state[f"{name}.bias"].to(like.device)[order]
-        self._fused.append(FusedConv(weight, bias, None, source=spec.features))
-        self._planes: tuple[Plane, Plane, Plane] | None = None
+        self._fused.append(FusedConv(weight, bias, None))
+        self._planes: tuple[Plane, Plane] | None = None
 
     def __call__(self, x: Tensor, keep: Box) -> Tensor:
         count, _, height, width = x.shape
         extent = Extent(count=count, height=height, width=width)
-        source, hidden, other = self._buffers(extent, x)
-        source.images[..., :3] = to_input(x, self._dtype).permute(0, 2, 3, 1)
-        self._fused[0](source, hidden)
-        for conv in self._fused[1:]:
+        hidden, other = self._buffers(extent, x)
+        hidden.fill(to_input(x, self._dtype).permute(0, 2, 3, 1))
+        for conv in self._fused:
             conv(hidden, other)
             hidden, other = other, hidden
         return spread(hidden, x, keep, self.scale)
@@ -61,12 +58,11 @@ class FusedSRVGG(SRVGGNetCompact):
         """Gives the planes back; the next call makes them anew."""
         self._planes = None
 
-    def _buffers(self, extent: Extent, x: Tensor) -> tuple[Plane, Plane, Plane]:
+    def _buffers(self, extent: Extent, x: Tensor) -> tuple[Plane, Plane]:
         """Planes of one extent, kept until another is asked for: their borders stay zero."""
         if self._planes is None or self._planes[0].extent != extent:
             self._planes = None
             like = torch.empty(0, dtype=self._dtype, device=x.device)
             features = self._fused[0].out
-            made = [Plane.zeros(extent, channels, like) for channels in (INPUT_CHANNELS, features, features)]
-            self._planes = (made[0], made[1], made[2])
+            self._planes = (Plane.zeros(extent, features, like), Plane.zeros(extent, features, like))
         return self._planes

@@ -37,11 +37,11 @@ def worst_difference(device: torch.device) -> float:
     with torch.inference_mode(), torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         weight, bias = drawn(_FEATURES, _FEATURES, 3, 3) / 24, drawn(_FEATURES) / 4
         slope = drawn(_FEATURES).abs() / 4
-        FusedConv(weight, bias, slope, source=_FEATURES)(x, out)
+        FusedConv(weight, bias, slope)(x, out)
         made = _convolved([x], weight, bias)
         first = _worst(out, 0, torch.where(made >= 0, made, made * slope.float().cpu()))
         weight, bias, at = drawn(_HALF, _FEATURES + _GROWN, 3, 3) / 42, drawn(_HALF) / 4, _HALF
-        close = FusedConv(weight, bias, None, source=_FEATURES, extra=_GROWN)
+        close = FusedConv(weight, bias, None, extra=_GROWN)
         close(x, out, extra=grown, at=at, residual=Residual(plane=x, alpha=0.2, base=base))
         inner = _pixels(x)[..., at:] + 0.2 * _convolved([x, grown], weight, bias)
         second = _worst(out, at, _pixels(base)[..., at:] + 0.2 * inner)

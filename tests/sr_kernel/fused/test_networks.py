@@ -1,6 +1,6 @@
-"""The fused networks' planes, packing and order of layers: all but the kernels, for whose arithmetic torch stands in.
+"""The fused networks' planes, packing and order of layers: all but the program, for whose arithmetic torch stands in.
 
-The kernels themselves run on GPUs only: tests/gpu.
+The program itself is run by a CPU in test_conv.py, and by a GPU in tests/gpu.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from sr_kernel import backend
 from sr_kernel.archs import ARCHS
 from sr_kernel.backend import Backend, KernelError, fused_fault
 from sr_kernel.fused import layer, srvgg
-from sr_kernel.fused.layer import BLOCK_PX, FusedConv, Residual, rows_of
-from sr_kernel.fused.plane import Extent, Plane
+from sr_kernel.fused.layer import FusedConv, FusedDoubling, Residual, geometry_of
+from sr_kernel.fused.plane import STEP, Extent, Plane
+from sr_kernel.fused.program import CHUNK
 from sr_kernel.fused.rrdb import FusedRRDBNet
 from sr_kernel.fused.srvgg import FusedSRVGG
 from sr_kernel.models import ModelSpec
@@ -29,19 +30,19 @@ FP32 = torch.empty(0, dtype=torch.float32)
 
 
 def by_torch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
-    """What the kernel computes, from the very weights it is given and the flat pixels it reads."""
-    shape, extent = conv.shape, x.extent
-    grown = shape.extra * shape.chunk
+    """What the program computes, from the very weights it is given and the flat pixels it reads."""
+    place = geometry_of(conv, x.extent, out, at, residual, 8)
     made = torch.zeros(x.data.shape[0], conv.out)
-    for chunk in range(shape.source + shape.extra):
-        for tap in range(9):
-            data, first = (x.data, chunk) if chunk < shape.source else (extra.data, chunk - shape.source)
-            offset = (tap // 3 - 1) * extent.pitch + tap % 3 - 1
-            pixels = data[:, first * shape.chunk : (first + 1) * shape.chunk].roll(-offset, dims=0)
-            start = (chunk * 9 + tap) * shape.chunk
-            made += pixels @ conv.weight[start : start + shape.chunk]
-    assert grown <= extra.data.shape[1]
-    images = Plane(data=made + conv.bias, extent=extent).images
+    for chunk, weights in enumerate(unswizzled(conv.weight)):
+        data, first = (x.data, 0) if chunk == 0 else (extra.data, (chunk - 1) * CHUNK)
+        steps = conv.source_steps if chunk == 0 else conv.extra_steps - (chunk - 1) * 4
+        channels = min(CHUNK, steps * STEP)
+        for row in range(conv.taps):
+            for column in range(conv.taps):
+                offset = (row + place.first_row) * x.extent.pitch + column + place.first_column
+                pixels = data[:, first : first + channels].roll(-offset, dims=0)
+                made += pixels @ weights[row, column, :, :channels].T
+    images = Plane(data=made + conv.bias, extent=x.extent).images
     if residual is None:
         images = torch.where(images >= 0, images, images * conv.slope)
     else:
@@ -49,7 +50,15 @@ def by_torch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, resid
         images = residual.plane.images[..., part] + residual.alpha * images
         if residual.base is not None:
             images = residual.base.images[..., part] + residual.alpha * images
-    out.images[..., at : at + conv.out] = images
+    row, column = conv.phase or (0, 0)
+    out.images[:, row :: place.out_step, column :: place.out_step, at : at + conv.out] = images
+
+
+def unswizzled(weight: Tensor) -> Tensor:
+    """Packed weights as (chunk, row, column, out, 64)."""
+    out = weight.shape[3]
+    rows, segments = torch.arange(out)[:, None], torch.arange(8)[None]
+    return weight.unflatten(4, (8, 8))[:, :, :, rows, segments ^ (rows % 8)].flatten(4)
 
 
 def spread_by_torch(plane: Plane, x: Tensor, keep: Box, scale: int) -> Tensor:
@@ -136,15 +145,36 @@ def test_a_plane_pads_as_a_convolution_does(monkeypatch: pytest.MonkeyPatch) -> 
     extent = Extent(count=3, height=4, width=6)
     x, out = (Plane.zeros(extent, 64, FP32) for _ in range(2))
     x.images[:] = torch.randn(x.images.shape)
-    FusedConv(weight, bias, None, source=64)(x, out)
+    FusedConv(weight, bias, None)(x, out)
     expected: Tensor = F.conv2d(x.images.permute(0, 3, 1, 2), weight, bias, padding=1)
     torch.testing.assert_close(out.images.permute(0, 3, 1, 2), expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_doubled_plane_is_convolved_without_being_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "launch", by_torch)
+    weight, bias, slope = torch.randn(64, 64, 3, 3), torch.randn(64), torch.rand(64)
+    x = Plane.zeros(Extent(count=3, height=4, width=6), 64, FP32)
+    out = Plane.zeros(Extent(count=3, height=8, width=12), 64, FP32)
+    x.images[:] = torch.randn(x.images.shape)
+    FusedDoubling(weight, bias, slope)(x, out)
+    doubled = F.interpolate(x.images.permute(0, 3, 1, 2), scale_factor=2, mode="nearest")
+    expected = F.prelu(F.conv2d(doubled, weight, bias, padding=1), slope)
+    torch.testing.assert_close(out.images.permute(0, 3, 1, 2), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_what_is_filled_has_no_remains_in_the_channels_that_are_read() -> None:
+    plane = Plane.zeros(Extent(count=1, height=2, width=3), 64, FP32)
+    plane.images[:] = float("nan")
+    plane.fill(torch.ones(1, 2, 3, 3))
+    assert plane.images[..., :3].eq(1).all()
+    assert not plane.images[..., 3:16].any()
+
+
 @pytest.mark.parametrize(("count", "height", "width"), [(1, 1080, 1920), (8, 292, 292), (1, 7, 5), (32, 64, 64)])
-def test_strips_cover_the_rows_and_fill_the_waves(count: int, height: int, width: int) -> None:
-    extent, blocks = Extent(count=count, height=height, width=width), -(-width // BLOCK_PX)
-    rows = rows_of(extent, blocks, 132)
-    assert 1 <= rows <= height
-    waves = -(-count * blocks * -(-height // rows) // 132)
-    assert waves * (rows + 3) <= 1.2 * (height * blocks * count / 132 + 3 + waves * 3) + 8
+def test_shares_cover_all_rows_and_differ_by_none(count: int, height: int, width: int) -> None:
+    extent = Extent(count=count, height=height, width=width)
+    out = Plane(data=torch.empty(0, 64), extent=extent)
+    place = geometry_of(FusedConv(torch.zeros(64, 64, 3, 3), torch.zeros(64), None), extent, out, 0, None, 264)
+    assert place.blocks == -(-width // 64)
+    assert place.lines == count * place.blocks * height
+    assert (place.share - 1) * 264 < place.lines <= place.share * 264
