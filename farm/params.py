@@ -15,7 +15,9 @@ PIXEL_EPOCH = 1
 resampling, the alpha rule, an encoder setting, a libvips whose encoder writes differently), so that finished outputs
 are made again instead of being taken for what the new code would have made."""
 FILM_EPOCH = 1
-"""Films have both: raise it when what a film is beside its pictures changes. Neither is ever lowered."""
+"""Films have both: raise it when what a film is beside its pictures changes."""
+FUSED_EPOCH = 1
+"""What fused kernels make has this too: raise it when they give other bytes. None of the three is ever lowered."""
 _NO_BYTES = frozenset({"max_pixels_in", "max_pixels_out", "niqe", "suspect", "salvage"})
 """Parameters that only refuse, or only measure: a picture made under one limit is the same under another. So it is with
 `salvage` and the ALLOWANCES of films, of which the ledger remembers where they made a difference

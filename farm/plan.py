@@ -133,7 +133,14 @@ class Planner:
             replace(config.limits, limit=None),
             config.fidelity.suspect,
             (asked, sorted(MODELS.items()), self._resolver.fingerprint, self.out),
-            (parameters.PIXEL_EPOCH, parameters.FILM_EPOCH, IDENTITY_EPOCH, __version__, metadata.version("av")),
+            (
+                parameters.PIXEL_EPOCH,
+                parameters.FILM_EPOCH,
+                parameters.FUSED_EPOCH,
+                IDENTITY_EPOCH,
+                __version__,
+                metadata.version("av"),
+            ),
         )
         return text_digest(repr(deciding))
 

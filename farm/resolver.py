@@ -74,6 +74,7 @@ class Resolver:
         official = config.model.resize == "official" and resampled
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
+        kernel = "fused" if self._fused and has_fused_kernels(spec) else "plain"
         if file_format == "sequence":
             file_format = config.output.format if config.output.format != "same" else "png"
         return UpscaleParams(
@@ -100,9 +101,9 @@ class Resolver:
             pages="first" if config.limits.pages == "first" and kind is MediaKind.IMAGE else "refuse",
             max_pixels_in=config.limits.max_pixels_in,
             max_pixels_out=config.limits.max_pixels_out,
-            pixel_epoch=parameters.PIXEL_EPOCH + (parameters.FILM_EPOCH if kind is MediaKind.VIDEO else 0),
+            pixel_epoch=_epoch(kind, kernel),
             video=video,
-            kernel="fused" if self._fused and has_fused_kernels(spec) else "plain",
+            kernel=kernel,
             tta=config.model.tta,
             keep_colour=config.model.keep_colour,
             face=self.face,
@@ -160,6 +161,11 @@ def _resolve_precision(asked: str, device_class: str, cpu_bf16: bool | None) -> 
 def _supported(precision: str, spec: ModelSpec) -> str:
     """The run's precision where the model's network can be computed in it, else fp32."""
     return precision if {"fp16": spec.fp16, "bf16": spec.bf16}.get(precision, True) else "fp32"
+
+
+def _epoch(kind: MediaKind, kernel: str) -> int:
+    of_film = parameters.FILM_EPOCH if kind is MediaKind.VIDEO else 0
+    return parameters.PIXEL_EPOCH + of_film + (parameters.FUSED_EPOCH if kernel == "fused" else 0)
 
 
 def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSpec) -> float:
