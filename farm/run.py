@@ -6,6 +6,7 @@ output is published before its ledger entry is written; the result manifest come
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
@@ -218,6 +219,11 @@ class _Run:
         refused = self._tally.states[RowState.REFUSED] - self._counted.states[RowState.REFUSED]
         return self._stop.too_many(self._tally.failed + refused, self._counted.rows)
 
+    @property
+    def _may_reorder(self) -> bool:
+        """Whether the last rows may go out by their size: none is left for want of time, and no order was asked for."""
+        return self._stop.ends_s == math.inf and self._config.stop.first != "oldest"
+
     def _is_over(self) -> bool:
         """Whether no more rows are wanted."""
         return self._stop.is_over(clock.now_s()) or self._too_many_failed
@@ -251,7 +257,7 @@ class _Run:
             from farm.engine import Engine  # imports ray
 
             pace = self._outfit.pace()
-            schedule = self._schedule = Schedule(SchedulePolicy(), pace)
+            schedule = self._schedule = Schedule(SchedulePolicy(largest_first=self._may_reorder), pace)
             context = self._outfit.context(self._id, self._out)
             slots, engine_config = plan_fleet(
                 self._config.worker, context, pace.deadline_s, self._outfit.body_bytes, self._stop.ends_s

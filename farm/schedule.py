@@ -3,6 +3,9 @@
 The driver owns retries. After a worker's death the units it had in flight are split into their parts, and each part is
 run again alone: a strike counts only for a part that was alone in flight. Three strikes set a part aside; when
 everything else is finished it gets one last run alone. A death by memory is no strike but one retry at batch 1.
+
+When no more follow what waits goes out by its work, the largest first, so that the last to end are small: of a manifest
+that fits into the look-ahead all of it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from itertools import chain
 from farm.errors import ErrorKind
 from farm.expected import Expected, model_key, work_px
 from farm.pace import Pace
-from farm.records import Failed, Outcome, Part, Unit
+from farm.records import Failed, Outcome, Part, PartKind, Unit
+from farm.waiting import Waiting
 
 _CRUMBS = 4
 """a unit is no smaller than such a share of its target while more parts follow"""
@@ -48,6 +52,8 @@ class SchedulePolicy:
     """parts that wait in memory, at least; rows are grouped by model within it"""
     ahead_a_worker: int = 64
     """and at least so many for each worker: with few, those that are all free at once would be given crumbs"""
+    largest_first: bool = True
+    """when no more follow; false where an order was asked for, or the time may be too short for all"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,8 @@ class _WorkerState:
     models: list[str] = field(default_factory=list[str])
     """that it has been given, the last one last; it may still hold the earlier ones"""
     running: dict[int, Unit] = field(default_factory=dict[int, Unit])
+    running_px: dict[int, int] = field(default_factory=dict[int, int])
+    """work of those of them that are not alone, by id"""
 
 
 class Schedule:
@@ -96,7 +104,7 @@ class Schedule:
         self._expected = Expected(pace.rate)
         self.expected_workers = 0
         """workers that will be there, counting those that still start"""
-        self._waiting: dict[str, deque[Part]] = {}
+        self._waiting = Waiting()
         self._alone: deque[tuple[Part, int | None]] = deque()
         self._set_aside: list[Part] = []
         self._workers: dict[str, _WorkerState] = {}
@@ -105,9 +113,6 @@ class Schedule:
         self._records: dict[str, _Record] = {}
         self._dropped: set[str] = set()
         self._next_unit_id = 0
-        self._waiting_parts = 0
-        self._waiting_px = 0
-        """work of the parts that wait"""
         self.more_follow = False
         """whether there are parts that have not been added yet"""
         self.is_closing = False
@@ -129,11 +134,7 @@ class Schedule:
 
     def add(self, parts: Iterable[Part], *, first: bool = False) -> None:
         """Queue parts; `first` puts them before everything else (bands and joins of a picture already begun)."""
-        for part in reversed(list(parts)) if first else parts:
-            queue = self._waiting.setdefault(model_key(part), deque())
-            (queue.appendleft if first else queue.append)(part)
-            self._waiting_parts += 1
-            self._waiting_px += work_px(part)
+        (self._waiting.put_first if first else self._waiting.add)(parts)
 
     def drop_item(self, item_id: str) -> None:
         """Do not start any further part of an item that has already failed."""
@@ -142,8 +143,7 @@ class Schedule:
     def forget_dropped(self) -> set[str]:
         """Forget dropped items of which no part is left; the others, whose parts wait or run."""
         running = (part for state in self._workers.values() for unit in state.running.values() for part in unit.parts)
-        waiting = (part for queue in self._waiting.values() for part in queue)
-        parts = chain(running, waiting, (part for part, _ in self._alone), self._set_aside)
+        parts = chain(running, self._waiting, (part for part, _ in self._alone), self._set_aside)
         self._dropped &= {part.item.item_id for part in parts}
         return set(self._dropped)
 
@@ -151,7 +151,7 @@ class Schedule:
 
     @property
     def wants_more(self) -> bool:
-        return not self.is_closing and self._waiting_parts < self._look_ahead
+        return not self.is_closing and self._waiting.parts < self._look_ahead
 
     @property
     def _look_ahead(self) -> int:
@@ -165,7 +165,7 @@ class Schedule:
     @property
     def queued(self) -> int:
         """Parts that wait for a worker."""
-        return self._waiting_parts + len(self._alone) + len(self._set_aside)
+        return self._waiting.parts + len(self._alone) + len(self._set_aside)
 
     @property
     def workers(self) -> int:
@@ -180,7 +180,7 @@ class Schedule:
     @property
     def empty(self) -> bool:
         """Nothing waits and nothing runs."""
-        return not (self._waiting_parts or self._alone or self._set_aside or self.in_flight)
+        return not (self._waiting.parts or self._alone or self._set_aside or self.in_flight)
 
     def running(self, worker: str) -> tuple[Unit, ...]:
         return tuple(self._workers[worker].running.values())
@@ -242,11 +242,15 @@ class Schedule:
         return late
 
     def _next_shared(self, state: _WorkerState, spare_s: float, most_s: float) -> Unit | None:
-        if not self._waiting_parts or len(state.running) >= self.policy.units_in_flight:
+        if not self._waiting.parts or len(state.running) >= self.policy.units_in_flight:
             return None
-        if state.running and self._waiting_parts < max(self.expected_workers, len(self._workers)):
+        if state.running and self._waiting.parts < self._crew:
             return None  # the last parts are for whoever is free first, not for a queue
+        if is_ending := self._is_ending:
+            self._waiting.sort()
         queue = self._queue_for(state)
+        if is_ending and state.running and queue and self._would_end_last(state, queue[0]):
+            return None  # nor is a picture for who would then have more than the others
         parts: list[Part] = []
         cost_px, limit_px = 0, self._unit_limit_px(queue)
         while queue and len(parts) < self.policy.max_parts:
@@ -260,23 +264,42 @@ class Schedule:
                 parts.append(part)
                 cost_px += px
                 spare_s -= self._expected.part_s(part) if spare_s < math.inf else 0.0
-            queue.popleft()
-            self._waiting_parts -= 1
-            self._waiting_px -= px
+            self._waiting.leave(queue, px)
         if not parts:
-            return self._next_shared(state, spare_s, most_s) if self._waiting_parts and not queue else None
+            return self._next_shared(state, spare_s, most_s) if self._waiting.parts and not queue else None
         if key := model_key(parts[0]):
             state.models = [*(one for one in state.models if one != key), key]
-        return self._unit(tuple(parts))
+        unit = self._unit(tuple(parts))
+        state.running_px[unit.unit_id] = cost_px
+        return unit
+
+    @property
+    def _crew(self) -> int:
+        """Workers that are there or will be."""
+        return max(self.expected_workers, len(self._workers))
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the largest of what waits goes out first: with one worker no order is shorter than another."""
+        return self.policy.largest_first and not self.more_follow and self._crew > 1
+
+    def _would_end_last(self, state: _WorkerState, part: Part) -> bool:
+        """Whether a picture, behind what a worker holds, would make that more than an even share of what waits.
+
+        A band or a segment is made ready while the one before it is computed, as ever: these are alike.
+        """
+        held_px = sum(state.running_px.values()) + work_px(part)
+        return part.kind is PartKind.PICTURE and held_px * self._crew > self._waiting.px
 
     def _queue_for(self, state: _WorkerState) -> deque[Part] | None:
         """Joins first, then the models that the worker holds, then one that no worker has, then the longest queue."""
+        queues = self._waiting.queues
         for key in ("", *reversed(state.models)):
-            if self._waiting.get(key):
-                return self._waiting[key]
+            if queue := queues.get(key):
+                return queue
         taken = {key for other in self._workers.values() for key in other.models[-1:]}
-        free = [queue for key, queue in self._waiting.items() if queue and key not in taken]
-        return max(free or self._waiting.values(), key=len, default=None)
+        free = [queue for key, queue in queues.items() if queue and key not in taken]
+        return max(free or queues.values(), key=len, default=None)
 
     def _unit_limit_px(self, queue: deque[Part] | None) -> int:
         """The target, but where few parts wait so little that every worker gets a share.
@@ -284,9 +307,9 @@ class Schedule:
         While more follow that is no crumb: a thousand workers would ask for the next one faster than it can be given.
         """
         target_px = self._pace.target_px(model_key(queue[0])) if queue else 0
-        if not target_px or self._waiting_parts >= self._look_ahead // 2:
+        if not target_px or self._waiting.parts >= self._look_ahead // 2:
             return target_px
-        share_px = self._waiting_px // (2 * max(1, len(self._workers)))
+        share_px = self._waiting.px // (2 * max(1, len(self._workers)))
         return min(target_px, max(share_px, target_px // _CRUMBS) if self.more_follow else share_px)
 
     def _unit(self, parts: tuple[Part, ...], *, alone: bool = False, batch_limit: int | None = None) -> Unit:
@@ -294,7 +317,7 @@ class Schedule:
         return Unit(unit_id=self._next_unit_id, parts=parts, alone=alone, batch_limit=batch_limit)
 
     def _release_set_aside(self) -> None:
-        if self._set_aside and not (self._waiting_parts or self._alone or self.in_flight):
+        if self._set_aside and not (self._waiting.parts or self._alone or self.in_flight):
             for part in self._set_aside:
                 self._records[part.part_id].last_run = True
                 self._alone.append((part, None))
@@ -304,7 +327,9 @@ class Schedule:
 
     def finish(self, worker: str, unit_id: int, outcomes: Sequence[Outcome]) -> list[Finished]:
         """A unit came back. Parts without an outcome were stopped; they are not queued again."""
-        unit = self._workers[worker].running.pop(unit_id)
+        state = self._workers[worker]
+        unit = state.running.pop(unit_id)
+        state.running_px.pop(unit_id, None)
         self._room[worker] = None
         parts = {part.part_id: part for part in unit.parts}
         finished: list[Finished] = []
@@ -313,7 +338,7 @@ class Schedule:
             record = self._records[part.part_id]
             self.mishaps.out_of_memory += isinstance(outcome, Failed) and outcome.kind is ErrorKind.OUT_OF_MEMORY
             if isinstance(outcome, Failed) and outcome.retryable and record.attempts < self.policy.attempts:
-                self.add([part])
+                self._waiting.put_back([part])
             else:
                 finished.append(self._end(part, outcome))
         return finished
@@ -324,12 +349,13 @@ class Schedule:
         self.mishaps.deaths[cause] += 1
         units = list(state.running.values())
         state.running.clear()
+        state.running_px.clear()
         state.models.clear()
         self._room[worker] = None
         finished: list[Finished] = []
         for unit in units:
             if cause is DeathCause.NODE:
-                self.add(unit.parts, first=True)
+                self._waiting.put_first(unit.parts)
             elif not unit.alone:
                 self._alone.extend((part, 1 if cause is DeathCause.MEMORY else None) for part in unit.parts)
             else:

@@ -45,7 +45,8 @@ def make_engine(
         deadline_s=lambda unit: 60.0,
         ends_s=clock.now_s() + left_s,
     )
-    made = Engine(config, [], Schedule(SchedulePolicy(), Pace(floors_px_s={"m": 1.0}, cap_px=1)))
+    policy = SchedulePolicy(largest_first=left_s == math.inf)  # as of a run
+    made = Engine(config, [], Schedule(policy, Pace(floors_px_s={"m": 1.0}, cap_px=1)))
     for index in range(there + missing):
         context = WorkerContext(
             name=f"gpu-{index}",

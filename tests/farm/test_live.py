@@ -34,7 +34,8 @@ class Live:
         guesses = {likeness_of(item): 0 for item in items}
         for item in items:
             guesses[likeness_of(item)] += item.cost_px
-        self.schedule = Schedule(SchedulePolicy(), Pace(floors_px_s={PARAMS.model: 1.0}, cap_px=1))
+        policy = SchedulePolicy(largest_first=False)  # a test says itself who holds what
+        self.schedule = Schedule(policy, Pace(floors_px_s={PARAMS.model: 1.0}, cap_px=1))
         self.workers = [f"upscale-x4plus-{at}" for at in range(workers)]
         for name in self.workers:
             self.schedule.add_worker(name)

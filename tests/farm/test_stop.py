@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -20,6 +21,7 @@ from farm.expected import Expected, model_key
 from farm.pace import Pace
 from farm.records import Part, PartKind, Piece, Unit
 from farm.schedule import Schedule, SchedulePolicy
+from farm.slots import EngineConfig
 from farm.stop import Stop, stop_of
 from farm.stop_flags import stop_config, stop_options
 
@@ -232,6 +234,28 @@ def test_a_run_whose_time_is_over_leaves_the_rest_and_the_next_one_finishes(worl
     second = world.run()
     assert (second.reused, second.done, second.exit_code, second.stopped) == (5, 7, 0, "")
     assert_nothing_to_do(world, stop=StopConfig(max_time_s=3600))
+
+
+@pytest.mark.parametrize("world", ["csv"], indirect=True)
+@pytest.mark.parametrize(
+    ("asked", "may"),
+    [({}, True), ({"first": "priority"}, True), ({"first": "oldest"}, False), ({"max_time_s": 3600.0}, False)],
+)
+def test_the_last_rows_go_out_by_size_only_where_all_are_done_and_no_order_was_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], may: bool
+) -> None:
+    """What is left when the time is over are the last ones of the manifest."""
+    policies: list[SchedulePolicy] = []
+
+    class Watched(HereEngine):
+        def __init__(self, config: EngineConfig, slots: list[Any], schedule: Schedule) -> None:
+            policies.append(schedule.policy)
+            super().__init__(config, slots, schedule)
+
+    monkeypatch.setattr(engine, "Engine", Watched)
+    fill(world, 2)
+    assert world.run(stop=StopConfig(**asked)).done == 2
+    assert [policy.largest_first for policy in policies] == [may]
 
 
 @pytest.mark.parametrize("world", ["csv"], indirect=True)
