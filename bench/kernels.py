@@ -122,9 +122,19 @@ def one_convolution(cut: tuple[int, int, int], dtype: torch.dtype, mode: int) ->
         else:
             wanted = x.images[..., at : at + out].float() + 0.2 * wanted
             wanted = base.images.float()[..., at : at + out] + 0.2 * wanted if mode == 2 else wanted
+        same_again(run, made)
         said += f"off by {difference(made, at, wanted):.4f}; "
         taken = milliseconds(run)
     return f"{said}1080p {taken:.3f} ms, {18 * into * out * 1080 * 1920 / taken / 1e9:.0f} TFLOP/s"
+
+
+def same_again(run: Callable[[], None], made: Plane, times: int = 20) -> None:
+    """Raises AssertionError where a race gives other bytes."""
+    first = made.data.clone()
+    for _ in range(times):
+        run()
+        if not torch.equal(made.data, first):
+            raise AssertionError(f"{made.extent}: other bytes for the same")
 
 
 def doubling(dtype: torch.dtype) -> str:

@@ -167,7 +167,7 @@ def runs_fused(worker: WorkerConfig, kernel: str) -> bool:
         raise UsageError(f"--kernel: the fused kernels do not work on this machine's GPU ({fault}); use auto or plain")
     if fault:
         say_once(
-            f"networks run in plain kernels, two to three times slower: the fused ones do not work on this machine's "
+            f"networks run in plain kernels, three to four times slower: the fused ones do not work on this machine's "
             f"GPU ({fault}); --kernel plain does not try"
         )
     return not fault

@@ -86,12 +86,20 @@ def _mark(program: str) -> Path:
         hardware.driver_version(),
         os.environ.get("CUDA_VISIBLE_DEVICES"),
         sys.executable,
-        *(_version(package) for package in ("torch", "triton")),
+        *(_version(package) for package in ("torch", "triton", "cuda-bindings", "nvidia-cuda-nvrtc")),
+        _kernels(),
         __version__,
         os.environ.get("CC"),
         *map(shutil.which, _COMPILERS),
     )
     return cache_folder("gpus") / hashlib.sha256(repr(known).encode()).hexdigest()
+
+
+def _kernels() -> str:
+    """A digest of the fused kernels: what another version of them gave says nothing of these."""
+    folder = Path(hardware.__file__).parent / "fused"
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".py", ".cu"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _version(package: str) -> str:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 BATCHES: Mapping[str, int] = {"cuda": 8, "cpu": 1}
 TILES_PX: Mapping[tuple[str, str], int] = {("cuda", "srvgg"): 512}
-"""by device and architecture: eight such windows have the pixels of a 1080p frame, whose network is at 55 to 58 % of a
-GPU's peak where eight of 256 are at 37 to 41, beside a smaller halo (bench/results/kernels-2026-11-26.md)"""
+"""by device and architecture: eight such windows have the pixels of a 1080p frame, whose network is at 65 % of a GPU's
+peak where eight of 256 are at 59, beside a smaller halo (bench/results/kernels-2026-11-27.md)"""
 TILE_PX = 256
 """of all others: fits a processor's caches"""
 ENCODER_THREADS: Mapping[str, int] = {"cuda": 8, "cpu": 1}
 """threads of one encoder: a CPU worker has one core; what feeds a GPU must not wait for one"""
+_HALF = frozenset({"fp16", "bf16"})
+"""precisions that fused kernels have"""
 _LOSSY = frozenset({"jpg", "webp", "avif"})
 """formats whose quality decides bytes"""
 
@@ -74,6 +76,7 @@ class Resolver:
         official = config.model.resize == "official" and resampled
         denoise = resolve_denoise(asked.denoise, config.model.denoise, spec)
         video = self._video(file_format) if kind is MediaKind.VIDEO else None
+        precision, precise = (_supported(one, spec) for one in (self._precision, self._precision_16bit(kind)))
         kernel = "fused" if self._fused and has_fused_kernels(spec) else "plain"
         if file_format == "sequence":
             file_format = config.output.format if config.output.format != "same" else "png"
@@ -88,8 +91,8 @@ class Resolver:
             outscale=outscale,
             resize="official" if official else "lanczos",
             alpha=config.model.alpha,
-            precision=_supported(self._precision, spec),
-            precision_16bit=_supported(self._precision_16bit(kind), spec),
+            precision=precision,
+            precision_16bit=precise,
             device_class=self.device_class,
             batch=config.model.batch or BATCHES[self.device_class],
             tile_px=config.model.tile_px or TILES_PX.get((self.device_class, spec.arch), TILE_PX),
@@ -101,7 +104,7 @@ class Resolver:
             pages="first" if config.limits.pages == "first" and kind is MediaKind.IMAGE else "refuse",
             max_pixels_in=config.limits.max_pixels_in,
             max_pixels_out=config.limits.max_pixels_out,
-            pixel_epoch=_epoch(kind, kernel),
+            pixel_epoch=_epoch(kind, of_fused_kernels=kernel == "fused" and not _HALF.isdisjoint((precision, precise))),
             video=video,
             kernel=kernel,
             tta=config.model.tta,
@@ -163,9 +166,9 @@ def _supported(precision: str, spec: ModelSpec) -> str:
     return precision if {"fp16": spec.fp16, "bf16": spec.bf16}.get(precision, True) else "fp32"
 
 
-def _epoch(kind: MediaKind, kernel: str) -> int:
+def _epoch(kind: MediaKind, *, of_fused_kernels: bool) -> int:
     of_film = parameters.FILM_EPOCH if kind is MediaKind.VIDEO else 0
-    return parameters.PIXEL_EPOCH + of_film + (parameters.FUSED_EPOCH if kernel == "fused" else 0)
+    return parameters.PIXEL_EPOCH + of_film + (parameters.FUSED_EPOCH if of_fused_kernels else 0)
 
 
 def resolve_denoise(asked: float | None, configured: float | None, spec: ModelSpec) -> float:

@@ -338,7 +338,7 @@ class _Run:
             self._is_slow_told = True
             progress.say(
                 f"{done.worker}: its first passes took {done.passes.slow_s:.0f} s, most of it to compile and load "
-                f"kernels; {done.node} keeps those that Triton has compiled"
+                f"kernels; {done.node} keeps what was compiled"
             )
 
     def _cut(self, part: Part, split: Split, engine: Engine, progress: Progress) -> None:

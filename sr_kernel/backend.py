@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.util import find_spec
 from typing import Any, cast
 
 import torch
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sr_kernel.archs import ARCHS, Network
-from sr_kernel.hardware import FUSED_CAPABILITY, TRITON_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
+from sr_kernel.fused.triton_here import has_triton
+from sr_kernel.hardware import FUSED_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
 from sr_kernel.models import ModelSpec, has_fused_kernels
 from sr_kernel.pixels import Pixels, stack_windows
 from sr_kernel.recorded import Keeper, Recorder
@@ -101,16 +101,6 @@ def keep_to_one_algorithm(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-
-
-@cache
-def _has_triton(device: torch.device) -> bool:
-    """Whether Triton is there and can compile here, for which it wants a C compiler: tried once."""
-    if find_spec("triton") is None or torch.cuda.get_device_capability(device) < TRITON_CAPABILITY:
-        return False
-    from sr_kernel.fused.look import can_compile
-
-    return can_compile(device)
 
 
 def supports_bf16(device: str = "cpu") -> bool:
@@ -226,7 +216,7 @@ class Backend:
     @property
     def compiles(self) -> bool:
         """Whether Triton makes kernels for the device."""
-        return self.device.type == "cuda" and _has_triton(self.device)
+        return has_triton(self.device)
 
     def network(self, precision: str) -> Network:
         """The network in a precision; raises PrecisionError and DeviceMemoryError."""

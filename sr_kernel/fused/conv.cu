@@ -40,6 +40,8 @@ struct Shared {
     float bias[OUTPUTS], slope[OUTPUTS];
 };
 
+static_assert(sizeof(Shared) <= 2048, "program.py counts so many bytes beside weights and stages");
+
 struct Piece { int image, x0, y0, rows; };  // of a group's share: what lies in one block of one image
 
 // The lines of all blocks, block by block and image by image, are cut into equal shares.
@@ -119,7 +121,8 @@ struct Consumer {
         if (ends_chunk(STEP)) at.next();
     }
 
-    // A stage goes back when its last pixels are multiplied: until then they may not have reached the registers.
+    // A stage goes back when its last products have begun: until then its pixels may not have reached the registers, of any
+    // lane, without which no product begins.
     __device__ __forceinline__ void give_back() {
         if (lane == 0) barrier_arrive(shared_address(&ring.empty[read]));
         if (++read == STAGES) read = 0;

@@ -109,7 +109,9 @@ def packed(weight: Tensor, channels: int) -> Tensor:
 
 
 def launch(conv: FusedConv, x: Plane, out: Plane, extra: Plane, at: int, residual: Residual | None) -> None:
-    """One program over all images."""
+    """One program over all images. Raises ValueError for planes whose pixels 32 bits do not count."""
+    if max(x.extent.pixels, out.extent.pixels) >= 1 << 31:
+        raise ValueError(f"{out.extent} has more pixels than a fused kernel counts")
     program = program_of(conv, residual)
     processors = _multiprocessors(out.data.device)
     first = out if residual is None else residual.plane

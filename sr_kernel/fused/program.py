@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import logging
-import tempfile
+import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -33,7 +33,6 @@ _BOX_PX = GROUP_PX + 2
 _STAGE_BYTES = -(-_BOX_PX * CHUNK * 2 // 1024) * 1024
 _SHARED_BYTES = 227 * 1024
 _MOST_STAGES = 8
-_ELF = b"\x7fELF"
 _SMALL_BYTES = 2048
 """barriers, biases and slopes, amply"""
 
@@ -98,40 +97,49 @@ def source_text() -> str:
 
 def compiled(program: Program) -> bytes:
     """The program for a GPU, compiled here and now. Raises RuntimeError with what the compiler says."""
+    return compiled_and_said(program)[0]
+
+
+def compiled_and_said(program: Program) -> tuple[bytes, str]:
+    """The same, and what ptxas says of registers and products."""
     api = _bound("nvrtc")
     made = _checked(api.nvrtcCreateProgram(source_text().encode(), b"conv.cu", 0, [], []))
     try:
-        options = [f"--gpu-architecture={_ARCHITECTURE}", "--std=c++17", *program.constants]
+        options = [f"--gpu-architecture={_ARCHITECTURE}", "--std=c++17", "--ptxas-options=-v", *program.constants]
         (result,) = api.nvrtcCompileProgram(made, len(options), [option.encode() for option in options])
+        log = bytearray(_checked(api.nvrtcGetProgramLogSize(made)))
+        _checked(api.nvrtcGetProgramLog(made, log))
+        said = " ".join(log.decode(errors="replace").split())
         if int(result):
-            log = bytearray(_checked(api.nvrtcGetProgramLogSize(made)))
-            _checked(api.nvrtcGetProgramLog(made, log))
-            said = " ".join(log.decode(errors="replace").split())
             raise RuntimeError(f"NVRTC cannot compile a convolution: {said[:600]}")
         code = bytearray(_checked(api.nvrtcGetCUBINSize(made)))
         _checked(api.nvrtcGetCUBIN(made, code))
     finally:
         api.nvrtcDestroyProgram(made)
-    return bytes(code)
+    return bytes(code), said
 
 
-def code_of(program: Program) -> bytes:
-    """As `compiled`, kept on the disk from one process to the next."""
-    path = cache_folder("kernels") / f"{_name(program)}.cubin"
-    with suppress(OSError):  # not there, or of no use: compiled again
-        kept = path.read_bytes()
-        if kept.startswith(_ELF):
-            return kept
+def code_of(program: Program, *, anew: bool = False) -> bytes:
+    """As `compiled`, kept on the disk from one process to the next; `anew`: what is kept is of no use."""
+    try:
+        path = cache_folder("kernels") / f"{_name(program)}.cubin"
+    except RuntimeError:  # no home folder, as in some containers
+        return compiled(program)
+    if not anew:
+        with suppress(OSError):  # most often not there
+            return path.read_bytes()
     begun = time.perf_counter()
     code = compiled(program)
     _LOG.info("compiled a convolution of %d outputs in %.1f s", program.outputs, time.perf_counter() - begun)
+    staged = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(code)
-        Path(file.name).replace(path)
-    except OSError as error:  # who has no home compiles in every process
+        staged.write_bytes(code)
+        staged.replace(path)
+    except OSError as error:  # a cache that cannot be written costs seconds in each process, nothing else
         _LOG.info("a compiled convolution is not kept: %s", error)
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
     return code
 
 
@@ -146,7 +154,10 @@ def _function(program: Program, device: torch.device) -> Any:
     """The program on a GPU, whose context is this thread's."""
     api = _bound("driver")
     del device  # the key
-    module = _checked(api.cuModuleLoadData(code_of(program)))
+    try:
+        module = _checked(api.cuModuleLoadData(code_of(program)))
+    except RuntimeError:  # the disk has damaged what was kept, or there is no memory, which is told again
+        module = _checked(api.cuModuleLoadData(code_of(program, anew=True)))
     function = _checked(api.cuModuleGetFunction(module, b"conv"))
     limit = api.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     _checked(api.cuFuncSetAttribute(function, limit, program.shared_bytes))
@@ -209,7 +220,7 @@ def _bound(name: str) -> Any:
 
 
 def _checked(answer: tuple[Any, ...]) -> Any:
-    """What a call of `cuda.bindings` gives beside its error. Raises RuntimeError."""
+    """What a call of `cuda.bindings` gives beside its error. Raises RuntimeError, in words as torch's are."""
     if int(answer[0]):
-        raise RuntimeError(f"CUDA says {answer[0].name}")
+        raise RuntimeError(answer[0].name.lower().replace("_", " "))  # cuda error out of memory
     return answer[1] if len(answer) > 1 else None

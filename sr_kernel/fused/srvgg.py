@@ -11,15 +11,26 @@ from sr_kernel.archs.layer import shuffle_order, to_input
 from sr_kernel.archs.srvgg import SRVGGNetCompact
 from sr_kernel.fused.layer import FusedConv
 from sr_kernel.fused.plane import Extent, Plane
+from sr_kernel.fused.triton_here import has_triton
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
 
 
 def spread(plane: Plane, x: Tensor, keep: Box, scale: int) -> Tensor:
-    """`sr_kernel.fused.enlarge.enlarge`, which needs Triton."""
+    """As `sr_kernel.fused.enlarge.enlarge`, by that where there is Triton."""
+    if not has_triton(x.device):
+        return _spread_by_steps(plane, x, keep, scale)
     from sr_kernel.fused.enlarge import enlarge
 
     return enlarge(plane, x, keep, scale)
+
+
+def _spread_by_steps(plane: Plane, x: Tensor, keep: Box, scale: int) -> Tensor:
+    rows, columns = slice(keep.y0, keep.y1), slice(keep.x0, keep.x1)
+    shape = (len(x), keep.height, keep.width, scale, scale, 3)
+    cells = plane.images[:, rows, columns, : 3 * scale**2].float().reshape(shape)
+    made = cells + x.permute(0, 2, 3, 1)[:, rows, columns, None, None]
+    return made.permute(0, 1, 3, 2, 4, 5).reshape(len(x), keep.height * scale, keep.width * scale, 3)
 
 
 class FusedSRVGG(SRVGGNetCompact):

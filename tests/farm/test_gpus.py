@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,23 @@ def test_another_driver_or_choice_of_gpus_is_tried_anew(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     gpus._fault(program, "it")
     assert runs.read_text() == "xxx"
+
+
+def test_what_other_kernels_gave_says_nothing_of_these(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, runs = counting("", tmp_path)
+    gpus._fault(program, "it")
+    another_process()
+    fused = tmp_path / "sr_kernel" / "fused"
+    shutil.copytree(Path(hardware.__file__).parent / "fused", fused)
+    monkeypatch.setattr(hardware, "__file__", str(fused.parent / "hardware.py"))
+    gpus._fault(program, "it")
+    assert runs.read_text() == "x", "the same kernels elsewhere"
+    another_process()
+    (fused / "conv.cu").write_text("others")
+    gpus._fault(program, "it")
+    assert runs.read_text() == "xx"
 
 
 def test_a_gpu_that_does_not_answer_and_a_process_that_is_killed_are_faults(

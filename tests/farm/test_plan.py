@@ -250,6 +250,19 @@ def test_parameters_hash_covers_every_field_but_what_only_refuses_or_measures() 
     assert planned(row(format="tiff")).params_hash != item.params_hash
 
 
+def test_what_fused_kernels_made_before_is_made_again_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ids(kernel: str, precision: str, name: str) -> str:
+        made = config(restored(model="x4plus", kernel=kernel, precision=precision))
+        asked = (film if name.endswith(".mp4") else row)(name)
+        return plan.Planner(made, BOOK, OUT, "cuda", fused=True).plan(asked, FileStat(url="", bytes=1000)).item_id
+
+    asked = [(k, p, n) for k in ("plain", "fused") for p in ("fp32", "fp16") for n in ("a.png", "a.mp4")]
+    before = [ids(*one) for one in asked]
+    monkeypatch.setattr(params, "FUSED_EPOCH", params.FUSED_EPOCH + 1)
+    changed = [one for one, item_id in zip(asked, before, strict=True) if ids(*one) != item_id]
+    assert changed == [("fused", "fp16", "a.png"), ("fused", "fp16", "a.mp4")]
+
+
 def test_a_flag_that_refuses_suspect_outputs_opens_shards_that_are_done_and_niqe_does_not() -> None:
     as_ever = planner().fingerprint
     assert planner(replace(config(), fidelity=FidelityConfig(suspect="refuse"))).fingerprint != as_ever
