@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from sr_kernel.models import SEES_ALL_PX, ModelSpec
 from sr_kernel.tiles import Box
@@ -255,6 +254,8 @@ def _origin_px(found: Descriptor) -> int:
 
 def _try_out(found: Descriptor) -> int:
     """Operations a source pixel, counted on a gradient; ForeignError where the network does not do what it says."""
+    from torch.utils.flop_counter import FlopCounterMode  # a tenth of a second that other networks need not wait
+
     network = found.architecture.id
     ramp = torch.linspace(0, 1, 3 * _TRIAL_PX**2).view(1, 3, _TRIAL_PX, _TRIAL_PX)
     height, width = _padded(ramp, found).shape[-2:]
