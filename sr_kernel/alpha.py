@@ -44,7 +44,7 @@ def keep_solid(out: Plane, source: Plane, source_y0: int, spec: PictureSpec, out
     for value in (0, largest):
         solid = _eroded(plane == value)
         if solid.any():
-            np.putmask(target, solid[rows[:, None], columns[None, :]], value)
+            np.putmask(target, solid.take(columns, 1).take(rows, 0), value)  # both at once is ten times slower
     return out
 
 
