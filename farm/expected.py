@@ -43,6 +43,13 @@ def work_px(part: Part) -> int:
     return int(part.cost_px * factor(part))
 
 
+def kept_px(part: Part) -> int:
+    """Pixels through the network that a part keeps its worker busy with: one that is only opened, and cut, none."""
+    if part.kind is PartKind.FILM or (part.kind is PartKind.PICTURE and part.item.is_pack):
+        return 0
+    return int(own_px(part) * factor(part)) if part.kind is PartKind.PICTURE else work_px(part)
+
+
 def carried_bytes(part: Part) -> int:
     """What a part reads and writes that computes nothing: a whole source, all pieces of an item."""
     return (part.item.row.bytes or part.item.cost_px) + sum(piece.bytes for piece in part.pieces)

@@ -4,8 +4,7 @@ The driver owns retries. After a worker's death the units it had in flight are s
 run again alone: a strike counts only for a part that was alone in flight. Three strikes set a part aside; when
 everything else is finished it gets one last run alone. A death by memory is no strike but one retry at batch 1.
 
-When no more follow what waits goes out by its work, the largest first, so that the last to end are small: of a manifest
-that fits into the look-ahead all of it.
+When no more follow, and what is left is little beside its largest, it goes out by its work, the largest first.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from enum import Enum
 from itertools import chain
 
 from farm.errors import ErrorKind
-from farm.expected import Expected, model_key, work_px
+from farm.expected import Expected, kept_px, model_key, work_px
 from farm.pace import Pace
-from farm.records import Failed, Outcome, Part, PartKind, Unit
-from farm.waiting import Waiting
+from farm.records import Failed, Outcome, Part, Unit
+from farm.waiting import NOT_BEGUN, Waiting
 
 _CRUMBS = 4
 """a unit is no smaller than such a share of its target while more parts follow"""
@@ -92,7 +91,7 @@ class _WorkerState:
     """that it has been given, the last one last; it may still hold the earlier ones"""
     running: dict[int, Unit] = field(default_factory=dict[int, Unit])
     running_px: dict[int, int] = field(default_factory=dict[int, int])
-    """work of those of them that are not alone, by id"""
+    """what those of them keep it busy with that are not alone, by id"""
 
 
 class Schedule:
@@ -105,6 +104,8 @@ class Schedule:
         self.expected_workers = 0
         """workers that will be there, counting those that still start"""
         self._waiting = Waiting()
+        self._running_px = 0
+        """of all workers"""
         self._alone: deque[tuple[Part, int | None]] = deque()
         self._set_aside: list[Part] = []
         self._workers: dict[str, _WorkerState] = {}
@@ -252,7 +253,7 @@ class Schedule:
         if is_ending and state.running and queue and self._would_end_last(state, queue[0]):
             return None  # nor is a picture for who would then have more than the others
         parts: list[Part] = []
-        cost_px, limit_px = 0, self._unit_limit_px(queue)
+        cost_px, busy_px, limit_px = 0, 0, self._unit_limit_px(queue)
         while queue and len(parts) < self.policy.max_parts:
             part, px = queue[0], work_px(queue[0])
             if parts and cost_px + px > limit_px:
@@ -263,6 +264,7 @@ class Schedule:
                     break
                 parts.append(part)
                 cost_px += px
+                busy_px += kept_px(part)
                 spare_s -= self._expected.part_s(part) if spare_s < math.inf else 0.0
             self._waiting.leave(queue, px)
         if not parts:
@@ -270,7 +272,8 @@ class Schedule:
         if key := model_key(parts[0]):
             state.models = [*(one for one in state.models if one != key), key]
         unit = self._unit(tuple(parts))
-        state.running_px[unit.unit_id] = cost_px
+        state.running_px[unit.unit_id] = busy_px
+        self._running_px += busy_px
         return unit
 
     @property
@@ -281,15 +284,16 @@ class Schedule:
     @property
     def _is_ending(self) -> bool:
         """Whether the largest of what waits goes out first: with one worker no order is shorter than another."""
-        return self.policy.largest_first and not self.more_follow and self._crew > 1
+        if not self.policy.largest_first or self.more_follow or self._crew < 2:
+            return False
+        return self._waiting.is_sorted or self._waiting.may_end_last(self._crew)
 
     def _would_end_last(self, state: _WorkerState, part: Part) -> bool:
-        """Whether a picture, behind what a worker holds, would make that more than an even share of what waits.
-
-        A band or a segment is made ready while the one before it is computed, as ever: these are alike.
-        """
-        held_px = sum(state.running_px.values()) + work_px(part)
-        return part.kind is PartKind.PICTURE and held_px * self._crew > self._waiting.px
+        """Whether a picture or a film would make what a worker holds more than an even share of what waits and half of
+        what runs. Bands and segments are alike: they are made ready while others are computed, as ever."""
+        held_px = sum(state.running_px.values()) + kept_px(part)
+        left_px = self._waiting.px + self._running_px // 2
+        return part.kind in NOT_BEGUN and held_px * len(self._workers) > left_px
 
     def _queue_for(self, state: _WorkerState) -> deque[Part] | None:
         """Joins first, then the models that the worker holds, then one that no worker has, then the longest queue."""
@@ -329,7 +333,7 @@ class Schedule:
         """A unit came back. Parts without an outcome were stopped; they are not queued again."""
         state = self._workers[worker]
         unit = state.running.pop(unit_id)
-        state.running_px.pop(unit_id, None)
+        self._running_px -= state.running_px.pop(unit_id, 0)
         self._room[worker] = None
         parts = {part.part_id: part for part in unit.parts}
         finished: list[Finished] = []
@@ -349,6 +353,7 @@ class Schedule:
         self.mishaps.deaths[cause] += 1
         units = list(state.running.values())
         state.running.clear()
+        self._running_px -= sum(state.running_px.values())
         state.running_px.clear()
         state.models.clear()
         self._room[worker] = None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from farm.errors import ErrorKind
 from farm.pace import Pace
 from farm.records import Failed, Part, PartKind, Unit
-from farm.schedule import Schedule, SchedulePolicy
+from farm.schedule import DeathCause, Schedule, SchedulePolicy
 
 from .items import DONE, PARAMS, make_film, make_part
 
@@ -88,6 +88,59 @@ def test_large_parts_are_not_queued_behind_others_while_somebody_is_free() -> No
     assert lasts(filled([1000, 900, 100, 100], 2)) == 1100
 
 
+def test_a_film_is_not_opened_behind_a_large_picture_while_somebody_is_free() -> None:
+    """Its segments come when it has been read: 900 pixels here."""
+    schedule = filled([1000], 2)
+    schedule.add([replace(make_film(1), cost_px=900), *(make_part(index, cost_px=100) for index in range(2, 6))])
+    units = {worker: schedule.next_unit(worker) for worker in ("w0", "w1")}
+    assert [unit.parts[0].kind for unit in units.values() if unit] == [PartKind.PICTURE, PartKind.FILM]
+    assert schedule.next_unit("w0") is None
+
+
+def test_equal_pictures_are_made_ready_beside_others_as_ever() -> None:
+    """A second unit for whoever works hides decoding and encoding: as many get one as when nothing is sorted."""
+
+    def seconds(policy: SchedulePolicy) -> int:
+        schedule, given = filled([100] * 160, 4, policy), 0
+        while schedule.queued:
+            for worker in schedule.with_room():
+                while schedule.next_unit(worker) is not None:
+                    given += len(schedule.running(worker)) > 1
+            for worker in schedule.names:
+                unit = schedule.running(worker)[0]
+                schedule.finish(worker, unit.unit_id, [replace(DONE, part_id=part.part_id) for part in unit.parts])
+        return given
+
+    assert seconds(SchedulePolicy()) >= seconds(SchedulePolicy(largest_first=False)) - 4 > 100
+
+
+def test_bands_are_given_where_a_picture_is_not() -> None:
+    schedule = filled([1000, 900], 2)
+    assert schedule.next_unit("w0") is not None
+    schedule.add(
+        [replace(make_part(8), kind=PartKind.BAND, index=index, cost_px=500) for index in range(4)], first=True
+    )
+    unit = schedule.next_unit("w0")
+    assert unit is not None
+    assert unit.parts[0].kind is PartKind.BAND
+
+
+def test_a_worker_that_dies_leaves_nothing_that_counts() -> None:
+    schedule = filled([1000] * 8, 2)
+    assert schedule.next_unit("w0") is not None
+    schedule.death("w0", DeathCause.NODE, "gone")
+    schedule.remove_worker("w0")
+    assert lasts(schedule) == 8000
+
+
+def test_all_goes_out_as_it_stands_while_much_is_left() -> None:
+    """What is learned of sizes that nobody knew holds for what is left."""
+    costs = [100 + index % 7 for index in range(100)]
+    order = numbers(filled(costs, 2))
+    assert order[:80] == list(range(80))
+    assert [costs[index] for index in order[-8:]] == sorted(costs[-8:], reverse=True)
+
+
 def test_equal_work_goes_out_as_it_stands() -> None:
     assert numbers(filled([100, 300, 100, 300, 100], 2)) == [1, 3, 0, 2, 4]
 
@@ -148,6 +201,18 @@ def test_what_is_tried_again_comes_last_and_nothing_is_sorted_for_it() -> None:
     failed = Failed(part_id=part.part_id, kind=ErrorKind.STORAGE_ERROR, message="m", node="n", worker="w0", attempt=1)
     assert schedule.finish("w0", unit.unit_id, [failed]) == []
     assert numbers(schedule) == [2, 0, 1]
+
+
+def test_what_failed_while_more_followed_comes_last_too() -> None:
+    schedule = filled([9000, 300, 100], 2)
+    schedule.more_follow = True
+    unit = schedule.next_unit("w0")
+    assert unit is not None
+    (part,) = unit.parts
+    failed = Failed(part_id=part.part_id, kind=ErrorKind.STORAGE_ERROR, message="m", node="n", worker="w0", attempt=1)
+    assert schedule.finish("w0", unit.unit_id, [failed]) == []
+    schedule.more_follow = False
+    assert numbers(schedule) == [1, 2, 0]
 
 
 def test_many_are_sorted_once() -> None:
