@@ -117,9 +117,8 @@ def test_equal_pictures_are_made_ready_beside_others_as_ever() -> None:
 def test_bands_are_given_where_a_picture_is_not() -> None:
     schedule = filled([1000, 900], 2)
     assert schedule.next_unit("w0") is not None
-    schedule.add(
-        [replace(make_part(8), kind=PartKind.BAND, index=index, cost_px=500) for index in range(4)], first=True
-    )
+    band = replace(make_part(8), kind=PartKind.BAND, cost_px=300)
+    schedule.add([replace(band, index=index) for index in range(2)], first=True)
     unit = schedule.next_unit("w0")
     assert unit is not None
     assert unit.parts[0].kind is PartKind.BAND
