@@ -123,7 +123,7 @@ def test_the_clock_stops_a_run_in_time_and_nothing_is_partial(
     """More than can be done: what is published is whole and known to be done, the rest is to be done."""
     out, rows, given_s = tmp_path / "out", 150, 16.0
     for index in range(rows):
-        make_picture(tmp_path / f"in/{index:03d}.png", 160, 160, seed=index)
+        make_picture(tmp_path / f"in/{index:03d}.png", 256, 256, seed=index)
     args = ("submit", tmp_path / "in", "--model", slow_farm.model, "--out", out, "--workers", "2")
     began = time.monotonic()
     made = slow_farm.run(*args, "--max-time", f"{given_s}s", env=cluster)
