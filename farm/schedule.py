@@ -3,8 +3,6 @@
 The driver owns retries. After a worker's death the units it had in flight are split into their parts, and each part is
 run again alone: a strike counts only for a part that was alone in flight. Three strikes set a part aside; when
 everything else is finished it gets one last run alone. A death by memory is no strike but one retry at batch 1.
-
-When no more follow, and what is left is little beside its largest, it goes out by its work, the largest first.
 """
 
 from __future__ import annotations
@@ -247,10 +245,9 @@ class Schedule:
             return None
         if state.running and self._waiting.parts < self._crew:
             return None  # the last parts are for whoever is free first, not for a queue
-        if is_ending := self._is_ending:
-            self._waiting.sort()
-        queue = self._queue_for(state)
-        if is_ending and state.running and queue and self._would_end_last(state, queue[0]):
+        for_later = self._sorts() and bool(state.running)
+        queue = self._queue_for(state, may_load=not for_later)
+        if not queue or (for_later and self._would_end_last(state, queue[0])):
             return None  # nor is a picture for who would then have more than the others
         parts: list[Part] = []
         cost_px, busy_px, limit_px = 0, 0, self._unit_limit_px(queue)
@@ -281,12 +278,13 @@ class Schedule:
         """Workers that are there or will be."""
         return max(self.expected_workers, len(self._workers))
 
-    @property
-    def _is_ending(self) -> bool:
-        """Whether the largest of what waits goes out first: with one worker no order is shorter than another."""
+    def _sorts(self) -> bool:
+        """Whether the largest of what waits goes out first, as it then does: with one worker no order is shorter."""
         if not self.policy.largest_first or self.more_follow or self._crew < 2:
             return False
-        return self._waiting.is_sorted or self._waiting.may_end_last(self._crew)
+        if not self._waiting.is_sorted and self._waiting.may_end_last(self._crew):
+            self._waiting.sort()
+        return self._waiting.is_sorted
 
     def _would_end_last(self, state: _WorkerState, part: Part) -> bool:
         """Whether a picture or a film would make what a worker holds more than an even share of what waits and half of
@@ -295,12 +293,15 @@ class Schedule:
         left_px = self._waiting.px + self._running_px // 2
         return part.kind in NOT_BEGUN and held_px * len(self._workers) > left_px
 
-    def _queue_for(self, state: _WorkerState) -> deque[Part] | None:
-        """Joins first, then the models that the worker holds, then one that no worker has, then the longest queue."""
+    def _queue_for(self, state: _WorkerState, *, may_load: bool) -> deque[Part] | None:
+        """Joins first, then the models that the worker holds, then, if it may load one, one that no worker has, then the
+        longest queue."""
         queues = self._waiting.queues
         for key in ("", *reversed(state.models)):
             if queue := queues.get(key):
                 return queue
+        if not may_load:
+            return None
         taken = {key for other in self._workers.values() for key in other.models[-1:]}
         free = [queue for key, queue in queues.items() if queue and key not in taken]
         return max(free or queues.values(), key=len, default=None)

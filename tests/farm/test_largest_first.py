@@ -123,6 +123,20 @@ def test_equal_pictures_are_made_ready_beside_others_as_ever() -> None:
     assert seconds(SchedulePolicy()) >= seconds(SchedulePolicy(largest_first=False)) - 4 > 100
 
 
+def test_who_is_busy_loads_no_other_model_at_the_end() -> None:
+    """Whoever is free will; and a thousand that are busy do not look through each other's models at every turn."""
+    schedule = filled([100, 100], 2)
+    other = replace(PARAMS, model_sha256="f" * 64)
+    parts = [make_part(index, cost_px=100) for index in range(2, 8)]
+    schedule.add(replace(part, item=replace(part.item, params=other)) for part in parts)
+    units = [schedule.next_unit(worker) for worker in ("w0", "w1", "w1")]
+    assert [unit and unit.parts[0].item.row.index for unit in units] == [2, 0, 1]
+    for unit, loads in zip(units[1:], (False, True), strict=True):
+        assert unit is not None
+        schedule.finish("w1", unit.unit_id, [replace(DONE, part_id=unit.parts[0].part_id)])
+        assert (schedule.next_unit("w1") is not None) == loads
+
+
 def test_bands_are_given_where_a_picture_is_not() -> None:
     schedule = filled([1000, 900], 2)
     assert schedule.next_unit("w0") is not None
