@@ -28,6 +28,8 @@ import sys, torch
 from sr_kernel.backend import fused_fault
 sys.exit(fused_fault(torch.device("cuda:0")) or 0)
 """
+_LIBRARIES = ("torch", "triton", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12")
+"""that kernels are compiled and launched by; the last is that of torch for CUDA 12"""
 _LIMIT_S = 300
 _COMPILERS = ("cc", "gcc", "clang")
 """one of which Triton asks for, and whatever CC says"""
@@ -86,7 +88,7 @@ def _mark(program: str) -> Path:
         hardware.driver_version(),
         os.environ.get("CUDA_VISIBLE_DEVICES"),
         sys.executable,
-        *(_version(package) for package in ("torch", "triton", "cuda-bindings", "nvidia-cuda-nvrtc")),
+        *(_version(package) for package in _LIBRARIES),
         _kernels(),
         __version__,
         os.environ.get("CC"),

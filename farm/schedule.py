@@ -294,8 +294,7 @@ class Schedule:
         return part.kind in NOT_BEGUN and held_px * len(self._workers) > left_px
 
     def _queue_for(self, state: _WorkerState, *, may_load: bool) -> deque[Part] | None:
-        """Joins first, then the models that the worker holds, then, if it may load one, one that no worker has, then the
-        longest queue."""
+        """Joins first, then the models that the worker holds, then (`may_load`) one that none has, then the longest."""
         queues = self._waiting.queues
         for key in ("", *reversed(state.models)):
             if queue := queues.get(key):
