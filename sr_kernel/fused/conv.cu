@@ -1,11 +1,11 @@
 // A 3x3 convolution (or 2x2, a phase of one over a doubled picture) with what follows it, for NVIDIA GPUs of capability 9.
 //
 // Activations are planes of half-precision pixels with a border of zeros, flat (sr_kernel/fused/plane.py): a tap is an
-// offset, and no load needs a mask. A warpgroup owns 64 pixels of a row and walks down. Every input
-// row comes to shared memory once (TMA, 66 pixels of 64 channels, 128-byte swizzle); its pixels go to registers once a
-// column tap (ldmatrix, which takes any row) and enter as many accumulators as there are row taps, for the output rows
-// that it touches. All weights stay in shared memory. Each warpgroup has its own ring of stages and its own share of the rows, so
-// that one stores a row while the tensor cores work for another.
+// offset, and no load needs a mask. A warpgroup owns 64 pixels of a row and walks down. Every input row comes to shared
+// memory once (TMA, 66 pixels of 64 channels, 128-byte swizzle); its pixels go to registers once a column tap (ldmatrix,
+// which takes any row) and enter as many accumulators as there are row taps, for the output rows that it touches. All
+// weights stay in shared memory. Each warpgroup has its own ring of stages and its own share of the rows, so that one
+// stores a row while the tensor cores work for another.
 //
 // Set by the host, one program each: OUTPUTS 8, 32 or 64; TAPS 3 or 2; SOURCE_STEPS and EXTRA_STEPS, of 16 channels, of
 // the first and of the second input; MODE 0: act(conv), 1: res + alpha * conv, 2: res2 + alpha * (res + alpha * conv);
@@ -74,7 +74,8 @@ __device__ __forceinline__ void copy_rows(
                 u32 full = shared_address(&ring.full[at.slot]);
                 barrier_wait(shared_address(&ring.empty[at.slot]), at.phase);
                 barrier_expect(full, BOX_BYTES);
-                load_box(stages + at.slot * STAGE_BYTES, chunk == 0 ? source : extra, chunk == 0 ? 0 : (chunk - 1) * CHUNK, pixel, full);
+                int channel = chunk == 0 ? 0 : (chunk - 1) * CHUNK;
+                load_box(stages + at.slot * STAGE_BYTES, chunk == 0 ? source : extra, channel, pixel, full);
                 at.next();
             }
         }
@@ -153,7 +154,8 @@ struct Consumer {
     }
 
     __device__ __forceinline__ long long pixel_of(const Piece& t, int row, int x) const {
-        return g.out_first + (long long)t.image * g.out_image + (long long)(t.y0 + row) * g.out_row + (long long)x * g.out_step;
+        long long line = g.out_first + (long long)t.image * g.out_image + (long long)(t.y0 + row) * g.out_row;
+        return line + (long long)x * g.out_step;
     }
 
     __device__ __forceinline__ void load_residuals(const Piece& t, int row) {
@@ -206,7 +208,8 @@ struct Consumer {
 #else
 #pragma unroll
             for (int v = 0; v < VECTORS; ++v) {
-                Vec vec = gathered(pairs[half][v * 4], pairs[half][v * 4 + 1], pairs[half][v * 4 + 2], pairs[half][v * 4 + 3]);
+                const u32* p = &pairs[half][v * 4];
+                Vec vec = gathered(p[0], p[1], p[2], p[3]);
                 if (MODE >= 1) {
 #pragma unroll
                     for (int i = 0; i < 4; ++i) {
@@ -296,11 +299,14 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) conv(
         if (mine < GROUPS && threadIdx.x % 32 == 0) {
             if (mine == 0) {
                 barrier_expect(loaded, WEIGHT_BYTES);
-                for (int done = 0; done < WEIGHT_BYTES; done += TILE_BYTES) load_bulk(base + done, weights + done, TILE_BYTES, loaded);
+                for (int done = 0; done < WEIGHT_BYTES; done += TILE_BYTES) {
+                    load_bulk(base + done, weights + done, TILE_BYTES, loaded);
+                }
             }
             u32 stages = base + WEIGHT_BYTES + mine * STAGES * STAGE_BYTES;
             int share = blockIdx.x * GROUPS + mine;
-            copy_rows(&source, &extra, g, shared.rings[mine], stages, min(g.lines, share * g.share), min(g.lines, (share + 1) * g.share));
+            int line = min(g.lines, share * g.share), end = min(g.lines, (share + 1) * g.share);
+            copy_rows(&source, &extra, g, shared.rings[mine], stages, line, end);
         }
     } else {
         take_registers<GROUPS == 3 ? 160 : 232>();

@@ -14,8 +14,6 @@ from sr_kernel.fused.program import CHUNK, GROUP_PX, Geometry, Program, start
 
 _SEGMENT = 8
 """channels that the swizzle of shared memory moves together, of 16 bytes"""
-
-
 _GROUPS = {8: 3, 32: 2, 64: 2}
 """groups of warps that multiply, by outputs: a third has no registers left beside the sums of 32"""
 
@@ -51,8 +49,6 @@ class FusedConv:
         self.phase = phase
         self.source_steps = -(-(into - extra) // STEP)
         self.extra_steps = extra // STEP
-        if self.taps == 2:
-            self.source_steps = CHUNK // STEP
         self.weight = packed(weight, CHUNK * (1 + -(-extra // CHUNK)))
         self.bias = bias.float().contiguous()
         self.slope = torch.ones_like(self.bias) if slope is None else slope.float().contiguous()

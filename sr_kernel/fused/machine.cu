@@ -109,6 +109,7 @@ __device__ __forceinline__ void unpacked(u32 from, float& low, float& high) {
     low = __uint_as_float(from << 16);
     high = __uint_as_float(from & 0xffff0000u);
 #else
-    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %2;\ncvt.f32.f16 %0, l;\ncvt.f32.f16 %1, h;\n}" : "=f"(low), "=f"(high) : "r"(from));
+    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %2;\ncvt.f32.f16 %0, l;\ncvt.f32.f16 %1, h;\n}"
+        : "=f"(low), "=f"(high) : "r"(from));
 #endif
 }

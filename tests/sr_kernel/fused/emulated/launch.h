@@ -1,7 +1,8 @@
 // Runs conv.cu, which comes before this, block by block.
 
 extern "C" void launch(const Map* source, const Map* extra, const char* weights, const float* bias, const float* slope,
-                       const unsigned short* res, const unsigned short* res2, unsigned short* out, const Geometry* g, unsigned blocks) {
+                       const unsigned short* res, const unsigned short* res2, unsigned short* out, const Geometry* g,
+                       unsigned blocks) {
     std::vector<char> room(MEMORY + 1024);
     memory = (char*)(((uintptr_t)room.data() + 1023) / 1024 * 1024);
     const int threads = (GROUPS + 1) * 128;
