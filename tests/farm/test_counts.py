@@ -80,8 +80,7 @@ def test_first_passes_that_took_long_are_told_once(world: World, capsys: pytest.
     assert run_manifest(world.config(quiet=False)).exit_code == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "first passes" in line]
     assert told == [
-        "here: its first passes took 21 s, most of it to compile and load kernels; "
-        "n1 keeps what was compiled"
+        "here: its first passes took 21 s, most of it to compile and load kernels; n1 keeps what was compiled"
     ]
 
 
