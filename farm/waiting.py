@@ -31,6 +31,7 @@ class Waiting:
         self._largest_px: int | None = None
         """work of the largest that nobody has begun, or more; None: not looked for since parts came"""
         self._tried: set[str] = set()
+        """ids of those that wait to be tried again"""
 
     def __iter__(self) -> Iterator[Part]:
         return chain.from_iterable(self.queues.values())
@@ -59,7 +60,9 @@ class Waiting:
 
     def leave(self, queue: deque[Part], px: int) -> None:
         """The first part of one of the queues, with so much work, waits no more."""
-        queue.popleft()
+        part = queue.popleft()
+        if self._tried:
+            self._tried.discard(part.part_id)
         self.parts -= 1
         self.px -= px
 
@@ -71,9 +74,8 @@ class Waiting:
 
     def sort(self) -> None:
         """By work, the largest first: once for all that are there, so that to find the next one takes no longer."""
-        if not self.is_sorted:
-            self.queues = {key: deque(sorted(queue, key=self._rank)) for key, queue in self.queues.items()}
-            self.is_sorted = True
+        self.queues = {key: deque(sorted(queue, key=self._rank)) for key, queue in self.queues.items()}
+        self.is_sorted = True
 
     def _rank(self, part: Part) -> tuple[int, int, int]:
         """What is begun already as it stands, then by the row's priority and the work, then what is tried again."""
