@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sr_kernel.archs import ARCHS, Network
+from sr_kernel.archs import ARCHS, Network, SRVGGNetCompact
+from sr_kernel.archs.output import Output, WholeOutput
 from sr_kernel.fused.triton_here import has_triton
 from sr_kernel.hardware import FUSED_CAPABILITY, cpu_has_bf16, cpu_runs_bf16, keep_freed_memory
 from sr_kernel.models import ModelSpec, has_fused_kernels
@@ -256,16 +257,24 @@ class Backend:
         Returns (N, keep.height * scale, keep.width * scale, 3) in fp32 on the device, about 0..1, not clamped. Raises
         DeviceMemoryError.
         """
+        output = self.output(x, keep, precision)
+        with memory_errors(), torch.inference_mode():
+            return output.whole()
+
+    def output(self, x: Tensor, keep: Box, precision: str) -> Output:
+        """As `run`; on a CPU what is enlarged at the end is enlarged where it is asked for."""
         network = self.network(precision)
         with memory_errors(), torch.inference_mode():
+            if isinstance(network, SRVGGNetCompact) and self.device.type == "cpu":
+                return network.output(x, keep)
             if not self.records(x.shape[0] * x.shape[2] * x.shape[3]):
-                return network(x, keep)
+                return WholeOutput(network(x, keep), self._spec.scale)
 
             def work(x: Tensor) -> tuple[Tensor]:
                 return (network(x, keep),)
 
             (made,) = self.recorded((precision, tuple(x.shape), keep), work, [x], network)
-            return made.clone()  # the caller's own, to work on and to add up
+            return WholeOutput(made.clone(), self._spec.scale)  # the caller's own, to work on and to add up
 
     def records(self, pixels: int) -> bool:
         """Whether work on so many source pixels is worth a recording: on many it is not, and takes memory.

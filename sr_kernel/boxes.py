@@ -12,6 +12,11 @@ def shifted(box: Box, origin: Box) -> Box:
     return Box(x0=box.x0 - origin.x0, y0=box.y0 - origin.y0, x1=box.x1 - origin.x0, y1=box.y1 - origin.y0)
 
 
+def moved(box: Box, origin: Box) -> Box:
+    """`box`, counted from the corner of `origin`, counted from where that is counted from."""
+    return Box(x0=box.x0 + origin.x0, y0=box.y0 + origin.y0, x1=box.x1 + origin.x0, y1=box.y1 + origin.y0)
+
+
 def union(boxes: Sequence[Box]) -> Box:
     """The smallest box that holds all."""
     return Box(

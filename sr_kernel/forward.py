@@ -14,14 +14,15 @@ from torch import Tensor
 
 from sr_kernel.archs import RRDBNet
 from sr_kernel.archs.layer import grow
+from sr_kernel.archs.output import Output, WholeOutput, part_of
 from sr_kernel.backend import Backend, DeviceMemoryError, memory_errors
-from sr_kernel.boxes import aligned, halves, shifted, union
+from sr_kernel.boxes import aligned, halves, moved, shifted, union
 from sr_kernel.counted import Counted
 from sr_kernel.job import Job, Made, Settings
 from sr_kernel.models import ModelSpec
 from sr_kernel.passes import Passes
 from sr_kernel.pixels import to_unit
-from sr_kernel.steps import Steps, made_of, part_of
+from sr_kernel.steps import Steps, made_of
 from sr_kernel.tiles import Box, Mode, PicturePlan
 from sr_kernel.tta import TURNS, canvas_of, mean_of_turns
 
@@ -138,7 +139,8 @@ class Forward:
         def finished(job: Job, x: Tensor, output_of: Callable[[Box], Tensor]) -> Made:
             keep = job.tile.keep
             if not counts:
-                return made_of([self._steps.finish(output_of(job.need), x[0], whole, job, settings)])[0]
+                output = WholeOutput(output_of(job.need)[None], self._spec.scale)
+                return made_of([self._steps.finish(partial(output.part, 0), x[0], whole, job, settings)])[0]
             table = self._counted.tables([shifted(keep, keep)])
             found = self._counted.look(output_of(keep)[None], _planes(x, keep), table)
             return self._counted.results(found, [job])[0]
@@ -219,16 +221,17 @@ class Forward:
         keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else union(boxes)
         halo_px, scale = self._spec.halo_px if splittable else None, self._spec.scale
 
-        def run(window: Tensor, part: Box) -> Tensor:
+        def run(window: Tensor, part: Box) -> Output:
             return self._run(window, part, settings.precision, halo_px)
 
+        def turned(window: Tensor, part: Box) -> Tensor:
+            return run(window, part).whole()
+
         with memory_errors(), torch.inference_mode():
-            made = mean_of_turns(run, x, keep) if settings.tta else run(x, keep)
+            output = WholeOutput(mean_of_turns(turned, x, keep), scale) if settings.tta else run(x, keep)
             return made_of(
                 [
-                    self._steps.finish(
-                        part_of(made[index], shifted(box, keep), scale), x[index], job.tile.read, job, settings
-                    )
+                    self._steps.finish(_from(output, index, shifted(box, keep)), x[index], job.tile.read, job, settings)
                     for index, (job, box) in enumerate(zip(jobs, boxes, strict=True))
                 ]
             )
@@ -252,10 +255,10 @@ class Forward:
             key = ("windows", settings.precision, tuple(levels.shape))
             return self._counted.results(self._backend.recorded(key, work, [levels, table], network), jobs)
 
-    def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Tensor:
-        """`Backend.run`; out of memory the kept part is halved, each half with its own halo, where one is given."""
+    def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Output:
+        """`Backend.output`; out of memory the kept part is halved, each half with its own halo, where one is given."""
         try:
-            return self._backend.run(x, keep, precision)
+            return self._backend.output(x, keep, precision)
         except DeviceMemoryError:
             if halo_px is None or max(keep.width, keep.height) < 2 * _SMALLEST_SPLIT_PX:
                 raise
@@ -266,10 +269,15 @@ class Forward:
             self.passes.no_memory()
             self.smaller += 1
         made = [
-            self._run(x[..., read.y0 : read.y1, read.x0 : read.x1], shifted(half, read), precision, halo_px)
+            self._run(x[..., read.y0 : read.y1, read.x0 : read.x1], shifted(half, read), precision, halo_px).whole()
             for half, read in zip(parts, reads, strict=True)
         ]
-        return torch.cat(made, dim=axis)
+        return WholeOutput(torch.cat(made, dim=axis), self._spec.scale)
+
+
+def _from(output: Output, index: int, origin: Box) -> Callable[[Box], Tensor]:
+    """What gives parts of one window's output whose boxes count from the corner of `origin`."""
+    return lambda box: output.part(index, moved(box, origin))
 
 
 def _alike(job: Job, settings: Settings) -> Hashable:

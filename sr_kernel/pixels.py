@@ -160,11 +160,21 @@ def to_samples(levels: Tensor, dtype: np.dtype[Any]) -> Tensor:
 
 def integers(levels: Tensor, dtype: np.dtype[Any]) -> Tensor:
     """Whole numbers of a depth as its integers."""
-    if (
-        dtype == np.uint8 and levels.device.type == "cpu"
-    ):  # torch makes bytes of floats one by one, of these many at once
-        levels = levels.to(torch.int16)
-    return levels.to(_DTYPES[dtype])
+    samples = torch.empty_like(levels, dtype=_DTYPES[dtype])
+    store(levels, samples)
+    return samples
+
+
+def store(levels: Tensor, samples: Tensor) -> None:
+    """Writes whole numbers into integers, uint8 or uint16."""
+    if samples.dtype == torch.uint8 and samples.device.type == "cpu":
+        levels = levels.to(torch.int16)  # torch makes bytes of floats one by one, of these many at once
+    samples.copy_(levels)
+
+
+def empty_samples(shape: Sequence[int], dtype: np.dtype[Any], device: torch.device) -> Tensor:
+    """Integers of a depth whose values are yet to come."""
+    return torch.empty(tuple(shape), dtype=_DTYPES[dtype], device=device)
 
 
 def _block_colour(rgb: Pixels, alpha: Pixels) -> Pixels:

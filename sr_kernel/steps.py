@@ -5,21 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sr_kernel.believable.sums import Form, Look, joined, look_at, sums_of
-from sr_kernel.boxes import shifted
+from sr_kernel.archs.output import part_of
+from sr_kernel.believable.sums import Form, Levels, Look, count_levels, look_of, sums_of
+from sr_kernel.boxes import moved, shifted
 from sr_kernel.colour_match import ColourMatch
 from sr_kernel.job import Job, Made, Settings
 from sr_kernel.light import Light
 from sr_kernel.models import ModelSpec
-from sr_kernel.pixels import integers, to_levels, to_samples, top_level
+from sr_kernel.pixels import empty_samples, store, to_levels, to_samples, top_level
 from sr_kernel.resample import Resampler
 from sr_kernel.tiles import COLOUR_REACH_PX, Box
 
@@ -40,11 +41,22 @@ class Window:
     count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Strip:
+    """What some rows of a window have come down to."""
+
+    means: Tensor
+    levels: Levels
+    probe: Tensor
+    """finite where all samples were"""
+
+
 class Steps:
     """Of one network. Not thread-safe: one thread calls it."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+        self._form = Form.of(spec.scale, lattice_px(spec))
         self._resamplers: dict[tuple[object, ...], Resampler] = {}
         self._matches: dict[tuple[int, int], ColourMatch] = {}
         self._light: Light | None = None
@@ -53,56 +65,53 @@ class Steps:
         self._resamplers.clear()
         self._matches.clear()
 
-    def finish(self, made: Tensor, x: Tensor, area: Box, job: Job, settings: Settings) -> Window:
-        """The network's output of `job.need` (h, w, 3) and its source x (3, H, W), which covers `area`: the result."""
-        keep = shifted(job.tile.keep, area)
+    def finish(self, output: Callable[[Box], Tensor], x: Tensor, area: Box, job: Job, settings: Settings) -> Window:
+        """A window's result from the network's output and the source x (3, H, W), which covers `area`.
+
+        `output` gives what a box in source pixels covers, (h * scale, w * scale, 3), to work on; boxes are counted from
+        the corner of `job.need`.
+        """
+        keep, kept = shifted(job.tile.keep, area), shifted(job.tile.keep, job.need)
         source = x[:, keep.y0 : keep.y1, keep.x0 : keep.x1].permute(1, 2, 0)
-        finite, resized = None, None
+        probe, resized, scale = None, None, self._spec.scale
         if settings.keep_colour or job.plan.spec.resampled:  # these look at what lies around the kept part, too
-            finite = _clamped(made)
+            made = output(shifted(job.need, job.need))
+            probe = _clamped(made)
             if settings.keep_colour:
                 self._match_colour(made, x, area, job)
             if job.plan.spec.resampled:
                 resized = to_samples(self._resize(made.permute(2, 0, 1).unsqueeze(0), job, settings), job.dtype)[0]
-        kept = part_of(made, shifted(job.tile.keep, job.need), self._spec.scale)
-        strips = [
-            self._strip(
-                part_of(kept, rows, self._spec.scale), source[rows.y0 : rows.y1], finite, resized is None, job.dtype
-            )
-            for rows in self._strips(source)
-        ]
-        return Window(
-            samples=_stacked([strip.samples for strip in strips]) if resized is None else resized,
-            means=_stacked([strip.means for strip in strips]),
-            look=joined([strip.look for strip in strips]),
-            count=source.numel(),
-        )
+            output = partial(part_of, made, scale=scale)
+        shape = (keep.height * scale, keep.width * scale, 3)
+        samples = empty_samples(shape, job.dtype, x.device) if resized is None else resized
+        strips: list[_Strip] = []
+        for rows in self._cut(source):
+            into = part_of(samples, rows, scale) if resized is None else None
+            strips.append(self._strip(output(moved(rows, kept)), probe, into))
+        means = _joined([strip.means for strip in strips])
+        finite = torch.isfinite(torch.stack([strip.probe for strip in strips])).all()
+        look = look_of(self._form, [strip.levels for strip in strips], means, source, finite)
+        return Window(samples=samples, means=means, look=look, count=source.numel())
 
-    def _strips(self, source: Tensor) -> list[Box]:
-        """What a window is looked at in, in pixels of its source (h, w, 3): on a CPU rows of blocks that stay in the
+    def _cut(self, source: Tensor) -> list[Box]:
+        """What a window is worked on in, in pixels of its source (h, w, 3): on a CPU rows of blocks that stay in the
         cache from step to step, elsewhere all at once."""
         height, width, _ = source.shape
-        step = height
+        step, side = height, self._form.side
         if source.device.type == "cpu":
-            side = Form.of(self._spec.scale, lattice_px(self._spec)).side
             step = max(1, _CACHED_PX // (side * width * self._spec.scale**2)) * side
         return [Box(x0=0, y0=y0, x1=width, y1=min(y0 + step, height)) for y0 in range(0, height, step)]
 
-    def _strip(
-        self, kept: Tensor, source: Tensor, finite: Tensor | None, sampled: bool, dtype: np.dtype[Any]
-    ) -> Window:
-        """The result of some rows, whole blocks or the last. `finite`: whether all are, where they are clamped already;
-        else they are here. Without samples unless `sampled`."""
-        finite, scale = _clamped(kept) if finite is None else finite, self._spec.scale
-        means = means_of(kept, scale)
-        shown = (kept * 255).round_()
-        samples = shown if dtype == np.uint8 or not sampled else (kept * top_level(dtype)).round_()
-        return Window(
-            samples=integers(samples, dtype) if sampled else samples[:0],
-            means=means,
-            look=look_at(shown, means, source, finite, scale, lattice_px(self._spec)),
-            count=source.numel(),
-        )
+    def _strip(self, made: Tensor, probe: Tensor | None, into: Tensor | None) -> _Strip:
+        """Some rows of the output, whole blocks or the last, whose samples are written into `into` where it is given.
+        `probe` as in the result, where they are clamped already; else they are here."""
+        probe = _clamped(made) if probe is None else probe
+        means = means_of(made, self._spec.scale)
+        shown = (made * 255).round_()
+        if into is not None:
+            deep = into.dtype != torch.uint8
+            store((made * torch.iinfo(into.dtype).max).round_() if deep else shown, into)
+        return _Strip(means=means, levels=count_levels(shown, self._form), probe=probe)
 
     def _match_colour(self, made: Tensor, x: Tensor, area: Box, job: Job) -> None:
         """Puts the source's low frequencies into the clamped output of `job.need`, wherever all that decides them is.
@@ -151,14 +160,14 @@ def made_of(windows: Sequence[Window]) -> list[Made]:
 
 
 def _clamped(made: Tensor) -> Tensor:
-    """Whether all samples are finite; clamps them to 0..1."""
+    """Clamps all samples to 0..1; what is finite if they all were."""
     # One NaN or infinity makes the sum NaN or infinite; finite samples are far too small to overflow it.
-    finite = torch.isfinite(made.sum())
+    probe = made.sum()
     made.clamp_(0, 1)
-    return finite
+    return probe
 
 
-def _stacked(strips: Sequence[Tensor]) -> Tensor:
+def _joined(strips: Sequence[Tensor]) -> Tensor:
     return strips[0] if len(strips) == 1 else torch.cat(list(strips))
 
 
@@ -173,15 +182,10 @@ def means_of(made: Tensor, scale: int) -> Tensor:
 
     Samples are added one after another, never by a reduction, whose order could depend on the shape.
     """
-    rows = made[::scale].clone()
-    for dy in range(1, scale):
+    rows = made if scale == 1 else made[::scale] + made[1::scale]
+    for dy in range(2, scale):
         rows += made[dy::scale]
-    cells = rows[:, ::scale].clone()
-    for dx in range(1, scale):
+    cells = rows.clone() if scale == 1 else rows[:, ::scale] + rows[:, 1::scale]
+    for dx in range(2, scale):
         cells += rows[:, dx::scale]
     return cells.mul_(255 / scale**2)
-
-
-def part_of(made: Tensor, box: Box, scale: int) -> Tensor:
-    """What `box`, in source pixels, covers of an output (h, w, 3)."""
-    return made[box.y0 * scale : box.y1 * scale, box.x0 * scale : box.x1 * scale]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs.layer import Conv, grow, input_gain, load_conv, shuffle_order, to_input, trim
+from sr_kernel.archs.output import PartwiseOutput
 from sr_kernel.models import ModelSpec
 from sr_kernel.tiles import Box
 
@@ -31,18 +32,28 @@ def srvgg_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def prelu(x: Tensor, slope: Tensor) -> Tensor:
+class PReLU:
     """Parametric ReLU of (N, C, H, W), channels last; the bytes of `torch.prelu`.
 
     On a CPU torch goes through half precision channel by channel where these are no multiple of 64, many times as slow
     as through rows whose slopes are spelt out (288x288, one core of Zen 4: of 40 channels 5.2 ms, and 0.9; of 64 1.34,
-    and 1.30).
+    and 1.30). They are spelt out once, for the widest rows so far.
     """
-    if x.device.type != "cpu" or x.dtype == torch.float32:
-        return torch.prelu(x, slope)
-    count, channels, height, width = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(count * height, width * channels)
-    return torch.prelu(rows, slope.repeat(width)).view(count, height, width, channels).permute(0, 3, 1, 2)
+
+    def __init__(self, slope: Tensor) -> None:
+        """`slope` (C,)."""
+        self.slope = slope
+        self._spelt = slope
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.dtype == torch.float32:
+            return torch.prelu(x, self.slope)
+        count, channels, height, width = x.shape
+        if self._spelt.numel() < width * channels:
+            self._spelt = self.slope.repeat(width)
+        rows = x.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+        made = torch.prelu(rows, self._spelt[: width * channels])
+        return made.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 class SRVGGNetCompact:
@@ -55,7 +66,8 @@ class SRVGGNetCompact:
         self._trimmed = trimmed
         gains = [input_gain(like.dtype)] + [1.0] * spec.blocks
         self._convs = [load_conv(state, f"body.{2 * i}", like, gain) for i, gain in enumerate(gains)]
-        self._slopes = [state[f"body.{2 * i + 1}.weight"].to(like.device, like.dtype) for i in range(spec.blocks + 1)]
+        slopes = [state[f"body.{2 * i + 1}.weight"].to(like.device, like.dtype) for i in range(spec.blocks + 1)]
+        self._prelus = [PReLU(slope) for slope in slopes]
         last = load_conv(state, f"body.{2 * spec.blocks + 2}", like)
         order = torch.tensor(shuffle_order(spec.scale), device=like.device)
         self._last = Conv(last.weight[order].contiguous(memory_format=torch.channels_last), last.bias[order])
@@ -66,25 +78,30 @@ class SRVGGNetCompact:
         x (N, 3, H, W), fp32, 0..1, channels last; keep in pixels of the window. Returns (N, h * scale, w * scale, 3)
         in fp32, about 0..1, not clamped, where w x h is the size of keep.
         """
+        return self.output(x, keep).whole()
+
+    def output(self, x: Tensor, keep: Box) -> PartwiseOutput:
+        """As calling the network, which is done but for enlarging what is asked of the output."""
         height, width = x.shape[-2:]
         area = Box(x0=0, y0=0, x1=width, y1=height)
         hidden = to_input(x, self._dtype)
-        for index, (conv, slope) in enumerate(zip(self._convs, self._slopes, strict=True)):
+        for index, (conv, prelu) in enumerate(zip(self._convs, self._prelus, strict=True)):
             if self._trimmed and index % _TRIM_EVERY == 0:
                 wanted = grow(keep, len(self._convs) + 1 - index, width, height)
                 hidden, area = trim(hidden, area, wanted), wanted
-            hidden = prelu(conv(hidden), slope)
+            hidden = prelu(conv(hidden))
         if self._trimmed:
             wanted = grow(keep, 1, width, height)
             hidden, area = trim(hidden, area, wanted), wanted
         residual = trim(self._last(hidden), area, keep)
-        return self._enlarge(residual, trim(x, Box(x0=0, y0=0, x1=width, y1=height), keep))
+        return PartwiseOutput(residual, trim(x, Box(x0=0, y0=0, x1=width, y1=height), keep), self._enlarge)
 
     def _enlarge(self, residual: Tensor, x: Tensor) -> Tensor:
         """Pixel-shuffle of the residual plus nearest-enlarged input, in fp32 so that no level of the input is lost."""
         count, _, height, width = x.shape
         scale = self.scale
-        runs = residual.permute(0, 2, 3, 1).float().reshape(count, height, width, scale, scale * 3)
+        levels = residual.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # the residual stays for other parts
+        runs = levels.reshape(count, height, width, scale, scale * 3)
         shuffled = runs.transpose(2, 3).reshape(count, height, scale, width * scale * 3)
         source = x.permute(0, 2, 3, 1).reshape(count, height, width, 1, 3)
         nearest = source.expand(count, height, width, scale, 3).reshape(count, height, 1, width * scale * 3)

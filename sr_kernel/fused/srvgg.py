@@ -39,7 +39,8 @@ class FusedSRVGG(SRVGGNetCompact):
     def __init__(self, spec: ModelSpec, state: Mapping[str, Tensor], like: Tensor) -> None:
         super().__init__(spec, state, like, trimmed=False)
         self._fused = [
-            FusedConv(conv.weight, conv.bias, slope) for conv, slope in zip(self._convs, self._slopes, strict=True)
+            FusedConv(conv.weight, conv.bias, prelu.slope)
+            for conv, prelu in zip(self._convs, self._prelus, strict=True)
         ]
         order = torch.tensor(shuffle_order(spec.scale), device=like.device)
         name = f"body.{2 * spec.blocks + 2}"

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.archs.layer import Conv, to_input
+from sr_kernel.archs.output import WholeOutput
 from sr_kernel.archs.rrdb import RRDBNet
-from sr_kernel.archs.srvgg import prelu
+from sr_kernel.archs.srvgg import PReLU, SRVGGNetCompact
 from sr_kernel.archs.streamed import StreamedConv
 from sr_kernel.backend import DTYPES
 from sr_kernel.models import MODELS, ModelSpec
@@ -126,6 +127,35 @@ def test_tail_in_bands_equals_the_whole_tail() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("width", "height"), [(37, 29), (1, 1), (1, 9), (6, 1)])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_parts_of_an_output_are_those_of_the_whole_however_often_they_are_asked_for(
+    scale: int, width: int, height: int, precision: Precision
+) -> None:
+    spec, count = srvgg_spec(scale), 2
+    network = SRVGGNetCompact(spec, seeded_state(spec), torch.empty(0, dtype=DTYPES[precision]), trimmed=True)
+    x, keep = window(width, height, count), Box(x0=0, y0=0, x1=width, y1=height)
+    with torch.inference_mode():
+        whole = WholeOutput(network(x, keep), scale)
+        output = network.output(x, keep)
+        for _ in range(2):
+            for index in range(count):
+                for y0 in range(0, height, 4):
+                    part = Box(x0=width // 3, y0=y0, x1=width, y1=min(y0 + 4, height))
+                    made = output.part(index, part)
+                    assert torch.equal(made, whole.part(index, part))
+                    made.zero_()  # the caller's own
+        assert torch.equal(output.whole(), whole.whole())
+
+
+def test_slopes_of_a_narrow_window_are_those_of_a_wide_one_before_it() -> None:
+    prelu = PReLU(torch.linspace(-1, 1, 40).to(torch.bfloat16))
+    for width in (5, 64, 7):
+        x = torch.randn(1, 40, 3, width).to(torch.bfloat16, memory_format=torch.channels_last)
+        assert torch.equal(prelu(x), torch.prelu(x, prelu.slope))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (64, 33)], ids=str)
 @pytest.mark.parametrize("channels", [5, 40, 48, 64])
 def test_slopes_spelt_out_along_rows_give_the_same_bits(
@@ -134,7 +164,7 @@ def test_slopes_spelt_out_along_rows_give_the_same_bits(
     generator = torch.Generator().manual_seed(channels)
     x = torch.randn(2, channels, *size, generator=generator).to(DTYPES[precision], memory_format=torch.channels_last)
     slope = torch.randn(channels, generator=generator).to(DTYPES[precision])
-    made = prelu(x, slope)
+    made = PReLU(slope)(x)
     assert torch.equal(made, torch.prelu(x, slope))
     assert made.is_contiguous(memory_format=torch.channels_last)
 

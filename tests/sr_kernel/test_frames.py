@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sr_kernel.archs.output import Output
 from sr_kernel.backend import Backend, DeviceMemoryError, Fetch
 from sr_kernel.colour import Planes, frame_to_rgb, rgb_to_frame
 from sr_kernel.frames import FrameUpscaler, RestoredFrame
@@ -204,9 +205,9 @@ class LikeGpu(Backend):
     def static_shapes(self) -> bool:
         return True
 
-    def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
+    def output(self, x: Tensor, keep: Box, precision: str) -> Output:
         self.shapes.add(tuple(x.shape))
-        return super().run(x, keep, precision)
+        return super().output(x, keep, precision)
 
     def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
         self.fetched.append(len(tensors))

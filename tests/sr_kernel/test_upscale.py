@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sr_kernel import forward
 from sr_kernel.archs import ARCHS, RRDBNet
+from sr_kernel.archs.output import Output
 from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, PrecisionError, memory_errors
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import ModelSpec
@@ -278,9 +279,9 @@ class LikeGpu(Backend):
     def static_shapes(self) -> bool:
         return True
 
-    def run(self, x: Tensor, keep: Box, precision: str) -> Tensor:
+    def output(self, x: Tensor, keep: Box, precision: str) -> Output:
         self.shapes.add(tuple(x.shape))
-        return super().run(x, keep, precision)
+        return super().output(x, keep, precision)
 
     def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
         events = self.events

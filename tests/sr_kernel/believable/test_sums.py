@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from sr_kernel.believable.floors import suspicions
-from sr_kernel.believable.sums import look_at, sums_of
+from sr_kernel.believable.sums import Form, count_levels, look_at, look_of, sums_of
 from sr_kernel.fidelity import FINITE, PixelStats, stats_of
 from tests.pictures import photo
 
@@ -160,3 +160,25 @@ def test_windows_of_a_batch_have_their_own_sums() -> None:
     assert torch.equal(together, torch.stack(alone))
     assert torch.equal(sums_of([looks[0]] * 3), torch.stack([alone[0]] * 3))
     assert together[:, FINITE].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("width", [40, 32, 70])
+def test_strips_come_down_to_what_the_whole_comes_down_to(width: int) -> None:
+    source = torch.from_numpy(smooth(4, width, 100)).float()
+    output = torch.from_numpy(enlarged(smooth(5, width, 100)).round().clip(0, 255)).float()
+    whole, form = look_at(output, source, source / 255, torch.tensor(True), SCALE, 1), Form.of(SCALE, 1)
+    strips = [count_levels(output[y0 : y0 + form.wide], form) for y0 in range(0, len(output), form.wide)]
+    look = look_of(form, strips, source, source / 255, torch.tensor(True))
+    assert torch.equal(sums_of([look]), sums_of([whole]))
+
+
+def test_sums_of_a_tall_window_are_exact() -> None:
+    source = torch.full((700, 33, 3), 255.0)
+    source[::3] -= 1
+    source[::7, 5] = 3
+    black = torch.zeros(700 * SCALE, 33 * SCALE, 3)
+    sums = sums_of([look_at(black, torch.zeros_like(source), source / 255, torch.tensor(True), SCALE, 1)])[0]
+    stats = stats_of(source.numel(), sums.tolist())
+    exact = source.long()
+    assert (stats.sum_in, stats.sum_out) == (int(exact.sum()), 0)
+    assert (stats.sum_abs_diff, stats.sum_sq_diff) == (int(exact.sum()), int((exact * exact).sum()))
