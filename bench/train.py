@@ -46,9 +46,9 @@ class Case:
     side_px: int = 128
 
 
-BOX, RRDB = NetworkPlan(kind="srvgg", features=40, blocks=10), NetworkPlan(kind="rrdb")
+BOX, RRDB = NetworkPlan(kind="srvgg", features=48, blocks=10), NetworkPlan(kind="rrdb")
 CASES = (
-    Case(name="box: SRVGG 40 x 10, stage net", plan=net_plan(BOX), count=16),
+    Case(name="box: SRVGG 48 x 10, stage net", plan=net_plan(BOX), count=16),
     Case(name="RRDB 64 x 23, stage net", plan=net_plan(RRDB), count=2),
     Case(name="RRDB 64 x 23, stage gan", plan=gan_plan(RRDB), count=2),
 )
