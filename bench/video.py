@@ -1,8 +1,7 @@
 """The official video script's method and the farm: the same clip, weights, codec settings and machine, interleaved.
 
     pip install --no-deps -r bench/requirements.txt
-    FARM_WEIGHTS_DIR=... python bench/video.py FILM [--frames 24] [--segment-frames N] [--model animevideov3]
-        [--rounds 3] [--no-limits]
+    FARM_WEIGHTS_DIR=... python bench/video.py FILM [--frames 24] [--model animevideov3] [--rounds 3] [--no-limits]
 
 Writes bench/results/video-DATE.md and a line of video.jsonl. Contenders: the official method untiled (its default), the
 same with its best tile size of a short trial, the farm with one worker a core, and the farm with one worker. Steady
@@ -140,7 +139,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("film", type=Path)
     parser.add_argument("--frames", type=int, default=24)
-    parser.add_argument("--segment-frames", type=int, help="divides the frames between keyframes: even ones")
     parser.add_argument("--model", default="animevideov3")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--codec", choices=tuple(ENCODERS), default="h264")
@@ -176,7 +174,7 @@ def contest(arguments: argparse.Namespace, folder: Path) -> tuple[list[str], Fig
         codec=arguments.codec,
         crf=arguments.crf,
         preset=arguments.preset,
-        segment_frames=arguments.segment_frames or segment_frames(arguments.frames, len(cores)),
+        segment_frames=segment_frames(arguments.frames, len(cores)),
     )
     tile = arguments.tile or best_tile(job)
     contenders: dict[str, Callable[[], Run]] = {
