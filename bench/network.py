@@ -81,7 +81,7 @@ def flop_of(call: Callable[[], object]) -> float:
 def network_pass(
     backend: Backend, plan: PicturePlan, picture: np.ndarray, precision: str, batch: int = 1
 ) -> Callable[[], object]:
-    """The network alone over a picture: uploads done before, nothing finished after."""
+    """The network alone over a picture: uploads done before, all of its output written, nothing finished after."""
     if plan.strategy is Strategy.BODY:
         return body_pass(backend, plan, picture, precision)
     alike: dict[Box, list[np.ndarray]] = defaultdict(list)

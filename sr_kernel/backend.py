@@ -262,10 +262,10 @@ class Backend:
             return output.whole()
 
     def output(self, x: Tensor, keep: Box, precision: str) -> Output:
-        """As `run`; on a CPU what is enlarged at the end is enlarged where it is asked for."""
+        """As `run`; on a CPU a compact network enlarges its output by parts. Asking for one may run out of memory."""
         network = self.network(precision)
         with memory_errors(), torch.inference_mode():
-            if isinstance(network, SRVGGNetCompact) and self.device.type == "cpu":
+            if type(network) is SRVGGNetCompact and self.device.type == "cpu":
                 return network.output(x, keep)
             if not self.records(x.shape[0] * x.shape[2] * x.shape[3]):
                 return WholeOutput(network(x, keep), self._spec.scale)

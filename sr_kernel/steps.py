@@ -116,7 +116,7 @@ class Steps:
     def _match_colour(self, made: Tensor, x: Tensor, area: Box, job: Job) -> None:
         """Puts the source's low frequencies into the clamped output of `job.need`, wherever all that decides them is.
 
-        Arguments as of `_finish`. Sums, products and clamping are each rounded once: no byte depends on the shape.
+        All else as of `finish`. Sums, products and clamping are each rounded once: no byte depends on the shape.
         """
         spec, need, scale = job.plan.spec, job.need, self._spec.scale
         if spec.colour_px < COLOUR_REACH_PX:

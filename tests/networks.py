@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -9,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sr_kernel.archs import ARCHS
+from sr_kernel.archs import ARCHS, SRVGGNetCompact
+from sr_kernel.archs.output import PartwiseOutput
 from sr_kernel.backend import Backend
 from sr_kernel.fidelity import Blocks
 from sr_kernel.models import MODELS, ModelSpec, radius_px, rrdb_align_px
@@ -99,14 +101,36 @@ class SmallMemory(Backend):
 
     def network(self, precision: str):
         network = super().network(precision)
+        if isinstance(network, SRVGGNetCompact):
+            return self._guarded(network)
 
         def guarded(x: Tensor, keep: Box) -> Tensor:
-            if x.numel() // 3 > self.limit_px:  # three samples a pixel, before and after pixel_unshuffle
-                self.refused += 1
-                raise self.error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            self._check(x)
             return network(x, keep)
 
         return guarded
+
+    def _guarded(self, network: SRVGGNetCompact) -> SRVGGNetCompact:
+        """One that refuses what it reads, and what it is to enlarge at once."""
+        guarded, output = copy.copy(network), network.output
+
+        def checked(x: Tensor, keep: Box) -> PartwiseOutput:
+            self._check(x)
+            made = output(x, keep)
+
+            def enlarge(hidden: Tensor, source: Tensor) -> Tensor:
+                self._check(source)
+                return made.enlarge(hidden, source)
+
+            return dataclasses.replace(made, enlarge=enlarge)
+
+        guarded.output = checked
+        return guarded
+
+    def _check(self, x: Tensor) -> None:
+        if x.numel() // 3 > self.limit_px:  # three samples a pixel, before and after pixel_unshuffle
+            self.refused += 1
+            raise self.error("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
 
 SMALL = {spec.name: (spec, seeded_upscaler(spec)) for spec in (srvgg_spec(), rrdb_spec(4, blocks=1), rrdb_spec(2))}

@@ -16,8 +16,8 @@ MEMORY_SHARE = 0.6
 WORKER_BYTES = 512 << 20
 """what each worker holds beside them that it shares with none: torch's and its own data, a small model, its windows.
 
-Measured in runs over eight pictures of 512x384 on a CPU: 442 to 464 MB with box, 452 to 504 with animevideov3. The rest
-of the 830 to 890 MB that one has resident are files of libraries, which are in memory once.
+Measured in runs over eight pictures of 512x384 on a CPU: 442 to 464 MB with box (of 40 features then), 452 to 504 with
+animevideov3. The rest of the 830 to 890 MB that one has resident are files of libraries, which are in memory once.
 """
 
 

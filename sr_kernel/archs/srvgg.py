@@ -100,7 +100,8 @@ class SRVGGNetCompact:
         """Pixel-shuffle of the residual plus nearest-enlarged input, in fp32 so that no level of the input is lost."""
         count, _, height, width = x.shape
         scale = self.scale
-        levels = residual.permute(0, 2, 3, 1).to(torch.float32, copy=True)  # the residual stays for other parts
+        alone = min(scale, width) == 1  # nothing below would copy the residual, which stays as it is for other parts
+        levels = residual.permute(0, 2, 3, 1).to(torch.float32, copy=alone)
         runs = levels.reshape(count, height, width, scale, scale * 3)
         shuffled = runs.transpose(2, 3).reshape(count, height, scale, width * scale * 3)
         source = x.permute(0, 2, 3, 1).reshape(count, height, width, 1, 3)

@@ -17,6 +17,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.records import Part, PartKind, Split
 from farm.tasks.chain import plan_chain, plan_cuts
 from farm.tasks.upscale_image import UpscaleImage
+from sr_kernel.archs.output import Output
 from sr_kernel.archs.rrdb import RRDBNet
 from sr_kernel.backend import Backend
 from sr_kernel.tiles import Box
@@ -74,17 +75,17 @@ class Work:
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
-    counted, run, body = Work(), Backend.run, RRDBNet.body
+    counted, output, body = Work(), Backend.output, RRDBNet.body
 
-    def counting_run(self: Backend, x: Tensor, keep: Box, precision: str) -> Tensor:
+    def counting_output(self: Backend, x: Tensor, keep: Box, precision: str) -> Output:
         counted.passes.append(x.shape[0] * x.shape[2] * x.shape[3])
-        return run(self, x, keep, precision)
+        return output(self, x, keep, precision)
 
     def counting_body(self: RRDBNet, x: Tensor) -> Tensor:
         counted.passes.append(x.shape[0] * x.shape[2] * x.shape[3])
         return body(self, x)
 
-    monkeypatch.setattr(Backend, "run", counting_run)
+    monkeypatch.setattr(Backend, "output", counting_output)
     monkeypatch.setattr(RRDBNet, "body", counting_body)
     return counted
 

@@ -209,7 +209,7 @@ def test_a_first_pass_that_is_not_finite_is_told(
 
     def broken(self: Steps, made: Any, x: Any, area: Any, job: Any, settings: Any) -> Any:
         gain = float("nan") if job.plan.spec.width == SIZE[0] else 1.0
-        return real(self, made * gain, x, area, job, settings)
+        return real(self, lambda box: made(box) * gain, x, area, job, settings)
 
     monkeypatch.setattr(Steps, "finish", broken)
     with pytest.raises(ItemError) as failed:

@@ -135,6 +135,16 @@ def test_every_size_subsampling_and_siting_is_as_defined(
     check_both_ways(FrameLayout(width=width, height=height, chroma_shift=shift, siting=siting, depth=depth))
 
 
+@pytest.mark.parametrize("depth", [8, 10, 16])
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_the_strongest_colours_of_a_full_range_stay_in_it(matrix: str, depth: int) -> None:
+    """Half a level beyond the largest sample, which must not become 0."""
+    layout = FrameLayout(width=2, height=2, matrix=matrix, full_range=True, depth=depth, chroma_shift=(1, 1))
+    for plane, rgb in ((1, (0, 0, 255)), (2, (255, 0, 0))):
+        picture = np.full((2, 2, 3), rgb, np.uint8)
+        assert rgb_to_frame(picture, layout)[plane].tolist() == [[(1 << depth) - 1]]
+
+
 @pytest.mark.parametrize(
     ("matrix", "depth", "rgb", "yuv"),
     [

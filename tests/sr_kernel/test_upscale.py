@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sr_kernel import forward
 from sr_kernel.archs import ARCHS, RRDBNet
-from sr_kernel.archs.output import Output
+from sr_kernel.archs.output import Output, WholeOutput
 from sr_kernel.backend import Backend, DeviceMemoryError, Fetch, PrecisionError, memory_errors
 from sr_kernel.fidelity import PixelStats
 from sr_kernel.models import ModelSpec
@@ -281,7 +281,8 @@ class LikeGpu(Backend):
 
     def output(self, x: Tensor, keep: Box, precision: str) -> Output:
         self.shapes.add(tuple(x.shape))
-        return super().output(x, keep, precision)
+        made = super().output(x, keep, precision)
+        return WholeOutput(made.whole(), self._spec.scale)  # as on a GPU
 
     def fetch(self, tensors: Sequence[Tensor]) -> Fetch:
         events = self.events
