@@ -30,7 +30,8 @@ from ..runs import Farm, results, save_picture
 pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., Path]
 WORKERS = 2
-PICTURES = 4
+PICTURES = 12
+"""more than workers hold, so that some wait for as long as Ray takes to tell of it"""
 FLAGS = ("--workers", str(WORKERS), "--batch", "4", "--band-px", "999999999", "--tile-px", "64")
 Series = Mapping[tuple[str, str], float]
 """by metric and the label that it has besides `run`"""

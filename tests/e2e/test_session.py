@@ -70,6 +70,14 @@ def is_soon(lost):
         time.sleep(0.05)
     return watch.is_lost is lost
 
+def is_stopped():
+    # each of its threads: the signal comes to some later than to others, and one may still answer
+    states = []
+    for thread in os.listdir(f"/proc/{gcs}/task"):
+        with open(f"/proc/{gcs}/task/{thread}/stat") as status:
+            states.append(status.read().rpartition(")")[2].split()[0])
+    return set(states) == {"T"}
+
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False})
 (gcs,) = (started.process.pid for started in cluster.head_node.all_processes["gcs_server"])
 watch = HeadWatch(cluster.address, head_call(cluster.address), lost_s=1, at_once_s=600)
@@ -80,6 +88,8 @@ driver = subprocess.Popen(
 while driver.stdout.readline() != "connected\\n":
     assert driver.poll() is None
 os.kill(gcs, signal.SIGSTOP)
+while not is_stopped():
+    time.sleep(0.01)
 asked_s = time.monotonic()
 print("stopped, answers", watch.answers(), "in time", time.monotonic() - asked_s < 6)
 print("lost", is_soon(True))
