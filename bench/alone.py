@@ -84,8 +84,12 @@ def job_limits(
     ]
     if cores == 2:
         held.append(Limit(what="two workers by one", found=many / one, least=TWO_LEAST))
-    if steady_s >= WALL_FROM_S:
-        wall = wall_by(costs[BUSY], steady_s, cores)
-        what = "wall by network + decode + encode over the cores"
-        held.append(Limit(what=what, found=wall, most=WALL_MOST, digits=3))
-    return held
+    return [*held, *wall_limits(steady_s, costs, cores)]
+
+
+def wall_limits(steady_s: float, costs: Mapping[str, Sequence[Cost]], cores: int) -> list[Limit]:
+    """What is wanted of the wall clock of a job that is long enough; nothing of any other."""
+    if steady_s < WALL_FROM_S:
+        return []
+    what = "wall by network + decode + encode over the cores"
+    return [Limit(what=what, found=wall_by(costs[BUSY], steady_s, cores), most=WALL_MOST, digits=3)]

@@ -20,21 +20,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from alone import BUSY, IDLE, Cost, measure_cost, wall_by  # beside this file
+from alone import BUSY, IDLE, Cost, cost_table, measure_cost, wall_by, wall_limits  # beside this file
 from film_clip import cut, repeat
 from film_run import Job, alone_command, measure_restore, run_farm, segment_frames
 from images import alone_command as pictures_alone
 from images import run_farm as run_pictures
-from limits import WALL_FROM_S, WALL_MOST, Limit, add_flag, exit_code
+from limits import add_flag, exit_code
 from limits import kept as kept_limits
 from limits import shown as shown_limits
-from recorded import keep, machine, table
+from recorded import keep, machine
 
 from farm.fetch import locate
 from sr_kernel.models import MODELS, ModelSpec
 
 CRF, PRESET = 18, "medium"
-WHAT = "wall by network + decode + encode over the cores"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,22 +109,13 @@ def main() -> int:
     wall_s = statistics.median(walls)
     found = {name: wall_by(runs, wall_s, len(cores)) for name, runs in costs.items()}
     print(f"\n{asked.source.name}, {spec.name}, {len(cores)} workers: {', '.join(f'{one:.1f}' for one in walls)} s\n")
-    print(table(("processor seconds of the parts", "network", "decode", "encode", "wall by it"), rows(costs, found)))
-    held = [Limit(what=WHAT, found=found[BUSY], most=WALL_MOST, digits=3)] if wall_s >= WALL_FROM_S else []
+    print("\n".join(cost_table(costs, wall_s, len(cores), "the parts")))
+    held = wall_limits(wall_s, costs, len(cores))
     if held:
         print(f"\n{shown_limits(held)}")
     figures = {"source": asked.source.name, "model": spec.name, "wall_s": walls, "wall_by": found}
     keep("wall", {**machine("torch", "ray", "av", "pyvips"), **figures, "limits": kept_limits(held)})
     return exit_code(held, asked)
-
-
-def rows(costs: dict[str, list[Cost]], found: dict[str, float]) -> list[tuple[str, ...]]:
-    """Each part's least and most of all times that it ran."""
-    made: list[tuple[str, ...]] = []
-    for name, runs in costs.items():
-        parts = ([getattr(cost, part) for cost in runs] for part in ("network_s", "decode_s", "encode_s"))
-        made.append((name, *(f"{min(part):.1f} to {max(part):.1f}" for part in parts), f"{found[name]:.3f}"))
-    return made
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -34,16 +34,6 @@ _REMEMBERED = 512
 """sorts of windows of which it is known that memory does not hold the batch that is asked for"""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Cuts:
-    """A window in two."""
-
-    parts: tuple[tuple[Box, Box], ...]
-    """of each half what is kept and what is read, in pixels of the window"""
-    axis: int
-    """of (N, h, w, 3), along which they join"""
 
 
 class Forward:
@@ -230,14 +220,15 @@ class Forward:
         static = self._backend.static_shapes
         keep = Box(x0=0, y0=0, x1=x.shape[3], y1=x.shape[2]) if static else union(boxes)
         halo_px = self._spec.halo_px if splittable else None
-        run = partial(self._run, precision=settings.precision, halo_px=halo_px)
+        # Turns, colours and resizing look at all of a window, so memory may run out over that here.
+        whole = settings.tta or settings.keep_colour or jobs[0].plan.spec.resampled
+        run = partial(self._run, precision=settings.precision, halo_px=halo_px, whole=whole)
+
+        def turned(window: Tensor, part: Box) -> Tensor:
+            return run(window, part).whole()
+
         with memory_errors(), torch.inference_mode():
-            if settings.tta:
-                output: Output = WholeOutput(mean_of_turns(run, x, keep), self._spec.scale)
-            elif settings.keep_colour or jobs[0].plan.spec.resampled:  # looked at whole, so memory may run out here
-                output = WholeOutput(run(x, keep), self._spec.scale)
-            else:
-                output = self._output(x, keep, settings.precision, halo_px)
+            output = WholeOutput(mean_of_turns(turned, x, keep), self._spec.scale) if settings.tta else run(x, keep)
             return made_of(
                 [
                     self._steps.finish(_from(output, index, shifted(box, keep)), x[index], job.tile.read, job, settings)
@@ -264,45 +255,30 @@ class Forward:
             key = ("windows", settings.precision, tuple(levels.shape))
             return self._counted.results(self._backend.recorded(key, work, [levels, table], network), jobs)
 
-    def _output(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Output:
-        """`Backend.output`; out of memory as `_run`."""
+    def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None, *, whole: bool) -> Output:
+        """`Backend.output`, or where it is looked at `whole` `Backend.run`; out of memory the kept part is halved, each
+        half with its own halo, where one is given."""
+        scale = self._spec.scale
         try:
+            if whole:
+                return WholeOutput(self._backend.run(x, keep, precision), scale)
             return self._backend.output(x, keep, precision)
         except DeviceMemoryError:
-            cuts = self._cuts(x, keep, halo_px)
-            if cuts is None:
+            if halo_px is None or max(keep.width, keep.height) < 2 * _SMALLEST_SPLIT_PX:
                 raise
-        return WholeOutput(self._joined(x, cuts, precision, halo_px), self._spec.scale)
-
-    def _run(self, x: Tensor, keep: Box, precision: str, halo_px: int | None) -> Tensor:
-        """`Backend.run`; out of memory the kept part is halved, each half with its own halo, where one is given."""
-        try:
-            return self._backend.run(x, keep, precision)
-        except DeviceMemoryError:
-            cuts = self._cuts(x, keep, halo_px)
-            if cuts is None:
+            parts, axis = halves(keep, self._spec.align_px)
+            reads = [aligned(grow(half, halo_px, x.shape[3], x.shape[2]), self._spec.align_px) for half in parts]
+            if max(read.area_px for read in reads) == x.shape[2] * x.shape[3]:
                 raise
-        return self._joined(x, cuts, precision, halo_px)
-
-    def _cuts(self, x: Tensor, keep: Box, halo_px: int | None) -> _Cuts | None:
-        """The halves of `keep`, each with what is read for it; None where they would take no less memory."""
-        if halo_px is None or max(keep.width, keep.height) < 2 * _SMALLEST_SPLIT_PX:
-            return None
-        parts, axis = halves(keep, self._spec.align_px)
-        reads = [aligned(grow(half, halo_px, x.shape[3], x.shape[2]), self._spec.align_px) for half in parts]
-        if max(read.area_px for read in reads) == x.shape[2] * x.shape[3]:
-            return None
-        return _Cuts(tuple(zip(parts, reads, strict=True)), axis)
-
-    def _joined(self, x: Tensor, cuts: _Cuts, precision: str, halo_px: int | None) -> Tensor:
-        """The output of both halves, each by itself."""
-        self.passes.no_memory()
-        self.smaller += 1
+            self.passes.no_memory()
+            self.smaller += 1
         made = [
-            self._run(x[..., read.y0 : read.y1, read.x0 : read.x1], shifted(half, read), precision, halo_px)
-            for half, read in cuts.parts
+            self._run(
+                x[..., read.y0 : read.y1, read.x0 : read.x1], shifted(half, read), precision, halo_px, whole=True
+            ).whole()
+            for half, read in zip(parts, reads, strict=True)
         ]
-        return torch.cat(made, dim=cuts.axis)
+        return WholeOutput(torch.cat(made, dim=axis), scale)
 
 
 def _from(output: Output, index: int, origin: Box) -> Callable[[Box], Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sr_kernel.archs.output import part_of
-from sr_kernel.believable.sums import Form, Levels, Look, count_levels, look_of, sums_of
+from sr_kernel.believable.sums import Form, Levels, Look, count_levels, joined, look_of, sums_of
 from sr_kernel.boxes import moved, shifted
 from sr_kernel.colour_match import ColourMatch
 from sr_kernel.job import Job, Made, Settings
@@ -88,7 +88,7 @@ class Steps:
         for rows in self._cut(source):
             into = part_of(samples, rows, scale) if resized is None else None
             strips.append(self._strip(output(moved(rows, kept)), probe, into))
-        means = _joined([strip.means for strip in strips])
+        means = joined([strip.means for strip in strips])
         finite = torch.isfinite(torch.stack([strip.probe for strip in strips])).all()
         look = look_of(self._form, [strip.levels for strip in strips], means, source, finite)
         return Window(samples=samples, means=means, look=look, count=source.numel())
@@ -165,10 +165,6 @@ def _clamped(made: Tensor) -> Tensor:
     probe = made.sum()
     made.clamp_(0, 1)
     return probe
-
-
-def _joined(strips: Sequence[Tensor]) -> Tensor:
-    return strips[0] if len(strips) == 1 else torch.cat(list(strips))
 
 
 def lattice_px(spec: ModelSpec) -> int:

@@ -140,13 +140,14 @@ def look_of(form: Form, strips: Sequence[Levels], means: Tensor, source: Tensor,
         form=form,
         totals=_totals(torch.stack([was, out, diff.abs(), diff * diff])),
         finite=finite,
-        rows=_one([strip.rows for strip in strips]),
-        columns=_one([strip.columns for strip in strips]),
+        rows=joined([strip.rows for strip in strips]),
+        columns=joined([strip.columns for strip in strips]),
         waves=torch.stack([rows, columns], 2),
     )
 
 
-def _one(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """One behind the other; what is alone is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
@@ -210,10 +211,10 @@ def _in_order(totals: Tensor, finite: Tensor, known: Tensor, rest: Tensor) -> Te
 def _by_window(looks: Sequence[Look], counts: tuple[int, ...]) -> Tensor:
     """What `_of_blocks` says, added up for each window."""
     form = looks[0].form
-    rows, columns = _one([look.rows for look in looks]), _one([look.columns for look in looks])
+    rows, columns = joined([look.rows for look in looks]), joined([look.columns for look in looks])
     cells = rows.reshape(-1, form.wide // form.period, 3 * form.period).sum(1)
     phases = cells.view(-1, form.period, form.period, 3).sum(3).long()
-    fine, waves = torch.stack([rows.sum(1), columns], 1), _one([look.waves for look in looks], 1)
+    fine, waves = torch.stack([rows.sum(1), columns], 1), joined([look.waves for look in looks], 1)
     found = _of_blocks(form, fine, waves, phases)
     if len(set(counts)) == 1:
         return found.view(len(looks), counts[0], -1).sum(1)

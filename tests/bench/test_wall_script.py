@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 
-import pytest
-
 from .scripts import bench_module
 
 
@@ -14,8 +12,8 @@ def test_the_wall_is_held_against_the_median_of_the_parts_times_how_often_the_fi
         alone = importlib.import_module("alone")
         once = [alone.Cost(network_s=10, decode_s=0.5, encode_s=network) for network in (1, 1.5, 2)]
         costs = {alone.BUSY: [wall.scaled(cost, 4) for cost in once]}
-        found = {alone.BUSY: wall.wall_by(costs[alone.BUSY], 25.2, 2)}
-        assert found[alone.BUSY] == pytest.approx(25.2 / 24)
-        assert wall.rows(costs, found) == [
-            (alone.BUSY, "40.0 to 40.0", "2.0 to 2.0", "4.0 to 8.0", "1.050"),
-        ]
+        *_, line = wall.cost_table(costs, 63.0, 2, "the parts")
+        assert line.endswith("| 24.00 | 2.625 |")
+        (held,) = wall.wall_limits(63.0, costs, 2)
+        assert (held.found, held.holds) == (2.625, False)
+        assert wall.wall_limits(59.9, costs, 2) == [], "too short to be held to it"
