@@ -16,6 +16,7 @@ import pyvips
 from numpy.typing import NDArray
 
 from farm.errors import ErrorKind, ItemError
+from farm.kinds import ANIMATION_EXTENSIONS
 from farm.media.complaints import COMPLAINING, ComplaintError, late_complaint, tells_of_lost_tiles
 from farm.media.formats import HEAD_BYTES, misnamed, sniff
 from farm.media.gate import GATE
@@ -224,7 +225,9 @@ def _judge(image: pyvips.Image, file_format: str, url: str, limits: ReadLimits, 
     _judge_size(width, height, url, limits)
     pages = max(pages, read_int(image, "n-pages", 1))
     if pages > 1 and limits.pages == "refuse":
-        raise ItemError(ErrorKind.UNSUPPORTED, url, f"{pages} pages or frames", "take the first with --pages first")
+        every = ", or all of them with --pages animation" if file_format in ANIMATION_EXTENSIONS else ""
+        what_to_do = f"take the first with --pages first{every}"
+        raise ItemError(ErrorKind.UNSUPPORTED, url, f"{pages} pages or frames", what_to_do)
     space, bands = str(image.interpretation), _bands(image)
     if space not in _SPACES or not bands:
         found = f"{image.bands} bands of {space} (expected gray, RGB, CMYK or LAB, with or without alpha)"

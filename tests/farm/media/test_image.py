@@ -356,3 +356,19 @@ def test_real_pictures_keep_what_they_are(name: str, shape: tuple[int, int, int]
     back = decode(encode(picture.pixels, picture.meta, EncodeSpec(format="tiff", stamp=STAMP), "o"), "o.tif", LIMITS)
     np.testing.assert_array_equal(back.pixels, picture.pixels)
     assert back.meta.icc == picture.meta.icc
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("gif", "take the first with --pages first, or all of them with --pages animation"),
+        ("webp", "take the first with --pages first, or all of them with --pages animation"),
+        ("tiff", "take the first with --pages first"),
+    ],
+)
+def test_several_frames_are_refused_with_every_way_to_take_them(kind: str, said: str) -> None:
+    frames = pyvips.Image.gaussnoise(32, 96, mean=128).cast("uchar").bandjoin([100, 90])
+    data = frames.copy(interpretation="srgb").write_to_buffer(f".{kind}", page_height=32)
+    with pytest.raises(ItemError) as refused:
+        decode(data, f"three.{kind}", ReadLimits())
+    assert str(refused.value).endswith(f"3 pages or frames; {said}")
