@@ -24,8 +24,6 @@ _MOST_BYTES = 8 << 20
 _HEAD_BYTES = 4096
 _SOUND = frozenset(("mp3", "m4a", "m4b", "mka", "oga", "ogg", "opus", "spx", "wma", "aac", "flac", "wav"))
 """extensions of containers that hold sound only"""
-_TS_PACKETS = (188, 192)
-"""bytes of a packet of a transport stream, plain and on disks; each begins with 0x47, the second kind four bytes on"""
 _FILM_MAGIC = (b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x06\x0e\x2b\x34\x02\x05\x01\x01", b"YUV4MPEG2 ", b"nut/multimedia")
 
 
@@ -87,17 +85,11 @@ def kind_by_content(head: bytes, url: str) -> MediaKind | None:
 
 
 def _is_film(head: bytes, url: str) -> bool:
-    from farm.media.video.read.containers import looks_like
+    from farm.media.video.read.containers import looks_like, transport_packet
 
     if extension_of(url) in _SOUND:
         return False
-    is_stream = any(_begins_packets(head, size) for size in _TS_PACKETS)
-    return is_stream or head.startswith(_FILM_MAGIC) or looks_like(head) is not None
-
-
-def _begins_packets(head: bytes, size: int) -> bool:
-    marks = head[size - 188 :: size][:8]
-    return len(marks) > 4 and set(marks) == {0x47}
+    return head.startswith(_FILM_MAGIC) or (looks_like(head) or transport_packet(head)) is not None
 
 
 def _probed(item: Item, file: BinaryIO) -> Looked:

@@ -14,7 +14,9 @@ from typing import BinaryIO
 from farm.kinds import CONTAINERS, extension_of
 from farm.media.video.read import boxes, equal_frames, matroska, mxf, program_stream
 
-_TS_PACKET = 188
+_TS_PACKETS = ((188, 0), (192, 4), (204, 0))
+"""bytes of a packet of a transport stream (plain, on Blu-ray, with error correction), and where its 0x47 stands"""
+_HEAD_BYTES = 4096
 _TAIL_BYTES = 1 << 16
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -48,6 +50,15 @@ def looks_like(head: bytes) -> str | None:
         return "asf"
     signatures = ((b"\x1a\x45\xdf\xa3", "matroska"), (b"FLV\x01", "flv"), (b"OggS", "ogg"))
     return next((name for magic, name in signatures if head.startswith(magic)), None)
+
+
+def transport_packet(head: bytes) -> int | None:
+    """Bytes of a packet where a file begins with five of a transport stream or more; FFmpeg wants ten to know one."""
+    for length, start in _TS_PACKETS:
+        marks = head[start::length][:8]
+        if len(marks) > 4 and set(marks) == {0x47}:
+            return length
+    return None
 
 
 def names_other_files(container: str, file: BinaryIO) -> bool:
@@ -95,12 +106,10 @@ def _riff(file: BinaryIO, size: int) -> str | None:
 
 
 def _transport(file: BinaryIO, size: int) -> str | None:
-    """MPEG-TS of 188 bytes a packet, or of 192 on Blu-ray and 204 with error correction."""
-    head = file.read(4 * 204 + 5)
-    for length, start in ((_TS_PACKET, 0), (192, 4), (204, 0)):
-        if all(head[start + n * length : start + n * length + 1] == b"G" for n in range(4)):
-            return f"{size % length} bytes of the last packet of {length} are there" if size % length else None
-    return None
+    """MPEG-TS: whole packets."""
+    length = transport_packet(file.read(_HEAD_BYTES))
+    over = size % length if length else 0
+    return f"{over} bytes of the last packet of {length} are there" if over else None
 
 
 def _flash(file: BinaryIO, size: int) -> str | None:

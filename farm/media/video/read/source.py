@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.faults import check_memory, ffmpeg_fault, reading
-from farm.media.video.read.containers import looks_like
+from farm.media.video.read.containers import looks_like, transport_packet
 from farm.media.video.read.structure import unsafe, without_film
 from farm.media.video.values import VideoHeader
 
@@ -187,13 +187,14 @@ def _head(source: BinaryIO, url: str) -> bytes:
 
 
 def _open(file: Reading, head: bytes, source: BinaryIO, url: str, *, hardware: bool = False) -> InputContainer:
+    name = "mpegts" if transport_packet(head) else None  # of a short one FFmpeg takes the packets' heads for video
     if hardware:
         try:
-            return _demuxer(file, HWAccel("cuda", allow_software_fallback=True))
+            return _demuxer(file, name, HWAccel("cuda", allow_software_fallback=True))
         except (FFmpegError, RuntimeError):
             _LOG.warning("no hardware decoder for %s; FFmpeg's own gives the same pixels", url)
     try:
-        return _demuxer(file, None)
+        return _demuxer(file, name, None)
     except (FFmpegError, ValueError, PermissionError) as error:
         check_memory(error)
         if file.error is not None:
@@ -203,11 +204,12 @@ def _open(file: Reading, head: bytes, source: BinaryIO, url: str, *, hardware: b
         raise _not_opened(head, source, url, str(error)) from error
 
 
-def _demuxer(file: Reading, hardware: HWAccel | None) -> InputContainer:
+def _demuxer(file: Reading, name: str | None, hardware: HWAccel | None) -> InputContainer:
     file.seek(0)
     return av.open(
         file,
         "r",
+        format=name,
         container_options={"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"},
         metadata_errors="replace",
         buffer_size=BUFFER_BYTES,
