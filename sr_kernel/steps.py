@@ -107,10 +107,11 @@ class Steps:
         `probe` as in the result, where they are clamped already; else they are here."""
         probe = _clamped(made) if probe is None else probe
         means = means_of(made, self._spec.scale)
-        shown = (made * 255).round_()
-        if into is not None:
-            deep = into.dtype != torch.uint8
-            store((made * torch.iinfo(into.dtype).max).round_() if deep else shown, into)
+        if into is not None and into.dtype != torch.uint8:
+            store((made * torch.iinfo(into.dtype).max).round_(), into)
+        shown = made.mul_(255).round_()
+        if into is not None and into.dtype == torch.uint8:
+            store(shown, into)
         return _Strip(means=means, levels=count_levels(shown, self._form), probe=probe)
 
     def _match_colour(self, made: Tensor, x: Tensor, area: Box, job: Job) -> None:

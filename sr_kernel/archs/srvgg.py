@@ -70,6 +70,7 @@ class SRVGGNetCompact:
         self._prelus = [PReLU(slope) for slope in slopes]
         last = load_conv(state, f"body.{2 * spec.blocks + 2}", like)
         order = torch.tensor(shuffle_order(spec.scale), device=like.device)
+        self._repeat = torch.eye(3).repeat(1, spec.scale**2)
         self._last = Conv(last.weight[order].contiguous(memory_format=torch.channels_last), last.bias[order])
 
     def __call__(self, x: Tensor, keep: Box) -> Tensor:
@@ -100,10 +101,19 @@ class SRVGGNetCompact:
         """Pixel-shuffle of the residual plus nearest-enlarged input, in fp32 so that no level of the input is lost."""
         count, _, height, width = x.shape
         scale = self.scale
-        alone = min(scale, width) == 1  # nothing below would copy the residual, which stays as it is for other parts
-        levels = residual.permute(0, 2, 3, 1).to(torch.float32, copy=alone)
-        runs = levels.reshape(count, height, width, scale, scale * 3)
-        shuffled = runs.transpose(2, 3).reshape(count, height, scale, width * scale * 3)
-        source = x.permute(0, 2, 3, 1).reshape(count, height, width, 1, 3)
-        nearest = source.expand(count, height, width, scale, 3).reshape(count, height, 1, width * scale * 3)
-        return shuffled.add_(nearest).view(count, height * scale, width * scale, 3)
+        own = torch.contiguous_format
+        levels = residual.permute(0, 2, 3, 1).to(torch.float32, copy=True, memory_format=own)
+        self._add_nearest(levels.view(-1, 3 * scale**2), x.permute(0, 2, 3, 1).reshape(-1, 3))
+        runs = levels.view(count, height, width, scale, scale * 3)
+        return runs.transpose(2, 3).reshape(count, height * scale, width * scale, 3)
+
+    def _add_nearest(self, levels: Tensor, source: Tensor) -> None:
+        """Adds to the samples (n, scale * scale * 3) of pixels what each had before (n, 3).
+
+        On a CPU as a product with ones and zeros, which takes half the time of copies that are added: whatever its
+        order, a sum of two samples and zeros is rounded once.
+        """
+        if source.device.type == "cpu":
+            levels.addmm_(source, self._repeat)
+        else:
+            levels.view(-1, self.scale**2, 3).add_(source[:, None])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sr_kernel.archs import ARCHS
 from sr_kernel.archs.layer import Conv, to_input
-from sr_kernel.archs.output import WholeOutput
+from sr_kernel.archs.output import PartwiseOutput, WholeOutput
 from sr_kernel.archs.rrdb import RRDBNet
 from sr_kernel.archs.srvgg import PReLU, SRVGGNetCompact
 from sr_kernel.archs.streamed import StreamedConv
@@ -146,6 +146,30 @@ def test_parts_of_an_output_are_those_of_the_whole_however_often_they_are_asked_
                     assert torch.equal(made, whole.part(index, part))
                     made.zero_()  # the caller's own
         assert torch.equal(output.whole(), whole.whole())
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_output_is_the_shuffled_residual_plus_the_nearest_source_rounded_once(
+    scale: int, precision: Precision, threads: int
+) -> None:
+    """Of any size, also next to nothing, infinite and NaN."""
+    spec, dtype = srvgg_spec(scale), DTYPES[precision]
+    like = torch.empty(0, dtype=dtype)
+    network = SRVGGNetCompact(spec, seeded_state(spec), like, trimmed=True)
+    chance = torch.Generator().manual_seed(scale)
+    spread = torch.pow(2.0, torch.randint(-24, 8, (2, 3 * scale**2, 9, 33), generator=chance))
+    residual = (torch.randn(spread.shape, generator=chance) * spread).to(dtype)
+    residual[0, 0, 0, :3] = torch.tensor([torch.inf, torch.nan, -0.0])
+    x = torch.randint(0, 65536, (2, 3, 9, 33), generator=chance) / torch.tensor(65535.0)
+    residual, x = (one.contiguous(memory_format=torch.channels_last) for one in (residual, x))
+    made = PartwiseOutput(residual, x, network._enlarge).whole()  # pyright: ignore[reportPrivateUsage]
+    for dy in range(scale):
+        for dx in range(scale):
+            first = (dy * scale + dx) * 3
+            expected = residual[:, first : first + 3].float() + x
+            found = made[:, dy::scale, dx::scale].permute(0, 3, 1, 2)
+            torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
 
 
 def test_slopes_of_a_narrow_window_are_those_of_a_wide_one_before_it() -> None:
