@@ -42,6 +42,9 @@ class Probe:
     def __init__(self, path: Path) -> None:
         require_ffmpeg()
         self.path = path
+        # Of a transport stream of fewer than ten packets FFmpeg takes the packets' heads for video.
+        named = ("-f", "mpegts") if path.suffix == ".ts" else ()
+        self._input = (*named, "-i", str(path))
         self._decoded: dict[str, tuple[bytes, str]] = {}
 
     @functools.cached_property
@@ -49,7 +52,7 @@ class Probe:
         """Streams, chapters, container, packets and frames: all that one reading tells."""
         what = ("streams", "chapters", "format", "packets", "frames")
         show = [f"-show_{name}" for name in what]
-        command = ["ffprobe", "-v", "error", "-of", "json", *show, "-show_data_hash", "md5", str(self.path)]
+        command = ["ffprobe", "-v", "error", "-of", "json", *show, "-show_data_hash", "md5", *self._input]
         done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, f"{self.path}: {done.stderr.decode()}"
         return json.loads(done.stdout)
@@ -124,7 +127,7 @@ class Probe:
         for stream in self.streams("audio"):
             bare = ("-bsf:a", "aac_adtstoasc") if stream["codec_name"] == "aac" else ()
             how = ("-map", f"0:{stream['index']}", "-c", "copy", *bare, "-f", "framemd5", "-")
-            lines = run_ffmpeg("-i", self.path, *how).decode().splitlines()
+            lines = run_ffmpeg(*self._input, *how).decode().splitlines()
             streams.append(tuple(f"MD5:{line.split(',')[5].strip()}" for line in lines if not line.startswith("#")))
         return streams
 
@@ -132,7 +135,7 @@ class Probe:
         """(second, words) of every subtitle, one list a stream: what a viewer reads, however it is stored."""
         found: list[list[tuple[float, str]]] = []
         for stream in self.streams("subtitle"):
-            written = run_ffmpeg("-copyts", "-i", self.path, "-map", f"0:{stream['index']}", "-f", "srt", "-").decode()
+            written = run_ffmpeg("-copyts", *self._input, "-map", f"0:{stream['index']}", "-f", "srt", "-").decode()
             cues = [cue.splitlines() for cue in written.strip().split("\n\n") if cue]
             found.append([(_seconds(cue[1]), re.sub(r"<[^>]+>", "", "\n".join(cue[2:]))) for cue in cues])
         return found
@@ -202,15 +205,7 @@ class Probe:
     def _decode(self, pix_fmt: str) -> tuple[bytes, str]:
         """Samples, and what the decoder complained of."""
         if pix_fmt not in self._decoded:
-            where = (
-                "-noautorotate",
-                "-i",
-                str(self.path),
-                "-map",
-                f"0:{self.video['index']}",
-                "-fps_mode",
-                "passthrough",
-            )
+            where = ("-noautorotate", *self._input, "-map", f"0:{self.video['index']}", "-fps_mode", "passthrough")
             how = ("-sws_flags", "accurate_rnd+full_chroma_int+bitexact", "-f", "rawvideo", "-pix_fmt", pix_fmt, "-")
             command = [require_ffmpeg(), "-nostdin", "-v", "error", *where, *how]
             done = subprocess.run(command, capture_output=True, check=False)
@@ -233,7 +228,7 @@ class Probe:
     def frame_digests(self) -> list[str]:
         """Digest of each shown frame's samples in the film's own pixel format."""
         where = ("-map", f"0:{self.video['index']}", "-fps_mode", "passthrough")
-        lines = run_ffmpeg("-noautorotate", "-i", self.path, *where, "-f", "framemd5", "-").decode().splitlines()
+        lines = run_ffmpeg("-noautorotate", *self._input, *where, "-f", "framemd5", "-").decode().splitlines()
         return [line.rpartition(",")[2].strip() for line in lines if not line.startswith("#")]
 
     def complaints(self) -> str:
