@@ -13,8 +13,8 @@ def segments(keys: Sequence[int], frames: int, most: int) -> Iterator[tuple[int,
     """The output frames of each segment, half-open: together all of `frames`, `most` or fewer each.
 
     A segment ends with the last keyframe that makes it half as long as it may be or longer. Where there is none, all up
-    to the next keyframe, or to the end, is shared out evenly over as few segments as can hold it: who gets one that is
-    much shorter than the others would wait for those at the film's end.
+    to the next keyframe, or to the end, is shared out evenly over as few segments as can hold it: of one that is much
+    shorter than the others, workers would wait for those.
 
     Args:
         keys: output frames that a segment may start with at little cost, in order, without 0.

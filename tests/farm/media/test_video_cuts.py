@@ -21,7 +21,7 @@ def lengths(keys: list[int], frames: int, most: int) -> list[int]:
         ([], 48, 48, [48]),
         ([], 49, 48, [24, 25]),
         ([], 100, 48, [33, 33, 34]),
-        ([48, 96], 120, 30, [24] * 5),  # not 30, 18, 30, 18, 24
+        ([48, 96], 120, 30, [24] * 5),  # not 30, 18, 30, 18, 24, of which two workers need 66 frames' time
         ([10], 100, 48, [33, 33, 34]),  # a segment of ten frames would cost more than a keyframe saves
         ([24], 100, 48, [24, 38, 38]),
         ([23], 100, 48, [33, 33, 34]),
