@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from film_clip import cut, repeat  # beside this file
+from film_clip import KEYFRAMES_APART, cut, repeat  # beside this file
 from watch import FilmWatch, Worked, finish, start, watched
 
 from sr_kernel.models import ModelSpec
@@ -76,8 +76,12 @@ class Run:
 
 
 def segment_frames(frames: int, workers: int) -> int:
-    """Frames of a segment: SEGMENTS_A_WORKER or more for every worker; 2 is the least that the farm takes."""
-    return max(2, -(-frames // (SEGMENTS_A_WORKER * workers)))
+    """Frames of a segment: SEGMENTS_A_WORKER or more for every worker; 2 is the least that the farm takes.
+
+    The farm cuts at keyframes: a divisor of what lies between two gives segments of one length.
+    """
+    most = -(-frames // (SEGMENTS_A_WORKER * workers))
+    return next((count for count in range(most, 2, -1) if KEYFRAMES_APART % count == 0), 2)
 
 
 def run_official(job: Job, tile: int) -> Run:

@@ -68,7 +68,7 @@ def test_a_clip_holds_the_first_frames_bit_for_bit_and_the_sound(
 
 
 @pytest.mark.parametrize(
-    ("frames", "workers", "wanted"), [(24, 2, 6), (24, 1, 12), (3, 4, 2), (25, 2, 7), (144, 2, 36)]
+    ("frames", "workers", "wanted"), [(24, 2, 6), (24, 1, 12), (3, 4, 2), (25, 2, 6), (144, 2, 24)]
 )
 def test_every_worker_has_segments(bench: SimpleNamespace, frames: int, workers: int, wanted: int) -> None:
     assert bench.film_run.segment_frames(frames, workers) == wanted

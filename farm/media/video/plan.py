@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span, VideoParams, is_quarter_turn
-from farm.media.video.cuts import segments
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.read.containers import misnamed
 from farm.media.video.read.facts import UNSPECIFIED
@@ -25,6 +24,8 @@ from sr_kernel.layout import FrameLayout
 
 FIELD_CONTEXT = 2
 """frames on either side that a deinterlaced frame is made from"""
+_LEAST = 2
+"""frames of a segment that is not the last: H.264 cannot tell two pieces of one frame apart"""
 _TWINS = 8
 """frames of one timestamp that are looked back over for the first of them"""
 DEINTERLACED_MODELS = ("yuv", "gray")
@@ -203,7 +204,7 @@ def shown_places(table: FilmTable, video: VideoParams, url: str) -> Shown:
 
 
 def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Span, ...]:
-    """The segments, cut as `farm.media.video.cuts` says.
+    """The segments: each ends at a keyframe where one is near its end, else after `segment_frames` frames.
 
     A pure function of its arguments. In a counted film timestamps are the numbers of packets, and decoding starts from
     the beginning every time, unless a worker goes on with what it has decoded.
@@ -218,9 +219,20 @@ def plan_spans(table: FilmTable, film: FilmPlan, video: VideoParams) -> tuple[Sp
 
 def _cuts(table: FilmTable, shown: Shown, video: VideoParams) -> Iterator[tuple[int, int]]:
     """The output frames of each segment, half-open."""
-    keys, places = frozenset(table.keys), shown.places
-    starts = [at for at in range(1, len(places)) if places[at] in keys and places[at] != places[at - 1]]
-    return segments(starts, len(places), video.segment_frames)
+    keys = frozenset(table.keys)
+    most, start = video.segment_frames, 0
+    while start < len(shown.places):
+        end = min(start + most, len(shown.places))
+        if end < len(shown.places):
+            near = range(end, start + max(_LEAST, -(-most // 2)) - 1, -1)
+            end = next((cut for cut in near if _is_cut(cut, shown.places, keys)), end)
+        yield start, end
+        start = end
+
+
+def _is_cut(place: int, places: Sequence[int], keys: frozenset[int]) -> bool:
+    """Whether a segment that starts with this output frame starts with a keyframe."""
+    return places[place] in keys and places[place] != places[place - 1]
 
 
 def _span(table: FilmTable, film: FilmPlan, shown: Shown, start: int, end: int) -> Span:
