@@ -45,6 +45,7 @@ from limits import Limit, add_flag, exit_code
 from limits import kept as kept_limits
 from limits import shown as shown_limits
 from recorded import Figures, keep, machine
+from watch import worked_table
 
 from farm.fetch import locate
 from sr_kernel.models import MODELS
@@ -83,26 +84,6 @@ def derived(results: Mapping[str, Sequence[Run]], alone: Sequence[Cost], workers
         f"- {workers} workers against one, each on a core of its own: {middle[id(many)] / middle[id(one)]:.2f} times",
         f"- share of steady state that workers spent restoring (network, colour, quantising): {mid(inside)}",
         f"- putting the segments together: {mid([run.join_s for run in many])} s",
-    ]
-
-
-def worked_table(results: Mapping[str, Sequence[Run]], cores: int) -> list[str]:
-    """Processor seconds that the workers took in the same runs, whatever else slowed the machine down meanwhile."""
-    lines = [
-        "| in the run itself | wall s | lanes' processor s | other threads' | wall by their sum over the cores |",
-        "|---|---|---|---|---|",
-    ]
-    for name, runs in results.items():
-        workers = cores if name.endswith("workers") else 1
-        worked = [run.worked for run in runs if run.worked is not None]
-        if worked:
-            ratios = [one.wall_s * workers / (one.lane_s + one.others_s) for one in worked]
-            parts = [[getattr(one, part) for one in worked] for part in ("wall_s", "lane_s", "others_s")]
-            lines.append(f"| {name} | " + " | ".join(map(mid, [*parts, ratios])) + " |")
-    return [
-        *lines,
-        "",
-        "The lane is the thread that runs the network and all else on pixels; the others decode and encode.",
     ]
 
 
@@ -211,7 +192,15 @@ def contest(arguments: argparse.Namespace, folder: Path) -> tuple[list[str], Fig
         f"- restoring from planes to planes (network, colour, quantising, sums): {restore_s:.1f} processor s, "
         f"{restore_s / alone:.3f} times the network alone",
         "",
-        *worked_table(results, len(cores)),
+        *worked_table(
+            {
+                name: (
+                    len(cores) if name.endswith("workers") else 1,
+                    [run.worked for run in runs if run.worked is not None],
+                )
+                for name, runs in results.items()
+            }
+        ),
         "",
         *memory_lines(measure_memory(job, len(cores))),
         "",

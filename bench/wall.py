@@ -29,6 +29,7 @@ from limits import add_flag, exit_code
 from limits import kept as kept_limits
 from limits import shown as shown_limits
 from recorded import keep, machine
+from watch import Worked, worked_table
 
 from farm.fetch import locate
 from sr_kernel.models import MODELS, ModelSpec
@@ -40,8 +41,8 @@ CRF, PRESET = 18, "medium"
 class Contest:
     """What runs."""
 
-    farm: Callable[[], float]
-    """once; its seconds in steady state"""
+    farm: Callable[[], tuple[float, Worked | None]]
+    """once; its seconds in steady state, and what its workers took meanwhile where that is looked at"""
     parts: Callable[[list[int]], Cost]
     """what the parts of the same work take alone, in processor seconds, while each of some cores does them"""
 
@@ -64,7 +65,11 @@ def film_contest(asked: argparse.Namespace, spec: ModelSpec, weights: Path, fold
     def parts(on: list[int]) -> Cost:
         return scaled(measure_cost(alone_command(job), on), asked.times)
 
-    return Contest(farm=lambda: run_farm(whole, len(cores)).steady_s, parts=parts)
+    def farm() -> tuple[float, Worked | None]:
+        run = run_farm(whole, len(cores))
+        return run.steady_s, run.worked
+
+    return Contest(farm=farm, parts=parts)
 
 
 def picture_contest(
@@ -73,7 +78,7 @@ def picture_contest(
     out = folder / "out"
     run_pictures(asked.source, spec, weights, len(cores), out)  # what the encoder is measured with
     return Contest(
-        farm=lambda: run_pictures(asked.source, spec, weights, len(cores), out).steady_s,
+        farm=lambda: (run_pictures(asked.source, spec, weights, len(cores), out).steady_s, None),
         parts=lambda on: measure_cost(pictures_alone(spec, weights, out), on),
     )
 
@@ -102,18 +107,25 @@ def main() -> int:
         loads = {BUSY: cores, IDLE: cores[:1]}
         costs: dict[str, list[Cost]] = {name: [contest.parts(load)] for name, load in loads.items()}
         walls: list[float] = []
+        worked: list[Worked] = []
         for _ in range(asked.rounds):
-            walls.append(contest.farm())
+            steady_s, own = contest.farm()
+            walls.append(steady_s)
+            worked += [own] if own else []
             for name, load in loads.items():
                 costs[name].append(contest.parts(load))
     wall_s = statistics.median(walls)
     found = {name: wall_by(runs, wall_s, len(cores)) for name, runs in costs.items()}
     print(f"\n{asked.source.name}, {spec.name}, {len(cores)} workers: {', '.join(f'{one:.1f}' for one in walls)} s\n")
     print("\n".join(cost_table(costs, wall_s, len(cores), "the parts")))
+    if worked:
+        print("\n" + "\n".join(worked_table({"farm": (len(cores), worked)})))
     held = wall_limits(wall_s, costs, len(cores))
     if held:
         print(f"\n{shown_limits(held)}")
     figures = {"source": asked.source.name, "model": spec.name, "wall_s": walls, "wall_by": found}
+    if worked:
+        figures["in_the_run"] = [one.wall_by(len(cores)) for one in worked]
     keep("wall", {**machine("torch", "ray", "av", "pyvips"), **figures, "limits": kept_limits(held)})
     return exit_code(held, asked)
 

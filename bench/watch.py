@@ -6,11 +6,13 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from figures import mid  # beside this file
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,6 +78,28 @@ class Worked:
     """processor seconds of the threads that call the network, one a worker: the busiest"""
     others_s: float
     """of all their other threads: decode, encode, publish, and what Ray has in there"""
+
+    def wall_by(self, workers: int) -> float:
+        """The wall clock by all of it over the cores, of which every worker has one."""
+        return self.wall_s * workers / (self.lane_s + self.others_s)
+
+
+def worked_table(rows: Mapping[str, tuple[int, Sequence[Worked]]]) -> list[str]:
+    """Processor seconds that so many workers took in runs, whatever else slowed the machine down meanwhile."""
+    lines = [
+        "| in the run itself | wall s | lanes' processor s | other threads' | wall by their sum over the cores |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (workers, runs) in rows.items():
+        if runs:
+            parts = [[getattr(one, part) for one in runs] for part in ("wall_s", "lane_s", "others_s")]
+            cells = [*map(mid, parts), mid([one.wall_by(workers) for one in runs])]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        "The lane is the thread that runs the network and all else on pixels; the others decode and encode.",
+    ]
 
 
 class FilmWatch(MemoryWatch):

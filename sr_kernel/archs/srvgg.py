@@ -108,7 +108,7 @@ class SRVGGNetCompact:
         return runs.transpose(2, 3).reshape(count, height * scale, width * scale, 3)
 
     def _add_nearest(self, levels: Tensor, source: Tensor) -> None:
-        """Adds to the samples (n, scale * scale * 3) of pixels what each had before (n, 3).
+        """Adds to the samples (n, scale * scale * 3) of pixels what each had before (n, 3), which is finite.
 
         On a CPU as a product with ones and zeros, which takes half the time of copies that are added: whatever its
         order, a sum of two samples and zeros is rounded once.

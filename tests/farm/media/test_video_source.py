@@ -25,7 +25,7 @@ from farm.media.video.read.decode import iter_frames
 from farm.media.video.read.packets import PacketFeed
 from farm.media.video.read.reader import FilmReader
 from farm.media.video.read.source import Reading, opened, read_header
-from tests.clips import CLIPS, clip, extents, film, h264, in_front
+from tests.clips import CLIPS, extents, film, h264, in_front
 from tests.farm.media.films import CountedFile
 from tests.farm.media.test_video_table import params, table_of
 from tests.pictures import photo, png_of
@@ -189,22 +189,6 @@ def test_a_cut_film_says_how_many_of_its_frames_are_there() -> None:
     assert len(table.stamps) == count
     assert error.found in (table.warning or "")
     assert kind_of(cut, salvage=True) is None
-
-
-@pytest.mark.parametrize("codec", ["mpeg2video", "libx264"])
-def test_a_transport_stream_of_a_few_packets_is_one(codec: str) -> None:
-    data = clip(codec, "mpegts", frames=1, size=(32, 32))
-    assert len(data) // 188 < 10, "too few for FFmpeg's own probe"
-    assert read_header(io.BytesIO(data), URL).container == "mpegts"
-    settings = params()
-    cut = read_film(io.BytesIO(data), URL, settings)
-    seen = [
-        frame
-        for span in cut.spans
-        for frame in iter_frames(FilmReader.of(io.BytesIO(data), URL), cut.film, span, settings)
-    ]
-    assert [(frame.index, frame.damaged) for frame in seen] == [(0, False)]
-    assert kind_of(data[:-1]) is ErrorKind.TRUNCATED
 
 
 CUT = ("fragments.mp4", "open-gop.mkv", "vp9.webm", "mpeg4.avi", "yuyv.avi", "open-gop.ts", "mpeg2.ts", "mpeg2.mpg")

@@ -16,6 +16,7 @@ from farm.media.video.read import boxes, equal_frames, matroska, mxf, program_st
 
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))
 """bytes of a packet of a transport stream (plain, on Blu-ray, with error correction), and where its 0x47 stands"""
+_TS_MARKS = 5
 _HEAD_BYTES = 4096
 _TAIL_BYTES = 1 << 16
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -53,10 +54,11 @@ def looks_like(head: bytes) -> str | None:
 
 
 def transport_packet(head: bytes) -> int | None:
-    """Bytes of a packet where a file begins with five of a transport stream or more; FFmpeg wants ten to know one."""
+    """Bytes of a packet where a file begins with five of a transport stream or more; FFmpeg wants ten to be sure."""
+    if head.startswith(b"GIF8"):  # begins with a packet's mark, 0x47, and may have a palette of them
+        return None
     for length, start in _TS_PACKETS:
-        marks = head[start::length][:8]
-        if len(marks) > 4 and set(marks) == {0x47}:
+        if head[start::length][:_TS_MARKS] == b"G" * _TS_MARKS:
             return length
     return None
 
