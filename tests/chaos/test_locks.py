@@ -105,6 +105,6 @@ def _follow(root: str) -> float:
     killed = time.monotonic()
     wait_for(lambda: can_be_had(root), "the lock is free", 20)
     followed_s = time.monotonic() - killed
-    assert followed_s < LEASE_S + 5
+    assert followed_s < LEASE_S + 3
     assert len(epochs(root, 10)) == 1, "who followed has removed what was before"
     return followed_s
