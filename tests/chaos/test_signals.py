@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def is_late(self) -> bool:
-        """While it joins, compacts, writes results and ends Ray, or after all that."""
+        """Meant for when it joins, compacts, writes results and ends Ray, or for after all that."""
         return self.commits > 0 and self.after_s > 0
 
     def tell(self, driver: subprocess.Popen[str]) -> None:
@@ -68,9 +68,9 @@ class Plan:
             driver.send_signal(self.signum)
 
 
-def stop(driver: subprocess.Popen[str], plan: Plan, *, own_code: int = 0) -> float:
+def stop(driver: subprocess.Popen[str], plan: Plan, *, own_code: int | None = None) -> float:
     """A signal ends a run within 10 s, with 128 + its number and no process of it left; returns seconds. One that comes
-    when the run is over, or nearly, may find it ended with its own code, or no more than a process."""
+    when all is committed, and may find the run ended with its `own_code`, or no more than a process."""
     family = family_of(driver)
     plan.tell(driver)
     asked = time.monotonic()
@@ -79,7 +79,7 @@ def stop(driver: subprocess.Popen[str], plan: Plan, *, own_code: int = 0) -> flo
         driver.send_signal(plan.signum)
     _, err = driver.communicate(timeout=60)
     taken_s = time.monotonic() - asked
-    codes = {128 + plan.signum} | ({own_code, -plan.signum} if plan.is_late else set[int]())
+    codes = {128 + plan.signum} | (set[int]() if own_code is None else {own_code, -plan.signum})
     assert driver.returncode in codes, err
     assert "Traceback" not in err
     is_told = driver.returncode == 128 + plan.signum and not plan.again
@@ -125,7 +125,7 @@ def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random, te
         if not (plan.again or plan.is_late or plan.group):
             meet_the_lock(kind.farm, kind.args(out, 2))
     time.sleep(plan.after_s)
-    taken_s = stop(driver, plan, own_code=kind.code)
+    taken_s = stop(driver, plan, own_code=kind.code if watch.look() >= subject.commits else None)
     if not plan.again:
         assert not list(temp.iterdir()), "temporary files are gone"
         check_whole(out, subject.undisturbed)
@@ -173,7 +173,7 @@ def draw(chance: random.Random, moment: int, left: int, *, anywhere: bool) -> Pl
     that are to come. `anywhere`: up to the last of them, and often behind it; else early."""
     signum = chance.choice(SIGNALS)
     if moment % 3 == 0:
-        return Plan(signum, after_s=chance.uniform(0, 6))
+        return Plan(signum, after_s=chance.uniform(0, 6 if anywhere else 3))
     if anywhere and chance.random() < LATE:
         return Plan(signum, commits=max(1, left), after_s=chance.uniform(0.01, LATE_S), again=moment % 3 == 2)
     return Plan(signum, commits=chance.randint(1, max(1, left if anywhere else left // 8)), again=moment % 3 == 2)
