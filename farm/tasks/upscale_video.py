@@ -7,6 +7,7 @@ under OUT/.farm; the JOIN puts segments together without encoding anything again
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -33,6 +34,7 @@ from farm.tasks.station import Clock, Settled, Station, check_digest, reading, s
 from sr_kernel.believable.floors import suspicions
 from sr_kernel.colour import Planes
 from sr_kernel.fidelity import PixelStats
+from sr_kernel.hardware import give_back_freed_memory
 
 _GPU_DECODER_THREADS = 4
 _DECODER_FRAMES = 24
@@ -40,6 +42,8 @@ _DECODER_FRAMES = 24
 _DAMAGE = frozenset({ErrorKind.CORRUPT, ErrorKind.TRUNCATED, ErrorKind.MISSING, ErrorKind.CHANGED_DURING_READ})
 _PROBE_BYTES = 256 << 20
 """what reading all packets, or joining all pieces, holds in memory at most"""
+_HOLES_S = 10.0
+"""between two times that freed memory is given back: each costs what follows some tenths of a second"""
 _SMALLER = f"lower --tile-px or --exact-px, use fewer --workers, or {SMALLER}"
 
 
@@ -49,13 +53,16 @@ class UpscaleVideo:
     def __init__(self, station: Station) -> None:
         self._station = station
         self._films = OpenFilms(station.budget, in_turn=station.context.device == "cpu")
+        self._closed_s = time.monotonic()
 
     def run(self, part: Part, batch_limit: int | None) -> Done | Split:
         clock = Clock()
         if part.kind is PartKind.FILM:
             return self._film(part, clock)
         if part.kind is PartKind.SEGMENT:
-            return self._segment(part, clock, batch_limit)
+            done = self._segment(part, clock, batch_limit)
+            self._close_holes()
+            return done
         return self._join(part, clock)
 
     def stop(self) -> None:
@@ -139,6 +146,12 @@ class UpscaleVideo:
         """The segment's frames; when all are there the next one may be decoded, while this one is still restored."""
         yield from video.iter_frames(turn.reader, item.row.source_url, film, span, item.upscale, self._decoder)
         turn.end()
+
+    def _close_holes(self) -> None:
+        """So that a worker takes no more memory for a long film than for a short one."""
+        if time.monotonic() - self._closed_s >= _HOLES_S:
+            give_back_freed_memory()
+            self._closed_s = time.monotonic()
 
     def _join(self, part: Part, clock: Clock) -> Done:
         item, film = part.item, _film_of(part)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import av
@@ -27,6 +27,7 @@ from farm.media import video
 from farm.media.video.write.encode import SegmentEncoder
 from farm.plan import Planner
 from farm.records import Done, ManifestRow, Part, PartKind, Split
+from farm.tasks import upscale_video
 from farm.tasks.chain import plan_chain, restore_chain, whole_links
 from farm.tasks.frames import FramePipeline, frames_that_fill
 from farm.tasks.lane import LaneStopped
@@ -742,6 +743,19 @@ def test_few_frames_are_in_memory_however_long_a_segment_is(
     pipeline = FramePipeline(bench.station, segment.item, segment.film, plans_of(segment), None, Clock())  # pyright: ignore[reportArgumentType]
     assert most[0] == most[1], "the same of a film five times as long"
     assert max(most[0]) <= pipeline.frames_held
+
+
+def test_between_segments_freed_memory_is_given_back_now_and_then(
+    make_bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, given_back = SimpleNamespace(now=0.0, monotonic=lambda: clock.now), list[float]()
+    monkeypatch.setattr(upscale_video, "time", clock)
+    monkeypatch.setattr(upscale_video, "give_back_freed_memory", lambda: given_back.append(clock.now))
+    bench = make_bench(segment_frames=2)
+    _, segments = bench.segments(bench.film([noise(number) for number in range(12)]))
+    for clock.now, segment in zip((3.0, 9.9, 10.0, 19.0, 20.0, 45.0), segments, strict=True):
+        bench.done(segment)
+    assert given_back == [10.0, 20.0, 45.0]
 
 
 def plans_of(segment: Part) -> Any:
