@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 import pyvips
+from numpy.testing import assert_array_equal
 from PIL import Image, ImageSequence
 
 from farm.errors import ErrorKind, ItemError
@@ -26,7 +27,7 @@ from farm.media.video.pictures.animation import Animation, _shown, open_animatio
 from farm.media.video.pictures.animation_join import join_animation
 from farm.media.video.pictures.film import is_pictures, iter_pictures, read_pictures
 from farm.media.video.pictures.still_frames import pixels_of, planes_of
-from farm.media.video.pictures.target import choose_pictures
+from farm.media.video.pictures.target import KEEP_PROFILE, choose_pictures
 from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import FilmCut, Joined
 from farm.media.video.write.codecs import SourceFacts
@@ -463,16 +464,38 @@ def test_pieces_that_do_not_make_up_the_film_are_made_anew() -> None:
             assert caught.value.kind is ErrorKind.CHANGED_DURING_READ
 
 
-def test_the_profile_of_a_webp_travels() -> None:
+@pytest.mark.parametrize("container", ["webp", "apng"])
+@pytest.mark.parametrize("kind", ["webp", "apng"])
+def test_a_colour_profile_travels(kind: str, container: str) -> None:
     from PIL import ImageCms
 
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    wanted = params("webp")
+    wanted = params(container)
     for frames in (drawings(3), drawings(1)):
-        data = animation("webp", frames, 50, icc_profile=profile)
-        cut, shown = film(data, "webp", wanted)
-        with Image.open(io.BytesIO(written(data, "webp", wanted, cut, shown))) as made:
-            assert made.info["icc_profile"] == profile
+        data = animation(kind, frames, 50, icc_profile=profile)
+        cut, shown = film(data, kind, wanted)
+        made = written(data, kind, wanted, cut, shown)
+        with Image.open(io.BytesIO(made)) as image:
+            assert image.info["icc_profile"] == profile
+        assert pyvips.Image.new_from_buffer(made, "", fail_on="warning").get("icc-profile-data") == profile
+        assert len(seen(made)[0]) == len(frames)
+        assert_array_equal(seen(made)[0], [rgba(one) for one in shown])
+
+
+def test_an_apng_says_how_it_was_made_and_is_otherwise_the_same() -> None:
+    data, wanted = animation("apng", drawings(3), 50), params("apng")
+    cut, _ = film(data, "apng", wanted)
+    piece = encode(cut.film, range(3))
+    made: list[bytes] = []
+    for stamp in (None, {"model": "x4plus & co"}):
+        sink = io.BytesIO()
+        join_animation(io.BytesIO(data), "/in/a.apng", cut.film, out_pts(cut), wanted, openers([piece]), sink, stamp)
+        made.append(sink.getvalue())
+    xmp = pyvips.Image.new_from_buffer(made[1], "", fail_on="warning").get("xmp-data")
+    assert b'farm:model="x4plus &amp; co"' in xmp
+    head, rest = made[1][:33], made[1][33 + 12 + len("XML:com.adobe.xmp") + 5 + len(xmp) :]
+    assert head + rest == made[0]
+    assert_array_equal(seen(made[1])[0], seen(made[0])[0])
 
 
 @pytest.mark.parametrize("container", ["webp", "apng", "gif", "mp4", "sequence"])
@@ -483,7 +506,10 @@ def test_a_colour_profile_that_is_left_out_is_said(kind: str, container: str) ->
         profile = plain.icc_transform(name, input_profile="srgb").get("icc-profile-data")
         data = animation(kind, frames, 50, icc_profile=profile)
         warning = film(data, kind, params(container))[0].film.warning or ""
-        assert ("colour profile is left out" in warning) == (name == "p3" and container != "webp"), (name, warning)
+        assert ("colour profile is left out" in warning) == (name == "p3" and container not in KEEP_PROFILE), (
+            name,
+            warning,
+        )
 
 
 def test_the_shape_of_turned_samples_is_that_of_the_upright_picture() -> None:

@@ -30,6 +30,7 @@ from farm.media.video.faults import check_memory
 from farm.media.video.pictures.animation_table import AnimationTable, read_animation_table
 from farm.media.video.pictures.cut import Timeline, cut_pictures, timeline_of, video_of
 from farm.media.video.pictures.still_frames import is_opaque, pixels_of, planes_of, profile_warning
+from farm.media.video.pictures.target import KEEP_PROFILE
 from farm.media.video.planes import source_format
 from farm.media.video.read.reader import FilmReader
 from farm.media.video.values import FilmCut, Frame, Planes
@@ -159,8 +160,8 @@ def _lost(animation: Animation) -> str | None:
 
 
 def _left_out(animation: Animation, params: UpscaleParams) -> str | None:
-    """What is said of a colour profile; nothing where the output keeps it, as a WebP does (`animation_join`)."""
-    if animation.table.whole and video_of(params).container == "webp":
+    """What is said of a colour profile; nothing where the output keeps it (`animation_join`)."""
+    if animation.table.whole and video_of(params).container in KEEP_PROFILE:
         return None
     try:
         return profile_warning(decode_rows(animation.file, animation.url, animation.limits, 0, 1).meta)

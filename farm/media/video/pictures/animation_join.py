@@ -1,7 +1,7 @@
 """The segments of an animated picture into one GIF, WebP or APNG, in memory that does not grow with its length.
 
-An output made of an animated picture keeps its delays as they were, its loop count and, in WebP, its colour profile;
-one made of a film or of numbered pictures is shown for ever, each frame until the next one's time.
+An output made of an animated picture keeps its delays as they were, its loop count and, in WebP and APNG, its colour
+profile; one made of a film or of numbered pictures is shown for ever, each frame until the next one's time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from farm.media.stamp import stamped_xmp
 from farm.media.video.pictures.animation_table import read_animation_table
 from farm.media.video.pictures.animation_write import Show, write_apng, write_gif
 from farm.media.video.pictures.cut import video_of
+from farm.media.video.pictures.png_chunks import profile_chunk, xmp_chunk
 from farm.media.video.pictures.still_frames import pixels_of, turned
+from farm.media.video.pictures.target import KEEP_PROFILE
 from farm.media.video.pictures.webp_animation import WebpWriter
 from farm.media.video.planes import source_format
 from farm.media.video.write.loss import left_behind
@@ -60,7 +62,7 @@ def join_animation(
         out_pts: timestamp of every output frame, in ticks of the film's `out_base`.
         pieces: one a segment; called when its segment is due. The files are closed here.
         sink: seekable, not closed.
-        stamp: what the file says of how it was made; only WebP has a place for it.
+        stamp: what the file says of how it was made; a GIF does not.
 
     Returns:
         What a person should know although the picture was written.
@@ -75,7 +77,7 @@ def join_animation(
         if container == "gif":
             write_gif(frames, carried.show, sink, url)
         elif container == "apng":
-            write_apng(frames, carried.show, sink, url)
+            write_apng(frames, carried.show, sink, url, _png_chunks(carried.meta, stamp))
         elif film.frames == 1:
             spec = EncodeSpec(format="webp", quality=params.quality, stamp=stamp)
             sink.write(encode(next(frames), carried.meta, spec, url))
@@ -104,7 +106,7 @@ def _carried(
     if not video_of(params).fps and table.frames >= film.frames:
         delays = table.delays[: film.frames]
     meta = ImageMeta()
-    if video_of(params).container == "webp" and table.whole:
+    if video_of(params).container in KEEP_PROFILE and table.whole:
         limits = ReadLimits(max_pixels=params.max_pixels_in, pages="first")
         meta = decode_rows(source, url, limits, 0, 1).meta
     return _Carried(show=Show(delays=delays, plays=table.plays), meta=meta)
@@ -129,6 +131,12 @@ def _frames(pieces: Sequence[Opener], film: FilmPlan, url: str) -> Generator[Pix
             raise _mismatch(url, f"piece {number}: {str(error)[:200]}", number) from error
     if count < film.frames:
         raise _mismatch(url, f"{count} of {film.frames} frames")
+
+
+def _png_chunks(meta: ImageMeta, stamp: Mapping[str, str] | None) -> bytes:
+    """The profile, and what is said of how the file was made."""
+    icc = profile_chunk(meta.icc) if meta.icc is not None else b""
+    return icc + (xmp_chunk(stamped_xmp(None, stamp)) if stamp is not None else b"")
 
 
 def _write_webp(

@@ -18,6 +18,7 @@ from av.error import FFmpegError
 from farm.errors import ErrorKind, ItemError
 from farm.media.encode import failed
 from farm.media.image import Pixels
+from farm.media.video.pictures.png_chunks import BehindHeader
 from farm.media.vips import FileBridge, TargetBridge, translated
 from farm.media.virtual_tiff import StripLayout, VirtualTiff
 
@@ -85,10 +86,10 @@ def write_gif(frames: Iterator[Pixels], show: Show, sink: BinaryIO, url: str) ->
         pyvips.Operation.call("gifsave_target", image, target, keep_duplicate_frames=True)
 
 
-def write_apng(frames: Iterator[Pixels], show: Show, sink: BinaryIO, url: str) -> None:
+def write_apng(frames: Iterator[Pixels], show: Show, sink: BinaryIO, url: str, chunks: bytes = b"") -> None:
     """Write an APNG; arguments and errors as `write_gif`, and 16 bits are kept.
 
-    Of one frame a PNG is made.
+    Of one frame a PNG is made. `chunks`: whole ones, which stand before its pixels.
     """
     base = math.lcm(*{delay.denominator for delay in show.delays})
     base = base if base <= _LARGEST_BASE else _LARGEST_BASE
@@ -96,7 +97,8 @@ def write_apng(frames: Iterator[Pixels], show: Show, sink: BinaryIO, url: str) -
     options = {"plays": str(show.plays), "final_delay": f"{last.numerator}/{last.denominator}", "fflags": "+bitexact"}
     pts = 0
     try:
-        with av.open(sink, "w", format="apng", options=options) as container:
+        file = BehindHeader(sink, chunks) if chunks else sink
+        with av.open(file, "w", format="apng", options=options) as container:
             stream: Any = None
             for delay in show.rounded(base):
                 pixels = next(frames)

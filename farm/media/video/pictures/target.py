@@ -23,6 +23,8 @@ from farm.target import SMALLER
 from sr_kernel.layout import FrameLayout
 
 ANIMATIONS = frozenset({"gif", "webp", "apng"})
+KEEP_PROFILE = frozenset({"webp", "apng"})
+"""those of them that have a place for a colour profile"""
 PICTURE_CONTAINERS = ANIMATIONS | {"sequence"}
 """values of VideoParams.container whose frames become pictures"""
 
