@@ -43,15 +43,16 @@ def test_drawing_and_reading_recipes_loads_no_torch() -> None:
 
 
 def test_help_answers_at_once() -> None:
-    """Under 0.3 s; the least of several, because other work on this machine is not the farm's doing."""
+    """Under 0.3 s, or on a slow machine four times what Python and click take alone; the least of several, in turns,
+    because other work on this machine is not the farm's doing."""
 
-    def once() -> float:
+    def once(*command: str) -> float:
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "farm", "--help"], capture_output=True, check=True, timeout=60)
+        subprocess.run([sys.executable, *command], capture_output=True, check=True, timeout=60)
         return time.perf_counter() - started
 
-    least = min(once() for _ in range(8))
-    assert least < 0.3, f"farm --help takes {least:.2f} s"
+    helps, alone = zip(*[(once("-m", "farm", "--help"), once("-c", "import click")) for _ in range(8)], strict=True)
+    assert min(helps) < max(0.3, 4 * min(alone)), f"farm --help takes {min(helps):.2f} s, click {min(alone):.2f} s"
 
 
 def test_the_lock_holds_what_every_extra_asks_for() -> None:

@@ -37,6 +37,8 @@ KINDS = ("mixed", "pictures", "films", "tar")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LIMIT_S = 10.0
 AT_ONCE_S = 5.0
+MET_S = 5.0
+"""of it some 2 s of starting Python beside a run, on a slow machine; test_locks.py says how soon one is told then"""
 LATE, LATE_S = 0.3, 3.0
 """of what is drawn anywhere: the share that comes when all is committed, and how long after that"""
 LISTS = ("sources", "samples", "dataset.json")
@@ -68,18 +70,20 @@ class Plan:
             driver.send_signal(self.signum)
 
 
-def stop(driver: subprocess.Popen[str], plan: Plan, *, own_code: int | None = None) -> float:
+def stop(
+    driver: subprocess.Popen[str], plan: Plan, is_late: Callable[[], bool] = lambda: False, code: int = 0
+) -> float:
     """A signal ends a run within 10 s, with 128 + its number and no process of it left; returns seconds. One that comes
-    when all is committed, and may find the run ended with its `own_code`, or no more than a process."""
+    when all is committed may find the run ended with its own `code`, or no more than a process."""
     family = family_of(driver)
     plan.tell(driver)
     asked = time.monotonic()
+    codes = {128 + plan.signum} | ({code, -plan.signum} if is_late() else set[int]())
     if plan.again:
         time.sleep(0.3)
         driver.send_signal(plan.signum)
     _, err = driver.communicate(timeout=60)
     taken_s = time.monotonic() - asked
-    codes = {128 + plan.signum} | (set[int]() if own_code is None else {own_code, -plan.signum})
     assert driver.returncode in codes, err
     assert "Traceback" not in err
     is_told = driver.returncode == 128 + plan.signum and not plan.again
@@ -107,15 +111,20 @@ def until_locked(out: Path, driver: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random, temp: Path) -> float:
+def stop_once(subject: Subject, watch: Watch, plan: Plan, chance: random.Random, temp: Path) -> float:
     """One run that is stopped as planned, and what must be so afterwards; returns the seconds that it took to end.
 
-    `temp`: its temporary folder. What a run leaves there that is told twice goes with the next run.
+    `watch`: of all runs so far. `temp`: its temporary folder. What a run leaves there that is told twice goes with the
+    next run.
     """
-    kind, watch = subject.kind, Watch(out)
+    kind, out = subject.kind, watch.out
     before, lines = len(content(out)), watch.look()
     driver = kind.farm.start(*kind.args(out, 2, chance), env={"TMPDIR": str(temp)}, leads=plan.group)
     until_locked(out, driver)
+
+    def is_late() -> bool:
+        return watch.look() >= subject.commits
+
     if plan.commits:
         if not watch.until(lines + plan.commits, driver):
             driver.communicate(timeout=60)
@@ -123,9 +132,12 @@ def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random, te
             assert not list(temp.iterdir()), "temporary files are gone"
             return 0.0  # it was over before
         if not (plan.again or plan.is_late or plan.group):
-            meet_the_lock(kind.farm, kind.args(out, 2))
-    time.sleep(plan.after_s)
-    taken_s = stop(driver, plan, own_code=kind.code if watch.look() >= subject.commits else None)
+            meet_the_lock(kind.farm, kind.args(out, 2), is_late)
+    moment = time.monotonic() + plan.after_s
+    while time.monotonic() < moment:
+        watch.look(driver)  # its ledger is compacted when all is committed
+        time.sleep(0.01)
+    taken_s = stop(driver, plan, is_late, kind.code)
     if not plan.again:
         assert not list(temp.iterdir()), "temporary files are gone"
         check_whole(out, subject.undisturbed)
@@ -133,14 +145,13 @@ def stop_once(subject: Subject, out: Path, plan: Plan, chance: random.Random, te
     return taken_s
 
 
-def finish(subject: Subject, out: Path, chance: random.Random, temp: Path) -> None:
+def finish(subject: Subject, watch: Watch, chance: random.Random, temp: Path) -> None:
     """The next run is not disturbed, and leaves nothing of those before."""
-    watch = Watch(out)
-    driver = subject.kind.farm.start(*subject.kind.args(out, 2, chance), env={"TMPDIR": str(temp)})
+    driver = subject.kind.farm.start(*subject.kind.args(watch.out, 2, chance), env={"TMPDIR": str(temp)})
     said = watch.to_end(driver)
     assert driver.returncode == subject.kind.code, said
-    check_identical(out, subject.undisturbed)
-    check_clean(out)
+    check_identical(watch.out, subject.undisturbed)
+    check_clean(watch.out)
     assert not list(temp.iterdir()), "nor of Ray"
 
 
@@ -160,12 +171,12 @@ def temp() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def meet_the_lock(farm: Farm, args: tuple[str | Path, ...]) -> None:
-    """While a run works, the same command says so at once."""
+def meet_the_lock(farm: Farm, args: tuple[str | Path, ...], is_over: Callable[[], bool]) -> None:
+    """While a run works, the same command says so, and soon: both cores are busy as it starts."""
     started = time.monotonic()
     second = farm.run(*args)
-    assert second.returncode == 75, second.stderr
-    assert time.monotonic() - started < 2
+    assert second.returncode == 75 or is_over(), second.stderr
+    assert second.returncode != 75 or time.monotonic() - started < MET_S
 
 
 def draw(chance: random.Random, moment: int, left: int, *, anywhere: bool) -> Plan:
@@ -190,14 +201,14 @@ def test_a_signal_ends_a_run_within_ten_seconds_and_loses_nothing(
 ) -> None:
     for at in range(-(-(trials or 3) // 3)):
         subject = subjects(KINDS[at % len(KINDS)], make_picture)
-        out = tmp_path / f"out{at}"
+        watch = Watch(tmp_path / f"out{at}")
         plans: list[Plan] = []
         seconds: list[float] = []
         for moment in range(3):
-            left = subject.commits - Watch(out).look()
+            left = subject.commits - watch.look()
             plans.append(draw(chance, moment, left, anywhere=trials > 0))
-            seconds.append(round(stop_once(subject, out, plans[-1], chance, temp), 1))
-        finish(subject, out, chance, temp)
+            seconds.append(round(stop_once(subject, watch, plans[-1], chance, temp), 1))
+        finish(subject, watch, chance, temp)
         note(kind=subject.kind.name, plans=[str(plan) for plan in plans], ended_s=seconds)
 
 
@@ -254,10 +265,10 @@ def test_a_signal_to_the_whole_process_group_is_one_to_the_run(
     commits: int,
 ) -> None:
     """While Ray starts, and while there is work: Ray's processes must not go before the run does."""
-    subject = subjects("mixed", make_picture)
+    subject, watch = subjects("mixed", make_picture), Watch(tmp_path / "out")
     plan = Plan(signal.SIGTERM, after_s=0 if commits else chance.uniform(1, 4), commits=commits, group=True)
-    taken_s = stop_once(subject, tmp_path / "out", plan, chance, temp)
-    finish(subject, tmp_path / "out", chance, temp)
+    taken_s = stop_once(subject, watch, plan, chance, temp)
+    finish(subject, watch, chance, temp)
     note(plan=str(plan), ended_s=round(taken_s, 1))
 
 

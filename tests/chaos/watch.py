@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -47,9 +48,10 @@ class Watch:
     def look(self, driver: subprocess.Popen[str] | None = None) -> int:
         """How many commits there are: lines that say what is done or has failed."""
         for path in self.out.glob(".farm/ledger/shard-*/*.jsonl"):
-            key = (str(path), path.stat().st_ino) if path.exists() else None
-            if key and key not in self.open_files:
-                self.open_files[key] = path.open("rb")
+            with suppress(FileNotFoundError):  # its shard is compacted just now
+                key = (str(path), path.stat().st_ino)
+                if key not in self.open_files:
+                    self.open_files[key] = path.open("rb")
         for key, file in self.open_files.items():
             *lines, self._rest[key] = (self._rest.get(key, b"") + file.read()).split(b"\n")
             self.entries += [entry for entry in map(json.loads, lines) if not entry.get("noted_unix")]

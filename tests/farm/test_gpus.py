@@ -113,6 +113,7 @@ def test_a_gpu_that_does_not_answer_and_a_process_that_is_killed_are_faults(
 ) -> None:
     monkeypatch.setattr(gpus, "_LIMIT_S", 0.5)
     assert gpus._fault("import time; time.sleep(60)", "it") == "no answer in 0.5 s"
+    monkeypatch.setattr(gpus, "_LIMIT_S", 60.0)
     assert gpus._fault("import os; os.kill(os.getpid(), 9)", "it") == "its process ended with -9"
 
 
