@@ -252,7 +252,7 @@ def test_a_run_of_this_machine_is_cancelled_on_a_store_too_and_no_other_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = reach(require_s3(), monkeypatch).new_prefix()
-    monkeypatch.setenv(lease.VARIABLE, "30")
+    monkeypatch.setenv(lease.VARIABLE, "5")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:

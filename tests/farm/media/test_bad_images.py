@@ -72,9 +72,9 @@ def test_a_giant_is_refused_from_its_header() -> None:
     data = giant_png()
     assert len(data) < 150_000
     before = forget_peak()
-    start = time.perf_counter()
+    start = time.process_time()
     assert kind_of(data) is ErrorKind.TOO_LARGE
-    assert time.perf_counter() - start < 0.05
+    assert time.process_time() - start < 0.05
     assert peak_bytes() - before < 50_000_000
 
 
