@@ -16,7 +16,14 @@ COMPLAINTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "ffv1": ("CRC mismatch", "damaged", "invalid", "error"),
             "mjpeg": ("error", "bad vlc", "overread", "invalid"),
         },
-        **{"hevc": ("mismatching checksum",), "ogg": ("CRC mismatch",), "asf": ("packet_",)},
+        "hevc": (
+            "mismatching checksum",
+            "Could not find ref",
+            "constructing the frame RPS",
+            "undecodable NALU",
+            "outside the valid range",
+        ),
+        **{"ogg": ("CRC mismatch",), "asf": ("packet_",)},
         "matroska,webm": (
             "invalid as first byte",
             "Invalid EBML",

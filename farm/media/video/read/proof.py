@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import BinaryIO
@@ -19,7 +20,10 @@ from farm.media.video.values import FrameFacts, VideoHeader
 _ONE_TO_ONE = frozenset({"h264", "hevc", "libdav1d", "vp8", "vp9", "libvpx", "libvpx-vp9", "prores", "mjpeg", "ffv1"})
 """codecs of which each packet makes one frame, but for fields"""
 _LOST_SHARE = Fraction(1, 4)
-"""of the first frames that may be missing before it is the packets that are not believed"""
+"""of the first frames that may be missing in any order; of more it is the packets that are not believed, where every
+so many of them make a frame"""
+_STEPS = range(2, 5)
+"""packets of a frame, then"""
 
 
 @dataclass(slots=True)
@@ -90,7 +94,18 @@ def proved_stamps(packets: PacketTable, proof: Proof) -> list[int] | None:
     if proof.damaged or shown[: len(got)] == got:
         return shown
     behind = shown[: bisect_left(shown, got[-1]) + 1] if got else []
-    lost = len(behind) - len(got)
     orderly = got == [stamp for stamp in behind if stamp in set(got)]
     one_to_one = packets.header.codec in _ONE_TO_ONE and not proof.interlaced
-    return shown if orderly and one_to_one and lost <= _LOST_SHARE * len(behind) else None  # damage, told of later
+    few = len(behind) - len(got) <= _LOST_SHARE * len(behind)
+    return shown if orderly and one_to_one and (few or _is_loss(packets, behind, got)) else None  # told of later
+
+
+def _is_loss(packets: PacketTable, behind: Sequence[int], got: Sequence[int]) -> bool:
+    """Whether many frames are missing, and not because a film begins amid its groups or has fields in packets."""
+    begins = packets.first_key is not None or got[:1] == behind[:1]
+    return begins and not _is_regular(behind, got)
+
+
+def _is_regular(behind: Sequence[int], got: Sequence[int]) -> bool:
+    """Whether every so many packets make a frame, as fields in packets of their own do."""
+    return any(list(got) == list(behind[start::step]) for step in _STEPS for start in range(step))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import BinaryIO
 
 from farm.errors import ErrorKind, ItemError
@@ -23,6 +24,8 @@ _PROVED_FRAMES = 24
 """first frames whose times must be what the packets say"""
 _JUMP_S = 1
 """timestamps of keyframes that go back by more than this are another clock's"""
+_NEAR = 3
+"""frames between a gap and the packet that tells of it: they lie in the order of decoding"""
 _WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf", "mxf"})
 """containers that say in their heads how long the film is"""
 _SAME_RATE = Fraction(1, 200)
@@ -57,7 +60,7 @@ def read_table(source: BinaryIO, url: str, params: VideoParams) -> FilmTable:
     if known is None:
         proof = decode_film(source, packets, url, None)
         known = list(proof.stamps)
-    return _table(packets, proof, known, lost=lost)
+    return _table(packets, proof, known, lost=lost, doubt=_seams(packets))
 
 
 def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
@@ -67,9 +70,10 @@ def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
         if packets.header.container.startswith("mov")
         else 0
     )
-    if not packets.failures and missing <= 0:
+    failures = packets.failures + len(_gaps(packets))
+    if not failures and missing <= 0:
         return None
-    places = max(packets.failures, 1)
+    places = max(failures, 1)
     found = f"the container is damaged in {places} place{'s' * (places > 1)}"
     if missing > 0:
         found = f"{len(packets.stamps)} of {packets.declared} frames are there; {found}"
@@ -77,6 +81,28 @@ def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
         return f"{found}; what it lost is not in the output"
     advice = "copy it again, or go on with what is there with --allow-damaged"
     raise ItemError(ErrorKind.DECODE_ERRORS, url, found, advice)
+
+
+def _gaps(packets: PacketTable) -> list[int]:
+    """Packets of which the demuxer knows that something is missing there, and beside which frames are."""
+    shown = sorted(packets.stamps)
+    steps = sorted(after - before for before, after in pairwise(shown))
+    if not packets.corrupt or not steps:
+        return []
+    usual = steps[len(steps) // 2]
+    gone = [place for place, (before, after) in enumerate(pairwise(shown)) if 2 * (after - before) > 3 * usual]
+    near = {shown[at] for place in gone for at in range(max(0, place - _NEAR), min(len(shown), place + 2 + _NEAR))}
+    return sorted(packets.corrupt & near)
+
+
+def _seams(packets: PacketTable) -> str | None:
+    """What is said where the demuxer missed packets, and no frame is."""
+    doubtful = sorted(packets.corrupt - set(_gaps(packets)))
+    if not doubtful:
+        return None
+    second = float((doubtful[0] - min(packets.stamps)) * packets.header.time_base)
+    places = f"{len(doubtful)} place{'s' * (len(doubtful) > 1)}, first after {second:.1f} s"
+    return f"its packets do not follow each other in {places}: joined there, or something was lost on the way"
 
 
 def _no_frames(packets: PacketTable, sign: str | None, url: str) -> ItemError:
@@ -123,7 +149,10 @@ def _check_jumps(packets: PacketTable, url: str) -> None:
             raise ItemError(ErrorKind.UNSUPPORTED, url, found, advice)
 
 
-def _table(packets: PacketTable, decoded: Proof, stamps: list[int], lost: str | None) -> FilmTable:
+def _table(
+    packets: PacketTable, decoded: Proof, stamps: list[int], lost: str | None, doubt: str | None = None
+) -> FilmTable:
+    """`lost`: of the film; `doubt`: what may be, and is said alone."""
     if decoded.facts is None:
         raise ValueError("a film without a frame")
     header = packets.header
@@ -143,7 +172,7 @@ def _table(packets: PacketTable, decoded: Proof, stamps: list[int], lost: str | 
         times=tuple(times),
         keys=keys,
         start=None if packets.counted else first,
-        warning=lost,
+        warning="; ".join(filter(None, (lost, doubt))) or None,
         lacking=lost is not None,
     )
 
