@@ -207,6 +207,16 @@ def test_sound_that_lost_nothing_loses_nothing_in_quicktime(
     assert samples[0].read_bytes() == samples[1].read_bytes()
 
 
+def test_broadcasters_sound_that_lost_nothing_loses_nothing_in_matroska(tmp_path: Path) -> None:
+    path = ffmpeg(
+        tmp_path / "in.ts", *PICTURE, *lavfi("sine=440:r=48000", 1), *X264, "-ac", "2", "-c:a", "s302m", "-strict", "-2"
+    )
+    out = tmp_path / "out.mkv"
+    _, warning = through(path, out, **FAST)
+    assert warning == "stream 1 (audio, s302m) does not go into mkv and is encoded anew"
+    assert [one["codec_name"] for one in streams(out, "audio")] == ["flac"]
+
+
 @pytest.mark.parametrize(("kind", "mimetype"), [("gif", "image/gif"), ("tiff", "image/tiff")])
 def test_covers_of_matroska_stay_in_it_whatever_they_are(kind: str, mimetype: str, tmp_path: Path) -> None:
     cover = ffmpeg(tmp_path / f"cover.{kind}", *lavfi("color=red:s=32x32"), "-frames:v", "1")

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from farm.media.video.film import join_film, read_film
@@ -141,3 +142,21 @@ def test_where_chroma_lies_is_said_as_the_source_says_it(said: str, codec: str, 
     assert streams(path, "video")[0]["chroma_location"] == said
     unsaid = said == "left" and codec in ("vp9", "ffv1")  # whose bitstreams say nothing of it: left is what is usual
     assert streams(out, "video")[0].get("chroma_location", "left") == said or unsaid
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_the_names_of_tracks_stay(kind: str, suffix: str, tmp_path: Path) -> None:
+    """MP4 and MOV have an atom for them, of which the system's older ffprobe says nothing."""
+    names = ("-metadata:s:v", "title=Bild", "-metadata:s:a", "title=Ton, deutsch")
+    path = ffmpeg(tmp_path / f"in.{kind}", *PICTURE, *lavfi("sine=440:r=48000", 1), *X264, "-c:a", "aac", *names)
+    assert names_of(path) == ["Bild", "Ton, deutsch"]
+    out = tmp_path / f"out.{suffix}"
+    through(path, out, (5,), **FAST)
+    assert names_of(out) == ["Bild", "Ton, deutsch"]
+
+
+def names_of(path: Path) -> list[str | None]:
+    with av.open(str(path)) as container:
+        said = [stream.metadata for stream in container.streams]
+    return [one.get("title", one.get("name")) for one in said]

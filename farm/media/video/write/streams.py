@@ -129,8 +129,13 @@ def add_audio(output: OutputContainer, container: str, stream: AudioStream, mode
 
 
 def kept_tags(metadata: Mapping[str, str], *, copied: bool) -> dict[str, str]:
-    """Tags of a stream that are still true: those that count packets are not, where packets are others."""
+    """Tags of a stream that are still true: those that count packets are not, where packets are others.
+
+    FFmpeg reads the name of a track of MP4 and MOV as `name`, and writes what is called `title`, as Matroska does.
+    """
     kept = {name: value for name, value in metadata.items() if name.lower() not in ("encoder", "vendor_id", "duration")}
+    if "name" in kept and "title" not in kept:
+        kept["title"] = kept.pop("name")
     if copied:
         return kept
     return {name: value for name, value in kept.items() if not name.upper().startswith(_STATISTICS)}
