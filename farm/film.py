@@ -88,6 +88,9 @@ class FilmPlan:
     """seconds a tick of the output's timestamps where a rate was asked for, of which each frame is a whole number of
     ticks; None: those of the source"""
     deinterlace: bool = False
+    fields: str | None = None
+    """tff or bff where every frame is deinterlaced, whatever its decoder says, and which field is the first; None:
+    those are that say themselves that they are interlaced"""
     version: str = ""
     """of the source (`FileStat.version`) whose packets were read; its segments and its join are of that one alone"""
     lacking: bool = False

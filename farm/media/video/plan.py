@@ -13,7 +13,7 @@ from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span, VideoParams, is_quarter_turn
 from farm.media.video.pictures.target import PICTURE_CONTAINERS, choose_pictures
 from farm.media.video.read.containers import misnamed
-from farm.media.video.read.facts import UNSPECIFIED
+from farm.media.video.read.facts import DEINTERLACED_MODELS, TELLING, UNSPECIFIED
 from farm.media.video.read.table import read_table
 from farm.media.video.resample import moments
 from farm.media.video.values import FilmCut, FilmTable, FrameFacts
@@ -28,7 +28,6 @@ _LEAST = 2
 """frames of a segment that is not the last: H.264 cannot tell two pieces of one frame apart"""
 _TWINS = 8
 """frames of one timestamp that are looked back over for the first of them"""
-DEINTERLACED_MODELS = ("yuv", "gray")
 _ASSUMED_TAGS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
     {"bt601": (6, 6, 6), "bt709": (1, 1, 1), "bt2020": (9, 14, 9)}
 )
@@ -77,7 +76,8 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
     choice = _choose(facts_for_encoder, final, params, video, url)
     shown = shown_places(table, video, url)
     name = misnamed(url, table.header.container)
-    warnings = (name, table.warning, choice.warning, _crop_warning(facts), _cost_warning(table, shown, video))
+    of_frames = (_crop_warning(facts), _fields_warning(table, video), _cost_warning(table, shown, video))
+    warnings = (name, table.warning, choice.warning, *of_frames)
     return FilmPlan(
         source=facts.layout,
         target=choice.target,
@@ -93,13 +93,18 @@ def plan_film(table: FilmTable, url: str, params: UpscaleParams) -> FilmPlan:
         sample_aspect=facts.sample_aspect,
         rotation=_grown(facts.rotation, facts.layout, choice.target),
         deinterlace=video.deinterlace,
+        fields=facts.fields if video.deinterlace and not facts.interlaced else None,
         warning="; ".join(filter(None, warnings)) or None,
         lacking=table.lacking,
     )
 
 
+def _has_fields(facts: FrameFacts) -> bool:
+    return facts.interlaced or facts.fields is not None
+
+
 def _check_fields(table: FilmTable, url: str, video: VideoParams) -> None:
-    if table.facts.interlaced and not video.deinterlace:
+    if _has_fields(table.facts) and not video.deinterlace:
         advice = "add --deinterlace, which makes one whole frame of each two fields"
         raise ItemError(ErrorKind.UNSUPPORTED, url, "its frames are interlaced", advice)
     if video.deinterlace and table.facts.layout.model not in DEINTERLACED_MODELS:
@@ -262,6 +267,15 @@ def _crop_warning(facts: FrameFacts) -> str | None:
     if not hidden:
         return None
     return f"pixels that the container hides ({', '.join(hidden)}) are restored and shown"
+
+
+def _fields_warning(table: FilmTable, video: VideoParams) -> str | None:
+    """That --deinterlace has nothing to do as far as is known, where a codec cannot tell: later frames are seen when
+    they are decoded."""
+    if not video.deinterlace or _has_fields(table.facts) or table.header.codec in TELLING:
+        return None
+    unsaid = "neither the container nor the first frames say that they are interlaced"
+    return f"{unsaid}: frames that do not say so are not deinterlaced"
 
 
 def _cost_warning(table: FilmTable, shown: Shown, video: VideoParams) -> str | None:

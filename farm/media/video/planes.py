@@ -59,7 +59,8 @@ _CONVERTED: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(("rgb565", "rgb555", "rgb444", "bgr565", "bgr555", "bgr444"), "rgb24"),
         **dict.fromkeys(("rgb8", "bgr8", "rgb4_byte", "bgr4_byte"), "rgb24"),
-        **{"x2rgb10": "gbrp10le", "x2bgr10": "gbrp10le", "xv30": "yuv444p10le", "xv36": "yuv444p12le"},
+        **{"x2rgb10": "gbrp10le", "x2bgr10": "gbrp10le"},
+        **{"xv30": "yuv444p10le", "v30x": "yuv444p10le", "xv36": "yuv444p12le"},
     }
 )
 """formats of bits that share bytes, without le or be, and the wider one that FFmpeg unpacks them to"""
@@ -83,6 +84,11 @@ def source_format(name: str) -> SourceFormat | None:
 def is_opaque_palette(frame: av.VideoFrame) -> bool:
     """Whether a frame has a palette, and no colour of it is transparent."""
     return frame.format.name == "pal8" and min(bytes(frame.planes[1])[3::4]) == 255
+
+
+def lacks_palette(frame: av.VideoFrame) -> bool:
+    """Whether a frame has a palette of nothing: some demuxers tell the decoder its colours beside the first packet."""
+    return frame.format.name == "pal8" and not any(bytes(frame.planes[1]))
 
 
 def is_transparent(frame: av.VideoFrame, kind: SourceFormat) -> bool:

@@ -51,7 +51,10 @@ class FrameFacts:
     rotation: tuple[int, ...]
     """display matrix; empty: none"""
     interlaced: bool
+    """whether decoded frames say that they are"""
     hdr: HdrMetadata | None
+    fields: str | None = None
+    """tff or bff where the container says that each frame is two fields, and the decoder cannot tell: which is first"""
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)
     """pixels at the left, right, top and bottom that the container tells players to hide"""
 

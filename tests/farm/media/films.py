@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -14,6 +15,8 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from farm.film import FilmPlan
 from farm.media.video.hdr import read_hdr
@@ -103,6 +106,11 @@ def planes_of(frame: av.VideoFrame, layout: FrameLayout) -> list[np.ndarray]:
     return [planes[2], planes[0], planes[1], *planes[3:]] if layout.model == "rgb" else planes
 
 
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    with suppress(IndexError):  # PyAV's, at the end, where streams turned up that were not there when it opened
+        yield from container.decode(stream)
+
+
 def read(path: Path, params: UpscaleParams, limit: int = 1_000_000) -> Source:
     """Decode a film in whole, without the farm's own decoder."""
     frames: list[list[np.ndarray]] = []
@@ -111,7 +119,7 @@ def read(path: Path, params: UpscaleParams, limit: int = 1_000_000) -> Source:
         stream = container.streams.best("video")
         assert stream is not None
         layout, tags, aspect, hdr, name = None, TAGS, None, None, stream.codec_context.name
-        for frame in container.decode(stream):
+        for frame in _decoded(container, stream):
             if layout is None:
                 known = parse_pixel_format(frame.format.name)
                 assert known is not None, frame.format.name

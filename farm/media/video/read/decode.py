@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from farm.errors import ErrorKind, ItemError
 from farm.film import FilmPlan, Span
 from farm.media.video.plan import FIELD_CONTEXT, video_params
-from farm.media.video.planes import SourceFormat, is_transparent, source_format
+from farm.media.video.planes import SourceFormat, is_transparent, lacks_palette, source_format
 from farm.media.video.read.damage import decode_error
 from farm.media.video.read.decoder import DecodedFrame, FrameSource
 from farm.media.video.read.deinterlace import deinterlaced
+from farm.media.video.read.facts import other_colours
 from farm.media.video.read.reader import FilmReader, Opening, StartNotFoundError
 from farm.media.video.values import ONE_THREAD, DecoderConfig, Frame, Planes
 from farm.params import UpscaleParams
@@ -145,9 +146,9 @@ class _Segment:
         """Frames that were not given before; raises _Damage."""
         try:
             with self._reader.decoding(opening) as decoding:
-                shown = self._checked(decoding.frames())
+                shown = self._checked(decoding.frames(), opening)
                 if self._film.deinterlace:
-                    shown = deinterlaced(self._near(shown), self._url)
+                    shown = deinterlaced(self._near(shown), self._url, self._film.fields)
                 yield from self._matched(shown, opening, decoding.decoder)
                 decoding.keeps = self._leaves_in_order(decoding.decoder)
         except StartNotFoundError:
@@ -157,7 +158,7 @@ class _Segment:
         """Whether the next segment, opened anew, would come to the same decoder: nothing is damaged, nothing odd."""
         return decoder.found_start and not (decoder.failed or self._surprised or self.changed)
 
-    def _checked(self, frames: Iterable[DecodedFrame]) -> Iterator[DecodedFrame]:
+    def _checked(self, frames: Iterable[DecodedFrame], opening: Opening) -> Iterator[DecodedFrame]:
         """Frames that are as the plan says; of damaged ones, others are as good as missing."""
         layout = self._film.source
         planned = (layout.width, layout.height, layout.model, layout.depth, layout.chroma_shift)
@@ -166,6 +167,8 @@ class _Segment:
             frame, kind = one.frame, source_format(one.frame.format.name)
             found = kind and (frame.width, frame.height, kind.model, kind.depth, kind.chroma_shift)
             if kind is not None and found == planned and (kind.alpha or not layout.alpha):
+                if not (self._sound or opening.last) and lacks_palette(one.frame):
+                    raise self._damage(lost=True)
                 if self._place(one.stamp) is not None:
                     self._refuse_other(one, kind)
                 yield one
@@ -186,6 +189,10 @@ class _Segment:
         if not self._film.source.alpha and is_transparent(one.frame, kind):
             found = f"frame {self._number(one.stamp)} is transparent, the first has no transparency"
             raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, "cut the film where its format changes")
+        other = None if one.damaged else other_colours(one.frame, kind, self._film.source)
+        if other is not None:
+            found = f"frame {self._number(one.stamp)} is of {other}, the first is not"
+            raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, "cut the film where its colours change")
 
     def _change(self, one: DecodedFrame) -> ItemError:
         """The error of a film whose frames change; decoders also lose frames just before that."""

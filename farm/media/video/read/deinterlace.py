@@ -15,8 +15,11 @@ from farm.media.video.faults import check_memory
 from farm.media.video.read.decoder import DecodedFrame
 
 
-def deinterlaced(frames: Iterable[DecodedFrame], url: str) -> Iterator[DecodedFrame]:
+def deinterlaced(frames: Iterable[DecodedFrame], url: str, fields: str | None = None) -> Iterator[DecodedFrame]:
     """The frames with their fields made one; those that are not interlaced come out as they went in.
+
+    Args:
+        fields: tff or bff where every frame is interlaced, whatever its decoder says, and which field is the first.
 
     Raises:
         ItemError: UNSUPPORTED when the filter does not take their pixel format, or when that or their size changes.
@@ -25,7 +28,7 @@ def deinterlaced(frames: Iterable[DecodedFrame], url: str) -> Iterator[DecodedFr
     graph: Graph | None = None
     first = ""
     for number, one in enumerate(frames):
-        graph, first = graph or _graph(one.frame, url), first or _described(one.frame)
+        graph, first = graph or _graph(one.frame, url, fields), first or _described(one.frame)
         if _described(one.frame) != first:  # FFmpeg ends the process over some of them
             raise _refused(f"{_described(one.frame)} after {first}", url)
         waiting.append(one)
@@ -59,14 +62,15 @@ def _pulled(graph: Graph, waiting: deque[DecodedFrame], url: str) -> Iterator[De
         yield DecodedFrame(stamp=one.stamp, frame=frame, damaged=one.damaged)
 
 
-def _graph(frame: VideoFrame, url: str) -> Graph:
+def _graph(frame: VideoFrame, url: str, fields: str | None) -> Graph:
     graph = Graph()
     graph.threads = 1
     try:
         source = graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
         )
-        filters = (graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"), graph.add("buffersink"))
+        which = f"parity={fields}:deint=all" if fields else "parity=auto:deint=interlaced"
+        filters = (graph.add("bwdif", f"mode=send_frame:{which}"), graph.add("buffersink"))
         graph.link_nodes(source, *filters)
         graph.configure()
     except FFmpegError as error:

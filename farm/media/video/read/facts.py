@@ -20,6 +20,7 @@ from farm.media.video.values import FULL_RANGE, LIMITED_RANGE, FrameFacts
 from sr_kernel.layout import FrameLayout
 
 UNSPECIFIED = 2
+DEINTERLACED_MODELS = ("yuv", "gray")
 _MATRICES: Mapping[int, str] = MappingProxyType(
     {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 )
@@ -35,11 +36,23 @@ _OTHER_MATRICES: Mapping[int, str] = MappingProxyType(
         17: "YCgCo-R",
     }
 )
+_SHOWN: Mapping[str, str] = MappingProxyType(
+    {"bt709": "BT.709", "fcc": "FCC", "bt601": "BT.601", "smpte240m": "SMPTE 240M", "bt2020": "BT.2020"}
+)
+"""names in sr_kernel.layout as people write them"""
 _BT2020 = 9
 _HD_WIDTH, _SD_HEIGHT = 1280, 576
 """pixels from which on, and lines beyond which, players take a film for BT.709"""
 _CENTERED = frozenset({"mjpeg", "mjpegb", "mpeg1video", "theora", "vp3"})
 """codecs whose chroma lies in the middle of its luma samples"""
+TELLING = frozenset(
+    {
+        *("h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "cavs", "h261", "h263", "flv"),
+        *("msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "svq1", "svq3", "rv10", "rv20", "rv30", "rv40", "av1"),
+        *("libdav1d", "vp8", "vp9", "theora", "vp3", "dirac", "prores", "dvvideo", "dnxhd", "cfhd", "hqx", "ffv1"),
+    }
+)
+"""codecs whose frames say themselves whether they are interlaced, or never are: the container's word is for others"""
 _UPRIGHT = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
@@ -67,6 +80,7 @@ def frame_facts(frame: av.VideoFrame, stream: VideoStream, codec: str, url: str)
         rotation=_display_matrix(frame),
         interlaced=frame.interlaced_frame,
         hdr=read_hdr(frame),
+        fields=said.fields if codec not in TELLING and kind.model in DEINTERLACED_MODELS else None,
         crop=said.crop,
     )
 
@@ -100,6 +114,21 @@ def _matrix(size: tuple[int, int], tags: tuple[int, int, int, int], url: str) ->
     if tags[0] == _BT2020:
         return "bt2020"
     return "bt709" if size[0] >= _HD_WIDTH or size[1] > _SD_HEIGHT else "bt601"
+
+
+def other_colours(frame: av.VideoFrame, kind: SourceFormat, layout: FrameLayout) -> str | None:
+    """The matrix or the range that a frame is said to be of, where its film is read with another; None: it is not.
+
+    A frame of which nothing is said is like all others of its film.
+    """
+    number, levels = frame.colorspace, frame.color_range
+    matrix = _MATRICES.get(number, _OTHER_MATRICES.get(number))
+    if layout.model == "yuv" and matrix is not None and matrix != layout.matrix:
+        return f"the matrix {_SHOWN.get(matrix, matrix)}"
+    said = levels or (FULL_RANGE if kind.full_range else 0)  # decoders may keep the format where only levels change
+    if layout.model == "rgb" or not said or (said == FULL_RANGE) == layout.full_range:
+        return None
+    return "full range" if said == FULL_RANGE else "limited range"
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction | None:

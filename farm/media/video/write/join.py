@@ -33,6 +33,7 @@ from farm.media.video.values import Joined
 from farm.media.video.write.aspect import write_display_size
 from farm.media.video.write.audio import EncodingError
 from farm.media.video.write.film_stream import add_film
+from farm.media.video.write.late import opened_wide
 from farm.media.video.write.loss import lost_in_frames
 from farm.media.video.write.other_packets import damaged_packet, other_packets
 from farm.media.video.write.output import open_output
@@ -99,10 +100,10 @@ def join_film(
         join.others.warnings.extend([lost] if lost else [])
         times = FrameTimes(film=film, out_pts=out_pts, last=last)
         try:
-            with opened(source, url) as container:
+            with opened_wide(source, url) as container:
                 join.write(container, times, sink)
         except _PacketRefusedError as error:
-            with opened(source, url) as container:
+            with opened_wide(source, url) as container:
                 raise join.refused_in(container, error) from error
     if film.sample_aspect is not None and film.sample_aspect != 1 and params.video.container in ("mkv", "webm"):
         try:

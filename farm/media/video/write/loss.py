@@ -21,6 +21,7 @@ from farm.media.video.faults import check_memory
 from farm.media.video.hdr import side_data
 from farm.media.video.pictures.film import is_pictures
 from farm.media.video.read.source import opened
+from farm.media.video.write.late import demuxed
 from farm.params import UpscaleParams
 
 _IN_FRAMES: Mapping[Type, str] = MappingProxyType(
@@ -78,7 +79,7 @@ def lost_in_frames(container: InputContainer, stream_index: int, output: str) ->
     tagged = output in ("mkv", "webm") and "stereo_mode" in stream.metadata  # from Matroska, and so into it
     lost = {kind: name for kind, name in _IN_FRAMES.items() if not (tagged and kind is Type.STEREO3D)}
     try:
-        for number, packet in enumerate(container.demux(stream)):
+        for number, packet in enumerate(demuxed(container, [stream])):
             for frame in cast("Packet[VideoStream]", packet).decode() if packet.size else ():
                 found |= dict.fromkeys(lost[side.type] for side in side_data(frame) if side.type in lost)
                 frames += 1

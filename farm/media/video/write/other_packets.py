@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -11,8 +12,9 @@ from av.stream import Discard
 
 from farm.errors import ErrorKind, ItemError
 from farm.media.video.faults import check_memory
+from farm.media.video.write.late import demuxed, late_streams
 from farm.media.video.write.streams import Others
-from farm.media.video.write.tracks import AnyPacket, Track
+from farm.media.video.write.tracks import AnyPacket, CopiedTrack, Track
 
 _READ_FAILURES = 16
 """reads that may fail one after the other before the rest of a damaged file is given up"""
@@ -47,11 +49,9 @@ def other_packets(
             now = _shifted(made, shift, now)
             yield now, made
         _judge(track, None, url, others)
-        if track.damaged:
-            others.lacking = True
-            packets = "1 damaged packet" if track.damaged == 1 else f"{track.damaged} damaged packets"
-            verb = "is" if track.damaged == 1 else "are"
-            others.warnings.append(f"{packets} of {track.name} {verb} {track.instead}")
+        _tell(track, others)
+    if late_streams(source):
+        others.warnings.append("a stream that begins late in the source is left out")
 
 
 def damaged_packet(url: str, name: str, time: Fraction | None) -> ItemError:
@@ -65,6 +65,20 @@ def damaged_packet(url: str, name: str, time: Fraction | None) -> ItemError:
     return ItemError(ErrorKind.DECODE_ERRORS, url, f"a packet of {name}{place} is damaged", _ADVICE)
 
 
+def _tell(track: Track, others: Others) -> None:
+    """What a person should know of a track that has come to its end."""
+    if track.damaged:
+        others.lacking = True
+        packets = "1 damaged packet" if track.damaged == 1 else f"{track.damaged} damaged packets"
+        verb = "is" if track.damaged == 1 else "are"
+        others.warnings.append(f"{packets} of {track.name} {verb} {track.instead}")
+    if isinstance(track, CopiedTrack) and track.moved:
+        packets = "1 packet" if track.moved == 1 else f"{track.moved} packets"
+        verb = "is" if track.moved == 1 else "are"
+        most = max(round(track.furthest * 1000), 1)
+        others.warnings.append(f"{packets} of {track.name}, whose times step back, {verb} up to {most} ms later")
+
+
 def _judge(track: Track, time: Fraction | None, url: str, others: Others) -> None:
     if track.damaged and not others.lenient:
         raise damaged_packet(url, track.name, time)
@@ -76,22 +90,33 @@ def _read(source: InputContainer, url: str, others: Others) -> Iterator[AnyPacke
     for stream in source.streams:
         if stream.index not in others.tracks:
             stream.discard = Discard.all  # demuxers with an index then leave out the bytes
-    in_a_row = 0
+    in_a_row, failed = 0, None
     while in_a_row < _READ_FAILURES:
         try:
-            for packet in source.demux(wanted):
-                in_a_row = 0
+            for packet in demuxed(source, wanted):
                 if packet.size or packet.pts is not None or packet.dts is not None:  # else that this was all
+                    if failed is not None and not others.lenient:
+                        raise _unreadable(url, failed) from failed
+                    in_a_row = 0
                     yield packet
             return
         except FFmpegError as error:
             check_memory(error)
-            if not others.lenient:
-                found = f"its other streams cannot be read to the end ({str(error)[:200]})"
-                raise ItemError(ErrorKind.CORRUPT, url, found, _ADVICE) from error
-            in_a_row += 1
+            if not others.lenient and (failed is not None or not _may_end(source, error)):
+                raise _unreadable(url, error) from error
+            in_a_row, failed = in_a_row + 1, error
     others.lacking = True
     others.warnings.append("the other streams end where the source is damaged")
+
+
+def _unreadable(url: str, error: FFmpegError) -> ItemError:
+    found = f"its other streams cannot be read to the end ({str(error)[:200]})"
+    return ItemError(ErrorKind.CORRUPT, url, found, _ADVICE)
+
+
+def _may_end(source: InputContainer, error: FFmpegError) -> bool:
+    """Whether that is how FFmpeg's demuxer of GXF ends, by -1: it was the end where the next read finds nothing."""
+    return source.format.name == "gxf" and error.errno == errno.EPERM
 
 
 def _shifted(packet: AnyPacket, shift: Fraction, before: Fraction) -> Fraction:

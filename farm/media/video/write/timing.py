@@ -11,6 +11,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from farm.film import FilmPlan, VideoParams
+from farm.media.video.write.late import demuxed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,8 @@ def last_duration(container: InputContainer, film: FilmPlan, out_pts: Sequence[i
         return rest if 0 < rest <= 1000 * usual else usual
     try:
         container.seek(out_pts[-1], stream=stream)
-        said = [packet.duration for packet in container.demux(stream) if packet.pts == out_pts[-1] and packet.duration]
+        found = (packet.duration for packet in demuxed(container, [stream]) if packet.pts == out_pts[-1])
+        said = [duration for duration in found if duration]
     except FFmpegError:  # a container that cannot be searched
         return usual
     return said[-1] if said else usual

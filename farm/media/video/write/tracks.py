@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from typing import Protocol, TypeAlias, cast
 
 from av.error import FFmpegError
@@ -16,6 +17,10 @@ from farm.media.video.faults import check_memory
 from farm.media.video.write.audio import encoding
 
 AnyPacket: TypeAlias = "Packet[Stream]"
+_STEP_S = 1
+"""times that step back by more are another clock's, as those of the film's keyframes are"""
+_NOT_STRICT = 0x20000
+"""AVFMT_TS_NONSTRICT: a muxer that takes packets of equal decode times"""
 _REORDER = 16
 """packets whose decode times a demuxer may leave out at the beginning: as many as any codec reorders"""
 
@@ -44,7 +49,12 @@ class Track(Protocol):
 
 
 class CopiedTrack:
-    """Packets as they are."""
+    """Packets as they are, but for decode times that do not rise, which containers refuse.
+
+    Where two recordings were joined, or an edit list shows a place twice, times step back a little: each packet is then
+    decoded right behind the one before, and shown no earlier. After a step of more than `_STEP_S` another clock counts,
+    and its packets would pile up in one place: until they are past the first clock they stay where they are.
+    """
 
     def __init__(self, target: Stream, name: str) -> None:
         self.name = name
@@ -55,6 +65,14 @@ class CopiedTrack:
         self._held: list[AnyPacket] = []
         """of the beginning of a video, whose decode times follow from the first that is known"""
         self._next: int | None = None
+        self._last: int | None = None
+        """the latest decode time so far"""
+        self._astray = False
+        """whether another clock counts"""
+        self.moved = 0
+        """packets so far that are later than in the source"""
+        self.furthest = Fraction(0)
+        """seconds that one of them is later, at most"""
 
     def send(self, packet: AnyPacket) -> list[AnyPacket]:
         """The packet itself; one without times follows the one before."""
@@ -68,12 +86,35 @@ class CopiedTrack:
             packet.pts = packet.dts
         if packet.dts is None:
             packet.pts, packet.dts = 0, 0
+        packets = [*self._released(packet.dts), packet]
+        for one in packets:
+            self._raise(one)
         self._next = packet.dts + max(packet.duration or 0, 1)
-        return [*self._released(packet.dts), packet]
+        return packets
 
     def flush(self) -> list[AnyPacket]:
         """What is still held, in a video of few packets."""
         return self._released(min((packet.pts or 0 for packet in self._held), default=0) + 1)
+
+    def _raise(self, packet: AnyPacket) -> None:
+        """Move a packet behind the one before where its decode time is not."""
+        dts = packet.dts or 0
+        before, self._last = self._last, dts if self._last is None else max(dts, self._last)
+        late = 0 if before is None else before + self._least(packet) - dts
+        self._astray = late > 0 and (self._astray or late * packet.time_base > _STEP_S)
+        if late <= 0 or self._astray:
+            return
+        self._last = packet.dts = dts + late
+        self.moved += 1
+        self.furthest = max(self.furthest, late * packet.time_base)
+        if packet.pts is not None:
+            packet.pts = max(packet.pts, packet.dts)
+
+    def _least(self, packet: AnyPacket) -> int:
+        """Ticks between two packets at least: one of the output, or none where the container takes equal times."""
+        if self._target.type not in ("audio", "video") or self._target.container.format.flags & _NOT_STRICT:
+            return 0
+        return max(ceil((self._target.time_base or packet.time_base) / packet.time_base), 1)
 
     def _released(self, before: int) -> list[AnyPacket]:
         """What is held, decoded one after the other before a time."""

@@ -16,6 +16,7 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from farm.media.video.faults import check_memory
+from farm.media.video.write.late import demuxed
 from farm.media.video.write.template import MUXERS, add_like
 from farm.media.video.write.tracks import AnyPacket, CopiedTrack
 
@@ -26,12 +27,13 @@ class Trial:
     def __init__(self, container: str, stream: Stream) -> None:
         """Raises as `add_like`."""
         self._output = av.open(_Nowhere(), "w", format=MUXERS[container])
-        self._target = add_like(self._output, stream)
+        self.target = add_like(self._output, stream)
+        self._output.start_encoding()
 
     def takes(self, packet: AnyPacket) -> bool:
         """Whether the container takes the stream's next packet, which is left as it is."""
         before = packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base
-        packet.stream = self._target
+        packet.stream = self.target
         try:
             self._output.mux(packet)
         except FFmpegError as error:
@@ -78,13 +80,14 @@ def first_refused(
     """
     streams = [source.streams[index] for index in indexes]
     trials = {stream.index: Trial(container, stream) for stream in streams}
-    tracks = {stream.index: CopiedTrack(stream, "") for stream in streams}
-    for packet in source.demux(streams):
+    tracks = {index: CopiedTrack(trial.target, "") for index, trial in trials.items()}
+    for packet in demuxed(source, streams):
         if packet.size == 0:
             continue
-        for one in tracks[packet.stream_index].send(packet):
-            if not trials[packet.stream_index].takes(one):
-                return source.streams[packet.stream_index], None if one.pts is None else one.pts * one.time_base
+        index = packet.stream_index  # of the source's; the track makes it that of the trial
+        for one in tracks[index].send(packet):
+            if not trials[index].takes(one):
+                return source.streams[index], None if one.pts is None else one.pts * one.time_base
     return None
 
 
