@@ -26,7 +26,7 @@ import pytest
 from ..chaos.watch import check_clean, check_free, check_gone, check_identical
 from ..nodes import free_port
 from ..prometheus import FAST, scrape
-from ..runs import REPOSITORY, Farm, ray_head, results, save_picture
+from ..runs import REPOSITORY, Farm, actors_of, ray_head, results, save_picture
 from ..waiting import wait_for
 
 Make = Callable[..., Path]
@@ -369,11 +369,14 @@ def test_a_cluster_without_a_dashboard_says_so_and_status_goes_on(
 def test_the_dashboard_of_an_attached_run_is_there_while_it_works_for_who_has_its_token(
     farm: Farm, pictures: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    """Its worker is stopped as soon as there is one, and so the run lasts until enough was seen."""
     driver = farm.start(*farm.submit_args(pictures[0], tmp_path / "out", "--workers", "1", "--dashboard"))
     assert driver.stderr is not None
     line = next(line for line in driver.stderr if line.startswith("dashboard: "))
     found = re.fullmatch(r"dashboard: (http://127\.0\.0\.1:\d+) \(it asks for a token: cat (\S+)\)\n", line)
     assert found, line
+    (worker,) = wait_for(lambda: actors_of(driver), "a worker", PATIENCE_S)
+    os.kill(worker, signal.SIGSTOP)
     url, token = found[1], Path(found[2])
     assert token.stat().st_mode & 0o777 == 0o600
     status, page = get(url, "/")
@@ -382,6 +385,7 @@ def test_the_dashboard_of_an_attached_run_is_there_while_it_works_for_who_has_it
     assert get(url, "/nodes?view=summary", token.read_text())[0] == 200
     family = set(psutil.Process(driver.pid).children(recursive=True))
     assert any("dashboard.py" in " ".join(one.cmdline()) for one in family)
+    os.kill(worker, signal.SIGCONT)
     _, said = driver.communicate(timeout=150)
     assert driver.returncode == 0, said
     check_gone(family, 5)

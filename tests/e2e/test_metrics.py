@@ -4,11 +4,13 @@ page says. It comes from outside, through the Jobs API, loses a node, and makes 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,20 +20,21 @@ import pytest
 from farm.ledger import iter_results
 from farm.tasks.memory import memory_share
 
-from ..chaos.watch import check_clean, check_identical
+from ..chaos.watch import WORKING, check_clean, check_identical, title
 from ..clips import h264
 from ..metrics_page import RUNS
-from ..nodes import Machines, free_port, machines
+from ..nodes import Machines, Node, free_port, machines
 from ..outside import require_prometheus
 from ..pictures import claimed_png
-from ..prometheus import FAST, plain, prometheus, scrape
-from ..runs import Farm, results, save_picture
+from ..prometheus import FAST, Prometheus, plain, prometheus, scrape
+from ..runs import Farm, actors_of, results, save_picture
+from ..waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 Make = Callable[..., Path]
 WORKERS = 2
 PICTURES = 12
-"""more than workers hold, so that some wait for as long as Ray takes to tell of it"""
+"""more than workers hold, so that some wait"""
 FLAGS = ("--workers", str(WORKERS), "--batch", "4", "--band-px", "999999999", "--tile-px", "64")
 Series = Mapping[tuple[str, str], float]
 """by metric and the label that it has besides `run`"""
@@ -72,23 +75,67 @@ def sources(folder: Path) -> None:
     (folder / "sizeable.png").write_bytes(claimed_png(1.5 * memory_share(1)))  # a worker is alone on its node
 
 
+def worker_of(node: Node) -> int:
+    """The process of a node's worker while it works; 0 while there is none."""
+    return next((one.pid for one in node.look() if title(one.pid).startswith(WORKING)), 0)
+
+
+def until_told(told: Told, cluster: Machines, name: str, label: str = "") -> None:
+    """Look at the head's port until something has been more than nothing."""
+
+    def is_told() -> bool:
+        seen = scrape(cluster.metrics_port, told.runs)
+        told.seen += [seen] if seen else []
+        return seen.get((name, label), 0) > 0
+
+    wait_for(is_told, f"{name} is told", pause_s=0.2)
+
+
 def detached(user: Farm, source: Path, told: Told, cluster: Machines) -> None:
-    """Hands the command to the cluster's Jobs API, loses the node whose worker hangs, and looks at the head's port."""
+    """Hands the command to the cluster's Jobs API, loses the node whose worker hangs, and looks at the head's port. The
+    other one's worker is stopped until it was told that parts wait for it, for however short a time they would."""
     made = user.submit(source, told.out, *FLAGS, "--detach", "--json")
     assert made.returncode == 0, made.stderr
     told.job = json.loads(made.stdout)["job"]
     log = user.start("logs", told.job, "--follow", "--json")
-    is_lost = False
+    _, works, hangs = cluster.nodes
+    worker = wait_for(lambda: worker_of(works), "a worker works", 150, pause_s=0.01)
+    os.kill(worker, signal.SIGSTOP)
+    until_told(told, cluster, "ray_farm_queued_parts")
+    os.kill(worker, signal.SIGCONT)
+    until_told(told, cluster, "ray_farm_items_total", "done")
+    hangs.lose()
     while log.poll() is None:
         if seen := scrape(cluster.metrics_port, told.runs):
             told.seen.append(seen)
-            if not is_lost and seen.get(("ray_farm_items_total", "done"), 0) >= 1:
-                cluster.nodes[-1].lose()
-                is_lost = True
         time.sleep(0.5)
     said, error = log.communicate()
     assert log.returncode == 0, error
     told.ended = json.loads(said.splitlines()[-1])["job"]
+
+
+def ended(told: Told, cluster: Machines) -> Series:
+    """What is told of a run that is over: of each row that it has ended, and not any more how things stand."""
+
+    def found() -> Series | None:
+        seen = scrape(cluster.metrics_port, told.runs)
+        rows = sum(value for (name, _), value in seen.items() if name == "ray_farm_items_total")
+        return seen if rows == PICTURES + 3 and all(name.endswith("_total") for name, _ in seen) else None
+
+    return wait_for(found, "all rows are told, and no gauge any more", 60, pause_s=0.2) or {}
+
+
+def answers(asked: Prometheus, begun: float) -> dict[str, list[Any]]:
+    """To each query, as soon as there is something to all of them; it asks for what is told once a second."""
+
+    def found() -> dict[str, list[Any]] | None:
+        said.update({query: asked.ask(plain(query), time.monotonic() - begun) for query in RUNS.queries()})
+        return said if all(said.values()) else None
+
+    said: dict[str, list[Any]] = {}
+    with suppress(AssertionError):  # a test says which have none
+        wait_for(found, "answers", 20, pause_s=0.5)
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +154,9 @@ def told(slow_farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Told:
         begun = time.monotonic()
         user = replace(slow_farm, environment={**slow_farm.environment, **cluster.user})
         detached(user, source, told, cluster)
-        time.sleep(3)  # a second of Ray's and one of Prometheus', and what shows how things stand goes
-        told.last = scrape(cluster.metrics_port, told.runs)
+        told.last = ended(told, cluster)
         if asked:
-            for query in RUNS.queries():
-                told.answers[query] = asked.ask(plain(query), time.monotonic() - begun)
+            told.answers = answers(asked, begun)
     return told
 
 
@@ -167,21 +212,31 @@ def test_every_query_of_the_dashboard_is_answered_by_a_real_prometheus(told: Tol
 
 
 def test_a_run_without_a_cluster_is_watched_at_the_port_that_was_asked_for(
-    slow_farm: Farm, make_picture: Make, tmp_path: Path
+    farm: Farm, make_picture: Make, tmp_path: Path
 ) -> None:
-    for index in range(20):  # a fast machine has done a few before Ray tells of the first
-        make_picture(tmp_path / "in" / f"{index}.png", 200, 160, seed=index)
+    """However fast it is: its worker hangs at one picture until enough was seen, and then both are ended."""
+    for index in range(3):
+        make_picture(tmp_path / "in" / f"{index}.png", seed=index)
     port, runs = free_port(), set[str]()
     flags = ("--workers", "1", "--metrics-port", str(port))
-    driver = slow_farm.start(*slow_farm.submit_args(tmp_path / "in", tmp_path / "out", *flags), env=FAST)
+    hangs = {"FARM_FAILPOINTS": f"decode~*/2.png=hang,once={tmp_path / 'hung'}"}
+    driver = farm.start(*farm.submit_args(tmp_path / "in", tmp_path / "out", *flags), env={**FAST, **hangs})
     found: dict[tuple[str, str], float] = {}
-    while driver.poll() is None:
-        found |= scrape(port, runs)
-        time.sleep(0.2)
-    _, said = driver.communicate()
-    assert driver.returncode == 0, said
+
+    def is_told() -> bool:
+        assert driver.poll() is None, driver.communicate()[1]
+        found.update(scrape(port, runs))
+        return {("ray_farm_workers", ""), ("ray_farm_items_total", "done")} <= found.keys()
+
+    wait_for(is_told, "what is there and what is done", pause_s=0.2)
     assert found["ray_farm_workers", ""] == 1
     assert found["ray_farm_items_total", "done"] > 0
+    workers = actors_of(driver)
+    driver.terminate()
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)  # else it is waited for
+    _, said = driver.communicate(timeout=150)
+    assert driver.returncode == 143, said
 
 
 def test_a_metrics_port_that_cannot_be_had_is_named(farm: Farm, make_picture: Make, tmp_path: Path) -> None:

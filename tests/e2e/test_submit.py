@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +10,7 @@ import pytest
 import pyvips
 import torch
 
+from ..chaos.watch import Watch
 from ..outside import data_folder
 from ..runs import Farm, files, identity, results
 from ..seeded import save_rrdb, save_srvgg
@@ -99,29 +99,18 @@ def test_a_lost_output_is_made_again(farm: Farm, make_picture: Make, tmp_path: P
     assert identity(out) == before
 
 
-def band_workers(out: Path) -> set[tuple[str, str]]:
-    """(band, worker) of the bands that a run's ledger names so far."""
-    lines = [line for path in out.glob(".farm/ledger/shard-*/*.jsonl") for line in path.read_text().splitlines()]
-    entries = [json.loads(line) for line in lines if line.endswith("}")]
-    return {(entry["key"], entry["worker"]) for entry in entries if "/band/" in entry["key"]}
-
-
 def test_bands_over_two_actors_give_the_bytes_of_one(slow_farm: Farm, make_picture: Make, tmp_path: Path) -> None:
     source = tmp_path / "in"
     make_picture(source / "large.png", 400, 700, seed=5)
     make_picture(source / "small.png", 50, 40, seed=6)
-    flags = ("--band-px", "60000", "--tile-px", "64")
+    flags = ("--band-px", "30000", "--tile-px", "64")
     driver = slow_farm.start(*slow_farm.submit_args(source, tmp_path / "two", *flags, "--workers", "2"))
-    fanned_out: set[tuple[str, str]] = set()
-    while driver.poll() is None:
-        fanned_out |= band_workers(tmp_path / "two")
-        time.sleep(0.02)
-    assert driver.returncode == 0, driver.communicate()
-    driver.communicate()
-    assert len({band for band, _ in fanned_out}) > 4, "the picture was cut"
-    assert {worker for _, worker in fanned_out} == {"upscale-slow-0", "upscale-slow-1"}, (
-        "and its bands went to both actors"
-    )
+    watch = Watch(tmp_path / "two")
+    said = watch.to_end(driver)
+    assert driver.returncode == 0, said
+    bands = {str(entry["key"]): entry["worker"] for entry in watch.entries if "/band/" in str(entry["key"])}
+    assert len(bands) > 4, "the picture was cut"
+    assert set(bands.values()) == {"upscale-slow-0", "upscale-slow-1"}, "and its bands went to both actors"
     one = slow_farm.submit(source, tmp_path / "one", *flags, "--workers", "1")
     assert one.returncode == 0, one.stderr
     assert identity(tmp_path / "one") == identity(tmp_path / "two")
