@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from farm.errors import ErrorKind, ItemError
+from farm.media.video.write.audio import _encoder
 from tests.farm.media.films import ffmpeg, through
 from tests.farm.media.joined import FAST, PICTURE, X264, check_copied, check_video, lavfi, packets, streams
 
@@ -215,6 +216,13 @@ def test_broadcasters_sound_that_lost_nothing_loses_nothing_in_matroska(tmp_path
     _, warning = through(path, out, **FAST)
     assert warning == "stream 1 (audio, s302m) does not go into mkv and is encoded anew"
     assert [one["codec_name"] for one in streams(out, "audio")] == ["flac"]
+
+
+@pytest.mark.parametrize("name", ["als", "wmalossless", "s302m", "tta"])
+def test_decoders_of_what_lost_nothing_are_known_by_their_names(name: str) -> None:
+    assert av.Codec(name, "r").name == name
+    assert _encoder("mkv", name, "s16") == "flac"
+    assert _encoder("mp4", name, "s16") == "aac"
 
 
 @pytest.mark.parametrize(("kind", "mimetype"), [("gif", "image/gif"), ("tiff", "image/tiff")])

@@ -146,7 +146,7 @@ class _Segment:
         """Frames that were not given before; raises _Damage."""
         try:
             with self._reader.decoding(opening) as decoding:
-                shown = self._checked(decoding.frames(), opening)
+                shown = self._checked(decoding.frames(), opening, knows_colours=decoding.decoder.is_own)
                 if self._film.deinterlace:
                     shown = deinterlaced(self._near(shown), self._url, self._film.fields)
                 yield from self._matched(shown, opening, decoding.decoder)
@@ -158,8 +158,13 @@ class _Segment:
         """Whether the next segment, opened anew, would come to the same decoder: nothing is damaged, nothing odd."""
         return decoder.found_start and not (decoder.failed or self._surprised or self.changed)
 
-    def _checked(self, frames: Iterable[DecodedFrame], opening: Opening) -> Iterator[DecodedFrame]:
-        """Frames that are as the plan says; of damaged ones, others are as good as missing."""
+    def _checked(
+        self, frames: Iterable[DecodedFrame], opening: Opening, *, knows_colours: bool
+    ) -> Iterator[DecodedFrame]:
+        """Frames that are as the plan says; of damaged ones, others are as good as missing.
+
+        `knows_colours`: what frames say of them is what the plan was told, as of another decoder it is not.
+        """
         layout = self._film.source
         planned = (layout.width, layout.height, layout.model, layout.depth, layout.chroma_shift)
         others = 0
@@ -171,6 +176,8 @@ class _Segment:
                     raise self._damage(lost=True)
                 if self._place(one.stamp) is not None:
                     self._refuse_other(one, kind)
+                    if knows_colours and not one.damaged:
+                        self._refuse_colours(one, kind)
                 yield one
             elif not one.damaged:
                 self.changed = self._change(one)
@@ -189,7 +196,9 @@ class _Segment:
         if not self._film.source.alpha and is_transparent(one.frame, kind):
             found = f"frame {self._number(one.stamp)} is transparent, the first has no transparency"
             raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, "cut the film where its format changes")
-        other = None if one.damaged else other_colours(one.frame, kind, self._film.source)
+
+    def _refuse_colours(self, one: DecodedFrame, kind: SourceFormat) -> None:
+        other = other_colours(one.frame, kind, self._film)
         if other is not None:
             found = f"frame {self._number(one.stamp)} is of {other}, the first is not"
             raise ItemError(ErrorKind.UNSUPPORTED, self._url, found, "cut the film where its colours change")

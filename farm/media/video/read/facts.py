@@ -13,6 +13,7 @@ from av.sidedata.sidedata import SideData, Type
 from av.video.stream import VideoStream
 
 from farm.errors import ErrorKind, ItemError
+from farm.film import FilmPlan
 from farm.media.video.hdr import read_hdr
 from farm.media.video.planes import SourceFormat, is_opaque_palette, source_format
 from farm.media.video.read.siting import said_of
@@ -116,17 +117,18 @@ def _matrix(size: tuple[int, int], tags: tuple[int, int, int, int], url: str) ->
     return "bt709" if size[0] >= _HD_WIDTH or size[1] > _SD_HEIGHT else "bt601"
 
 
-def other_colours(frame: av.VideoFrame, kind: SourceFormat, layout: FrameLayout) -> str | None:
-    """The matrix or the range that a frame is said to be of, where its film is read with another; None: it is not.
+def other_colours(frame: av.VideoFrame, kind: SourceFormat, film: FilmPlan) -> str | None:
+    """The matrix or the range that a frame is said to be of, where its film is said to be of another; None: it is not.
 
-    A frame of which nothing is said is like all others of its film.
+    A frame of which nothing is said is like all others of its film, and so are all of a film of which nothing is.
     """
-    number, levels = frame.colorspace, frame.color_range
+    number, levels, layout = frame.colorspace, frame.color_range, film.source
     matrix = _MATRICES.get(number, _OTHER_MATRICES.get(number))
-    if layout.model == "yuv" and matrix is not None and matrix != layout.matrix:
+    is_said = film.colour_tags[2] != UNSPECIFIED
+    if layout.model == "yuv" and is_said and matrix is not None and matrix != layout.matrix:
         return f"the matrix {_SHOWN.get(matrix, matrix)}"
     said = levels or (FULL_RANGE if kind.full_range else 0)  # decoders may keep the format where only levels change
-    if layout.model == "rgb" or not said or (said == FULL_RANGE) == layout.full_range:
+    if layout.model == "rgb" or not film.colour_tags[3] or not said or (said == FULL_RANGE) == layout.full_range:
         return None
     return "full range" if said == FULL_RANGE else "limited range"
 

@@ -101,8 +101,12 @@ def proved_stamps(packets: PacketTable, proof: Proof) -> list[int] | None:
 
 
 def _is_loss(packets: PacketTable, behind: Sequence[int], got: Sequence[int]) -> bool:
-    """Whether many frames are missing, and not because a film begins amid its groups or has fields in packets."""
-    begins = packets.first_key is not None or got[:1] == behind[:1]
+    """Whether many frames are missing, and not because a film begins amid its groups or has fields in packets.
+
+    Points where a refresh ends count as keyframes, but not as entries: what is before them has nothing to build on.
+    """
+    begins = packets.first_key is not None and packets.first_key[0] in packets.entries
+    begins = begins or got[:1] == behind[:1]
     return begins and not _is_regular(behind, got)
 
 

@@ -26,6 +26,8 @@ _JUMP_S = 1
 """timestamps of keyframes that go back by more than this are another clock's"""
 _NEAR = 3
 """frames between a gap and the packet that tells of it: they lie in the order of decoding"""
+_AROUND, _GAP = 25, 1.9
+"""a gap is so many times the longest step of so many frames before and behind it"""
 _WITH_DURATION = frozenset({"matroska", "webm", "flv", "asf", "mxf"})
 """containers that say in their heads how long the film is"""
 _SAME_RATE = Fraction(1, 200)
@@ -84,15 +86,23 @@ def _lost(packets: PacketTable, url: str, params: VideoParams) -> str | None:
 
 
 def _gaps(packets: PacketTable) -> list[int]:
-    """Packets of which the demuxer knows that something is missing there, and beside which frames are."""
-    shown = sorted(packets.stamps)
-    steps = sorted(after - before for before, after in pairwise(shown))
-    if not packets.corrupt or not steps:
+    """Packets of which the demuxer knows that something is missing there, and beside which frames are.
+
+    Recordings that were joined begin with an entry after whatever pause, and where rates vary a step is no gap.
+    """
+    if not packets.corrupt or packets.counted:
         return []
-    usual = steps[len(steps) // 2]
-    gone = [place for place, (before, after) in enumerate(pairwise(shown)) if 2 * (after - before) > 3 * usual]
-    near = {shown[at] for place in gone for at in range(max(0, place - _NEAR), min(len(shown), place + 2 + _NEAR))}
-    return sorted(packets.corrupt & near)
+    shown, entries = sorted(packets.stamps), set(packets.entries)
+    steps = [after - before for before, after in pairwise(shown)]
+    found: list[int] = []
+    for place, step in enumerate(steps):
+        told = packets.corrupt.intersection(shown[max(0, place - _NEAR) : place + 2 + _NEAR])
+        if not told or not entries.isdisjoint(shown[place + 1 : place + 2 + _NEAR]):
+            continue
+        around = steps[max(0, place - _AROUND) : place] + steps[place + 1 : place + 1 + _AROUND]
+        if around and step >= _GAP * max(around):
+            found.append(min(told))
+    return found
 
 
 def _seams(packets: PacketTable) -> str | None:
@@ -100,8 +110,9 @@ def _seams(packets: PacketTable) -> str | None:
     doubtful = sorted(packets.corrupt - set(_gaps(packets)))
     if not doubtful:
         return None
-    second = float((doubtful[0] - min(packets.stamps)) * packets.header.time_base)
-    places = f"{len(doubtful)} place{'s' * (len(doubtful) > 1)}, first after {second:.1f} s"
+    places = f"{len(doubtful)} place{'s' * (len(doubtful) > 1)}"
+    if not packets.counted:
+        places += f", first after {float((doubtful[0] - min(packets.stamps)) * packets.header.time_base):.1f} s"
     return f"its packets do not follow each other in {places}: joined there, or something was lost on the way"
 
 

@@ -23,7 +23,7 @@ from av.stream import Stream
 from farm.media.video.faults import check_memory
 from farm.media.video.write.template import LAYOUTS
 
-_LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "s302m", "wmalossless", "mp4als")
+_LOSSLESS = ("pcm_", "flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "s302m", "wmalossless", "als")
 """how the names of decoders begin whose sound lost nothing so far"""
 _PLAIN: Mapping[str, str] = MappingProxyType(
     {"s32": "pcm_s32le", "s64": "pcm_s32le", "flt": "pcm_f32le", "dbl": "pcm_f64le"}
