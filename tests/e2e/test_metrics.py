@@ -20,7 +20,7 @@ import pytest
 from farm.ledger import iter_results
 from farm.tasks.memory import memory_share
 
-from ..chaos.watch import WORKING, check_clean, check_identical, title
+from ..chaos.watch import Watch, check_clean, check_identical, title
 from ..clips import h264
 from ..metrics_page import RUNS
 from ..nodes import Machines, Node, free_port, machines
@@ -76,34 +76,43 @@ def sources(folder: Path) -> None:
 
 
 def worker_of(node: Node) -> int:
-    """The process of a node's worker while it works; 0 while there is none."""
-    return next((one.pid for one in node.look() if title(one.pid).startswith(WORKING)), 0)
+    """The process of a node's worker; 0 while there is none."""
+    return next((one.pid for one in node.look() if title(one.pid).startswith("ray::Worker")), 0)
 
 
-def until_told(told: Told, cluster: Machines, name: str, label: str = "") -> None:
-    """Look at the head's port until something has been more than nothing."""
+def until_one_more(watch: Watch) -> None:
+    """Until another row, or a piece of one, is done."""
+    watch.look()
+    before = watch.done().total()
+    wait_for(lambda: watch.look() and watch.done().total() > before, "one more is done", 150, pause_s=0.01)
+
+
+def until_told(told: Told, cluster: Machines, name: str) -> None:
+    """Look at the head's port until something is more than nothing."""
 
     def is_told() -> bool:
         seen = scrape(cluster.metrics_port, told.runs)
         told.seen += [seen] if seen else []
-        return seen.get((name, label), 0) > 0
+        return any(value > 0 for (one, _), value in seen.items() if one == name)
 
     wait_for(is_told, f"{name} is told", pause_s=0.2)
 
 
 def detached(user: Farm, source: Path, told: Told, cluster: Machines) -> None:
     """Hands the command to the cluster's Jobs API, loses the node whose worker hangs, and looks at the head's port. The
-    other one's worker is stopped until it was told that parts wait for it, for however short a time they would."""
+    other one's worker is stopped behind a row until what waits was told, for however short a time it would, and behind
+    another until the time left was: the row in between took long, so there is some."""
     made = user.submit(source, told.out, *FLAGS, "--detach", "--json")
     assert made.returncode == 0, made.stderr
     told.job = json.loads(made.stdout)["job"]
     log = user.start("logs", told.job, "--follow", "--json")
     _, works, hangs = cluster.nodes
-    worker = wait_for(lambda: worker_of(works), "a worker works", 150, pause_s=0.01)
-    os.kill(worker, signal.SIGSTOP)
-    until_told(told, cluster, "ray_farm_queued_parts")
-    os.kill(worker, signal.SIGCONT)
-    until_told(told, cluster, "ray_farm_items_total", "done")
+    worker, watch = wait_for(lambda: worker_of(works), "a worker", 150), Watch(told.out)
+    for name in ("ray_farm_queued_parts", "ray_farm_eta_seconds"):
+        until_one_more(watch)
+        os.kill(worker, signal.SIGSTOP)
+        until_told(told, cluster, name)
+        os.kill(worker, signal.SIGCONT)
     hangs.lose()
     while log.poll() is None:
         if seen := scrape(cluster.metrics_port, told.runs):
