@@ -36,6 +36,26 @@ class Packet:
     """false for what an edit list leaves out"""
 
 
+def track_names(path: Path) -> list[str]:
+    """The `name` of each track of an MP4 or MOV; empty where it has none."""
+
+    def boxes(data: bytes, name: bytes) -> list[bytes]:
+        found, at = list[bytes](), 0
+        while at + 8 <= len(data):
+            size, head = int.from_bytes(data[at : at + 4], "big"), 8
+            if size == 1:
+                size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+            size = size or len(data) - at
+            if data[at + 4 : at + 8] == name:
+                found.append(data[at + head : at + size])
+            at += max(size, 8)
+        return found
+
+    tracks = [track for moov in boxes(path.read_bytes(), b"moov") for track in boxes(moov, b"trak")]
+    named = [[one for udta in boxes(track, b"udta") for one in boxes(udta, b"name")] for track in tracks]
+    return [names[0].rstrip(b"\0").decode() if names else "" for names in named]
+
+
 class Probe:
     """Everything that a test wants to know of one film. Looked up when it is asked for, once."""
 
@@ -147,8 +167,18 @@ class Probe:
         return {key.lower(): value for key, value in tags.items() if key.lower() not in own}
 
     def tags(self, kind: str) -> list[dict[str, str]]:
-        """Language and title of each stream of one kind; `und` and nothing said are the same."""
-        rows = [stream.get("tags", {}) for stream in self.streams(kind)]
+        """Language and title of each stream of one kind; `und` and nothing said are the same.
+
+        What MP4 and MOV call their tracks, Debian's ffprobe does not show.
+        """
+        names = track_names(self.path) if self.head["format"]["format_name"].startswith("mov,") else []
+        rows = [
+            {
+                **({"title": names[stream["index"]]} if any(names[stream["index"] :][:1]) else {}),
+                **stream.get("tags", {}),
+            }
+            for stream in self.streams(kind)
+        ]
         return [
             {name: row[name] for name in ("language", "title") if row.get(name) not in (None, "und")} for row in rows
         ]
